@@ -1,0 +1,69 @@
+"""Which device and precision a run uses, and how Lightning and autocast are told."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, cast
+
+import torch
+
+from datamodules.errors import BenchmarkError
+
+Precision = Literal["fp32", "bf16"]
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that "auto", "cpu", "cuda", "cuda:1" or "mps" stands for.
+
+    Raises:
+        BenchmarkError: If this machine has no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise BenchmarkError(f"unknown device {device!r}: use auto, cpu, cuda or cuda:N") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise BenchmarkError(f"device {device!r} was asked for, but torch sees no GPU here: use --device cpu")
+    return chosen
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is called, for the record."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return device.type
+
+
+def resolve_precision(precision: str, device: str = "auto") -> Precision:
+    """The precision that "auto" stands for: bf16 where the chip multiplies bf16 matrices in hardware, else fp32.
+
+    Raises:
+        BenchmarkError: If the name is unknown.
+    """
+    if precision not in PRECISIONS:
+        raise BenchmarkError(f"unknown precision {precision!r}: use one of {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        return cast(Precision, precision)
+    if resolve_device(device).type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if _cpu_has_fast_bf16() else "fp32"
+
+
+def _cpu_has_fast_bf16() -> bool:
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return bool(amx())
+
+
+def trainer_precision(precision: Precision) -> Literal["32-true", "bf16-mixed"]:
+    """Lightning's name of a precision."""
+    return "bf16-mixed" if precision == "bf16" else "32-true"
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """The autocast context of a precision."""
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()

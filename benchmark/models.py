@@ -1,0 +1,227 @@
+"""Named CLIPs: the small ones that ship with the package, any open_clip architecture and weights, local files.
+
+| `--model` | what it is |
+|---|---|
+| `shapes-resnet`, `shapes-vit`, `mini` | a compact file of this package |
+| `ViT-B-32/openai` | an open_clip architecture and weights tag (downloaded by open_clip, then cached) |
+| `ViT-B-16:path/to/file` | an open_clip architecture and a local checkpoint (OpenAI archive, state dict, safetensors) |
+| `path/to/file.safetensors` | a compact file that `pretrain` wrote |
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmark.compact import WeightsError, file_sha256, load_compact
+from datamodules.errors import BenchmarkError, UnknownNameError
+from datamodules.images import Preprocessing
+from methods.clip import Clip
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def shipped_models() -> tuple[str, ...]:
+    """The small CLIPs whose weights are in the package."""
+    return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
+
+
+def model_identity(name: str) -> str:
+    """What identifies a model's weights in a cell key, without loading them: a tag, or a file's sha256.
+
+    Raises:
+        UnknownNameError: If the name is of no known form, or the architecture does not exist.
+        WeightsError: If a file is missing.
+    """
+    architecture, tag, path = parse_model(name)
+    if path is not None:
+        if not path.is_file():
+            raise WeightsError(f"model {name!r}: no file {path}; check the path after the colon")
+        return f"{architecture}:{file_sha256(path)[:16]}"
+    return f"{architecture}/{tag}"
+
+
+def parse_model(name: str) -> tuple[str, str, Path | None]:
+    """Split a model name into (architecture, weights tag, file). A compact file has architecture "compact".
+
+    Raises:
+        UnknownNameError: If it is of no known form.
+    """
+    if name in shipped_models():
+        return "compact", "", WEIGHTS / f"{name}.safetensors"
+    if name.endswith(".safetensors") and ":" not in name:
+        return "compact", "", Path(name)
+    if ":" in name:
+        architecture, _, file = name.partition(":")
+        _check_architecture(architecture)
+        return architecture, "", Path(file).expanduser()
+    if "/" in name:
+        architecture, _, tag = name.partition("/")
+        _check_architecture(architecture)
+        import open_clip
+
+        tags = open_clip.list_pretrained_tags_by_model(architecture)
+        if tag not in tags:
+            raise UnknownNameError(f"weights of {architecture}", tag, tags)
+        return architecture, tag, None
+    raise UnknownNameError(
+        "model",
+        name,
+        shipped_models(),
+        hint="(or ARCHITECTURE/TAG, or ARCHITECTURE:FILE, with open_clip's names)",
+    )
+
+
+def _check_architecture(architecture: str) -> None:
+    import open_clip
+
+    if architecture not in open_clip.list_models():
+        raise UnknownNameError("open_clip architecture", architecture, open_clip.list_models())
+
+
+def load_clip(name: str) -> Clip:
+    """Load a CLIP on the CPU, in evaluation mode, fp32.
+
+    Raises:
+        WeightsError: If the weights are missing, do not fit, or are OpenAI's in an architecture without QuickGELU.
+    """
+    architecture, tag, path = parse_model(name)
+    if architecture == "compact" and path is not None:
+        return load_compact(path, path.stem if name in shipped_models() else name)
+    if tag == "openai":
+        architecture = _quickgelu(architecture)
+    if path is not None:
+        return _from_file(name, architecture, path)
+    import open_clip
+
+    try:
+        model = open_clip.create_model(architecture, pretrained=tag, device="cpu", precision="fp32")
+    except (OSError, RuntimeError, ValueError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(
+            f"model {name!r}: its weights could not be fetched or loaded ({first}); on a machine without network, copy "
+            f"the checkpoint here and use --model {architecture}:FILE"
+        ) from error
+    return _wrap(model, architecture, name)
+
+
+def _from_file(name: str, architecture: str, path: Path) -> Clip:
+    import open_clip
+
+    state = read_state_dict(path)
+    if is_openai_state(state):
+        if not _uses_quickgelu(architecture):
+            raise WeightsError(
+                f"model {name!r}: {path.name} holds OpenAI weights, which need QuickGELU; "
+                f"use --model {_quickgelu(architecture)}:{path}"
+            )
+        for key in ("input_resolution", "context_length", "vocab_size"):
+            state.pop(key, None)
+    model = open_clip.create_model(architecture, pretrained=None, device="cpu", precision="fp32")
+    state = {key.removeprefix("module."): value.float() for key, value in state.items()}
+    wanted = set(model.state_dict()) - {"attn_mask"}
+    state.pop("attn_mask", None)
+    missing, odd = sorted(wanted - set(state)), sorted(set(state) - wanted)
+    if missing or odd:
+        problem = f"{missing[0]} is missing" if missing else f"{odd[0]} does not belong there"
+        raise WeightsError(f"model {name!r}: {path.name} does not fit {architecture}: {problem}")
+    try:
+        model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"model {name!r}: {path.name} does not fit {architecture}: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    return _wrap(model, architecture, name)
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Read a checkpoint without running any code of it: safetensors, a state dict, or OpenAI's JIT archive.
+
+    Raises:
+        WeightsError: If the file is none of these.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        try:
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, ValueError, KeyError):
+            # OpenAI publishes TorchScript archives; the loader reads them as such, on the CPU.
+            content = torch.jit.load(str(path), map_location="cpu").state_dict()
+    except Exception as error:
+        raise WeightsError(
+            f"{path} is not a checkpoint that can be read safely ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''})"
+        ) from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        raise WeightsError(
+            f"{path} holds no state dict: save the model's state_dict() with torch.save or as safetensors"
+        )
+    return content
+
+
+def is_openai_state(state: dict[str, torch.Tensor]) -> bool:
+    """Whether a state dict is one of OpenAI's releases: only those carry these three scalars."""
+    return {"input_resolution", "context_length", "vocab_size"} <= set(state)
+
+
+def _uses_quickgelu(architecture: str) -> bool:
+    import open_clip
+
+    return bool((open_clip.get_model_config(architecture) or {}).get("quick_gelu", False))
+
+
+def _quickgelu(architecture: str) -> str:
+    import open_clip
+
+    wanted = f"{architecture}-quickgelu"
+    if _uses_quickgelu(architecture) or wanted not in open_clip.list_models():
+        return architecture
+    return wanted
+
+
+def _wrap(model: nn.Module, architecture: str, name: str) -> Clip:
+    import open_clip
+
+    visual: Any = model.visual
+    size = visual.image_size
+    mean, std = visual.image_mean, visual.image_std
+    extra = {"mean": tuple(mean), "std": tuple(std)} if mean and std else {}
+    preprocessing = Preprocessing(size[0] if isinstance(size, (tuple, list)) else int(size), **extra)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.eval()
+    return Clip(model, open_clip.get_tokenizer(architecture), preprocessing, name)
+
+
+def weights_hash(clip: Clip) -> str:
+    """sha256 of all weights of a loaded CLIP, for the record."""
+    return state_hash(clip.model, "")
+
+
+def state_hash(model: nn.Module, prefix: str, skip: frozenset[str] = frozenset()) -> str:
+    """sha256 of the state-dict entries whose name starts with `prefix`, less those to skip."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        if key.startswith(prefix) and key not in skip:
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_model(name: str) -> None:
+    """Check a model's name before any work.
+
+    Raises:
+        BenchmarkError: As `parse_model` and `model_identity` do.
+    """
+    if not name:
+        raise BenchmarkError("no model is named: use --model, for example --model shapes-resnet")
+    model_identity(name)

@@ -1,0 +1,154 @@
+"""The pretraining corpus: the train splits of several data sets as one stream of image-text pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from datamodules.dataset import Dataset
+from datamodules.images import Preprocessing
+from datamodules.request import ForgetRequest
+
+
+class PretrainingBatch(TypedDict):
+    """`images`: shape (B, 3, S, S). `tokens`: of the U different texts, shape (U, context). `text_of`: the text of
+    each image, shape (B,). `text_ids`: equal for pairs that are positives of each other, shape (B,)."""
+
+    images: Tensor
+    tokens: Tensor
+    text_of: Tensor
+    text_ids: Tensor
+
+
+class _Source:
+    """The train split of one data set, less what a forget request names."""
+
+    def __init__(
+        self, dataset: Dataset, exclude: ForgetRequest | None, templates: Sequence[str], offset: int
+    ) -> None:
+        split = dataset.split("train")
+        self.images = split.images
+        keep = np.ones(len(split.images), dtype=bool)
+        if exclude is not None:
+            keep = ~dataset.forget_mask(split, exclude)
+        self.indices = np.flatnonzero(keep)
+        self._labels, self._captions, self._offset = split.labels, split.captions, offset
+        self._texts = [[t.format(name) for t in templates] for name in dataset.class_names]
+
+    def texts(self) -> list[str]:
+        """Every text that may occur."""
+        if self._captions is not None:
+            return sorted({caption for i in self.indices for caption in self._captions[i]})
+        return [text for each in self._texts for text in each]
+
+    def pair(
+        self, indices: NDArray[np.int64], random: np.random.Generator
+    ) -> tuple[list[str], NDArray[np.int64]]:
+        """A text for each image, and the ids by which pairs are positives of each other."""
+        if self._captions is not None:
+            captions = [self._captions[i] for i in indices]
+            return [each[random.integers(len(each))] for each in captions], indices + self._offset
+        # One template a batch: the different texts of a batch stay few, and are encoded once each.
+        template = random.integers(len(self._texts[0]))
+        labels = self._labels[indices] if self._labels is not None else indices
+        return [self._texts[label][template] for label in labels], labels + self._offset
+
+
+class Corpus(IterableDataset[PretrainingBatch]):
+    """Exactly `steps` training batches over all sources, each image once before any comes again.
+
+    Args:
+        datasets: Their train splits are used.
+        tokenize: Turns texts into token ids of shape (B, context).
+        preprocessing: Of the model.
+        templates: For labelled images.
+        batch_size: Pairs a batch.
+        epochs: Passes.
+        flip: Mirror at random.
+        shift: Largest shift as a share of the side.
+        exclude: For each data set by name, what a retrained-without model must never see.
+        seed: Of shuffling, texts and augmentation.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        tokenize: object,
+        preprocessing: Preprocessing,
+        *,
+        templates: Sequence[str],
+        batch_size: int,
+        epochs: float,
+        flip: bool,
+        shift: float,
+        exclude: dict[str, ForgetRequest] | None = None,
+        seed: int = 0,
+    ) -> None:
+        excluded = exclude or {}
+        self._sources = [
+            _Source(d, excluded.get(d.name), templates, offset=1_000_000 * n) for n, d in enumerate(datasets)
+        ]
+        self._preprocessing, self._batch, self._seed = preprocessing, batch_size, seed
+        self._flip, self._shift = flip, shift
+        self.items = np.concatenate(
+            [np.stack([np.full(len(s.indices), n), s.indices], axis=1) for n, s in enumerate(self._sources)]
+        )
+        self.steps = int(len(self.items) * epochs) // batch_size
+        texts = list(dict.fromkeys(text for source in self._sources for text in source.texts()))
+        tokens: Tensor = tokenize(texts)  # type: ignore[operator]
+        self.token_ids, compact = torch.unique(tokens, return_inverse=True)
+        self._tokens = compact.view_as(tokens).to(torch.int32)
+        self._row = {text: row for row, text in enumerate(texts)}
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[PretrainingBatch]:
+        random = np.random.default_rng(self._seed)
+        queue = np.empty((0, 2), dtype=np.int64)
+        for _ in range(self.steps):
+            while len(queue) < self._batch:
+                queue = np.concatenate([queue, self.items[random.permutation(len(self.items))]])
+            batch, queue = queue[: self._batch], queue[self._batch :]
+            yield self._make(batch, random)
+
+    def _make(self, batch: NDArray[np.int64], random: np.random.Generator) -> PretrainingBatch:
+        images, texts, ids = [], [], []
+        for number, source in enumerate(self._sources):
+            indices = batch[batch[:, 0] == number, 1]
+            if not len(indices):
+                continue
+            images.append(self._preprocessing(self._augment(source.images.read(indices), random)))
+            some, same = source.pair(indices, random)
+            texts.extend(some)
+            ids.append(same)
+        rows = np.array([self._row[text] for text in texts])
+        unique, text_of = np.unique(rows, return_inverse=True)
+        return PretrainingBatch(
+            images=torch.cat(images).contiguous(memory_format=torch.channels_last),
+            tokens=self._tokens[unique].long(),
+            text_of=torch.from_numpy(text_of),
+            text_ids=torch.from_numpy(np.concatenate(ids)),
+        )
+
+    def _augment(self, images: Tensor, random: np.random.Generator) -> Tensor:
+        count, _, height, width = images.shape
+        if self._flip:
+            mirrored = torch.from_numpy(random.random(count) < 0.5)
+            images[mirrored] = images[mirrored].flip(-1)
+        reach = round(self._shift * height)
+        if reach:
+            down, right = (torch.from_numpy(random.integers(-reach, reach + 1, size=count)) for _ in range(2))
+            rows = (torch.arange(height) + down[:, None]).clamp(0, height - 1)
+            columns = (torch.arange(width) + right[:, None]).clamp(0, width - 1)
+            item = torch.arange(count)[:, None, None]
+            images = images.permute(0, 2, 3, 1)[item, rows[:, :, None], columns[:, None, :]].permute(
+                0, 3, 1, 2
+            )
+        return images

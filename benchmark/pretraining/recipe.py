@@ -1,0 +1,72 @@
+"""A pretraining recipe: an architecture, a corpus and a schedule, read from a YAML file of this folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmark.compact import Architecture
+from datamodules.errors import BenchmarkError, UnknownNameError
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a small CLIP is trained.
+
+    Attributes:
+        name: The recipe's and the model's name.
+        title: One line for `list models`.
+        architecture: The model.
+        data: Data sets whose train splits are the corpus.
+        epochs: Passes over the corpus.
+        batch_size: Pairs a step.
+        learning_rate: Peak of the one-cycle schedule.
+        weight_decay: AdamW's, on matrices only.
+        warmup: Share of the steps before the peak.
+        flip: Whether images are mirrored at random; wrong where captions say left and right.
+        shift: Largest random shift, as a share of the image's side.
+        templates: Prompt templates that make the texts of labelled images; captions are used as they are.
+    """
+
+    name: str
+    title: str
+    architecture: Architecture
+    data: tuple[str, ...]
+    epochs: float
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup: float
+    flip: bool
+    shift: float
+    templates: tuple[str, ...]
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The recipes of this folder."""
+    return tuple(sorted(path.stem for path in _HERE.glob("*.yaml")))
+
+
+def load_recipe(name: str) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+        BenchmarkError: If a field is missing or unknown.
+    """
+    if name not in recipe_names():
+        raise UnknownNameError("recipe", name, recipe_names())
+    content: dict[str, Any] = yaml.safe_load((_HERE / f"{name}.yaml").read_text(encoding="utf-8"))
+    known = {field.name for field in fields(Recipe)} - {"name"}
+    if set(content) != known:
+        odd = sorted(set(content) ^ known)[0]
+        raise BenchmarkError(f"recipe {name!r}: field {odd!r} is missing or unknown")
+    content["architecture"] = Architecture(**content["architecture"])
+    for listing in ("data", "templates"):
+        content[listing] = tuple(content[listing])
+    return Recipe(name=name, **content)

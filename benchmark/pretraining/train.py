@@ -1,0 +1,150 @@
+"""Training a small CLIP from a recipe: contrastive learning under a Lightning Trainer, then a compact file."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from benchmark.compact import save_compact, tokenizer
+from benchmark.hardware import resolve_precision, trainer_precision
+from benchmark.pretraining.corpus import Corpus, PretrainingBatch
+from benchmark.pretraining.recipe import Recipe
+from datamodules.dataset import Dataset
+from datamodules.registry import open_dataset
+from datamodules.request import ForgetRequest
+from methods.clip import contrastive_loss
+
+MAX_LOGIT_SCALE = math.log(100)  # CLIP (Radford et al. 2021, section 2.5)
+Progress = Callable[[int, int, float], None]
+
+
+class ContrastivePretraining(L.LightningModule):
+    """CLIP's contrastive learning with AdamW and a one-cycle schedule; equal texts are positives of each other."""
+
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, steps: int, progress: Progress | None = None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._recipe, self._steps, self._progress = recipe, steps, progress
+
+    def training_step(self, batch: PretrainingBatch, index: int) -> Tensor:
+        """The symmetric contrastive loss of one batch; each different text is encoded once."""
+        model = cast(Any, self.model)
+        image = model.encode_image(batch["images"])
+        text = model.encode_text(batch["tokens"])[batch["text_of"]]
+        loss = contrastive_loss(image, text, model.logit_scale.exp(), text_ids=batch["text_ids"])
+        if self._progress is not None:
+            self._progress(index + 1, self._steps, loss.item())
+        return loss
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Keep the temperature where CLIP keeps it."""
+        cast(Any, self.model).logit_scale.data.clamp_(0, MAX_LOGIT_SCALE)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with decay on matrices only; one cycle to the peak and down."""
+        recipe = self._recipe
+        matrices = [p for p in self.model.parameters() if p.ndim > 1]
+        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": recipe.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
+            lr=recipe.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=recipe.learning_rate, total_steps=self._steps + 1, pct_start=recipe.warmup
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run of a recipe gives: the file, the seconds of training and the number of pairs seen."""
+
+    path: Path
+    seconds: float
+    pairs: int
+
+
+def pretrain(
+    recipe: Recipe,
+    out: Path,
+    *,
+    data_dir: Path | None,
+    cache_dir: Path,
+    seed: int = 0,
+    exclude: dict[str, ForgetRequest] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Progress | None = None,
+) -> Trained:
+    """Train a recipe and write the model.
+
+    Args:
+        recipe: What to train.
+        out: The compact file to write.
+        data_dir: Where the real data sets are.
+        cache_dir: Where decoded images are kept.
+        seed: Of the weights, the order and the augmentation.
+        exclude: For each data set, what the model must never see: gives a retrained-without model.
+        device: "auto", "cpu" or "cuda".
+        precision: "auto", "fp32" or "bf16".
+        progress: Called after each step with the steps done, their number, and the loss.
+    """
+    L.seed_everything(seed, verbose=False)
+    chosen = resolve_precision(precision, device)
+    image_input = recipe.architecture.image_input
+    datasets: list[Dataset] = [
+        open_dataset(name, data_dir, cache_dir, image_input.image_size) for name in recipe.data
+    ]
+    corpus = Corpus(
+        datasets,
+        tokenizer(recipe.architecture.text["context_length"]),
+        image_input,
+        templates=recipe.templates,
+        batch_size=recipe.batch_size,
+        epochs=recipe.epochs,
+        flip=recipe.flip,
+        shift=recipe.shift,
+        exclude=exclude,
+        seed=seed,
+    )
+    model = recipe.architecture.build(vocabulary=len(corpus.token_ids))
+    model.train()
+    module = ContrastivePretraining(model, recipe, corpus.steps, progress)
+    trainer = L.Trainer(
+        accelerator="auto" if device == "auto" else device,
+        devices=1,
+        precision=trainer_precision(chosen),
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        gradient_clip_val=1.0,
+    )
+    start = time.perf_counter()
+    trainer.fit(module, DataLoader(corpus, batch_size=None))
+    seconds = time.perf_counter() - start
+    about = {
+        "recipe": recipe.name,
+        "seed": seed,
+        "precision": chosen,
+        "pairs": corpus.steps * recipe.batch_size,
+        "exclude": {name: request.to_dict() for name, request in (exclude or {}).items()},
+    }
+    save_compact(out, model, corpus.token_ids, recipe.architecture, about)
+    return Trained(out, seconds, corpus.steps * recipe.batch_size)

@@ -1,0 +1,1 @@
+"""Data sets, forget requests and the DataModules that hand a method exactly what its data regime allows."""

@@ -1,0 +1,70 @@
+"""What every data set on disk needs: its folder, checksums of files, and a check of its list of images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from datamodules.cards import DatasetCard
+from datamodules.errors import DatasetCorruptError, DatasetNotFoundError
+
+Algorithm = Literal["md5", "sha256"]
+
+
+def dataset_folder(card: DatasetCard, data_dir: Path | None) -> Path:
+    """The folder that the card names below `data_dir`.
+
+    Raises:
+        DatasetNotFoundError: If no data folder was given, or the folder is not in it.
+    """
+    if data_dir is None or not (data_dir / card.folder).is_dir():
+        raise DatasetNotFoundError(card.name, data_dir, f"folder {card.folder}/")
+    return data_dir / card.folder
+
+
+def checksum(path: Path, algorithm: Algorithm) -> str:
+    """The hexadecimal digest of a file; kept in memory until its size or modification time changes."""
+    status = path.stat()
+    return _checksum(path, algorithm, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _checksum(path: Path, algorithm: Algorithm, size_bytes: int, mtime_ns: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+def file_sizes(folder: Path, names: Sequence[str]) -> dict[str, int]:
+    """The size in bytes of each named file below `folder`; a file that is not there is absent."""
+    found: dict[str, int] = {}
+    for name in names:
+        try:
+            found[name] = (folder / name).stat().st_size
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def require_images(card: DatasetCard, folder: Path, names: Sequence[str], sizes: dict[str, int]) -> None:
+    """Check that every listed image is among the files found.
+
+    Raises:
+        DatasetCorruptError: Naming how many are missing, and the first with its index in `names`.
+    """
+    missing = [index for index, name in enumerate(names) if name not in sizes]
+    if missing:
+        raise DatasetCorruptError(
+            f"data set {card.name!r}: {len(missing)} of {len(names)} listed images are missing, first image "
+            f"{missing[0]}: {folder / names[missing[0]]}; restore them or fetch the data set again"
+        )
+
+
+def listing_revision(annotations: Path, sizes: dict[str, int]) -> str:
+    """A short digest of an annotation file and of the names and sizes of its images; no image is read."""
+    digest = hashlib.sha256(checksum(annotations, "sha256").encode())
+    for name, size_bytes in sizes.items():
+        digest.update(f"\n{name} {size_bytes}".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,139 @@
+"""Images as uint8 arrays: decoded and resized once, memory-mapped, turned into network input in batches."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision.transforms.v2.functional as tvf
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from datamodules.errors import UnreadableImageError
+from datamodules.guard import Indices, check_read
+
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a CLIP wants its images: resized (bicubic, antialiased) to a square, then normalised by channel.
+
+    The defaults are OpenAI CLIP's constants.
+    """
+
+    image_size: int
+    mean: tuple[float, float, float] = OPENAI_MEAN
+    std: tuple[float, float, float] = OPENAI_STD
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Turn uint8 images of shape (B, 3, H, W) into float32 network input of shape (B, 3, S, S)."""
+        if images.shape[-2:] != (self.image_size, self.image_size):
+            images = tvf.resize(
+                images, [self.image_size, self.image_size], tvf.InterpolationMode.BICUBIC, antialias=True
+            )
+        return self.normalise(images.float().div_(255))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Normalise float images in [0, 1] by channel."""
+        mean = images.new_tensor(self.mean).view(1, 3, 1, 1)
+        std = images.new_tensor(self.std).view(1, 3, 1, 1)
+        return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+class ImageArray:
+    """Square uint8 images of one size, shape (N, 3, S, S), in memory or memory-mapped.
+
+    Every read passes the read guard, so a method cannot see what its data regime does not give it.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8], *, name: str) -> None:
+        if pixels.ndim != 4 or pixels.shape[1] != 3 or pixels.dtype != np.uint8:
+            raise ValueError(
+                f"{name}: images must be uint8 of shape (N, 3, S, S), not {pixels.dtype} {pixels.shape}"
+            )
+        self.name = name
+        self._pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    @property
+    def size(self) -> int:
+        """The side of each image in pixels."""
+        return int(self._pixels.shape[-1])
+
+    def read(self, indices: Sequence[int] | Indices) -> Tensor:
+        """The images at these indices: uint8, shape (B, 3, S, S).
+
+        Raises:
+            RegimeViolationError: If a method that is unlearning may not read one of them.
+        """
+        chosen = np.asarray(indices, dtype=np.int64)
+        check_read(self.name, chosen)
+        return torch.from_numpy(np.ascontiguousarray(self._pixels[chosen]))
+
+
+def decode_once(paths: Sequence[Path], size: int, cache_dir: Path, *, name: str, revision: str) -> ImageArray:
+    """Decode image files, resize the shorter side to `size` and crop the centre, once; later calls map the result.
+
+    Args:
+        paths: The files, in order.
+        size: Side in pixels.
+        cache_dir: Where the decoded array is kept.
+        name: Name of the array, such as "flickr30k/test".
+        revision: Identifies the files' content; a part of the cache key.
+
+    Raises:
+        UnreadableImageError: Naming the file and its index, if one cannot be decoded.
+    """
+    listing = hashlib.sha256("\n".join([revision, str(size), *(p.name for p in paths)]).encode()).hexdigest()[
+        :16
+    ]
+    target = cache_dir / "images" / f"{name.replace('/', '-')}-{size}px-{listing}.npy"
+    if not target.exists():
+        pixels = np.empty((len(paths), 3, size, size), dtype=np.uint8)
+
+        def load(index: int) -> None:
+            pixels[index] = _decode(paths[index], size, index)
+
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            list(pool.map(load, range(len(paths))))
+        save_array(target, pixels)
+    return ImageArray(np.load(target, mmap_mode="r"), name=name)
+
+
+def save_array(target: Path, array: NDArray[np.generic]) -> None:
+    """Write an array to a temporary name, then move it into place: a reader never sees half a file."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as stream:
+        np.save(stream, array)
+    temporary.replace(target)
+
+
+def _decode(path: Path, size: int, index: int) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            picture = image.convert("RGB")
+    except FileNotFoundError as error:
+        raise UnreadableImageError(
+            f"image {index} is missing: {path}; restore it or fetch the data set again"
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UnreadableImageError(
+            f"image {index} cannot be decoded: {path}; replace the file or fetch the data set again"
+        ) from error
+    scale = size / min(picture.size)
+    width, height = (max(size, round(side * scale)) for side in picture.size)
+    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.asarray(picture.crop((left, top, left + size, top + size))).transpose(2, 0, 1)

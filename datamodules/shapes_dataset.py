@@ -1,0 +1,56 @@
+"""The base of the data sets drawn from the embedded world: one attribute of the scenes is the class."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from datamodules.dataset import Dataset, Split, SplitName
+from datamodules.images import ImageArray, save_array
+from datamodules.shapes_captions import write_captions
+from datamodules.shapes_drawing import draw
+from datamodules.shapes_world import (
+    IMAGE_SIZE,
+    TEMPLATES,
+    VOCABULARY,
+    Attribute,
+    sample_scenes,
+    world_revision,
+)
+
+
+class WorldDataset(Dataset):
+    """Scenes of the embedded world, drawn on first use and memory-mapped from the cache afterwards.
+
+    A subclass declares `card` and `attribute`. The name is part of the seed, so no two share images.
+    """
+
+    attribute: ClassVar[Attribute]
+    counts: ClassVar[dict[SplitName, int]] = {"train": 2000, "val": 600, "test": 600}
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The canonical words of the attribute."""
+        return VOCABULARY[self.attribute]
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The world's own templates, taught by its training captions."""
+        return TEMPLATES[self.attribute]
+
+    @property
+    def revision(self) -> str:
+        """The world's version and the hash of the code that draws it."""
+        return world_revision()
+
+    def _load(self, name: SplitName) -> Split:
+        key = f"{self.name}/{name}"
+        scenes = sample_scenes(key, self.counts[name])
+        target = self.cache_dir / "images" / f"{self.name}-{name}-{IMAGE_SIZE}px-{self.revision}.npy"
+        if not target.exists():
+            save_array(target, draw(scenes, key))
+        images = ImageArray(np.load(target, mmap_mode="r"), name=key)
+        captioned = "retrieval" in self.card.tasks
+        captions = write_captions(scenes, key, short_forms=name == "train") if captioned else None
+        return Split(name, images, scenes.values(self.attribute), captions)

@@ -1,0 +1,31 @@
+"""Synthetic forget images for a method: made from the model as it came and the names, so of data regime `names`."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+
+from datamodules.synthetic import ImageModel, SyntheticForgetSet, SyntheticRecipe
+from methods.base import UnlearningMethod
+from methods.clip import Clip
+
+
+def synthetic_images(method: UnlearningMethod[Any], recipe: SyntheticRecipe) -> SyntheticForgetSet:
+    """Images of each name to forget, through the method's CLIP as it is now; call it before the first edit."""
+    clip = method.clip
+    with torch.no_grad():
+        classifier = method.classifier()
+        scale = float(clip.logit_scale)
+    model = ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, weights_key(clip))
+    return method.data.synthetic_forget_set(model, list(range(len(method.spec.forget_names))), recipe)
+
+
+def weights_key(clip: Clip) -> str:
+    """sha256 of the image encoder's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(clip.visual.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
