@@ -81,9 +81,7 @@ def save_compact(
         about: What the file's reader should know (recipe, seed, measured accuracy): anything JSON can hold.
     """
     tensors = {
-        name: value.detach()
-        .to("cpu", torch.float16 if value.is_floating_point() else value.dtype)
-        .contiguous()
+        name: value.detach().to("cpu", torch.float16 if value.is_floating_point() else value.dtype).contiguous()
         for name, value in model.state_dict().items()
         if name != "attn_mask"
     }

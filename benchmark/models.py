@@ -18,16 +18,10 @@ import torch
 from torch import nn
 
 from benchmark.compact import WeightsError, file_sha256, load_compact
+from benchmark.names import WEIGHTS, recipe_names, shipped_models
 from datamodules.errors import BenchmarkError, UnknownNameError
 from datamodules.images import Preprocessing
 from methods.clip import Clip
-
-WEIGHTS = Path(__file__).parent / "weights"
-
-
-def shipped_models() -> tuple[str, ...]:
-    """The small CLIPs whose weights are in the package."""
-    return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
 
 
 def model_identity(name: str) -> str:
@@ -55,6 +49,11 @@ def parse_model(name: str) -> tuple[str, str, Path | None]:
         return "compact", "", WEIGHTS / f"{name}.safetensors"
     if name.endswith(".safetensors") and ":" not in name:
         return "compact", "", Path(name)
+    if name in recipe_names():
+        raise WeightsError(
+            f"model {name!r} is not in the package: make it with `python -m benchmark pretrain {name}` "
+            f"and name the file, as in --model {name}.safetensors"
+        )
     if ":" in name:
         architecture, _, file = name.partition(":")
         _check_architecture(architecture)
@@ -153,7 +152,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, ValueError, KeyError):
             # OpenAI publishes TorchScript archives; the loader reads them as such, on the CPU.
-            content = torch.jit.load(str(path), map_location="cpu").state_dict()
+            content = torch.jit.load(  # type: ignore[no-untyped-call]
+                str(path), map_location="cpu"
+            ).state_dict()
     except Exception as error:
         raise WeightsError(
             f"{path} is not a checkpoint that can be read safely ({type(error).__name__}: "
@@ -196,7 +197,7 @@ def _wrap(model: nn.Module, architecture: str, name: str) -> Clip:
     mean, std = visual.image_mean, visual.image_std
     extra = {"mean": tuple(mean), "std": tuple(std)} if mean and std else {}
     preprocessing = Preprocessing(size[0] if isinstance(size, (tuple, list)) else int(size), **extra)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     model.eval()
     return Clip(model, open_clip.get_tokenizer(architecture), preprocessing, name)
 

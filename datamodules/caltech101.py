@@ -102,9 +102,7 @@ class Caltech101(Dataset):
         self._require(name)
         items = self._items[name]
         paths = [self.folder / IMAGES / path for path, _, _ in items]
-        images = decode_once(
-            paths, self.image_size, self.cache_dir, name=f"{CARD.name}/{name}", revision=self.revision
-        )
+        images = decode_once(paths, self.image_size, self.cache_dir, name=f"{CARD.name}/{name}", revision=self.revision)
         return Split(name, images, labels=np.array([label for _, label, _ in items], dtype=np.int64))
 
     def _require(self, name: str) -> None:

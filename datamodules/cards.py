@@ -53,7 +53,7 @@ def read_declarations(path: Path, wanted: Collection[str], namespace: Mapping[st
     """
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     scope: dict[str, Any] = {
-        "__name__": f"card:{path.stem}",
+        "__name__": __name__,
         "dataclass": dataclasses.dataclass,
         "field": dataclasses.field,
         "Literal": Literal,

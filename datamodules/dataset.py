@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.cards import DatasetCard
-from datamodules.errors import RequestError, UnknownNameError
+from datamodules.errors import BenchmarkError, RequestError, UnknownNameError
 from datamodules.images import ImageArray
 from datamodules.request import ForgetRequest, mentions
 
@@ -38,9 +38,16 @@ class Split:
     def __post_init__(self) -> None:
         for field in (self.labels, self.captions):
             if field is not None and len(field) != len(self.images):
-                raise ValueError(
-                    f"{self.images.name}: {len(self.images)} images but {len(field)} annotations"
-                )
+                raise ValueError(f"{self.images.name}: {len(self.images)} images but {len(field)} annotations")
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """One way to label the images of a split: names, the prompt templates that fit them, and a label an image."""
+
+    names: tuple[str, ...]
+    templates: tuple[str, ...]
+    labels: NDArray[np.int64]
 
 
 class Dataset(ABC):
@@ -90,6 +97,16 @@ class Dataset(ABC):
         """The vocabulary against which a concept is told apart in a request by concept; empty without captions."""
         return ()
 
+    def label_sets(self, name: SplitName) -> tuple[LabelSet, ...]:
+        """Every way in which the images of a split are labelled, for pretraining: by default by class, if at all."""
+        labels = self.split(name).labels
+        return () if labels is None else (LabelSet(self.class_names, self.templates, labels),)
+
+    @property
+    def gallery_size(self) -> int | None:
+        """How many images of the test split form the gallery of retrieval; None for all."""
+        return None
+
     @classmethod
     def download(cls, data_dir: Path) -> None:
         """Fetch the files into `data_dir`, verified on arrival.
@@ -97,6 +114,7 @@ class Dataset(ABC):
         Raises:
             BenchmarkError: If they cannot be fetched; the message says what to put where by hand.
         """
+        raise BenchmarkError(f"data set {cls.card.name!r} cannot be fetched: see {cls.card.source}")
 
     # -- shared -------------------------------------------------------------------------------------------------------
 
@@ -124,13 +142,9 @@ class Dataset(ABC):
             RequestError: If the data set has no classes or no captions, or every class is named.
         """
         if request.concept and "retrieval" not in self.card.tasks:
-            raise RequestError(
-                f"data set {self.name!r} has no captions: name classes to forget, not a concept"
-            )
+            raise RequestError(f"data set {self.name!r} has no captions: name classes to forget, not a concept")
         if request.classes and not self.class_names:
-            raise RequestError(
-                f"data set {self.name!r} has no classes: name a concept to forget, not classes"
-            )
+            raise RequestError(f"data set {self.name!r} has no classes: name a concept to forget, not classes")
         for name in request.classes:
             if name not in self.label_of:
                 raise UnknownNameError(f"class of {self.name}", name, self.class_names)
@@ -156,17 +170,13 @@ class Dataset(ABC):
             hint = self._caption_hint(split) if request.concept else ""
             raise RequestError(f"the forget set of {str(request)!r} is empty in {split.images.name}{hint}")
         if mask.all():
-            raise RequestError(
-                f"the forget set of {str(request)!r} is all of {split.images.name}: nothing is retained"
-            )
+            raise RequestError(f"the forget set of {str(request)!r} is all of {split.images.name}: nothing is retained")
         return mask
 
     def names_for(self, request: ForgetRequest) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The names to forget and the names to retain, of the same kind as the request."""
         vocabulary = self.class_names if request.classes else self.concept_names
-        return request.names, tuple(
-            n for n in vocabulary if n not in request.names and n not in request.words
-        )
+        return request.names, tuple(n for n in vocabulary if n not in request.names and n not in request.words)
 
     def _caption_hint(self, split: Split) -> str:
         return f": no caption contains it; concepts known to occur: {', '.join(self.concept_names[:12])}"

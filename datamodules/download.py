@@ -118,9 +118,7 @@ def extract(archive: Path, target: Path) -> None:
                 tar.extractall(target, filter="data")
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
         reason = " ".join(str(error).split())
-        raise DatasetCorruptError(
-            f"{archive} cannot be unpacked ({reason}); delete it and fetch it again"
-        ) from error
+        raise DatasetCorruptError(f"{archive} cannot be unpacked ({reason}); delete it and fetch it again") from error
 
 
 def _refuse_outside(archive: Path, names: list[str]) -> None:

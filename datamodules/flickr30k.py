@@ -104,9 +104,7 @@ class Flickr30k(Dataset):
         folder = data_dir / CARD.folder
         annotated = any((folder / file).is_file() for file in (KARPATHY_FILE, TOKEN_FILE))
         if not ((folder / IMAGES).is_dir() and annotated):
-            raise BenchmarkError(
-                f"data set {CARD.name!r} cannot be fetched automatically; by hand: {_advice(folder)}"
-            )
+            raise BenchmarkError(f"data set {CARD.name!r} cannot be fetched automatically; by hand: {_advice(folder)}")
 
     def _load(self, name: SplitName) -> Split:
         entries = [entry for entry in self._entries if entry[1] == name]
@@ -115,9 +113,7 @@ class Flickr30k(Dataset):
                 f"data set {CARD.name!r}: {self._annotations} gives no image to {name}; use the complete file"
             )
         paths = [self.folder / IMAGES / file for file, _, _ in entries]
-        images = decode_once(
-            paths, self.image_size, self.cache_dir, name=f"{CARD.name}/{name}", revision=self.revision
-        )
+        images = decode_once(paths, self.image_size, self.cache_dir, name=f"{CARD.name}/{name}", revision=self.revision)
         return Split(name, images, captions=tuple(captions for _, _, captions in entries))
 
 
@@ -130,8 +126,7 @@ def read_karpathy(path: Path) -> list[Entry]:
     try:
         images = json.loads(path.read_text(encoding="utf-8"))["images"]
         entries = [
-            (str(i["filename"]), str(i["split"]), tuple(str(s["raw"]).strip() for s in i["sentences"]))
-            for i in images
+            (str(i["filename"]), str(i["split"]), tuple(str(s["raw"]).strip() for s in i["sentences"])) for i in images
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise _malformed(path, f"no {error}" if isinstance(error, KeyError) else str(error)) from error

@@ -43,7 +43,7 @@ class ReadGuard:
         mask = self.allowed.get(name)
         if mask is None or not bool(mask[indices].all()):
             raise RegimeViolationError(
-                f"a method of data regime {self.regime!r} tried to read images of {name} that the regime does not give it; "
+                f"a method of data regime {self.regime!r} tried to read images of {name} that it does not give; "
                 "declare the regime that it needs in its card"
             )
         self.items_read += len(indices)

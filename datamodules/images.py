@@ -57,9 +57,7 @@ class ImageArray:
 
     def __init__(self, pixels: NDArray[np.uint8], *, name: str) -> None:
         if pixels.ndim != 4 or pixels.shape[1] != 3 or pixels.dtype != np.uint8:
-            raise ValueError(
-                f"{name}: images must be uint8 of shape (N, 3, S, S), not {pixels.dtype} {pixels.shape}"
-            )
+            raise ValueError(f"{name}: images must be uint8 of shape (N, 3, S, S), not {pixels.dtype} {pixels.shape}")
         self.name = name
         self._pixels = pixels
 
@@ -95,19 +93,26 @@ def decode_once(paths: Sequence[Path], size: int, cache_dir: Path, *, name: str,
     Raises:
         UnreadableImageError: Naming the file and its index, if one cannot be decoded.
     """
-    listing = hashlib.sha256("\n".join([revision, str(size), *(p.name for p in paths)]).encode()).hexdigest()[
-        :16
-    ]
+    listing = hashlib.sha256(
+        "\n".join([revision, str(size), *("/".join(p.parts[-3:]) for p in paths)]).encode()
+    ).hexdigest()[:16]
     target = cache_dir / "images" / f"{name.replace('/', '-')}-{size}px-{listing}.npy"
     if not target.exists():
-        pixels = np.empty((len(paths), 3, size, size), dtype=np.uint8)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        shape = (len(paths), 3, size, size)
+        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
 
         def load(index: int) -> None:
             pixels[index] = _decode(paths[index], size, index)
 
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            list(pool.map(load, range(len(paths))))
-        save_array(target, pixels)
+        try:
+            with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+                list(pool.map(load, range(len(paths))))
+            pixels.flush()
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
     return ImageArray(np.load(target, mmap_mode="r"), name=name)
 
 
@@ -128,7 +133,7 @@ def _decode(path: Path, size: int, index: int) -> NDArray[np.uint8]:
         raise UnreadableImageError(
             f"image {index} is missing: {path}; restore it or fetch the data set again"
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableImageError(
             f"image {index} cannot be decoded: {path}; replace the file or fetch the data set again"
         ) from error

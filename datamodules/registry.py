@@ -39,11 +39,7 @@ def dataset_class(name: str) -> type[Dataset]:
 
     module = importlib.import_module(f"datamodules.{name}")
     for value in vars(module).values():
-        if (
-            isinstance(value, type)
-            and issubclass(value, Dataset)
-            and getattr(value, "card", None) is module.CARD
-        ):
+        if isinstance(value, type) and issubclass(value, Dataset) and getattr(value, "card", None) is module.CARD:
             return value
     raise TypeError(f"datamodules/{name}.py declares CARD but no Dataset subclass with `card = CARD`")
 

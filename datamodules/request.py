@@ -85,8 +85,28 @@ class ForgetRequest:
         return self.concept if self.concept else "+".join(self.classes)
 
 
+_IRREGULAR = {
+    "man": "men",
+    "woman": "women",
+    "child": "children",
+    "person": "people",
+    "foot": "feet",
+    "tooth": "teeth",
+    "goose": "geese",
+    "mouse": "mice",
+    "knife": "knives",
+    "leaf": "leaves",
+    "wolf": "wolves",
+    "sheep": "sheep",
+    "fish": "fish",
+}
+
+
 def plural(word: str) -> str:
-    """The regular English plural: dog, dogs; bus, buses; berry, berries."""
+    """The English plural: dog, dogs; bus, buses; berry, berries; man, men."""
+    for singular, irregular in _IRREGULAR.items():
+        if re.search(rf"\b{singular}$", word):
+            return word.removesuffix(singular) + irregular
     if re.search(r"(s|x|z|ch|sh)$", word):
         return word + "es"
     if re.search(r"[^aeiou]y$", word):

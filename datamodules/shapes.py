@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.cards import DatasetCard
+from datamodules.dataset import LabelSet, SplitName
 from datamodules.errors import RequestError, UnknownNameError
 from datamodules.request import ForgetRequest, mentions
 from datamodules.shapes_captions import CAPTIONS_PER_IMAGE, write_captions
 from datamodules.shapes_dataset import WorldDataset
 from datamodules.shapes_drawing import draw
-from datamodules.shapes_world import IMAGE_SIZE, VOCABULARY, sample_scenes
+from datamodules.shapes_world import IMAGE_SIZE, TEMPLATES, VOCABULARY, Attribute, sample_scenes
 
 CARD = DatasetCard(
     name="shapes",
@@ -37,6 +38,17 @@ class Shapes(WorldDataset):
     def concept_names(self) -> tuple[str, ...]:
         """Colours, textures and shapes."""
         return VOCABULARY["colour"] + VOCABULARY["texture"] + VOCABULARY["shape"]
+
+    def label_sets(self, name: SplitName) -> tuple[LabelSet, ...]:
+        """The scenes labelled by shape, colour, texture and background, each with its own templates."""
+        scenes = sample_scenes(f"{self.name}/{name}", self.counts[name])
+        attributes: tuple[Attribute, ...] = ("shape", "colour", "texture", "background")
+        return tuple(LabelSet(VOCABULARY[a], TEMPLATES[a], scenes.values(a)) for a in attributes)
+
+    @property
+    def gallery_size(self) -> int:
+        """500 of the test scenes: enough to tell models apart, small enough for a sweep on a laptop."""
+        return 500
 
 
 def fresh_split(
@@ -74,9 +86,7 @@ def fresh_split(
     return np.concatenate(pixels), np.concatenate(labels), tuple(captions)
 
 
-def _forgotten(
-    labels: NDArray[np.int64], captions: Captions, request: ForgetRequest | None
-) -> NDArray[np.bool_]:
+def _forgotten(labels: NDArray[np.int64], captions: Captions, request: ForgetRequest | None) -> NDArray[np.bool_]:
     if request is None:
         return np.zeros(len(labels), dtype=bool)
     if request.concept:

@@ -103,9 +103,7 @@ _OUTLINES: dict[str, Callable[[], Sequence[Points]]] = {
     "burst": lambda: [_star(10, 0.62)],
     "cross": lambda: [_cross()],
     "saltire": lambda: [_rotated(_cross(), 45)],
-    "arrow": lambda: [
-        _loop((-1, 0.28), (0.05, 0.28), (0.05, 0.78), (1, 0), (0.05, -0.78), (0.05, -0.28), (-1, -0.28))
-    ],
+    "arrow": lambda: [_loop((-1, 0.28), (0.05, 0.28), (0.05, 0.78), (1, 0), (0.05, -0.78), (0.05, -0.28), (-1, -0.28))],
     "chevron": lambda: [_loop((-0.7, 1), (-0.05, 1), (0.7, 0), (-0.05, -1), (-0.7, -1), (0.05, 0))],
     "rectangle": lambda: [_loop((-1, 0.5), (1, 0.5), (1, -0.5), (-1, -0.5))],
     "diamond": lambda: [_loop((0, 1), (0.7, 0), (0, -1), (-0.7, 0))],
@@ -114,9 +112,7 @@ _OUTLINES: dict[str, Callable[[], Sequence[Points]]] = {
     "heart": lambda: [_heart()],
     "drop": lambda: [_drop()],
     "cloud": lambda: [_cloud()],
-    "bolt": lambda: [
-        _loop((-0.15, 1), (-0.6, -0.15), (-0.1, -0.15), (-0.35, -1), (0.6, 0.25), (0.1, 0.25), (0.45, 1))
-    ],
+    "bolt": lambda: [_loop((-0.15, 1), (-0.6, -0.15), (-0.1, -0.15), (-0.35, -1), (0.6, 0.25), (0.1, 0.25), (0.45, 1))],
 }
 
 

@@ -113,9 +113,7 @@ class SyntheticForgetSet:
     cached: bool
 
 
-def make_or_load(
-    model: ImageModel, targets: list[int], recipe: SyntheticRecipe, cache_dir: Path
-) -> SyntheticForgetSet:
+def make_or_load(model: ImageModel, targets: list[int], recipe: SyntheticRecipe, cache_dir: Path) -> SyntheticForgetSet:
     """The synthetic forget set of some names, from the cache if it was made before.
 
     Args:
@@ -130,9 +128,7 @@ def make_or_load(
     classifier = model.classifier.detach().cpu().numpy().tobytes()
     identity = [model.key, dataclasses.asdict(recipe), dataclasses.asdict(model.preprocessing), targets]
     device = model.classifier.device
-    digest = hashlib.sha256(
-        json.dumps([*identity, device.type], sort_keys=True).encode() + classifier
-    ).hexdigest()
+    digest = hashlib.sha256(json.dumps([*identity, device.type], sort_keys=True).encode() + classifier).hexdigest()
     file = cache_dir / "synthetic" / f"{digest[:32]}.npz"
     cached = file.exists()
     if not cached:
@@ -159,7 +155,7 @@ def make_or_load(
 
 
 def climb(model: ImageModel, target: int, recipe: SyntheticRecipe) -> Tensor:
-    """Make the images of one name: raw x of the accepted ones, in ImageNet-normalised space, shape (<=count, 3, S, S)."""
+    """Make the images of one name: raw x of the accepted, ImageNet-normalised, shape (<= count, 3, S, S)."""
     side, device = model.preprocessing.image_size, model.classifier.device
     result = torch.zeros(recipe.count, 3, side, side, device=device)
     done = torch.zeros(recipe.count, dtype=torch.bool, device=device)
@@ -171,9 +167,7 @@ def climb(model: ImageModel, target: int, recipe: SyntheticRecipe) -> Tensor:
         streams = [np.random.default_rng([recipe.seed, target, int(i), attempt]) for i in waiting]
         noise = np.stack([stream.standard_normal((3, side, side), dtype=np.float32) for stream in streams])
         x = torch.from_numpy(noise).to(device)
-        rolls = np.stack(
-            [stream.integers(0, recipe.jitter + 1, (recipe.iterations, 2)) for stream in streams]
-        )
+        rolls = np.stack([stream.integers(0, recipe.jitter + 1, (recipe.iterations, 2)) for stream in streams])
         shifts = torch.from_numpy(rolls).to(device)
         for iteration in range(recipe.iterations):
             x = _ascend(model, target, x, shifts[:, iteration], recipe)

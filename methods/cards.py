@@ -152,9 +152,7 @@ def _checked(field: dataclasses.Field[Any], value: Any, annotation: Any) -> Any:
         raise HyperparameterError(f"hyperparameter {field.name}={value!r} is not {wanted}")
     low, high = field.metadata.get("low", -math.inf), field.metadata.get("high", math.inf)
     if isinstance(value, (int, float)) and not low <= value <= high:
-        raise HyperparameterError(
-            f"hyperparameter {field.name}={value} is out of its range [{low:g}, {high:g}]"
-        )
+        raise HyperparameterError(f"hyperparameter {field.name}={value} is out of its range [{low:g}, {high:g}]")
     return value
 
 

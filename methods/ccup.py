@@ -71,9 +71,7 @@ class CCUP(ClosedFormMethod[Hyperparameters]):
         visual_projection(self.clip).compose(solution)
 
 
-def consistent_projection(
-    forget: Tensor, retain: Tensor, *, forget_weight: float, retain_weight: float
-) -> Tensor:
+def consistent_projection(forget: Tensor, retain: Tensor, *, forget_weight: float, retain_weight: float) -> Tensor:
     """W* in float64, shape (D, D).
 
     Args:

@@ -45,9 +45,7 @@ class Hyperparameters:
         small=scaled_rate(1e-6, published_steps=43_750, steps=60),
         small_source=SMALL_RULE,
     )
-    batch_size: int = hyper(
-        16, low=2, source="the paper (secondary)", small=32, small_source="our choice, for 2 cores"
-    )
+    batch_size: int = hyper(16, low=2, source="the paper (secondary)", small=32, small_source="our choice, for 2 cores")
     epochs: int = hyper(20, low=1, source="the paper (secondary)")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=60, small_source="our choice, for 2 cores"
@@ -78,9 +76,7 @@ class CLIPErase(UnlearningMethod[Hyperparameters]):
         image, text = self.clip.encode_image(retain["images"]), self.clip.encode_text(retain["texts"])
         if h.retention_weight:
             ids = retain["text_ids"] if h.share_equal_texts else None
-            total = total + h.retention_weight * contrastive_loss(
-                image, text, self.clip.logit_scale, text_ids=ids
-            )
+            total = total + h.retention_weight * contrastive_loss(image, text, self.clip.logit_scale, text_ids=ids)
         if h.consistency_weight:
             with torch.no_grad():
                 kept = self.original
@@ -110,6 +106,4 @@ def consistency_loss(original: Tensor, unlearned: Tensor) -> Tensor:
 
 
 def _kl(original: Tensor, unlearned: Tensor) -> Tensor:
-    return F.kl_div(
-        unlearned.log_softmax(dim=-1), original.log_softmax(dim=-1), reduction="batchmean", log_target=True
-    )
+    return F.kl_div(unlearned.log_softmax(dim=-1), original.log_softmax(dim=-1), reduction="batchmean", log_target=True)

@@ -8,8 +8,8 @@ For images x_b of the forgotten name, made by gradient ascent (datamodules/synth
     L = 1/(2n) sum_k sum_b ( ||t_b - z'_bk|| + ||z_b - z'_bk|| ) / ( 2 ||x_b - x'_bk|| )
 
 Each step updates only the visual and text tensors with the largest mean |gradient|, ranked anew. A step that lowers the
-zero-shot accuracy on the synthetic images below the best so far is kept; any other is rolled back, weights and optimizer,
-and the next level begins: more noise, more tensors. It ends at accuracy <= 0.10, after seven levels or 30 steps.
+zero-shot accuracy on the synthetic images below the best so far is kept; any other is rolled back, weights and
+optimizer, and the next level begins: more noise, more tensors. It ends at accuracy <= 0.10, after seven levels or 30 steps.
 """
 
 from __future__ import annotations
@@ -101,12 +101,8 @@ class Lip(UnlearningMethod[Hyperparameters]):
         self.synthetic: SyntheticForgetSet = synthetic_images(self, recipe)
         if self.synthetic.cached:
             self.reused_seconds += self.synthetic.seconds
-        self.report.update(
-            synthetic_images=len(self.synthetic.images), synthetic_seconds=self.synthetic.seconds
-        )
-        self.prompts = [
-            LOSS_PROMPT.format(self.spec.all_names[label]) for label in self.synthetic.labels.tolist()
-        ]
+        self.report.update(synthetic_images=len(self.synthetic.images), synthetic_seconds=self.synthetic.seconds)
+        self.prompts = [LOSS_PROMPT.format(self.spec.all_names[label]) for label in self.synthetic.labels.tolist()]
 
     def training_step(self, batch: int, index: int) -> None:
         """One step of the loop: update, measure, keep or roll back."""
@@ -114,9 +110,7 @@ class Lip(UnlearningMethod[Hyperparameters]):
         weights, state = self.snapshot(), optimizer_state(optimizer)
         level = self.levels[self.level]
         optimizer.zero_grad()
-        loss = lipschitz_loss(
-            self.clip, self.synthetic.images, self.prompts, sigma=level.sigma, draws=self.h.draws
-        )
+        loss = lipschitz_loss(self.clip, self.synthetic.images, self.prompts, sigma=level.sigma, draws=self.h.draws)
         self.manual_backward(loss)
         keep_largest(self.visual, level.visual_tensors)
         keep_largest(self.text, level.text_tensors)
@@ -178,11 +172,7 @@ def visual_candidates(clip: Clip) -> dict[str, nn.Parameter]:
     named = {n: p for n, p in clip.model.named_parameters() if n.startswith("visual.")}
     if not any(isinstance(module, nn.BatchNorm2d) for module in clip.visual.modules()):
         return named
-    norms = {
-        f"visual.{path}."
-        for path, module in clip.visual.named_modules()
-        if isinstance(module, nn.BatchNorm2d)
-    }
+    norms = {f"visual.{path}." for path, module in clip.visual.named_modules() if isinstance(module, nn.BatchNorm2d)}
     return {
         n: p
         for n, p in named.items()
@@ -219,7 +209,8 @@ def lipschitz_loss(clip: Clip, images: Tensor, prompts: list[str], *, sigma: flo
     text = clip.encode_text(unique).float()[rows]
     image = clip.encode_image(images).float()
     spread = (text - target).norm(dim=-1) + (image - target).norm(dim=-1)
-    return (spread / (2 * distance)).sum() / (2 * draws)
+    loss: Tensor = (spread / (2 * distance)).sum() / (2 * draws)
+    return loss
 
 
 def keep_largest(parameters: Mapping[str, nn.Parameter], count: int) -> list[str]:

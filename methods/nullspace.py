@@ -53,4 +53,5 @@ def partial_projection(forget: Tensor, alpha: float) -> Tensor:
     basis, values, _ = torch.linalg.svd(forget.double(), full_matrices=False)
     basis = basis[:, values > 1e-6 * values[0]]
     eye = torch.eye(len(forget), dtype=torch.float64, device=forget.device)
-    return eye - alpha * basis @ basis.T
+    projected: Tensor = eye - alpha * basis @ basis.T
+    return projected

@@ -55,9 +55,7 @@ class Registry:
         declaration = read_method(path)
         if declaration is None:
             if required:
-                raise ContractError(
-                    f"{path} declares no method: it needs `CARD = MethodCard(...)` at top level"
-                )
+                raise ContractError(f"{path} declares no method: it needs `CARD = MethodCard(...)` at top level")
             return
         name = declaration.card.name
         if name in self._methods:
@@ -89,9 +87,7 @@ class Registry:
         from methods.base import UnlearningMethod
 
         path = self.declaration(name).path
-        module = (
-            importlib.import_module(f"methods.{path.stem}") if path.parent == _HERE else _import_file(path)
-        )
+        module = importlib.import_module(f"methods.{path.stem}") if path.parent == _HERE else _import_file(path)
         for value in vars(module).values():
             if (
                 isinstance(value, type)

@@ -18,19 +18,22 @@ from datamodules.request import ForgetRequest
 
 class PretrainingBatch(TypedDict):
     """`images`: shape (B, 3, S, S). `tokens`: of the U different texts, shape (U, context). `text_of`: the text of
-    each image, shape (B,). `text_ids`: equal for pairs that are positives of each other, shape (B,)."""
+    each image, shape (B,); images of equal texts are positives of each other."""
 
     images: Tensor
     tokens: Tensor
     text_of: Tensor
-    text_ids: Tensor
 
 
 class _Source:
-    """The train split of one data set, less what a forget request names."""
+    """The train split of one data set, less what a forget request names.
+
+    Each batch takes either captions or one way of labelling with one template: the different texts of a batch stay few
+    and are encoded once each, and no text of a batch is silently true of an image that is not its own.
+    """
 
     def __init__(
-        self, dataset: Dataset, exclude: ForgetRequest | None, templates: Sequence[str], offset: int
+        self, dataset: Dataset, exclude: ForgetRequest | None, templates: Sequence[str], label_share: float
     ) -> None:
         split = dataset.split("train")
         self.images = split.images
@@ -38,26 +41,29 @@ class _Source:
         if exclude is not None:
             keep = ~dataset.forget_mask(split, exclude)
         self.indices = np.flatnonzero(keep)
-        self._labels, self._captions, self._offset = split.labels, split.captions, offset
-        self._texts = [[t.format(name) for t in templates] for name in dataset.class_names]
+        self._captions = split.captions
+        self._sets = dataset.label_sets("train")
+        self._templates = [tuple(templates) or each.templates for each in self._sets]
+        self._label_share = 0.0 if not self._sets else 1.0 if self._captions is None else label_share
 
-    def texts(self) -> list[str]:
+    def texts(self) -> set[str]:
         """Every text that may occur."""
-        if self._captions is not None:
-            return sorted({caption for i in self.indices for caption in self._captions[i]})
-        return [text for each in self._texts for text in each]
+        found = (
+            {caption for i in self.indices for caption in self._captions[i]} if self._captions is not None else set()
+        )
+        for each, templates in zip(self._sets, self._templates, strict=True):
+            found |= {template.format(name) for template in templates for name in each.names}
+        return found
 
-    def pair(
-        self, indices: NDArray[np.int64], random: np.random.Generator
-    ) -> tuple[list[str], NDArray[np.int64]]:
-        """A text for each image, and the ids by which pairs are positives of each other."""
-        if self._captions is not None:
+    def draw(self, indices: NDArray[np.int64], random: np.random.Generator) -> list[str]:
+        """A text for each image."""
+        if self._captions is not None and random.random() >= self._label_share:
             captions = [self._captions[i] for i in indices]
-            return [each[random.integers(len(each))] for each in captions], indices + self._offset
-        # One template a batch: the different texts of a batch stay few, and are encoded once each.
-        template = random.integers(len(self._texts[0]))
-        labels = self._labels[indices] if self._labels is not None else indices
-        return [self._texts[label][template] for label in labels], labels + self._offset
+            return [each[random.integers(len(each))] for each in captions]
+        number = random.integers(len(self._sets))
+        chosen, templates = self._sets[number], self._templates[number]
+        template = templates[random.integers(len(templates))]
+        return [template.format(chosen.names[label]) for label in chosen.labels[indices]]
 
 
 class Corpus(IterableDataset[PretrainingBatch]):
@@ -67,7 +73,8 @@ class Corpus(IterableDataset[PretrainingBatch]):
         datasets: Their train splits are used.
         tokenize: Turns texts into token ids of shape (B, context).
         preprocessing: Of the model.
-        templates: For labelled images.
+        templates: For labelled images; empty for the data sets' own.
+        label_share: How often captioned images that also have labels take a label as their text.
         batch_size: Pairs a batch.
         epochs: Passes.
         flip: Mirror at random.
@@ -83,6 +90,7 @@ class Corpus(IterableDataset[PretrainingBatch]):
         preprocessing: Preprocessing,
         *,
         templates: Sequence[str],
+        label_share: float,
         batch_size: int,
         epochs: float,
         flip: bool,
@@ -91,16 +99,14 @@ class Corpus(IterableDataset[PretrainingBatch]):
         seed: int = 0,
     ) -> None:
         excluded = exclude or {}
-        self._sources = [
-            _Source(d, excluded.get(d.name), templates, offset=1_000_000 * n) for n, d in enumerate(datasets)
-        ]
+        self._sources = [_Source(d, excluded.get(d.name), templates, label_share) for d in datasets]
         self._preprocessing, self._batch, self._seed = preprocessing, batch_size, seed
         self._flip, self._shift = flip, shift
         self.items = np.concatenate(
             [np.stack([np.full(len(s.indices), n), s.indices], axis=1) for n, s in enumerate(self._sources)]
         )
         self.steps = int(len(self.items) * epochs) // batch_size
-        texts = list(dict.fromkeys(text for source in self._sources for text in source.texts()))
+        texts = sorted(set().union(*(source.texts() for source in self._sources)))
         tokens: Tensor = tokenize(texts)  # type: ignore[operator]
         self.token_ids, compact = torch.unique(tokens, return_inverse=True)
         self._tokens = compact.view_as(tokens).to(torch.int32)
@@ -119,22 +125,19 @@ class Corpus(IterableDataset[PretrainingBatch]):
             yield self._make(batch, random)
 
     def _make(self, batch: NDArray[np.int64], random: np.random.Generator) -> PretrainingBatch:
-        images, texts, ids = [], [], []
+        images, texts = [], []
         for number, source in enumerate(self._sources):
             indices = batch[batch[:, 0] == number, 1]
             if not len(indices):
                 continue
             images.append(self._preprocessing(self._augment(source.images.read(indices), random)))
-            some, same = source.pair(indices, random)
-            texts.extend(some)
-            ids.append(same)
+            texts.extend(source.draw(indices, random))
         rows = np.array([self._row[text] for text in texts])
         unique, text_of = np.unique(rows, return_inverse=True)
         return PretrainingBatch(
             images=torch.cat(images).contiguous(memory_format=torch.channels_last),
             tokens=self._tokens[unique].long(),
             text_of=torch.from_numpy(text_of),
-            text_ids=torch.from_numpy(np.concatenate(ids)),
         )
 
     def _augment(self, images: Tensor, random: np.random.Generator) -> Tensor:
@@ -148,7 +151,5 @@ class Corpus(IterableDataset[PretrainingBatch]):
             rows = (torch.arange(height) + down[:, None]).clamp(0, height - 1)
             columns = (torch.arange(width) + right[:, None]).clamp(0, width - 1)
             item = torch.arange(count)[:, None, None]
-            images = images.permute(0, 2, 3, 1)[item, rows[:, :, None], columns[:, None, :]].permute(
-                0, 3, 1, 2
-            )
+            images = images.permute(0, 2, 3, 1)[item, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
         return images

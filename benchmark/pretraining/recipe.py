@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from benchmark.compact import Architecture
+from benchmark.names import RECIPES, recipe_names
 from datamodules.errors import BenchmarkError, UnknownNameError
-
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,8 @@ class Recipe:
         warmup: Share of the steps before the peak.
         flip: Whether images are mirrored at random; wrong where captions say left and right.
         shift: Largest random shift, as a share of the image's side.
-        templates: Prompt templates that make the texts of labelled images; captions are used as they are.
+        templates: Prompt templates that make the texts of labelled images; empty for the data sets' own.
+        label_share: How often images that have both captions and labels take a label as their text.
     """
 
     name: str
@@ -45,11 +44,7 @@ class Recipe:
     flip: bool
     shift: float
     templates: tuple[str, ...]
-
-
-def recipe_names() -> tuple[str, ...]:
-    """The recipes of this folder."""
-    return tuple(sorted(path.stem for path in _HERE.glob("*.yaml")))
+    label_share: float
 
 
 def load_recipe(name: str) -> Recipe:
@@ -61,7 +56,7 @@ def load_recipe(name: str) -> Recipe:
     """
     if name not in recipe_names():
         raise UnknownNameError("recipe", name, recipe_names())
-    content: dict[str, Any] = yaml.safe_load((_HERE / f"{name}.yaml").read_text(encoding="utf-8"))
+    content: dict[str, Any] = yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
     known = {field.name for field in fields(Recipe)} - {"name"}
     if set(content) != known:
         odd = sorted(set(content) ^ known)[0]

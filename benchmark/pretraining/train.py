@@ -30,9 +30,7 @@ Progress = Callable[[int, int, float], None]
 class ContrastivePretraining(L.LightningModule):
     """CLIP's contrastive learning with AdamW and a one-cycle schedule; equal texts are positives of each other."""
 
-    def __init__(
-        self, model: nn.Module, recipe: Recipe, steps: int, progress: Progress | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, steps: int, progress: Progress | None = None) -> None:
         super().__init__()
         self.model = model
         self._recipe, self._steps, self._progress = recipe, steps, progress
@@ -42,7 +40,7 @@ class ContrastivePretraining(L.LightningModule):
         model = cast(Any, self.model)
         image = model.encode_image(batch["images"])
         text = model.encode_text(batch["tokens"])[batch["text_of"]]
-        loss = contrastive_loss(image, text, model.logit_scale.exp(), text_ids=batch["text_ids"])
+        loss = contrastive_loss(image, text, model.logit_scale.exp(), text_ids=batch["text_of"])
         if self._progress is not None:
             self._progress(index + 1, self._steps, loss.item())
         return loss
@@ -107,14 +105,13 @@ def pretrain(
     L.seed_everything(seed, verbose=False)
     chosen = resolve_precision(precision, device)
     image_input = recipe.architecture.image_input
-    datasets: list[Dataset] = [
-        open_dataset(name, data_dir, cache_dir, image_input.image_size) for name in recipe.data
-    ]
+    datasets: list[Dataset] = [open_dataset(name, data_dir, cache_dir, image_input.image_size) for name in recipe.data]
     corpus = Corpus(
         datasets,
         tokenizer(recipe.architecture.text["context_length"]),
         image_input,
         templates=recipe.templates,
+        label_share=recipe.label_share,
         batch_size=recipe.batch_size,
         epochs=recipe.epochs,
         flip=recipe.flip,

@@ -27,9 +27,7 @@ def address(tmp_path: Path) -> str:
 def test_fetch_verifies_and_moves_into_place(tmp_path: Path, address: str) -> None:
     seen: list[tuple[int, int | None]] = []
     target = tmp_path / "here" / "file.bin"
-    fetched = fetch(
-        address, target, sha256=SHA256, advice="-", progress=lambda done, all_: seen.append((done, all_))
-    )
+    fetched = fetch(address, target, sha256=SHA256, advice="-", progress=lambda done, all_: seen.append((done, all_)))
     assert fetched == target and target.read_bytes() == CONTENT
     assert seen == [(len(CONTENT), len(CONTENT))]
     assert [p.name for p in target.parent.iterdir()] == ["file.bin"]

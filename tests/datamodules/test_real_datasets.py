@@ -54,9 +54,7 @@ def cifar_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         contents[name] = {"data": data, "fine_labels": [0, 1, 2] * each}
     for name, content in contents.items():
         (folder / name).write_bytes(pickle.dumps(content))
-    monkeypatch.setattr(
-        cifar100, "MD5", {n: hashlib.md5((folder / n).read_bytes()).hexdigest() for n in contents}
-    )
+    monkeypatch.setattr(cifar100, "MD5", {n: hashlib.md5((folder / n).read_bytes()).hexdigest() for n in contents})
     monkeypatch.setattr(cifar100, "VAL_PER_CLASS", 1)
     return tmp_path / "data"
 
@@ -123,9 +121,7 @@ def test_missing_folder_says_what_to_do(name: str, tmp_path: Path) -> None:
 def test_opening_and_asking_for_the_revision_decodes_nothing(
     name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data_dir = request.getfixturevalue(
-        {"cifar100": "cifar_dir", "flickr30k": "flickr_dir"}.get(name, "caltech_dir")
-    )
+    data_dir = request.getfixturevalue({"cifar100": "cifar_dir", "flickr30k": "flickr_dir"}.get(name, "caltech_dir"))
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("an image was opened"))
     first, second = (open_dataset(name, data_dir, tmp_path / "cache", SIZE) for _ in range(2))
     assert first.revision == second.revision and not (tmp_path / "cache").exists()
@@ -235,9 +231,7 @@ def test_flickr30k_token_file_when_there_is_no_split(flickr_dir: Path, tmp_path:
     dataset = flickr30k.Flickr30k(flickr_dir, tmp_path, SIZE)
     assert dataset.revision != complete.revision
     token = flickr30k.read_token(flickr_dir / "flickr30k" / "results_20130124.token")
-    assert [(name, texts) for name, _, texts in token] == [
-        (name, texts) for name, _, texts in complete._entries
-    ]
+    assert [(name, texts) for name, _, texts in token] == [(name, texts) for name, _, texts in complete._entries]
     assert all(split == flickr30k.hashed_split(name) for name, split, _ in token)
     captions = dataset.split("train").captions
     assert captions is not None and len(captions) == sum(split == "train" for _, split, _ in token) > 0
@@ -280,9 +274,7 @@ def test_flickr30k_malformed_annotations(flickr_dir: Path, tmp_path: Path) -> No
 def test_flickr30k_missing_images(flickr_dir: Path, tmp_path: Path) -> None:
     for number in (1003, 1007):
         (flickr_dir / "flickr30k" / "flickr30k-images" / f"{number}.jpg").unlink()
-    with pytest.raises(
-        DatasetCorruptError, match=r"2 of 12 listed images are missing, first image 3: .*1003\.jpg"
-    ):
+    with pytest.raises(DatasetCorruptError, match=r"2 of 12 listed images are missing, first image 3: .*1003\.jpg"):
         flickr30k.Flickr30k(flickr_dir, tmp_path, SIZE)
 
 
@@ -332,9 +324,7 @@ def test_caltech101_splits_and_class_names(caltech_dir: Path, tmp_path: Path) ->
 def test_caltech101_val_is_asked_for_only_when_needed(
     caltech_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(
-        DatasetCorruptError, match=r"2 of 2 listed images are missing, first image 0: .*image_0004"
-    ):
+    with pytest.raises(DatasetCorruptError, match=r"2 of 2 listed images are missing, first image 0: .*image_0004"):
         caltech101.Caltech101(caltech_dir, tmp_path, SIZE).split("val")
     without = caltech101.Caltech101(caltech_dir, tmp_path, SIZE).revision
     folder = caltech_dir / "caltech101"
@@ -354,9 +344,7 @@ def test_caltech101_wrong_split_file_or_missing_image(caltech_dir: Path, tmp_pat
     folder = caltech_dir / "caltech101"
     image = folder / "101_ObjectCategories" / "Faces" / "image_0006.jpg"
     image.unlink()
-    with pytest.raises(
-        DatasetCorruptError, match=r"1 of 4 listed images are missing, first image 1: .*image_0006"
-    ):
+    with pytest.raises(DatasetCorruptError, match=r"1 of 4 listed images are missing, first image 1: .*image_0006"):
         caltech101.Caltech101(caltech_dir, tmp_path, SIZE)
     split = folder / "split_zhou_Caltech101.json"
     split.write_text(split.read_text() + " ")
@@ -411,9 +399,7 @@ def test_preprocessing_agrees_with_pil_bicubic() -> None:
     normalised = preprocessing(native)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
     ours = (normalised * std + mean) * 255
-    pil = np.stack(
-        [np.asarray(p.resize((64, 64), Image.Resampling.BICUBIC)).transpose(2, 0, 1) for p in pictures]
-    )
+    pil = np.stack([np.asarray(p.resize((64, 64), Image.Resampling.BICUBIC)).transpose(2, 0, 1) for p in pictures])
     assert normalised.shape == (5, 3, 64, 64) and normalised.dtype == torch.float32
     assert (ours - torch.from_numpy(pil).float()).abs().max().item() <= 2
 

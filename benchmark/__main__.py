@@ -1,0 +1,34 @@
+"""`python -m benchmark`: the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; by default those of the process.
+
+    Returns:
+        0; 1 if a cell failed or a comparison did not hold; 2 on bad input, after one clear line.
+    """
+    from benchmark.cli import run_command
+    from datamodules.errors import BenchmarkError
+
+    try:
+        return run_command(sys.argv[1:] if arguments is None else list(arguments))
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept, run the same command to go on", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Cells: one method on one request, data set, model and seed; and the key that names its record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from datamodules.request import ForgetRequest
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything that can change the numbers of a record, and nothing else.
+
+    Attributes:
+        suite: The suite's name.
+        method: Registry name.
+        dataset: Registry name of the data set that the request concerns.
+        request: What to forget.
+        model: The model as it was named.
+        seed: Of everything random.
+        hparams: All hyperparameters, defaults included.
+        others: The other data sets that are evaluated.
+        precision: "fp32" or "bf16".
+        device: The kind of device ("cpu", "cuda"): their random streams differ.
+        method_source: sha256 of the method's source.
+        data_revisions: Revision of each data set, by name.
+        weights: What identifies the model's weights.
+        scale: Which defaults the model takes: "small" or "published".
+    """
+
+    suite: str
+    method: str
+    dataset: str
+    request: ForgetRequest
+    model: str
+    seed: int
+    hparams: Mapping[str, Any]
+    others: tuple[str, ...]
+    precision: str
+    device: str
+    method_source: str
+    data_revisions: Mapping[str, str]
+    weights: str
+    scale: str = field(default="published")
+
+    def identity(self) -> dict[str, Any]:
+        """What the key is made from: every field."""
+        return {
+            "suite": self.suite,
+            "method": self.method,
+            "dataset": self.dataset,
+            "request": self.request.to_dict(),
+            "model": self.model,
+            "seed": self.seed,
+            "hparams": dict(self.hparams),
+            "others": list(self.others),
+            "precision": self.precision,
+            "device": self.device,
+            "method_source": self.method_source,
+            "data_revisions": dict(self.data_revisions),
+            "weights": self.weights,
+            "scale": self.scale,
+        }
+
+    @property
+    def key(self) -> str:
+        """sha256 of the canonical JSON of the identity: 64 hexadecimal digits."""
+        canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return f"{self.method} forgets {self.request} ({self.dataset}, {self.model}, seed {self.seed})"
+
+    def random_seed(self) -> int:
+        """The seed of the cell's random numbers: the same for all methods, so that they meet the same chance.
+
+        Derived from what is asked for (data set, request, model, seed), not from what answers.
+        """
+        chosen = [self.dataset, self.request.to_dict(), self.model, self.seed]
+        digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).digest()
+        return int.from_bytes(digest[:4], "big")
+
+
+def shard(cells: Sequence[Cell], part: str) -> list[Cell]:
+    """The cells of shard "i/n", i from 1 to n: every n-th, by key, so that shards stay the same as cells are added.
+
+    Raises:
+        ValueError: If it is not of that form.
+    """
+    index, _, total = part.partition("/")
+    if not (index.isdigit() and total.isdigit() and 1 <= int(index) <= int(total)):
+        raise ValueError(f"shard {part!r} is not of the form i/n with 1 <= i <= n, such as 1/4")
+    return [cell for cell in cells if int(cell.key, 16) % int(total) == int(index) - 1]

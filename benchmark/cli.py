@@ -1,0 +1,100 @@
+"""The parser: typed functions of `benchmark.commands` as subcommands, through jsonargparse."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser
+
+from datamodules.errors import BenchmarkError
+
+COMMANDS: dict[str, str] = {
+    "run": "run what is missing of a suite, then show the leaderboard",
+    "plan": "show a suite's cells: done, missing, failed, and what they will take",
+    "leaderboard": "show the leaderboard of the records",
+    "list": "list methods, datasets, models, suites or measures",
+    "verify": "run a recorded cell again and compare",
+    "check": "run the contract tests on a method file",
+    "pretrain": "train a small CLIP from a recipe",
+    "download": "fetch a data set",
+}
+POSITIONAL = {
+    ("list", "what"),
+    ("verify", "key"),
+    ("check", "file"),
+    ("pretrain", "recipe"),
+    ("download", "dataset"),
+}
+
+
+class UsageError(BenchmarkError):
+    """Arguments that do not fit the command."""
+
+
+class Parser(ArgumentParser):
+    """jsonargparse with hyphens in option names, plain flags, and errors of one line."""
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """Add an argument; booleans become flags."""
+        if args and str(args[0]).startswith("--"):
+            args = (str(args[0]).replace("_", "-"), *args[1:])
+        if kwargs.get("type") is bool:
+            del kwargs["type"]
+            kwargs["action"] = "store_true"
+        return super().add_argument(*args, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise instead of printing the usage."""
+        lines = [line.strip() for line in str(message).splitlines() if line.strip()]
+        raise UsageError(f"{' '.join(lines)}; see `{self.prog.replace(' [options]', '')} --help`") from ex
+
+
+def command_function(name: str) -> Callable[..., int]:
+    """The function of a command: `benchmark.commands.NAME_command.NAME`."""
+    module = importlib.import_module(f"benchmark.commands.{name}_command")
+    function: Callable[..., int] = getattr(module, f"{name}_command")
+    return function
+
+
+def build_parser(wanted: str | None) -> Parser:
+    """The whole parser; only the wanted command's module is imported."""
+    parser = Parser(
+        prog="python -m benchmark",
+        description="A benchmark of methods that remove a class or a concept from a trained CLIP.",
+        epilog="Start with: python -m benchmark run --all",
+    )
+    commands = parser.add_subcommands(dest="command", required=True)
+    for name, help_text in COMMANDS.items():
+        command = Parser(description=help_text)
+        if name == wanted:
+            function = command_function(name)
+            command.description = inspect.getdoc(function)
+            positional: set[str | int] = {parameter for owner, parameter in POSITIONAL if owner == name}
+            command.add_function_arguments(function, as_positional=False, as_group=False, skip=positional)
+            for parameter in sorted(map(str, positional)):
+                annotation = inspect.signature(function, eval_str=True).parameters[parameter].annotation
+                command.add_argument(parameter, type=annotation, help=_argument_help(function, parameter))
+            command.description = (inspect.getdoc(function) or "").partition("\nArgs:")[0].strip()
+        commands.add_subcommand(name, command, help=help_text)
+    return parser
+
+
+def _argument_help(function: Callable[..., int], parameter: str) -> str:
+    for line in (inspect.getdoc(function) or "").splitlines():
+        name, colon, text = line.strip().partition(": ")
+        if colon and name == parameter:
+            return text
+    return ""
+
+
+def run_command(arguments: list[str]) -> int:
+    """Parse and run one command; returns the exit status."""
+    wanted = next((argument for argument in arguments if argument in COMMANDS), None)
+    parsed = build_parser(wanted).parse_args(arguments)
+    name = parsed.command
+    # jsonargparse marks names that its Namespace also has as methods (such as `keys`) with a zero-width space
+    values = {key.replace("-", "_").strip("\u200b"): value for key, value in vars(parsed[name]).items()}
+    return command_function(name)(**values)

@@ -1,0 +1,1 @@
+"""The commands of the command line, one a file; heavy imports are inside the functions."""

@@ -1,0 +1,39 @@
+"""`check`: the contract tests on a method file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def check_command(file: str, model: str | None = None, cache_dir: str | None = None) -> int:
+    """Tell whether a method file keeps the contract of methods/base.py.
+
+    Runs the method for a few steps on small CLIPs and the embedded world, and checks its card, its data regime, what it
+    edits, that it can be repeated, and that it leaves numbers behind.
+
+    Examples: `check my_method.py`.
+
+    Args:
+        file: The method's file.
+        model: The CLIPs to try, separated by commas; by default the small ones of the package.
+        cache_dir: The folder of the embedded world's images.
+    """
+    from rich.console import Console
+
+    from benchmark.commands.common import cache_folder, words
+    from benchmark.contract import check_method
+    from benchmark.names import shipped_models
+
+    models = words(model) or tuple(name for name in shipped_models() if name.startswith("shapes"))
+    console = Console(highlight=False, soft_wrap=True)
+    failed = 0
+    for finding in check_method(Path(file), models, cache_folder(cache_dir)):
+        failed += not finding.kept
+        mark = "[green]kept[/green]  " if finding.kept else "[red]BROKEN[/red]"
+        console.print(f"{mark} {finding.clause}", end="")
+        console.print(f": {finding.detail}" if finding.detail else "", markup=False)
+    if failed:
+        print(f"{failed} clauses are broken: mend the method and check again")
+        return 1
+    print(f"{file} keeps the contract: run it with `python -m benchmark run --plugin {file}`")
+    return 0

@@ -1,0 +1,126 @@
+"""What several commands share: lists on the command line, folders, the plan of a suite."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datamodules.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from benchmark.cells import Cell
+    from benchmark.planning import Where
+    from benchmark.records import Record, RecordStore
+    from benchmark.suites import Suite
+    from methods.registry import Registry
+
+CACHE_VARIABLE = "CLIP_UNLEARNING_CACHE"
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+
+
+def words(text: str | None) -> tuple[str, ...]:
+    """The items of a comma-separated list."""
+    return tuple(item.strip() for item in (text or "").split(",") if item.strip())
+
+
+def numbers(text: str | None, option: str) -> tuple[int, ...]:
+    """The whole numbers of a comma-separated list.
+
+    Raises:
+        BenchmarkError: If an item is not a whole number of at least 0.
+    """
+    for item in words(text):
+        if not item.isdigit():
+            raise BenchmarkError(f"{option} takes whole numbers separated by commas, such as 0,1,2; not {item!r}")
+    return tuple(int(item) for item in words(text))
+
+
+def cache_folder(named: str | None) -> Path:
+    """Where decoded images, features and synthetic sets are kept: named, from the environment, or the user's cache."""
+    if named:
+        return Path(named).expanduser()
+    if os.environ.get(CACHE_VARIABLE):
+        return Path(os.environ[CACHE_VARIABLE]).expanduser()
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "clip-unlearning-benchmark"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite, its cells, and what is needed to run them."""
+
+    suite: Suite
+    cells: list[Cell]
+    registry: Registry
+    where: Where
+    store: RecordStore
+
+
+def make_plan(
+    *,
+    suite: str,
+    methods: str | None,
+    seeds: str | None,
+    model: str | None,
+    results: str,
+    data_dir: str | None,
+    cache_dir: str | None,
+    device: str,
+    precision: str | None,
+    shard: str | None,
+    plugin: str | None,
+    settings: str | None,
+    keys: str | None = None,
+) -> Plan:
+    """Check every argument and expand the suite.
+
+    Raises:
+        BenchmarkError: On anything that is wrong.
+    """
+    from benchmark.cells import shard as shard_of
+    from benchmark.planning import Where, expand, with_overrides
+    from benchmark.records import RecordStore
+    from benchmark.suites import load_suite
+    from methods.registry import Registry
+
+    registry = Registry([Path(file) for file in words(plugin)])
+    chosen = with_overrides(
+        load_suite(suite),
+        methods=words(methods),
+        seeds=numbers(seeds, "--seeds"),
+        models=words(model),
+        settings=words(settings),
+    )
+    data = Path(data_dir).expanduser() if data_dir else None
+    where = Where(data, cache_folder(cache_dir), device)
+    cells = expand(chosen, registry, where, precision=precision)
+    if shard:
+        try:
+            cells = shard_of(cells, shard)
+        except ValueError as error:
+            raise BenchmarkError(str(error)) from error
+    if keys:
+        cells = [cell for cell in cells if cell.key.startswith(words(keys))]
+        if not cells:
+            raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {keys}; see `plan`")
+    return Plan(chosen, cells, registry, where, RecordStore(Path(results)))
+
+
+def expected_seconds(records: Sequence[Record], models: Sequence[str]) -> dict[str, float]:
+    """What a cell of each method took on these models, from records."""
+    times: dict[str, list[float]] = {}
+    for record in records:
+        if record.cell["model"] in models:
+            spent = [record.cost.get("unlearn_seconds"), record.cost.get("evaluate_seconds")]
+            times.setdefault(record.cell["method"], []).append(sum(float(s) for s in spent if s is not None))
+    return {method: sum(each) / len(each) for method, each in times.items()}
+
+
+def known_records(store: RecordStore) -> list[Record]:
+    """The records of a results folder and the reference records of the package."""
+    from benchmark.records import RecordStore
+
+    return [*RecordStore(REFERENCE).all(), *store.all()] if REFERENCE.is_dir() else store.all()

@@ -1,0 +1,90 @@
+"""`leaderboard`: the leaderboard of the records, in any format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from benchmark.commands.common import REFERENCE, words
+from datamodules.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from benchmark.cells import Cell
+    from benchmark.leaderboard import Board
+    from benchmark.records import Record
+    from methods.registry import Registry
+
+
+def leaderboard_command(
+    suite: str | None = None,
+    results: str = "results/runs",
+    format: Literal["table", "markdown", "csv", "json"] = "table",
+    reference: bool = False,
+    plugin: str | None = None,
+) -> int:
+    """Show the leaderboard of the records: by model, data set and kind of request.
+
+    Examples: `leaderboard`; `leaderboard --suite quick --format markdown`; `leaderboard --reference`.
+
+    Args:
+        suite: Only this suite.
+        results: The folder of the records.
+        format: A table for the terminal, Markdown, CSV or JSON.
+        reference: Show the reference records that come with the project.
+        plugin: Files of further methods, separated by commas.
+    """
+    import sys
+
+    from benchmark.records import RecordStore
+    from benchmark.tables import render
+    from methods.registry import Registry
+
+    store = RecordStore(REFERENCE if reference else Path(results))
+    records = store.all(suite)
+    for message in store.set_aside:
+        print(message, file=sys.stderr)
+    if not records:
+        what = f"of suite {suite!r} " if suite else ""
+        raise BenchmarkError(f"no records {what}in {store.folder}; make some with `python -m benchmark run --all`")
+    registry = Registry([Path(file) for file in words(plugin)])
+    sys.stdout.write(render(boards_of(records, registry), format))
+    return 0
+
+
+def boards_of(records: Sequence[Record], registry: Registry, *, cells: Sequence[Cell] | None = None) -> list[Board]:
+    """The boards of some records.
+
+    Args:
+        records: The records.
+        registry: Tells which methods are reference rows.
+        cells: The plan, if there is one: a row that lacks one of its cells has empty means.
+    """
+    from benchmark.leaderboard import BoardKey, board_key, build
+
+    references = [n for n in registry.names() if registry.declaration(n).card.paper == "reference row"]
+    expected: dict[tuple[BoardKey, str], set[tuple[str, int]]] = {}
+    if cells is not None:
+        devices = {board_key(record).device for record in records}
+        for cell in cells:
+            for device in devices:
+                key = BoardKey(cell.suite, cell.model, cell.dataset, cell.request.kind, cell.precision, device)
+                expected.setdefault((key, cell.method), set()).add((str(cell.request), cell.seed))
+    return build(records, expected, references=references)
+
+
+def flat_rows(boards: Sequence[Board]) -> list[dict[str, Any]]:
+    """One flat dictionary a row, for a table of another program."""
+    rows = []
+    for board in boards:
+        for row in board.rows:
+            flat: dict[str, Any] = {
+                **board.key._asdict(),
+                "method": row.method,
+                "regime": row.regime,
+                "rank": row.rank,
+            }
+            flat |= {name: interval.mean if interval else None for name, interval in row.metrics.items()}
+            flat |= dict(row.costs)
+            rows.append(flat)
+    return rows

@@ -1,0 +1,91 @@
+"""`plan`: the cells of a suite, what is done, missing or failed, and what the rest will take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.commands.common import expected_seconds, known_records, make_plan
+
+
+def plan_command(
+    suite: str = "quick",
+    methods: str | None = None,
+    seeds: str | None = None,
+    model: str | None = None,
+    results: str = "results/runs",
+    data_dir: str | None = None,
+    cache_dir: str | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+    shard: str | None = None,
+    plugin: str | None = None,
+    set: str | None = None,
+) -> int:
+    """Show a suite's cells: done, missing or failed, with the time that they are expected to take.
+
+    Examples: `plan`; `plan --suite cifar100 --data-dir data`; `plan --shard 1/4`.
+
+    Args:
+        suite: A suite of the package, or a YAML file.
+        methods: Names, separated by commas.
+        seeds: Seeds, separated by commas.
+        model: Models, separated by commas.
+        results: The folder of the records.
+        data_dir: The folder of the real data sets.
+        cache_dir: The folder of decoded images and features.
+        device: auto, cpu, cuda or cuda:N.
+        precision: fp32, bf16 or auto.
+        shard: i/n: only the i-th of n parts of the cells.
+        plugin: Files of further methods, separated by commas.
+        set: Hyperparameters as METHOD.NAME=VALUE, separated by commas.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmark.ledger import Ledger
+    from benchmark.progress import clock
+
+    plan = make_plan(
+        suite=suite,
+        methods=methods,
+        seeds=seeds,
+        model=model,
+        results=results,
+        data_dir=data_dir,
+        cache_dir=cache_dir,
+        device=device,
+        precision=precision,
+        shard=shard,
+        plugin=plugin,
+        settings=set,
+    )
+    failures = Ledger(Path(results)).failures()
+    expected = expected_seconds(known_records(plan.store), plan.suite.models)
+    table = Table(title=f"{plan.suite.name}: {plan.suite.title}", title_justify="left", header_style="bold")
+    for head in ("key", "state", "method", "forget", "data set", "model", "seed", "expected"):
+        table.add_column(head)
+    counts = {"done": 0, "missing": 0, "failed": 0}
+    seconds, unknown = 0.0, 0
+    for cell in plan.cells:
+        state = "done" if plan.store.read(cell.key) is not None else "failed" if cell.key in failures else "missing"
+        counts[state] += 1
+        guess = expected.get(cell.method)
+        if state != "done":
+            seconds += guess or 0.0
+            unknown += guess is None
+        shown = "" if state == "done" else f"{guess:.0f} s" if guess is not None else "?"
+        values = (
+            cell.key[:12],
+            state,
+            cell.method,
+            str(cell.request),
+            cell.dataset,
+            cell.model,
+            str(cell.seed),
+        )
+        table.add_row(*values, shown)
+    console = Console(soft_wrap=False) if Console().is_terminal else Console(width=140)
+    console.print(table)
+    rest = f"about {clock(seconds)} to go" + (f", and {unknown} cells of unknown length" if unknown else "")
+    print(f"{counts['done']} done, {counts['missing']} missing, {counts['failed']} failed; {rest}")
+    return 0

@@ -1,0 +1,122 @@
+"""`run`: run what is missing, skip what is done, show the leaderboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from benchmark.commands.common import expected_seconds, known_records, make_plan
+from datamodules.errors import BenchmarkError
+
+
+def run_command(
+    all: bool = False,
+    suite: str = "quick",
+    methods: str | None = None,
+    seeds: str | None = None,
+    model: str | None = None,
+    results: str = "results/runs",
+    data_dir: str | None = None,
+    cache_dir: str | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+    force: bool = False,
+    shard: str | None = None,
+    keys: str | None = None,
+    wandb: Literal["off", "offline", "online"] = "off",
+    plugin: str | None = None,
+    set: str | None = None,
+) -> int:
+    """Run what is missing of a suite, skip what is done, and show the leaderboard.
+
+    Examples: `run --all`; `run --suite cifar100 --data-dir data`; `run --methods ccup,lip --seeds 0`;
+    `run --plugin my_method.py --methods my_method,original`; `run --set ccup.forget_weight=30 --methods ccup`.
+
+    Args:
+        all: Every registered method; the same as naming none.
+        suite: A suite of the package, or a YAML file.
+        methods: Names, separated by commas.
+        seeds: Seeds, separated by commas; by default the suite's.
+        model: Models, separated by commas: shapes-resnet, ViT-B-32/openai, ViT-B-16:FILE; by default the suite's.
+        results: The folder of records, logs and failures.
+        data_dir: The folder of the real data sets.
+        cache_dir: The folder of decoded images and features; by default the user's cache.
+        device: auto, cpu, cuda or cuda:N.
+        precision: fp32, bf16 or auto; by default the suite's.
+        force: Run also what is done.
+        shard: i/n: only the i-th of n parts of the cells.
+        keys: Only the cells whose keys begin so.
+        wandb: Weights & Biases logging; offline needs no account.
+        plugin: Files of further methods, separated by commas.
+        set: Hyperparameters as METHOD.NAME=VALUE, separated by commas.
+    """
+    if all and methods:
+        raise BenchmarkError("--all runs every method: leave out --methods, or leave out --all")
+    plan = make_plan(
+        suite=suite,
+        methods=methods,
+        seeds=seeds,
+        model=model,
+        results=results,
+        data_dir=data_dir,
+        cache_dir=cache_dir,
+        device=device,
+        precision=precision,
+        shard=shard,
+        plugin=plugin,
+        settings=set,
+        keys=keys,
+    )
+    plan.store.check_writable()
+    from rich.console import Console
+
+    from benchmark.executors import run_local
+    from benchmark.ledger import Ledger
+    from benchmark.progress import Progress
+    from benchmark.runner import CellRunner
+    from benchmark.tracking import Tracker
+
+    out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True, highlight=False)
+    folder = Path(results)
+    tracker = Tracker(folder, wandb)
+    plugins = tuple(Path(file) for file in (plugin or "").split(",") if file)
+    runner = CellRunner(plan.registry, plan.where, plan.store, tracker, plugins)
+    todo = [cell for cell in plan.cells if force or plan.store.read(cell.key) is None]
+    for message in plan.store.set_aside:
+        err.print(message, markup=False)
+    runner.check_requests(todo)
+    expected = expected_seconds(known_records(plan.store), plan.suite.models)
+    ledger = Ledger(folder)
+    outcome = run_local(plan.cells, runner, ledger, Progress(expected), force=force)
+    _show_leaderboard(plan.suite.name, plan, tracker)
+    if not outcome.finished and not outcome.failed and not outcome.interrupted:
+        out.print(f"nothing to do: all {len(plan.cells)} cells of suite {plan.suite.name} are done (in {results})")
+    elif outcome.interrupted:
+        left = len(todo) - len(outcome.finished) - len(outcome.failed)
+        out.print(f"interrupted: {len(outcome.finished)} cells finished, {left} left; run the same command to go on")
+        return 130
+    else:
+        out.print(f"{len(outcome.finished)} cells run, {len(outcome.skipped)} were done, {len(outcome.failed)} failed")
+    for cell, message in outcome.failed:
+        err.print(f"failed: {cell}: {message.splitlines()[0]}", markup=False)
+    if outcome.failed:
+        err.print(f"the whole tracebacks are in {ledger.path}; mend the method and run the same command again")
+        return 1
+    return 0
+
+
+def _show_leaderboard(suite: str, plan: object, tracker: object) -> None:
+    from benchmark.commands.common import Plan
+    from benchmark.commands.leaderboard_command import boards_of, flat_rows
+    from benchmark.tables import render
+    from benchmark.tracking import Tracker
+
+    if not isinstance(plan, Plan) or not isinstance(tracker, Tracker):
+        raise TypeError("a plan and a tracker are needed")
+    keys = {cell.key for cell in plan.cells}
+    records = [record for record in plan.store.all(suite) if record.key in keys]
+    if not records:
+        return
+    boards = boards_of(records, plan.registry, cells=plan.cells)
+    print(render(boards, "table"))
+    tracker.leaderboard(suite, flat_rows(boards))

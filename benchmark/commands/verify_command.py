@@ -1,0 +1,131 @@
+"""`verify`: run a recorded cell again and compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.commands.common import REFERENCE, cache_folder, words
+from datamodules.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from benchmark.cells import Cell
+    from benchmark.records import Record
+
+
+def verify_command(
+    key: str,
+    results: str = "results/runs",
+    data_dir: str | None = None,
+    cache_dir: str | None = None,
+    device: str | None = None,
+    tolerance: float = 0.005,
+    plugin: str | None = None,
+) -> int:
+    """Run a recorded cell again and compare its metrics with the record.
+
+    Examples: `verify 3f2a9c` (a key or its beginning, among your records and the reference records);
+    `verify results/reference/quick/KEY.json`.
+
+    Args:
+        key: The key of a record, its beginning, or a record's file.
+        results: The folder of the records; the reference records are searched too.
+        data_dir: The folder of the real data sets.
+        cache_dir: The folder of decoded images and features.
+        device: By default the kind of device in the record.
+        tolerance: Largest difference of a metric (a fraction) that counts as equal.
+        plugin: Files of further methods, separated by commas.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmark.planning import Where, original_of
+    from benchmark.records import RecordStore
+    from benchmark.runner import CellRunner
+    from benchmark.tracking import Tracker
+    from methods.registry import Registry
+
+    recorded = find_record(key, Path(results))
+    registry = Registry([Path(file) for file in words(plugin)])
+    cell = cell_of(recorded)
+    now = registry.source_hash(cell.method)
+    if now != cell.method_source:
+        print(f"note: the source of {cell.method!r} differs from the one that made this record")
+    data = Path(data_dir).expanduser() if data_dir else None
+    where = Where(data, cache_folder(cache_dir), device or cell.device)
+    runner = CellRunner(registry, where, RecordStore(Path(results)), Tracker(Path(results)))
+    original = original_of(cell, registry)
+    before = None
+    if cell.key != original.key and cell.method != original.method:
+        before = runner.make(original, before=None, reference=original.key).metrics
+    again = runner.make(cell, before=before, reference=original.key)
+    table = Table(title=f"{cell} · {recorded.key[:12]}", title_justify="left", header_style="bold")
+    for head in ("metric", "recorded", "now", "difference"):
+        table.add_column(head, justify="left" if head == "metric" else "right")
+    worst = 0.0
+    for name, metric in recorded.metrics.items():
+        new = again.metrics[name].value if name in again.metrics else None
+        if metric.value is None or new is None:
+            gap = 0.0 if metric.value == new else float("inf")
+        else:
+            gap = abs(metric.value - new)
+        worst = max(worst, gap)
+        shown = (
+            f"{metric.value:.4f}" if metric.value is not None else "–",
+            f"{new:.4f}" if new is not None else "–",
+        )
+        table.add_row(name, *shown, f"{gap:.4f}", style="red" if gap > tolerance else "")
+    Console(width=None if Console().is_terminal else 120).print(table)
+    if worst > tolerance:
+        print(f"differs: the largest difference is {worst:.4f}, more than the tolerance of {tolerance:g}")
+        return 1
+    print(f"verified: the largest difference is {worst:.4f}, within the tolerance of {tolerance:g}")
+    return 0
+
+
+def find_record(key: str, results: Path) -> Record:
+    """The record of a file, or of a key or its beginning.
+
+    Raises:
+        BenchmarkError: If there is none, or the beginning fits several.
+    """
+    import json
+
+    from benchmark.records import Record, RecordStore
+
+    if key.endswith(".json"):
+        path = Path(key)
+        if not path.is_file():
+            raise BenchmarkError(f"no record file {path}")
+        try:
+            return Record.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
+        except json.JSONDecodeError as error:
+            raise BenchmarkError(f"{path} is not a record: {error}") from error
+    folders = [results, REFERENCE] if REFERENCE.is_dir() else [results]
+    records = [record for folder in folders for record in RecordStore(folder).all()]
+    found = {record.key: record for record in reversed(records) if record.key.startswith(key)}
+    if len(found) != 1:
+        what = "no record has a key that begins" if not found else f"{len(found)} records have keys that begin"
+        raise BenchmarkError(f"{what} with {key!r} in {results} or the reference records; see `plan` for keys")
+    return next(iter(found.values()))
+
+
+def cell_of(record: Record) -> Cell:
+    """The cell that a record is of.
+
+    Raises:
+        BenchmarkError: If the record lacks a field, or its key does not fit its cell.
+    """
+    from benchmark.cells import Cell
+    from datamodules.request import ForgetRequest
+
+    fields = dict(record.cell)
+    fields["request"] = ForgetRequest.from_dict(fields["request"])
+    fields["others"] = tuple(fields["others"])
+    try:
+        cell = Cell(**fields)
+    except TypeError as error:
+        raise BenchmarkError(f"record {record.key[:12]} does not describe a cell of this version: {error}") from error
+    if cell.key != record.key:
+        raise BenchmarkError(f"record {record.key[:12]} was changed: its key does not fit its cell")
+    return cell

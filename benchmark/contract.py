@@ -1,0 +1,118 @@
+"""The contract tests on one method, as a stranger's file meets them: what `check` runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.isolation import isolated
+from benchmark.models import load_clip
+from benchmark.unlearn import Unlearned, unlearn
+from datamodules.dataset import Dataset
+from datamodules.errors import BenchmarkError
+from datamodules.registry import open_dataset
+from datamodules.request import ForgetRequest
+from methods.base import UnlearningMethod
+from methods.cards import ContractError, Declaration, read_method, resolve
+from methods.registry import Registry
+
+REQUESTS = (ForgetRequest(classes=("heart",)), ForgetRequest(concept="dotted"))
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One clause of the contract, whether it is kept, and what was seen."""
+
+    clause: str
+    kept: bool
+    detail: str = ""
+
+
+def check_method(file: Path, models: Sequence[str], cache_dir: Path) -> Iterator[Finding]:
+    """Check a method file, clause by clause; later clauses are left out where an earlier one makes them void.
+
+    Args:
+        file: The method's file.
+        models: CLIPs to run it on.
+        cache_dir: Where the embedded world's images are kept.
+
+    Raises:
+        ContractError: If the file does not exist.
+    """
+    if not file.is_file():
+        raise ContractError(f"no file {file}")
+    try:
+        declaration = read_method(file)
+    except BenchmarkError as error:
+        yield Finding("the card can be read without importing the file", False, str(error))
+        return
+    if declaration is None:
+        yield Finding("the file declares CARD = MethodCard(...) at top level", False)
+        return
+    yield Finding("the card can be read without importing the file", True, declaration.card.name)
+    yield from _declarations(file, declaration)
+    own = file.resolve().parent == Path(__file__).resolve().parent.parent / "methods"
+    try:
+        registry = Registry([] if own else [file])
+        method_class = registry.method_class(declaration.card.name)
+    except BenchmarkError as error:
+        yield Finding("the file has an UnlearningMethod with card = CARD", False, str(error))
+        return
+    yield Finding("the file has an UnlearningMethod with card = CARD", True, method_class.__name__)
+    for model in models:
+        size = load_clip(model).preprocessing.image_size
+        dataset = open_dataset("shapes", None, cache_dir, size)
+        for request in REQUESTS:
+            yield from _runs(declaration, method_class, model, dataset, request, cache_dir)
+
+
+def _declarations(file: Path, declaration: Declaration) -> Iterator[Finding]:
+    same = declaration.card.name == file.stem
+    yield Finding("the card's name is the file's name", same, "" if same else f"{declaration.card.name} in {file.name}")
+    without = [f.name for f in dataclasses.fields(declaration.hyperparameters) if not f.metadata.get("source")]
+    yield Finding("every hyperparameter has a source", not without, ", ".join(without))
+
+
+def _runs(
+    declaration: Declaration,
+    method_class: type[UnlearningMethod[Any]],
+    model: str,
+    dataset: Dataset,
+    request: ForgetRequest,
+    cache_dir: Path,
+) -> Iterator[Finding]:
+    where = f"on {model}, forgetting {request}"
+
+    def once(seed: int) -> Unlearned:
+        clip = load_clip(model)
+        hyperparameters = resolve(declaration.hyperparameters, clip.scale, {})
+        with isolated(seed):
+            return unlearn(method_class, hyperparameters, clip, dataset, request, cache_dir=cache_dir, seed=seed)
+
+    clause = f"it runs within its data regime ({declaration.card.regime}) and edits only what it declares, {where}"
+    try:
+        first = once(SEED)
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's method raises is the finding
+        yield Finding(clause, False, f"{type(error).__name__}: {error}")
+        return
+    yield Finding(clause, True, f"{first.cost.seconds:.1f} s, {first.items_distinct} images read")
+    idle = declaration.card.edits == ("nothing",)
+    changed = f"{len(first.edited)} tensors changed"
+    yield Finding(f"it changes a declared tensor, {where}", idle or bool(first.edited), changed)
+    buffers = {name for name, _ in first.clip.model.named_buffers()} & set(first.edited)
+    yield Finding(f"batch statistics and other buffers stay, {where}", not buffers, ", ".join(sorted(buffers)[:3]))
+    yield Finding(f"the same seed gives the same weights, {where}", _same(first, once(SEED)))
+    if not declaration.card.stochastic:
+        yield Finding(f"another seed gives the same weights (stochastic=False), {where}", _same(first, once(SEED + 1)))
+
+
+def _same(one: Unlearned, other: Unlearned) -> bool:
+    """Whether two results are equal but for rounding."""
+    mine, others = one.clip.model.state_dict(), other.clip.model.state_dict()
+    return all(torch.allclose(value.float(), others[name].float(), atol=1e-5) for name, value in mine.items())

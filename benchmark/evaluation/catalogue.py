@@ -1,0 +1,138 @@
+"""The measures by name: what each means, its range, and which way is better. Light: nothing is computed here.
+
+A metric of a record is a measure on a part of the data: `forget/acc1`, `retain/image_retrieval_recall@5`,
+`other/shapes_colours/acc1` (one other data set), `other/acc1` (mean over the others), `score/kravets`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from datamodules.errors import UnknownNameError
+
+Better = Literal["lower", "higher", "none"]
+PARTS = ("forget", "retain", "other")
+ARROWS: dict[Better, str] = {"lower": "↓", "higher": "↑", "none": ""}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a measure is.
+
+    Attributes:
+        name: As in a metric's name, after the part of the data.
+        title: One line for `list measures`.
+        unit: "fraction", printed in per cent, or "score", printed as it is.
+        low: The smallest value it can take.
+        high: The largest.
+        forget: Which way is better on the forget set.
+        retain: Which way is better on the retain set and the other data sets. A score is over
+            all of them: both fields agree.
+        needs: What must be at hand: "classification" or "retrieval" data, the "original" model's values.
+    """
+
+    name: str
+    title: str
+    unit: Literal["fraction", "score"]
+    low: float
+    high: float
+    forget: Better
+    retain: Better
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a metric stands at the head of a table.
+
+    Attributes:
+        head: Short name.
+        direction: "↓" where lower is better, "↑" where higher is.
+        percent: Whether its fractions are printed in per cent.
+    """
+
+    head: str
+    direction: str
+    percent: bool
+
+
+def _fraction(name: str, title: str, need: str) -> Measure:
+    return Measure(name, title, "fraction", 0.0, 1.0, "lower", "higher", (need,))
+
+
+_RETRIEVED = {"image": "the caption finds its image", "text": "the image finds one of its captions"}
+
+MEASURES: tuple[Measure, ...] = (
+    _fraction("acc1", "zero-shot top-1 accuracy, argmax over all class names", "classification"),
+    _fraction("mean_per_class_recall", "recall of each class, averaged over classes", "classification"),
+    *(
+        _fraction(f"{kind}_retrieval_recall@{k}", f"{meaning} among its {k} nearest", "retrieval")
+        for kind, meaning in _RETRIEVED.items()
+        for k in (1, 5, 10)
+    ),
+    _fraction("mean_recall", "mean of the six retrieval recalls", "retrieval"),
+    Measure(
+        "score/kravets",
+        "S: forget / original forget, plus the relative drops on retained and other data, averaged; "
+        "doing nothing scores 1 / (2 + number of other data sets) "
+        "(Kravets & Namboodiri, WACV 2025, arXiv 2407.07485)",
+        "score",
+        0.0,
+        # No upper bound: forget accuracy may rise over the original's.
+        math.inf,
+        "lower",
+        "lower",
+        ("original",),
+    ),
+    Measure(
+        "score/harmonic",
+        "H: harmonic mean of (1 - forget) and retain",
+        "fraction",
+        0.0,
+        1.0,
+        "higher",
+        "higher",
+        (),
+    ),
+)
+
+_BY_NAME = {measure.name: measure for measure in MEASURES}
+_HEADS = {
+    "acc1": "acc",
+    "mean_per_class_recall": "class recall",
+    "mean_recall": "mean R",
+    "score/kravets": "S",
+    "score/harmonic": "H",
+}
+
+
+def find(metric: str) -> Measure | None:
+    """The measure of a metric's full name; None where the catalogue has none."""
+    part, _, rest = metric.partition("/")
+    if part == "score":
+        return _BY_NAME.get(metric)
+    name = rest.rpartition("/")[2] if part == "other" else rest
+    return _BY_NAME.get(name) if part in PARTS else None
+
+
+def describe(metric: str) -> Column:
+    """How a metric stands at the head of a table.
+
+    Args:
+        metric: Full name, such as "forget/acc1" or "score/kravets".
+
+    Raises:
+        UnknownNameError: If it is not a part of the data and a measure of the catalogue.
+    """
+    measure = find(metric)
+    if measure is None:
+        raise UnknownNameError(
+            "metric", metric, [m.name if "/" in m.name else f"{p}/{m.name}" for m in MEASURES for p in PARTS]
+        )
+    part, _, rest = metric.partition("/")
+    better = measure.forget if part == "forget" else measure.retain
+    short = _HEADS.get(measure.name) or measure.name.replace("_retrieval_recall@", " R@")
+    words = [] if part == "score" else [part, *rest.split("/")[:-1]]
+    return Column(" ".join([*words, short]), ARROWS[better], measure.unit == "fraction")

@@ -1,0 +1,136 @@
+"""The embedding store: every tower is run once over every data set, however many variants of a model are evaluated.
+
+Image features are kept *before* the visual projection, under a hash of the trunk's weights, the data revision, the
+transform and the precision: a method that touched only the projection costs one matrix product. Text features are kept
+under a hash of the text tower's weights and the texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.hardware import Precision, autocast
+from benchmark.models import state_hash
+from datamodules.dataset import Dataset, SplitName
+from datamodules.images import save_array
+from methods.clip import Clip, parameter_group
+from methods.projection import NoProjectionError, visual_projection
+
+IMAGE_BATCH, TEXT_BATCH = 256, 512
+
+
+@dataclass
+class EmbeddingStore:
+    """Features by content, in memory and (for image features of unedited models) on disk.
+
+    Attributes:
+        folder: Where features are kept between runs; None keeps them in memory only.
+        precision: Of the towers; projections and everything after are float32.
+        image_batch: Images a forward pass.
+        computed: How many tower passes over a data set were really made; the rest were found here.
+    """
+
+    folder: Path | None
+    precision: Precision = "fp32"
+    image_batch: int = IMAGE_BATCH
+    computed: int = 0
+    _memory: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def images(self, clip: Clip, dataset: Dataset, split: SplitName, *, keep: bool = False) -> Tensor:
+        """Unit-norm image embeddings of a split, shape (N, D), float32, on the model's device.
+
+        Args:
+            clip: The model.
+            dataset: The data set.
+            split: Its part.
+            keep: Whether the features are worth keeping on disk: those of an unedited trunk are.
+        """
+        try:
+            projection = visual_projection(clip)
+            names = frozenset(projection.state_names)
+        except NoProjectionError:
+            projection, names = None, frozenset()
+        trunk = state_hash(clip.model, "visual.", skip=names)
+        images = dataset.split(split).images
+        identity = [
+            trunk,
+            dataset.revision,
+            images.name,
+            images.size,
+            asdict(clip.preprocessing),
+            self.precision,
+        ]
+        key = _digest([*identity, clip.device.type])
+        file = self.folder / f"{key}.npy" if self.folder is not None else None
+        features = self._memory.get(key)
+        if features is None and file is not None and file.exists():
+            features = np.load(file)
+        if features is None:
+            features = self._run_trunk(clip, dataset, split)
+            if keep and file is not None:
+                save_array(file, features)
+        if keep:
+            self._memory[key] = features
+        raw = torch.from_numpy(np.array(features)).to(clip.device)
+        if projection is not None:
+            raw = raw @ projection.matrix.detach().float()
+            if projection.bias is not None:
+                raw = raw + projection.bias.detach().float()
+        return F.normalize(raw, dim=-1)
+
+    def texts(self, clip: Clip, texts: Sequence[str]) -> Tensor:
+        """Unit-norm text embeddings, shape (len(texts), D), float32, on the model's device."""
+        key = _digest([_text_hash(clip), list(texts), self.precision, clip.device.type])
+        if key not in self._memory:
+            self.computed += 1
+            batches = []
+            with torch.inference_mode(), autocast(self.precision, clip.device):
+                for start in range(0, len(texts), TEXT_BATCH):
+                    batches.append(clip.encode_text(texts[start : start + TEXT_BATCH]).float().cpu())
+            self._memory[key] = F.normalize(torch.cat(batches), dim=-1).numpy()
+        return torch.from_numpy(self._memory[key]).to(clip.device)
+
+    def classifier(self, clip: Clip, names: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """The zero-shot classifier of `Clip.zero_shot_classifier` from stored text features, shape (C, D)."""
+        prompts = [template.format(name) for name in names for template in templates]
+        embedded = self.texts(clip, prompts).view(len(names), len(templates), -1)
+        return F.normalize(embedded.mean(dim=1), dim=-1)
+
+    def _run_trunk(self, clip: Clip, dataset: Dataset, split: SplitName) -> NDArray[np.float32]:
+        self.computed += 1
+        images = dataset.split(split).images
+        try:
+            features_only: AbstractContextManager[None] = visual_projection(clip).as_identity()
+        except NoProjectionError:
+            features_only = nullcontext()
+        batches = []
+        with torch.inference_mode(), autocast(self.precision, clip.device), features_only:
+            for start in range(0, len(images), self.image_batch):
+                batch = images.read(np.arange(start, min(start + self.image_batch, len(images))))
+                network_input = clip.preprocessing(batch.to(clip.device))
+                batches.append(clip.encode_image(network_input).float().cpu().numpy())
+        return np.concatenate(batches)
+
+
+def _digest(identity: object) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _text_hash(clip: Clip) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(clip.model.state_dict().items()):
+        if parameter_group(key) == "text" and not key.endswith("attn_mask"):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,167 @@
+"""The evaluation of one CLIP on one request: all measures, from embeddings.
+
+A data set with classes gives accuracies (for a request by class), one with captions gives retrieval. Everything is
+measured on the test split; the gallery of retrieval is all of it, or its first images as the data set says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.evaluation.accuracy import correct, predict
+from benchmark.evaluation.embeddings import EmbeddingStore
+from benchmark.evaluation.mean_per_class_recall import mean_per_class_recall
+from benchmark.evaluation.retrieval import image_retrieval_ranks, recall_at, text_retrieval_ranks
+from benchmark.evaluation.scores import harmonic, kravets
+from benchmark.records import Metric
+from benchmark.statistics import wilson
+from datamodules.dataset import Dataset
+from datamodules.request import ForgetRequest
+from methods.clip import Clip
+
+RECALLS = (1, 5, 10)
+Metrics = dict[str, Metric]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is evaluated: the data set of the request, and the other data sets.
+
+    Attributes:
+        dataset: Where the request is measured.
+        request: What should be forgotten.
+        others: Data sets that the request does not concern.
+        store: Keeps the features.
+    """
+
+    dataset: Dataset
+    request: ForgetRequest
+    others: Sequence[Dataset]
+    store: EmbeddingStore
+
+    def measure(self, clip: Clip, *, before: Metrics | None, keep: bool = False) -> Metrics:
+        """All metrics of a model.
+
+        Args:
+            clip: The model, after unlearning.
+            before: The metrics of the original, for the scores; None if this is the original.
+            keep: Whether the features are worth keeping between runs.
+        """
+        dataset = self.dataset
+        forget = torch.from_numpy(dataset.forget_mask(dataset.split("test"), self.request))
+        images = self.store.images(clip, dataset, "test", keep=keep)
+        metrics: Metrics = {}
+        if self.request.classes:
+            metrics |= self._accuracy(clip, images, forget)
+        if dataset.card.tasks and "retrieval" in dataset.card.tasks:
+            metrics |= self._retrieval(clip, images, forget)
+        headline = {}
+        for other in self.others:
+            headline[other.name] = self._other(clip, other, keep=keep)
+            name = "acc1" if other.class_names else "mean_recall"
+            metrics[f"other/{other.name}/{name}"] = headline[other.name]
+        if headline:
+            metrics["other/acc1"] = Metric(_mean([m.value for m in headline.values()]), None, None)
+        return metrics | scores(metrics, before or metrics, by_class=bool(self.request.classes))
+
+    def _accuracy(self, clip: Clip, images: Tensor, forget: Tensor) -> Metrics:
+        dataset = self.dataset
+        labels = _labels(dataset)
+        classifier = self.store.classifier(clip, dataset.class_names, dataset.templates)
+        right = correct(predict(images, classifier, refused=clip.is_refused(dataset.class_names)), labels).cpu()
+        result: Metrics = {}
+        for part, mask in (("forget", forget), ("retain", ~forget)):
+            result[f"{part}/acc1"] = _share(right[mask])
+            recall = mean_per_class_recall(right[mask], labels[mask])
+            result[f"{part}/mean_per_class_recall"] = Metric(recall, int(mask.sum()), None)
+        return result
+
+    def _retrieval(self, clip: Clip, images: Tensor, forget: Tensor) -> Metrics:
+        return retrieval_metrics(self.store, clip, self.dataset, images, {"forget/": forget, "retain/": ~forget})
+
+    def _other(self, clip: Clip, other: Dataset, *, keep: bool) -> Metric:
+        images = self.store.images(clip, other, "test", keep=keep)
+        if not other.class_names:
+            everything = torch.ones(len(images), dtype=torch.bool)
+            return retrieval_metrics(self.store, clip, other, images, {"": everything})["mean_recall"]
+        classifier = self.store.classifier(clip, other.class_names, other.templates)
+        predicted = predict(images, classifier, refused=clip.is_refused(other.class_names))
+        return _share(correct(predicted, _labels(other)))
+
+
+def retrieval_metrics(
+    store: EmbeddingStore, clip: Clip, dataset: Dataset, images: Tensor, parts: dict[str, Tensor]
+) -> Metrics:
+    """Recall@1, 5, 10 both ways and their mean, for each part of the queries against the whole gallery.
+
+    Args:
+        store: Gives the caption embeddings.
+        clip: The model.
+        dataset: With captions.
+        images: Unit-norm image embeddings of its test split.
+        parts: Prefix of the metric names to a mask over the images: which are queries.
+    """
+    captions = (dataset.split("test").captions or ())[: dataset.gallery_size]
+    images = images[: len(captions)]
+    texts = [caption for each in captions for caption in each]
+    owner = torch.repeat_interleave(torch.arange(len(captions)), torch.tensor([len(each) for each in captions]))
+    refused = clip.is_refused(texts)
+    embedded = store.texts(clip, texts)
+    by_caption = image_retrieval_ranks(embedded, images, owner, refused=refused)
+    by_image = text_retrieval_ranks(images, embedded, owner, refused=refused)
+    result: Metrics = {}
+    for prefix, mask in parts.items():
+        mask = mask[: len(captions)]
+        recalls = []
+        for task, ranks in (("image", by_caption[mask[owner]]), ("text", by_image[mask])):
+            for k in RECALLS:
+                metric = _share(recall_at(ranks, k))
+                result[f"{prefix}{task}_retrieval_recall@{k}"] = metric
+                recalls.append(metric.value)
+        result[f"{prefix}mean_recall"] = Metric(_mean(recalls), int(mask.sum()), None)
+    return result
+
+
+def scores(after: Metrics, before: Metrics, *, by_class: bool) -> Metrics:
+    """The composite scores of a model, from its metrics and the original's."""
+    name = "acc1" if by_class else "mean_recall"
+
+    def pair(metric: str) -> tuple[float, float] | None:
+        was, now = before[metric].value, after[metric].value
+        return None if was is None or now is None else (was, now)
+
+    forget, retain = pair(f"forget/{name}"), pair(f"retain/{name}")
+    others = [pair(metric) for metric in after if metric.startswith("other/") and metric.count("/") == 2]
+    s = h = None
+    if forget is not None and retain is not None:
+        h = harmonic(forget[1], retain[1])
+        known = [each for each in others if each is not None]
+        if len(known) == len(others):  # a data set that could not be measured leaves S empty, never shorter
+            s = kravets(forget=forget, retain=retain, others=known)
+    return {"score/kravets": Metric(s, None, None), "score/harmonic": Metric(h, None, None)}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean; empty where a value is missing."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def _labels(dataset: Dataset) -> Tensor:
+    labels = dataset.split("test").labels
+    if labels is None:
+        raise ValueError(f"data set {dataset.name!r} has class names but no labels")
+    return torch.from_numpy(labels)
+
+
+def _share(hits: Tensor) -> Metric:
+    """A proportion with its Wilson interval; empty where there is no item."""
+    count, total = int(hits.sum()), len(hits)
+    if total == 0:
+        return Metric(None, 0, None)
+    return Metric(count / total, total, wilson(count, total))

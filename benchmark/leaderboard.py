@@ -1,0 +1,251 @@
+"""The leaderboard: records in, boards of comparable rows out.
+
+A board holds what may be compared: one suite, model, data set, kind of request, precision and device. A row
+is a method. Its means are over (request, seed) cells, and a mean is empty where one of them is missing: a
+method that failed on the hard requests must not win by that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from benchmark.evaluation.catalogue import find
+from benchmark.records import Metric, Record
+from benchmark.statistics import Interval, t_interval
+from datamodules.request import ForgetRequest
+
+RANKED_BY = "score/kravets"
+COSTS = ("unlearn_seconds", "peak_memory_bytes", "flops", "edited_bytes")
+UNRANKED = "\u2013"
+"""An en dash: in the place of a rank, and before a note."""
+NOTE = (
+    f"{UNRANKED} rank by S; intervals: t over (request, seed) cells, Wilson for one cell; "
+    "an empty mean has missing cells"
+)
+
+_CLASS_COLUMNS = (
+    RANKED_BY,
+    "score/harmonic",
+    "forget/acc1",
+    "retain/acc1",
+    "other/acc1",
+    "forget/mean_recall",
+    "retain/mean_recall",
+)
+_CONCEPT_COLUMNS = (
+    RANKED_BY,
+    "score/harmonic",
+    "forget/mean_recall",
+    "retain/mean_recall",
+    "forget/image_retrieval_recall@5",
+    "retain/image_retrieval_recall@5",
+    "forget/text_retrieval_recall@5",
+    "retain/text_retrieval_recall@5",
+    "other/acc1",
+)
+
+
+class BoardKey(NamedTuple):
+    """What the rows of a board share; `kind` is "class", "3 classes" or "concept"."""
+
+    suite: str
+    model: str
+    dataset: str
+    kind: str
+    precision: str
+    device: str
+
+
+Pair = tuple[str, int]
+"""A cell within a row: the request as a string, and the seed."""
+Expected = Mapping[tuple[BoardKey, str], Collection[Pair]]
+"""By board and method, the cells that a full row has."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one board.
+
+    Attributes:
+        method: Registry name; with a suffix where a board holds several settings or sources of one method.
+        regime: The data that it read.
+        reference: Whether it is a reference row, which does not compete.
+        rank: From 1, by `RANKED_BY`; None for reference rows and where the score is empty.
+        cells: How many of the expected cells have a record.
+        expected: How many cells a full row has.
+        metrics: Mean and interval by metric; None where a cell is missing or could not be measured.
+        costs: Mean by cost, in the units of its name; None likewise.
+    """
+
+    method: str
+    regime: str
+    reference: bool
+    rank: int | None
+    cells: int
+    expected: int
+    metrics: dict[str, Interval | None]
+    costs: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Board:
+    """Rows that may be compared: reference rows first, then by rank, then those without one.
+
+    Attributes:
+        key: What the rows share.
+        requests: How many requests were made.
+        seeds: How many seeds were run.
+        columns: The metrics to show, in order.
+        costs: The costs to show, in order.
+        rows: The methods.
+        notes: What a reader must know, one line each.
+    """
+
+    key: BoardKey
+    requests: int
+    seeds: int
+    columns: tuple[str, ...]
+    costs: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def build(
+    records: Iterable[Record], expected: Expected | None = None, *, references: Collection[str] = ()
+) -> list[Board]:
+    """Group records into boards.
+
+    Args:
+        records: In any order; of two with one key on one board the later counts.
+        expected: The cells that a full row has. A row that it does not name is expected to have every request
+            of its board at every seed of its own: a method without chance runs at seed 0 only.
+        references: Names of the methods that do not compete.
+
+    Returns:
+        Boards in the order of their keys. A board without any record is not there.
+    """
+    groups: dict[BoardKey, dict[str, Record]] = defaultdict(dict)
+    for record in records:
+        groups[board_key(record)][record.key] = record
+    return [_board(key, [*groups[key].values()], expected or {}, references) for key in sorted(groups)]
+
+
+def board_key(record: Record) -> BoardKey:
+    """The board of a record."""
+    cell, provenance = record.cell, record.provenance
+    kind = ForgetRequest.from_dict(cell["request"]).kind
+    precision, device = (str(provenance.get(name) or "unknown") for name in ("precision", "device"))
+    return BoardKey(cell["suite"], cell["model"], cell["dataset"], kind, precision, device)
+
+
+def pair(record: Record) -> Pair:
+    """The (request, seed) of a record."""
+    return str(ForgetRequest.from_dict(record.cell["request"])), record.cell["seed"]
+
+
+def _board(key: BoardKey, records: list[Record], expected: Expected, references: Collection[str]) -> Board:
+    requests = {pair(record)[0] for record in records}
+    rows, notes = [], [NOTE]
+    variants = _variants(records)
+    for label, own in variants.items():
+        method = own[0].cell["method"]
+        seeds = {record.cell["seed"] for record in own}
+        cells = expected.get((key, method), [(request, seed) for request in requests for seed in seeds])
+        row = _row(label, own, set(cells), reference=method in references)
+        twice = sum(count > 1 for count in Counter(map(pair, own)).values())
+        if twice:
+            notes.append(
+                f"{UNRANKED} {label}: {twice} cells have several records (other data, weights or packages); "
+                "its means are empty until the stale ones are removed"
+            )
+        rows.append(row)
+    present = {record.cell["method"] for record in records}
+    for board, method in expected:
+        if board == key and method not in present:
+            count = len(set(expected[board, method]))
+            rows.append(Row(method, "", method in references, None, 0, count, {}, {}))
+    names = {name for record in records for name in record.metrics}
+    shown = _CONCEPT_COLUMNS if key.kind == "concept" else _CLASS_COLUMNS
+    return Board(
+        key,
+        len(requests),
+        len({record.cell["seed"] for record in records}),
+        tuple(name for name in shown if name in names),
+        tuple(name for name in COSTS if any(record.cost.get(name) is not None for record in records)),
+        tuple(_ranked(rows)),
+        tuple(notes),
+    )
+
+
+def _variants(records: list[Record]) -> dict[str, list[Record]]:
+    """The records of each row by its label; two settings or sources of a method are never mixed."""
+    methods: dict[str, dict[tuple[str, str], list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        settings = json.dumps(record.cell["hparams"], sort_keys=True)
+        source = str(record.provenance.get("method_source", ""))
+        methods[record.cell["method"]][settings, source].append(record)
+    labelled: dict[str, list[Record]] = {}
+    for method, found in sorted(methods.items()):
+        several_settings = len({settings for settings, _ in found}) > 1
+        several_sources = len({source for _, source in found}) > 1
+        for (settings, source), own in sorted(found.items()):
+            label = f"{method} {_differing(settings, found)}" if several_settings else method
+            labelled[f"{label} @{source.removeprefix('sha256:')[:8]}" if several_sources else label] = own
+    return labelled
+
+
+def _differing(settings: str, found: Iterable[tuple[str, str]]) -> str:
+    own, others = json.loads(settings), [json.loads(other) for other, _ in found]
+    names = [name for name in sorted({n for o in others for n in o}) if len({repr(o.get(name)) for o in others}) > 1]
+    return " ".join(f"{name}={own.get(name)}" for name in names)
+
+
+def _row(label: str, records: list[Record], expected: set[Pair], *, reference: bool) -> Row:
+    own = [record for record in records if pair(record) in expected]
+    cells = {pair(record) for record in own}
+    whole = bool(expected) and len(own) == len(cells) == len(expected)
+    names = sorted({name for record in own for name in record.metrics})
+    costs: dict[str, float | None] = {}
+    for name in COSTS:
+        values = [v for record in own if (v := record.cost.get(name)) is not None]
+        costs[name] = sum(values) / len(values) if whole and len(values) == len(own) else None
+    return Row(
+        label,
+        str(records[0].provenance.get("regime", "")),
+        reference,
+        None,
+        len(cells),
+        len(expected),
+        {name: _mean(name, [r.metrics.get(name) for r in own]) if whole else None for name in names},
+        costs,
+    )
+
+
+def _mean(name: str, metrics: list[Metric | None]) -> Interval | None:
+    values = [metric.value for metric in metrics if metric is not None and metric.value is not None]
+    if not values or len(values) < len(metrics):
+        return None
+    if len(metrics) == 1:
+        low, high = (metrics[0].ci95 if metrics[0] is not None else None) or (None, None)
+        return Interval(values[0], low, high, 1)
+    interval, measure = t_interval(values), find(name)
+    if measure is None or interval.low is None or interval.high is None:
+        return interval
+    return replace(interval, low=max(interval.low, measure.low), high=min(interval.high, measure.high))
+
+
+def _ranked(rows: list[Row]) -> list[Row]:
+    def score(row: Row) -> float | None:
+        mean = row.metrics.get(RANKED_BY)
+        return None if mean is None or row.reference else mean.mean
+
+    scores = [value for row in rows if (value := score(row)) is not None]
+    ranked = [
+        replace(row, rank=None if value is None else 1 + sum(other < value for other in scores))
+        for row, value in ((row, score(row)) for row in rows)
+    ]
+    return sorted(ranked, key=lambda row: (not row.reference, row.rank is None, row.rank or 0, row.method))

@@ -1,0 +1,28 @@
+"""The names of shipped models and recipes, readable without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+WEIGHTS = Path(__file__).parent / "weights"
+RECIPES = Path(__file__).parent / "pretraining"
+
+
+def shipped_models() -> tuple[str, ...]:
+    """The small CLIPs whose weights are in the package."""
+    return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The recipes of the package."""
+    return tuple(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+
+
+def recipe_titles() -> dict[str, str]:
+    """The title of each recipe, by name."""
+    return {
+        name: str(yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))["title"])
+        for name in recipe_names()
+    }

@@ -1,0 +1,141 @@
+"""From a suite to its cells: names are checked, hyperparameters resolved, revisions read, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmark.cells import Cell
+from benchmark.hardware import resolve_device, resolve_precision
+from benchmark.models import model_identity, parse_model
+from benchmark.suites import Suite
+from datamodules.dataset import Dataset
+from datamodules.errors import BenchmarkError
+from datamodules.registry import open_dataset
+from methods.cards import HyperparameterError, resolve
+from methods.registry import Registry
+
+ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class Where:
+    """The folders and devices of a run.
+
+    Attributes:
+        data_dir: Where real data sets are, or None.
+        cache_dir: Where decoded images, features and synthetic sets are kept.
+        device: As `--device` names it.
+    """
+
+    data_dir: Path | None
+    cache_dir: Path
+    device: str = "auto"
+
+
+def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | None = None) -> list[Cell]:
+    """The cells of a suite: by model, task and request, the original first.
+
+    Args:
+        suite: With its overrides already applied.
+        registry: The methods.
+        where: Folders and device.
+        precision: Overrides the suite's.
+
+    Raises:
+        BenchmarkError: On any name, value or file that is wrong; nothing has been run.
+    """
+    methods = suite.methods or registry.names()
+    unknown = set(suite.hparams) - set(registry.names())
+    for name in (*methods, *sorted(unknown)):
+        registry.declaration(name)
+    device = resolve_device(where.device)
+    chosen = resolve_precision(precision or suite.precision, where.device)
+    open_cached = cache(lambda name: open_dataset(name, where.data_dir, where.cache_dir, 64))
+    sources = {name: registry.source_hash(name) for name in methods}
+    cells: list[Cell] = []
+    for model in suite.models:
+        architecture, _, _ = parse_model(model)
+        scale = "small" if architecture == "compact" else "published"
+        weights = model_identity(model)
+        hparams = {name: _hparams(registry, name, scale, suite.hparams) for name in methods}
+        for task in suite.tasks:
+            involved: dict[str, Dataset] = {name: open_cached(name) for name in (task.dataset, *task.others)}
+            for request in task.requests:
+                involved[task.dataset].check_request(request)
+                for name in sorted(methods, key=lambda m: m != ORIGINAL):
+                    seeds = suite.seeds if registry.declaration(name).card.stochastic else (0,)
+                    cells.extend(
+                        Cell(
+                            suite=suite.name,
+                            method=name,
+                            dataset=task.dataset,
+                            request=request,
+                            model=model,
+                            seed=seed,
+                            hparams=hparams[name],
+                            others=task.others,
+                            precision=chosen,
+                            device=device.type,
+                            method_source=sources[name],
+                            data_revisions={n: d.revision for n, d in involved.items()},
+                            weights=weights,
+                            scale=scale,
+                        )
+                        for seed in seeds
+                    )
+    return cells
+
+
+def original_of(cell: Cell, registry: Registry) -> Cell:
+    """The cell of doing nothing that a cell is compared with."""
+    return replace(cell, method=ORIGINAL, hparams={}, seed=0, method_source=registry.source_hash(ORIGINAL))
+
+
+def _hparams(registry: Registry, method: str, scale: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    kind = registry.declaration(method).hyperparameters
+    try:
+        return dict(vars(resolve(kind, scale, overrides.get(method, {}))))
+    except BenchmarkError as error:
+        raise HyperparameterError(f"method {method!r}: {error}") from error
+
+
+def with_overrides(
+    suite: Suite,
+    *,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    models: Sequence[str] = (),
+    settings: Sequence[str] = (),
+) -> Suite:
+    """A suite with what the command line changes of it.
+
+    Args:
+        suite: The suite.
+        methods: Names, if not the suite's.
+        seeds: Seeds, if not the suite's.
+        models: Models, if not the suite's.
+        settings: Hyperparameters as METHOD.NAME=VALUE.
+
+    Raises:
+        BenchmarkError: If a setting is not of that form.
+    """
+    import yaml
+
+    hparams = {name: dict(values) for name, values in suite.hparams.items()}
+    for setting in settings:
+        target, equals, value = setting.partition("=")
+        method, dot, name = target.partition(".")
+        if not (equals and dot and method and name):
+            raise BenchmarkError(f"setting {setting!r} is not of the form METHOD.HYPERPARAMETER=VALUE")
+        hparams.setdefault(method, {})[name] = yaml.safe_load(value)
+    return replace(
+        suite,
+        methods=tuple(methods) or suite.methods,
+        seeds=tuple(seeds) or suite.seeds,
+        models=tuple(models) or suite.models,
+        hparams=hparams,
+    )

@@ -1,0 +1,141 @@
+"""What a long run shows: bars over cells and within a cell, time left; plain lines where the output is a file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+
+from benchmark.cells import Cell
+from benchmark.records import Record
+
+PLAIN_EVERY_SECONDS = 30.0
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
+
+
+@dataclass
+class Progress:
+    """Shows the progress of a run on standard error.
+
+    Attributes:
+        expected: Seconds that each method is expected to take, by method; from earlier records.
+    """
+
+    expected: Mapping[str, float] = field(default_factory=dict)
+    console: Console = field(default_factory=lambda: Console(file=sys.stderr))
+
+    def __post_init__(self) -> None:
+        self._bars: RichProgress | None = None
+        self._todo: list[Cell] = []
+        self._took: dict[str, list[float]] = {}
+        self._done = 0
+        self._skipped = 0
+        self._began = self._cell_began = time.monotonic()
+        self._all: TaskID | None = None
+        self._one: TaskID | None = None
+        self._last_line = time.monotonic()
+
+    def start(self, todo: Sequence[Cell], *, skipped: int) -> None:
+        """Begin a run of these cells."""
+        self._todo, self._skipped, self._began = list(todo), skipped, time.monotonic()
+        if not todo:
+            return
+        if skipped:
+            self.console.print(f"{skipped} cells are done already; {len(todo)} to run")
+        if self.console.is_terminal:
+            self._bars = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=self.console,
+                transient=True,
+            )
+            self._bars.start()
+            self._all = self._bars.add_task("cells", total=len(todo), note="")
+            self._one = self._bars.add_task("", total=None, note="")
+
+    def cell(self, cell: Cell) -> None:
+        """A cell begins."""
+        self._cell_began = time.monotonic()
+        if self._bars is not None and self._one is not None:
+            self._bars.reset(self._one, total=None, description=f"{cell.method}: {cell.request}", note="")
+
+    def phase(self, name: str) -> None:
+        """A phase of the running cell begins."""
+        if self._bars is not None and self._one is not None:
+            self._bars.update(self._one, note=name)
+
+    def step(self, done: int, total: int) -> None:
+        """A step of the unlearning is done."""
+        if self._bars is not None and self._one is not None:
+            self._bars.update(self._one, completed=done, total=total)
+
+    def done(self, cell: Cell, record: Record) -> None:
+        """A cell is finished."""
+        self._took.setdefault(cell.method, []).append(time.monotonic() - self._cell_began)
+        self._advance(f"{cell}: {_headline(record)}")
+
+    def failed(self, cell: Cell, message: str) -> None:
+        """A cell raised."""
+        self.console.print(f"failed: {cell}: {message.splitlines()[0]}", style="red", markup=False, highlight=False)
+        self._advance("")
+
+    def stop(self) -> None:
+        """The run is over."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def seconds_left(self) -> float | None:
+        """An estimate for the cells that are left: by method, what it took in this run or before."""
+        known = [sum(times) / len(times) for times in self._took.values()] or list(self.expected.values())
+        if not known:
+            return None
+        default = sum(known) / len(known)
+        total = 0.0
+        for cell in self._todo[self._done :]:
+            times = self._took.get(cell.method)
+            total += sum(times) / len(times) if times else self.expected.get(cell.method, default)
+        return total
+
+    def _advance(self, line: str) -> None:
+        self._done += 1
+        left = self.seconds_left()
+        note = f"{clock(left)} left" if left is not None else ""
+        if self._bars is not None and self._all is not None:
+            self._bars.update(self._all, completed=self._done, note=note)
+            return
+        now = time.monotonic()
+        last = self._done == len(self._todo)
+        if line and (last or now - self._last_line >= PLAIN_EVERY_SECONDS or self._done == 1):
+            self._last_line = now
+            spent = clock(now - self._began)
+            self.console.print(
+                f"[{self._done}/{len(self._todo)}] {line} ({spent} spent, {note or 'time left unknown'})",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+def _headline(record: Record) -> str:
+    parts = []
+    for metric in ("forget/acc1", "retain/acc1", "forget/mean_recall", "retain/mean_recall"):
+        found = record.metrics.get(metric)
+        if found is not None and found.value is not None:
+            parts.append(f"{metric} {100 * found.value:.1f} %")
+    return ", ".join(parts[:2])

@@ -1,0 +1,96 @@
+"""Where a record comes from: versions, hashes, device, and the command that repeats it. No path, no host name."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmark.cells import Cell
+from methods.cards import MethodCard
+
+PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "numpy", "clip-unlearning-benchmark")
+
+
+def provenance(
+    cell: Cell, *, card: MethodCard, weights: str, device: str, plugins: tuple[Path, ...] = ()
+) -> dict[str, Any]:
+    """The provenance of a cell run now, on this machine."""
+    return {
+        "git": git_commit(),
+        "method_source": f"sha256:{cell.method_source}",
+        "data_revisions": dict(cell.data_revisions),
+        "weights": f"sha256:{weights}",
+        "packages": package_versions(),
+        "python": platform.python_version(),
+        "device": processor() if device == "cpu" else device,
+        "cpu_threads": _threads(),
+        "precision": cell.precision,
+        "regime": card.regime,
+        "paper": card.paper,
+        "command": command(cell, plugins),
+    }
+
+
+def command(cell: Cell, plugins: tuple[Path, ...] = ()) -> str:
+    """The command line that repeats a cell. Real data sets need `--data-dir` added."""
+    parts = [
+        "python -m benchmark run",
+        f"--suite {cell.suite}",
+        f"--model {cell.model}",
+        f"--methods {cell.method}",
+    ]
+    parts += [f"--seeds {cell.seed}", f"--precision {cell.precision}", f"--device {cell.device}"]
+    parts += [f"--plugin {path.name}" for path in plugins]
+    parts += [f"--keys {cell.key[:12]}", "--force"]
+    return " ".join(parts)
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """The versions of the packages that can change a number."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+@cache
+def git_commit() -> str | None:
+    """The project's commit, with "+changes" if files differ from it; None outside a checkout."""
+    here = Path(__file__).resolve().parent.parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--", "benchmark", "methods", "datamodules")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@cache
+def processor() -> str:
+    """What the CPU calls itself."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _threads() -> int:
+    import torch
+
+    return int(torch.get_num_threads()) or os.cpu_count() or 1

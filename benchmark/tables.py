@@ -1,0 +1,152 @@
+"""Boards as text: a table for the terminal, Markdown for a page, CSV and JSON for other programs.
+
+Tables for people give per cent and costs in handy units; CSV and JSON give fractions, seconds and bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from benchmark.evaluation.catalogue import Column, describe
+from benchmark.leaderboard import COSTS, UNRANKED, Board, BoardKey, Row
+from benchmark.statistics import Interval
+
+Format = Literal["table", "markdown", "csv", "json"]
+FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "json")
+_WIDTH = 160
+"""Columns of text where no terminal says otherwise; our choice: a class board fits."""
+_COSTS = {
+    "unlearn_seconds": ("unlearn s", 1.0),
+    "peak_memory_bytes": ("peak MB", 1e6),
+    "flops": ("GFLOP", 1e9),
+    "edited_bytes": ("edit kB", 1e3),
+}
+
+
+def render(boards: Sequence[Board], format: Format) -> str:
+    """Boards as text, with a newline at the end.
+
+    Args:
+        boards: As `benchmark.leaderboard.build` gives them.
+        format: "table" and "markdown" show the columns of each board; "csv" and "json" hold every metric.
+    """
+    if format == "csv":
+        return _csv(boards)
+    if format == "json":
+        return json.dumps([_plain(board) for board in boards], indent=1, allow_nan=False) + "\n"
+    if not boards:
+        return "no records yet\n"
+    return "\n".join(_table(board) if format == "table" else _markdown(board) for board in boards)
+
+
+def _title(board: Board) -> str:
+    key = board.key
+    requests = f"{board.requests} request{'s' if board.requests != 1 else ''}"
+    seeds = f"{board.seeds} seed{'s' if board.seeds != 1 else ''}"
+    return (
+        f"{key.suite} · {key.model} · {key.dataset} · forget {key.kind} · {requests}, {seeds} · "
+        f"{key.device} · {key.precision}"
+    )
+
+
+def _heads(board: Board) -> list[str]:
+    columns = [f"{c.head} {c.direction}".rstrip() for c in map(describe, board.columns)]
+    return ["#", "method", "reads", "cells", *columns, *(f"{_COSTS[name][0]} ↓" for name in board.costs)]
+
+
+def _texts(board: Board, row: Row) -> list[str]:
+    cells = str(row.cells) if row.cells == row.expected else f"{row.cells}/{row.expected}"
+    values = [_value(row.metrics.get(name), describe(name)) for name in board.columns]
+    costs = [_cost(row.costs.get(name), _COSTS[name][1]) for name in board.costs]
+    return [UNRANKED if row.rank is None else str(row.rank), row.method, row.regime, cells, *values, *costs]
+
+
+def _value(interval: Interval | None, column: Column) -> str:
+    """A mean with its interval: "12.3 ±4.2" where that says it, else "12.3 [8.1, 16.9]"."""
+    if interval is None:
+        return ""
+    scale, digits = (100.0, 1) if column.percent else (1.0, 3)
+    text = f"{interval.mean * scale:.{digits}f}"
+    if interval.low is None or interval.high is None:
+        return text
+    below = f"{(interval.mean - interval.low) * scale:.{digits}f}"
+    above = f"{(interval.high - interval.mean) * scale:.{digits}f}"
+    if below == above:
+        return f"{text} ±{above}"
+    return f"{text} [{interval.low * scale:.{digits}f}, {interval.high * scale:.{digits}f}]"
+
+
+def _cost(value: float | None, unit: float) -> str:
+    if value is None:
+        return ""
+    scaled = value / unit
+    return f"{scaled:,.0f}" if scaled >= 100 else f"{scaled:.3g}"
+
+
+def _table(board: Board) -> str:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    columns = list(zip(_heads(board), *(_texts(board, row) for row in board.rows), strict=True))
+    natural = [max(map(len, texts)) for texts in columns]
+    narrow = sum(natural) + 3 * len(natural) > shutil.get_terminal_size((_WIDTH, 24)).columns
+    # Break between words where the terminal is too narrow, never inside one: a number cut in two is worse
+    # than a line that the terminal wraps. Rich would cut, so the widths are ours.
+    words = [max(len(word) for text in texts for word in text.split() or [""]) for texts in columns]
+    for place, texts in enumerate(columns):
+        width = words[place] if narrow else natural[place]
+        table.add_column(texts[0], justify="left" if place in (1, 2) else "right", width=width)
+    for number in range(len(board.rows)):
+        table.add_row(*(texts[number + 1] for texts in columns))
+    out = Console(file=io.StringIO(), width=10_000, color_system=None, markup=False, highlight=False)
+    with out.capture() as captured:
+        out.print(table)
+    body = "\n".join(line.rstrip() for line in captured.get().splitlines())
+    return "\n".join([_title(board), body, *board.notes, ""])
+
+
+def _markdown(board: Board) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    heads = _heads(board)
+    rule = "|" + "|".join("---" if place in (1, 2) else "--:" for place in range(len(heads))) + "|"
+    rows = [line(_texts(board, row)) for row in board.rows]
+    notes = [f"\n{note}" for note in board.notes]
+    return "\n".join([f"## {_title(board)}\n", line(heads), rule, *rows, *notes, ""])
+
+
+def _csv(boards: Sequence[Board]) -> str:
+    metrics = sorted({name for board in boards for row in board.rows for name in row.metrics})
+    heads = [*BoardKey._fields, "rank", "method", "regime", "reference", "cells", "expected"]
+    heads += [f"{name}{end}" for name in metrics for end in ("", "_low", "_high")]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*heads, *COSTS])
+    for board in boards:
+        for row in board.rows:
+            values: list[Any] = [
+                row.rank,
+                row.method,
+                row.regime,
+                int(row.reference),
+                row.cells,
+                row.expected,
+            ]
+            for name in metrics:
+                mean = row.metrics.get(name)
+                values += [None] * 3 if mean is None else [mean.mean, mean.low, mean.high]
+            writer.writerow([*board.key, *values, *(row.costs.get(name) for name in COSTS)])
+    return out.getvalue()
+
+
+def _plain(board: Board) -> dict[str, Any]:
+    return {**asdict(board), "key": board.key._asdict()}

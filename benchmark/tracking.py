@@ -1,0 +1,98 @@
+"""Experiment tracking: Lightning's CSV logger, or Weights & Biases through Lightning's logger.
+
+A Weights & Biases run has the cell key as its id, the suite as its group and the record's metrics as its summary; the
+leaderboard is logged as a table at the end. `offline` needs no account: `wandb sync` uploads it later.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from benchmark.cells import Cell
+from benchmark.records import Record
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+WandbMode = Literal["off", "offline", "online"]
+PROJECT = "clip-unlearning-benchmark"
+
+
+@dataclass
+class Tracker:
+    """Makes the logger of each cell and closes it with the record's metrics.
+
+    Attributes:
+        folder: Logs are written below it.
+        wandb: "off" for CSV files, else Weights & Biases.
+    """
+
+    folder: Path
+    wandb: WandbMode = "off"
+    _current: dict[str, Any] = field(default_factory=dict)
+
+    def logger(self, cell: Cell) -> Logger:
+        """The logger of a cell's unlearning."""
+        if self.wandb == "off":
+            from lightning.pytorch.loggers import CSVLogger
+
+            return CSVLogger(self.folder / "logs", name=cell.suite, version=cell.key[:12])
+        return self._wandb_logger(cell)
+
+    def _wandb_logger(self, cell: Cell) -> Logger:
+        from lightning.pytorch.loggers import WandbLogger
+
+        self.close()
+        os.environ.setdefault("WANDB_SILENT", "true")
+        (self.folder / "wandb").mkdir(parents=True, exist_ok=True)
+        logger = WandbLogger(
+            project=PROJECT,
+            id=cell.key,
+            name=f"{cell.method}-{cell.request}-{cell.seed}",
+            group=cell.suite,
+            offline=self.wandb == "offline",
+            save_dir=self.folder,
+            config=cell.identity(),
+            resume="allow",
+        )
+        self._current["logger"] = logger
+        return logger
+
+    def summarise(self, record: Record) -> None:
+        """Write the metrics and the cost of a finished cell into its run's summary, and end the run."""
+        logger = self._current.get("logger")
+        if logger is None:
+            return
+        summary = {name: metric.value for name, metric in record.metrics.items() if metric.value is not None}
+        summary |= {f"cost/{name}": value for name, value in record.cost.items() if value is not None}
+        logger.experiment.summary.update(summary)
+        self.close()
+
+    def leaderboard(self, suite: str, rows: list[dict[str, Any]]) -> None:
+        """Log the leaderboard as a table, in a run of its own."""
+        if self.wandb == "off" or not rows:
+            return
+        import wandb
+
+        self.close()
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        run = wandb.init(
+            project=PROJECT,
+            id=f"leaderboard-{suite}",
+            name=f"leaderboard-{suite}",
+            group=suite,
+            dir=self.folder,
+            mode=self.wandb,
+            resume="allow",
+        )
+        run.log({"leaderboard": wandb.Table(columns=columns, data=[[row.get(c) for c in columns] for row in rows])})
+        run.finish()
+
+    def close(self) -> None:
+        """End the run in progress, if any."""
+        logger = self._current.pop("logger", None)
+        if logger is not None:
+            logger.experiment.finish()

@@ -1,0 +1,188 @@
+"""One unlearning: a method driven by a Lightning Trainer, under the read guard, measured, and held to its card."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+from benchmark.cost import Cost, measured
+from benchmark.hardware import Precision, trainer_precision
+from datamodules.dataset import Dataset
+from datamodules.guard import guarded
+from datamodules.request import ForgetRequest
+from datamodules.unlearning import UnlearningDataModule
+from methods.base import UnlearningMethod
+from methods.cards import ContractError
+from methods.clip import Clip, changed_tensors
+
+StepReport = Callable[[int, int], None]
+
+
+class DivergedError(Exception):
+    """A method left weights or a loss that are not finite numbers."""
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """The result of one unlearning.
+
+    Attributes:
+        clip: The edited CLIP.
+        cost: Of the unlearning alone; time saved by caches is added back.
+        edited_bytes: Size of the tensors that differ from the original.
+        edited: Their state-dict names.
+        items_read: Images read, repeats counted.
+        items_distinct: Different images read.
+        report: What the method tells of its run.
+    """
+
+    clip: Clip
+    cost: Cost
+    edited_bytes: int
+    edited: tuple[str, ...]
+    items_read: int
+    items_distinct: int
+    report: dict[str, Any]
+
+
+class _Curve(Callback):
+    """Logs the loss of each step, reports progress, and stops on a loss that is not finite."""
+
+    def __init__(self, steps: int, report: StepReport | None) -> None:
+        self._steps, self._report = steps, report
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if isinstance(loss, Tensor):
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise DivergedError(f"the loss of step {batch_idx + 1} is {value}")
+            if trainer.logger is not None:
+                trainer.logger.log_metrics({"loss": value}, step=batch_idx)
+        if self._report is not None:
+            self._report(batch_idx + 1, self._steps)
+
+
+def unlearn(
+    method_class: type[UnlearningMethod[Any]],
+    hyperparameters: Any,
+    clip: Clip,
+    dataset: Dataset,
+    request: ForgetRequest,
+    *,
+    cache_dir: Path,
+    seed: int,
+    precision: Precision = "fp32",
+    logger: Logger | None = None,
+    on_step: StepReport | None = None,
+) -> Unlearned:
+    """Let a method unlearn a request from a CLIP.
+
+    Args:
+        method_class: The method.
+        hyperparameters: Its hyperparameter object.
+        clip: The CLIP; edited in place.
+        dataset: Where the request is from; the method gets of it what its regime allows.
+        request: What to forget.
+        cache_dir: For synthetic forget sets.
+        seed: Of the batches.
+        precision: "fp32" or "bf16".
+        logger: Where the loss of each step goes.
+        on_step: Called after each step with the steps done and their number.
+
+    Raises:
+        ContractError: If tensors changed that the card does not declare.
+        DivergedError: If weights or a loss are not finite.
+        RegimeViolationError: If the method read what its regime does not give it.
+    """
+    card = method_class.card
+    before = {name: value.detach().clone() for name, value in clip.model.state_dict().items()}
+    data = UnlearningDataModule(
+        dataset,
+        request,
+        regime=card.regime,  # type: ignore[arg-type]
+        preprocessing=clip.preprocessing,
+        cache_dir=cache_dir,
+        seed=seed,
+    )
+    method = method_class(clip, data.spec, hyperparameters)
+    steps = method.planned_steps(data.sizes)
+    data.plan(steps=steps, batch_size=method.batch_size())
+    trainer = _trainer(clip.device, precision, logger, _Curve(steps, on_step))
+    with measured(clip) as cost, guarded(data.guard()) as guard:
+        trainer.fit(method, datamodule=data)
+    cost.seconds += method.reused_seconds
+    clip.model.eval()
+    clip.model.requires_grad_(False)
+    return _checked(method, clip, before, cost, guard.items_read, guard.items_distinct)
+
+
+def _checked(
+    method: UnlearningMethod[Any],
+    clip: Clip,
+    before: dict[str, Tensor],
+    cost: Cost,
+    items_read: int,
+    items_distinct: int,
+) -> Unlearned:
+    state = clip.model.state_dict()
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise DivergedError(f"{name} holds values that are not finite")
+    edited = changed_tensors({n: v.to(clip.device) for n, v in before.items()}, state.items())
+    undeclared = sorted(name for name in edited if not method.may_edit(name))
+    if undeclared:
+        raise ContractError(
+            f"method {method.card.name!r} changed {undeclared[0]} ({len(undeclared)} tensors in all), "
+            f"but its card declares edits of {', '.join(method.card.edits)} only"
+        )
+    return Unlearned(
+        clip=clip,
+        cost=cost,
+        edited_bytes=sum(value.numel() * value.element_size() for value in edited.values()),
+        edited=tuple(sorted(edited)),
+        items_read=items_read,
+        items_distinct=items_distinct,
+        report=method.report,
+    )
+
+
+def _trainer(device: torch.device, precision: Precision, logger: Logger | None, curve: Callback) -> L.Trainer:
+    quiet_lightning()
+    return L.Trainer(
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        precision=trainer_precision(precision),
+        max_epochs=1,
+        logger=logger if logger is not None else False,
+        callbacks=[curve],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def quiet_lightning() -> None:
+    """Silence Lightning's notes on devices, workers and missing optimizers: the benchmark says what matters."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for pattern in (
+        ".*does not have many workers.*",
+        ".*`configure_optimizers` returned `None`.*",
+        ".*LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", pattern)

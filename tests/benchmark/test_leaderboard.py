@@ -1,0 +1,229 @@
+"""What the leaderboard says, and what it refuses to say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from benchmark.evaluation.catalogue import MEASURES, describe
+from benchmark.leaderboard import NOTE, Board, Row, build
+from benchmark.records import Metric, Record
+from benchmark.tables import FORMATS, render
+from datamodules.errors import UnknownNameError
+
+NUMBERS = itertools.count()
+
+
+def record(
+    method: str,
+    request: str = "apple",
+    seed: int = 0,
+    *,
+    s: float | None = 0.2,
+    forget: float = 0.1,
+    device: str = "cpu",
+    **more: Any,
+) -> Record:
+    cell = {
+        "suite": "quick",
+        "method": method,
+        "dataset": "shapes",
+        "request": more.get("what", {"classes": [request]}),
+        "model": "mini",
+        "seed": seed,
+        "hparams": more.get("hparams", {}),
+    }
+    metrics = {
+        "score/kravets": Metric(s),
+        "forget/acc1": Metric(forget, 100, (0.06, 0.18)),
+        "retain/acc1": Metric(0.8, 900, (0.77, 0.83)),
+        **more.get("metrics", {}),
+    }
+    provenance = {
+        "device": device,
+        "precision": "fp32",
+        "regime": "names",
+        "method_source": more.get("source", "s1"),
+    }
+    cost = {"unlearn_seconds": 2.0, "peak_memory_bytes": 3e6, "flops": None, "edited_bytes": 1500}
+    key = more.get("key", f"{next(NUMBERS):064x}")
+    return Record(1, key, cell, metrics, {}, cost, provenance)
+
+
+def rows(board: Board) -> dict[str, Row]:
+    return {row.method: row for row in board.rows}
+
+
+FULL = [
+    *(record("fast", request, seed, s=0.1, forget=0.01 * seed) for request in "ab" for seed in (0, 1, 2)),
+    *(record("slow", request, s=0.15) for request in "ab"),
+    *(record("twin", request, s=0.15) for request in "ab"),
+    *(record("original", request, s=0.05) for request in "ab"),
+]
+
+
+def test_ranks_ties_and_reference_rows() -> None:
+    (board,) = build(FULL, references={"original"})
+    assert [(row.method, row.rank) for row in board.rows] == [
+        ("original", None),
+        ("fast", 1),
+        ("slow", 2),
+        ("twin", 2),
+    ]
+    assert rows(board)["original"].reference
+    assert (board.requests, board.seeds) == (2, 3)
+    assert rows(board)["fast"].cells == rows(board)["fast"].expected == 6
+    assert rows(board)["slow"].expected == 2
+
+
+def test_a_mean_with_a_missing_cell_is_empty() -> None:
+    board = build([*FULL, record("lucky", "a", s=0.0)])[0]
+    row = rows(board)["lucky"]
+    assert (row.cells, row.expected, row.rank) == (1, 2, None)
+    assert all(value is None for value in [*row.metrics.values(), *row.costs.values()])
+    line = next(line for line in render([board], "markdown").splitlines() if "lucky" in line)
+    assert "1/2" in line and "0.000" not in line
+
+
+def test_an_unmeasured_value_empties_the_mean() -> None:
+    board = build([record("m", "a", s=None), record("m", "b", s=0.1)])[0]
+    assert rows(board)["m"].metrics["score/kravets"] is None
+    assert rows(board)["m"].metrics["forget/acc1"] is not None
+    assert rows(board)["m"].rank is None
+
+
+def test_expected_cells_count_what_is_missing_everywhere() -> None:
+    key = build(FULL)[0].key
+    wanted = [(request, 0) for request in "abc"]
+    board = build(FULL, {(key, "slow"): wanted, (key, "absent"): wanted})[0]
+    assert (rows(board)["slow"].cells, rows(board)["slow"].expected) == (2, 3)
+    assert rows(board)["slow"].metrics["forget/acc1"] is None
+    assert (rows(board)["absent"].cells, rows(board)["absent"].expected) == (0, 3)
+    only = build(FULL, {(key, "fast"): [("a", 0), ("b", 0)]})[0]
+    mean = rows(only)["fast"].metrics["forget/acc1"]
+    assert mean is not None and mean.n == 2
+
+
+def test_interval_of_one_cell_is_its_own_and_of_several_t() -> None:
+    one = rows(build([record("m", forget=0.1)])[0])["m"].metrics["forget/acc1"]
+    assert one is not None and (one.mean, one.low, one.high, one.n) == (0.1, 0.06, 0.18, 1)
+    several = rows(build([record("m", seed=n, forget=0.02 * n) for n in range(3)])[0])["m"].metrics["forget/acc1"]
+    assert several is not None and several.n == 3
+    # 0.02 ± 4.3027 * 0.02 / sqrt(3), clipped at 0
+    assert several.low == 0.0 and several.high == pytest.approx(0.02 + 0.049683, abs=1e-5)
+
+
+def test_what_may_not_be_compared_is_on_another_board() -> None:
+    boards = build(
+        [
+            record("m"),
+            record("m", device="H100"),
+            record("m", what={"concept": "dog"}),
+            record("m", what={"classes": ["a", "b", "c"]}),
+        ]
+    )
+    assert sorted((board.key.kind, board.key.device) for board in boards) == [
+        ("3 classes", "cpu"),
+        ("class", "H100"),
+        ("class", "cpu"),
+        ("concept", "cpu"),
+    ]
+
+
+def test_settings_and_sources_are_never_mixed() -> None:
+    board = build([record("m", hparams={"rate": 1, "k": 3}), record("m", hparams={"rate": 2, "k": 3})])[0]
+    assert sorted(rows(board)) == ["m rate=1", "m rate=2"]
+    board = build([record("m", source="sha256:aaaa"), record("m", source="sha256:bbbb")])[0]
+    assert sorted(rows(board)) == ["m @aaaa", "m @bbbb"]
+
+
+def test_two_records_of_one_cell_are_not_averaged() -> None:
+    board = build([record("m", s=0.1), record("m", s=0.3)])[0]
+    assert rows(board)["m"].metrics["score/kravets"] is None
+    assert any("several records" in note for note in board.notes)
+
+
+def test_the_same_record_twice_counts_once_and_the_later_wins() -> None:
+    board = build([record("m", s=0.1, key="a" * 64), record("m", s=0.3, key="a" * 64)])[0]
+    mean = rows(board)["m"].metrics["score/kravets"]
+    assert mean is not None and (mean.mean, mean.n) == (0.3, 1)
+
+
+def test_columns() -> None:
+    recall = {"forget/mean_recall": Metric(0.1), "forget/image_retrieval_recall@5": Metric(0.2)}
+    (plain,) = build([record("m")])
+    assert plain.columns == ("score/kravets", "forget/acc1", "retain/acc1")
+    assert plain.costs == ("unlearn_seconds", "peak_memory_bytes", "edited_bytes")
+    (concept,) = build([record("m", what={"concept": "dog"}, metrics=recall)])
+    assert concept.columns == ("score/kravets", "forget/mean_recall", "forget/image_retrieval_recall@5")
+
+
+def test_table() -> None:
+    board = build(FULL, references={"original"})[0]
+    text = render([board], "table")
+    assert text.startswith("quick · mini · shapes · forget class · 2 requests, 3 seeds · cpu · fp32\n")
+    assert NOTE in text and "forget acc ↓" in text and "retain acc ↑" in text and "unlearn s ↓" in text
+    assert "…" not in text
+    assert next(line for line in text.splitlines() if "original" in line).split()[0] == "\u2013"
+
+
+def test_values_are_in_per_cent_with_the_shorter_interval() -> None:
+    text = render(build([record("m", s=0.25)]), "markdown")
+    row = [cell.strip() for cell in text.splitlines()[4].strip("|").split("|")]
+    assert row == ["1", "m", "names", "1", "0.250", "10.0 [6.0, 18.0]", "80.0 ±3.0", "2", "3", "1.5"]
+
+
+def test_a_narrow_terminal_cuts_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    text = render(build(FULL), "table")
+    for word in ("±0.000", "80.0", "unlearn", "retain", "1.5", "original"):
+        assert word in text
+    assert "…" not in text
+
+
+def test_markdown_parses_back() -> None:
+    boards = build([*FULL, record("a|b", "a"), record("a|b", "b"), record("m", device="H100")])
+    blocks = [block for block in render(boards, "markdown").split("## ") if block]
+    assert len(blocks) == 2
+    for block, board in zip(blocks, boards, strict=True):
+        lines = [line.replace("\\|", "") for line in block.splitlines() if line.startswith("|")]
+        assert len(lines) == 2 + len(board.rows) and len({line.count("|") for line in lines}) == 1
+
+
+def test_csv_parses_back() -> None:
+    boards = build(FULL, references={"original"})
+    found = list(csv.DictReader(io.StringIO(render(boards, "csv"))))
+    assert [row["method"] for row in found] == [row.method for row in boards[0].rows]
+    fast = next(row for row in found if row["method"] == "fast")
+    mean = rows(boards[0])["fast"].metrics["forget/acc1"]
+    assert mean is not None
+    assert (float(fast["forget/acc1"]), float(fast["forget/acc1_high"])) == (mean.mean, mean.high)
+    assert (fast["rank"], fast["suite"], fast["unlearn_seconds"]) == ("1", "quick", "2.0")
+    assert next(row for row in found if row["method"] == "original")["rank"] == ""
+
+
+def test_json_parses_back() -> None:
+    (board,) = json.loads(render(build(FULL), "json"))
+    assert board["key"]["kind"] == "class" and board["rows"][0]["metrics"]["score/kravets"]["mean"] == 0.05
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_records(format: Any) -> None:
+    assert build([]) == [] and render([], format).endswith("\n")
+
+
+def test_catalogue() -> None:
+    assert len({measure.name for measure in MEASURES}) == len(MEASURES) == 11
+    assert (describe("forget/acc1").head, describe("forget/acc1").direction) == ("forget acc", "↓")
+    assert describe("other/shapes_colours/acc1").head == "other shapes_colours acc"
+    assert describe("other/acc1").direction == describe("score/harmonic").direction == "↑"
+    assert describe("retain/image_retrieval_recall@5").head == "retain image R@5"
+    assert not describe("score/kravets").percent and describe("retain/acc1").percent
+    for name in ("forget/acc", "acc1", "nowhere/acc1", "score/acc1", ""):
+        with pytest.raises(UnknownNameError):
+            describe(name)

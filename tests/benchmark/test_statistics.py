@@ -1,0 +1,107 @@
+"""The intervals against known values, and their coverage in simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark.statistics import paired_bootstrap, t_interval, wilson
+
+VALUES = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    # statsmodels, proportion_confint(method="wilson")
+    [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962)],
+)
+def test_wilson_known_values(successes: int, n: int, low: float, high: float) -> None:
+    assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (1, 0), (-1, 5), (6, 5), (math.nan, 5)])
+def test_wilson_refuses_what_is_no_proportion(successes: float, n: int) -> None:
+    with pytest.raises(ValueError):
+        wilson(successes, n)
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_wilson_holds_the_proportion_and_mirrors(n: int, p: float) -> None:
+    low, high = wilson(p * n, n)
+    assert 0 <= low <= p * n / n <= high <= 1
+    mirrored = wilson(n - p * n, n)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+@given(st.integers(1, 500), st.integers(2, 50))
+def test_wilson_narrows_with_more_items(n: int, times: int) -> None:
+    few, many = wilson(n / 2, n), wilson(n * times / 2, n * times)
+    assert many[1] - many[0] < few[1] - few[0]
+
+
+def test_t_known_value() -> None:
+    interval = t_interval([1.0, 2.0, 3.0])
+    # 2 ± 4.302653 / sqrt(3)
+    assert (interval.low, interval.high) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-5)
+    assert (interval.mean, interval.n) == (2.0, 3)
+
+
+def test_one_value_has_no_interval() -> None:
+    for interval in (t_interval([0.5]), paired_bootstrap([0.5])):
+        assert (interval.mean, interval.low, interval.high, interval.n) == (0.5, None, None, 1)
+
+
+@pytest.mark.parametrize("values", [[], [math.nan, 1.0], [math.inf, 1.0]])
+def test_no_interval_of_nothing_or_of_nan(values: list[float]) -> None:
+    with pytest.raises(ValueError):
+        t_interval(values)
+    with pytest.raises(ValueError):
+        paired_bootstrap(values)
+
+
+@given(VALUES, st.floats(-100, 100), st.floats(0.01, 100))
+def test_t_moves_and_scales_with_its_values(values: list[float], shift: float, scale: float) -> None:
+    before, after = t_interval(values), t_interval([scale * v + shift for v in values])
+    assert before.low is not None and before.high is not None
+    assert before.low <= before.mean <= before.high
+    assert after.low == pytest.approx(scale * before.low + shift, rel=1e-6, abs=1e-2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(VALUES, st.integers(0, 5))
+def test_bootstrap_repeats_and_stays_within_its_values(values: list[float], seed: int) -> None:
+    first = paired_bootstrap(values, seed=seed, draws=100)
+    assert first == paired_bootstrap(values, seed=seed, draws=100)
+    assert first.low is not None and first.high is not None
+    assert min(values) - 1e-6 <= first.low <= first.high <= max(values) + 1e-6
+
+
+def test_bootstrap_draws_in_blocks_cover_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.statistics._BLOCK", 70)
+    interval = paired_bootstrap(list(range(10)), draws=1001)
+    assert interval.low is not None and interval.high is not None
+    assert 2 < interval.low < 4 < 5 < interval.high < 7
+
+
+def test_coverage_over_three_seeds() -> None:
+    """t covers 95 %; the percentile bootstrap of three values does not, and is no interval for seeds."""
+    generator = np.random.default_rng(0)
+    samples = generator.normal(0.3, 0.05, size=(4000, 3)).tolist()
+    t = [t_interval(sample) for sample in samples]
+    boot = [paired_bootstrap(sample, draws=200) for sample in samples[:1000]]
+    t_coverage = np.mean([i.low <= 0.3 <= i.high for i in t if i.low is not None and i.high is not None])
+    boot_coverage = np.mean([i.low <= 0.3 <= i.high for i in boot if i.low is not None and i.high is not None])
+    assert 0.93 <= t_coverage <= 0.97
+    assert boot_coverage < 0.80
+
+
+def test_bootstrap_covers_with_many_items() -> None:
+    generator = np.random.default_rng(1)
+    samples = generator.exponential(1.0, size=(400, 100)).tolist()
+    boot = [paired_bootstrap(sample, draws=400) for sample in samples]
+    covered = [i.low <= 1.0 <= i.high for i in boot if i.low is not None and i.high is not None]
+    assert 0.90 <= np.mean(covered) <= 0.98

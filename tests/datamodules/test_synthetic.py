@@ -1,0 +1,257 @@
+"""Synthetic images against a one-image-at-a-time loop written with torch.roll and scipy, and their cache."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter1d
+from tiny import APPLE, NAMES, TinyDataset, random_images, tiny_clip
+from torch import Tensor
+
+from datamodules import synthetic
+from datamodules.errors import RegimeViolationError
+from datamodules.images import OPENAI_MEAN, OPENAI_STD, Preprocessing
+from datamodules.synthetic import (
+    ImageModel,
+    SynthesisError,
+    SyntheticRecipe,
+    acceptance_input,
+    blur,
+    climb,
+    make_or_load,
+    roll,
+)
+from datamodules.unlearning import UnlearningDataModule
+from methods.synthetic_images import weights_key
+
+SMALL = SyntheticRecipe(count=4, step=2.0, iterations=12, jitter=3, threshold=0.0, tries=2, blur_every=5)
+LOW = -torch.tensor([0.485, 0.456, 0.406]) / torch.tensor([0.229, 0.224, 0.225])
+HIGH = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
+
+
+def image_model(kind: str, *, scale: float = 20.0) -> ImageModel:
+    clip = tiny_clip(kind)
+    with torch.no_grad():
+        classifier = clip.zero_shot_classifier(NAMES, ("a photo of a {}",))
+        # Centred on what the encoder gives, so that noise does not fall to one name only.
+        images = clip.encode_image(random_images(16)).mean(0)
+        classifier = F.normalize(classifier - classifier @ images[:, None] * images / images.square().sum(), dim=-1)
+    return ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, weights_key(clip))
+
+
+def one_image(
+    model: ImageModel, target: int, recipe: SyntheticRecipe, index: int
+) -> tuple[Tensor | None, list[Tensor], float]:
+    """Lip's loop for one image, as its notes state it: the accepted x, the path, the nearest miss of the decision."""
+    side, threshold, path, margin = model.preprocessing.image_size, recipe.threshold, [], 1.0
+    low, high = LOW.view(3, 1, 1), HIGH.view(3, 1, 1)
+    clip_mean, clip_std = torch.tensor(OPENAI_MEAN).view(3, 1, 1), torch.tensor(OPENAI_STD).view(3, 1, 1)
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    for attempt in range(recipe.tries):
+        stream = np.random.default_rng([recipe.seed, target, index, attempt])
+        x = torch.from_numpy(stream.standard_normal((3, side, side), dtype=np.float32))
+        shifts = stream.integers(0, recipe.jitter + 1, (recipe.iterations, 2))
+        for iteration in range(recipe.iterations):
+            down, right = map(int, shifts[iteration])
+            x = torch.roll(x, (down, right), dims=(1, 2)).requires_grad_(True)
+            feature = model.encode(((x - clip_mean) / clip_std)[None])[0]
+            cosine = feature @ model.classifier[target] / feature.norm()
+            (g,) = torch.autograd.grad(model.logit_scale * cosine - recipe.l2 * x.norm(), x)
+            x = torch.roll(x.detach() + recipe.step * g / g.norm(), (-down, -right), dims=(1, 2))
+            x = torch.max(torch.min(x, high), low)
+            if iteration % recipe.blur_every == 0:
+                for axis in (1, 2):
+                    blurred = gaussian_filter1d(x.numpy(), recipe.blur_sigma, axis=axis, mode="reflect")
+                    x = torch.from_numpy(blurred)
+            path.append(x)
+            pixels = x * std + mean
+            pixels = (pixels - pixels.min()) / (pixels.max() - pixels.min())
+            with torch.no_grad():
+                feature = model.encode(((pixels - clip_mean) / clip_std)[None])[0]
+            p = (model.logit_scale * model.classifier @ feature / feature.norm()).softmax(0)
+            others = torch.cat([p[:target], p[target + 1 :]]).max()
+            margin = min(margin, abs(float(p[target] - max(others, p.new_tensor(threshold)))))
+            if p[target] > others and p[target] > threshold:
+                return x, path, margin
+        threshold = max(threshold - recipe.threshold_decay, recipe.threshold_floor)
+    return None, path, margin
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+@pytest.mark.parametrize("target", [0, 1, 2, 3])
+def test_a_batch_equals_one_image_at_a_time(kind: str, target: int) -> None:
+    model = image_model(kind)
+    alone = [one_image(model, target, SMALL, index) for index in range(4)]
+    if min(margin for _, _, margin in alone) < 1e-4:
+        pytest.skip("a decision hangs on a rounding error")
+    wanted = [x for x, _, _ in alone if x is not None]
+    batch = climb(model, target, SMALL)
+    assert len(batch) == len(wanted)
+    if wanted:
+        torch.testing.assert_close(batch, torch.stack(wanted), atol=1e-4, rtol=0)
+
+
+def test_accepted_and_rejected_names_both_occur_above() -> None:
+    accepted = {(k, t): len(climb(image_model(k), t, SMALL)) for k in ("resnet", "vit") for t in range(4)}
+    assert any(accepted.values()) and not all(count == 4 for count in accepted.values())
+
+
+def test_an_impossible_threshold_accepts_nothing_and_says_so(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(SMALL, threshold=1.0, threshold_floor=1.0, iterations=2)
+    model = image_model("vit")
+    assert climb(model, 0, recipe).shape == (0, 3, 32, 32)
+    with pytest.raises(SynthesisError, match="threshold"):
+        make_or_load(model, [0], recipe, tmp_path)
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_the_threshold_decays_once_a_try_down_to_its_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+
+    def never(model: ImageModel, target: int, x: Tensor, threshold: float) -> Tensor:
+        seen.append(threshold)
+        return torch.zeros(len(x), dtype=torch.bool)
+
+    monkeypatch.setattr(synthetic, "_accepted", never)
+    recipe = SyntheticRecipe(count=1, iterations=1, jitter=1, threshold=0.5, threshold_decay=0.03, tries=4)
+    climb(image_model("vit"), 0, recipe)
+    assert seen == pytest.approx([0.5, 0.47, 0.45, 0.45])
+
+
+@pytest.mark.parametrize("size", [(5, 5), (4, 7)])
+def test_roll_equals_torch_roll(size: tuple[int, int]) -> None:
+    x = torch.randn(4, 3, *size)
+    shift = torch.tensor([[0, 0], [1, 3], [-2, 5], [9, -9]])
+    wanted = torch.stack([torch.roll(image, tuple(s), dims=(1, 2)) for image, s in zip(x, shift.tolist(), strict=True)])
+    assert torch.equal(roll(x, shift), wanted)
+    assert torch.equal(roll(roll(x, shift), -shift), x)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.3])
+def test_blur_equals_scipy(sigma: float) -> None:
+    x = torch.randn(2, 3, 9, 12)
+    wanted = gaussian_filter1d(x.double().numpy(), sigma, axis=2, mode="reflect")
+    wanted = gaussian_filter1d(wanted, sigma, axis=3, mode="reflect")
+    torch.testing.assert_close(blur(x, sigma).double(), torch.from_numpy(wanted), atol=1e-5, rtol=0)
+
+
+def test_a_step_has_the_length_of_the_recipe() -> None:
+    model, x = image_model("vit"), 0.1 * random_images(3)
+    still = torch.zeros(3, 2, dtype=torch.long)
+    moved = synthetic._ascend(model, 1, x, still, dataclasses.replace(SMALL, step=0.25))
+    torch.testing.assert_close((moved - x).flatten(1).norm(dim=1), torch.full((3,), 0.25), atol=1e-4, rtol=0)
+
+
+def test_a_step_stays_between_black_and_white() -> None:
+    moved = synthetic._ascend(
+        image_model("vit"), 1, random_images(3), torch.ones(3, 2).long(), dataclasses.replace(SMALL, step=1e4)
+    )
+    assert torch.allclose(moved.amin((0, 2, 3)), LOW) and torch.allclose(moved.amax((0, 2, 3)), HIGH)
+
+
+def test_a_step_climbs_the_objective() -> None:
+    model, x = image_model("vit"), 0.1 * random_images(3)
+    moved = synthetic._ascend(model, 1, x, torch.zeros(3, 2).long(), dataclasses.replace(SMALL, step=0.05))
+    with torch.no_grad():
+        gain = model.logits(model.preprocessing.normalise(moved)) - model.logits(model.preprocessing.normalise(x))
+    assert (gain[:, 1] > 0).all()
+
+
+def test_acceptance_input_fills_zero_to_one_before_normalisation() -> None:
+    identity = Preprocessing(32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    stretched = acceptance_input(random_images(4), identity)
+    assert torch.allclose(stretched.amin((1, 2, 3)), torch.zeros(4))
+    assert torch.allclose(stretched.amax((1, 2, 3)), torch.ones(4))
+    flat = acceptance_input(torch.zeros(1, 3, 4, 4).fill_(0.0), identity)
+    assert torch.isfinite(flat).all()
+
+
+def test_recipe_scales_pixel_lengths_with_the_side() -> None:
+    assert SyntheticRecipe().for_side(224) == SyntheticRecipe()
+    small = SyntheticRecipe().for_side(56)
+    assert (small.step, small.jitter) == (6.25, 4)
+    assert dataclasses.replace(small, step=25.0, jitter=16) == SyntheticRecipe()
+
+
+EASY = dataclasses.replace(SMALL, count=2, iterations=1, tries=1, threshold=-1.0)
+
+
+@pytest.fixture
+def easy(monkeypatch: pytest.MonkeyPatch) -> ImageModel:
+    """A model for which every image is accepted at once."""
+
+    def always(model: ImageModel, target: int, x: Tensor, threshold: float) -> Tensor:
+        return torch.ones(len(x), dtype=torch.bool)
+
+    monkeypatch.setattr(synthetic, "_accepted", always)
+    return image_model("vit")
+
+
+def test_second_time_comes_from_the_cache_with_the_same_images(easy: ImageModel, tmp_path: Path) -> None:
+    first, again = (make_or_load(easy, [2, 0], EASY, tmp_path) for _ in range(2))
+    assert (first.cached, again.cached) == (False, True)
+    assert torch.equal(first.images, again.images) and first.labels.tolist() == [2, 2, 0, 0]
+    assert torch.equal(first.labels, again.labels) and again.seconds == first.seconds > 0
+    raw = torch.cat([climb(easy, 2, EASY), climb(easy, 0, EASY)])
+    torch.testing.assert_close(first.images, acceptance_input(raw, easy.preprocessing))
+
+
+CHANGES = {
+    "count": 3, "step": 2.5, "iterations": 2, "jitter": 2, "l2": 0.5, "blur_sigma": 0.7, "blur_every": 3,
+    "threshold": 0.1, "threshold_decay": 0.1, "threshold_floor": 0.3, "tries": 3, "seed": 7,
+}  # fmt: skip
+
+
+def test_every_recipe_field_is_in_the_key(easy: ImageModel, tmp_path: Path) -> None:
+    assert set(CHANGES) == {field.name for field in dataclasses.fields(SyntheticRecipe)}
+    make_or_load(easy, [0], EASY, tmp_path)
+    for name, value in CHANGES.items():
+        changed = dataclasses.replace(EASY, **{name: value})
+        assert not make_or_load(easy, [0], changed, tmp_path).cached, name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": "other weights"},
+        {"logit_scale": 21.0},
+        {"preprocessing": Preprocessing(32, mean=(0.5, 0.5, 0.5))},
+        {"classifier": torch.eye(4, 16)},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+def test_every_field_of_the_model_is_in_the_key(easy: ImageModel, tmp_path: Path, change: dict) -> None:
+    make_or_load(easy, [0], EASY, tmp_path)
+    assert not make_or_load(dataclasses.replace(easy, **change), [0], EASY, tmp_path).cached
+    assert not make_or_load(easy, [1], EASY, tmp_path).cached
+    assert make_or_load(easy, [0], EASY, tmp_path).cached
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+def test_weights_key_is_that_of_the_image_encoder(kind: str) -> None:
+    assert weights_key(tiny_clip(kind)) == weights_key(tiny_clip(kind))
+    for name, value in tiny_clip(kind).visual.named_parameters():
+        if value.ndim > 1:
+            clip = tiny_clip(kind)
+            with torch.no_grad():
+                clip.visual.get_parameter(name)[(0,) * value.ndim] += 1e-3
+            assert weights_key(clip) != weights_key(tiny_clip(kind)), name
+            break
+
+
+def test_regime_none_gets_no_synthetic_images(easy: ImageModel, tmp_path: Path) -> None:
+    for regime in ("none", "names"):
+        data = UnlearningDataModule(
+            TinyDataset(), APPLE, regime=regime, preprocessing=easy.preprocessing, cache_dir=tmp_path
+        )
+        if regime == "none":
+            with pytest.raises(RegimeViolationError):
+                data.synthetic_forget_set(easy, [0], EASY)
+        else:
+            assert len(data.synthetic_forget_set(easy, [0], EASY).images) == 2

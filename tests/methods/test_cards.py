@@ -1,0 +1,173 @@
+"""Cards and hyperparameters: checked, sourced, and read without importing a method."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import methods.registry
+from datamodules.errors import UnknownNameError
+from methods.cards import (
+    SMALL_TRAVEL,
+    ContractError,
+    HyperparameterError,
+    MethodCard,
+    hyper,
+    read_method,
+    resolve,
+    scaled_rate,
+)
+from methods.registry import Registry
+
+ROOT = Path(__file__).resolve().parents[2]
+REGISTRY = Registry()
+PLUGIN = (ROOT / "methods" / "nullspace.py").read_text().replace('name="nullspace"', 'name="copied"')
+
+
+def parameters(name: str) -> type:
+    return REGISTRY.declaration(name).hyperparameters
+
+
+def test_defaults_depend_on_the_scale() -> None:
+    kind = parameters("lip")
+    assert resolve(kind, "published", {}).draws == 25 and resolve(kind, "small", {}).draws == 10
+    assert resolve(kind, "small", {}).max_steps == resolve(kind, "published", {}).max_steps == 30
+    assert resolve(parameters("cliperase"), "published", {}).max_steps is None
+
+
+def test_overrides_win_on_both_scales() -> None:
+    for scale in ("published", "small"):
+        assert resolve(parameters("lip"), scale, {"draws": 3}).draws == 3
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="'forget_weight'"):
+        resolve(parameters("ccup"), "small", {"forget_weigth": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("method", "override"),
+    [
+        ("nullspace", {"alpha": 1.5}),
+        ("nullspace", {"alpha": float("nan")}),
+        ("ccup", {"forget_weight": -1}),
+        ("lip", {"max_steps": 0}),
+        ("ccup", {"retain_names": "all"}),
+        ("lip", {"draws": 2.5}),
+        ("lip", {"draws": "2"}),
+        ("lip", {"draws": True}),
+        ("lip", {"draws": None}),
+        ("nullspace", {"alpha": "half"}),
+        ("nullspace", {"alpha": True}),
+        ("cliperase", {"share_equal_texts": 1}),
+    ],
+)
+def test_wrong_values_are_one_line_naming_the_hyperparameter(method: str, override: dict) -> None:
+    with pytest.raises(HyperparameterError) as caught:
+        resolve(parameters(method), "small", override)
+    assert next(iter(override)) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_int_is_a_float_and_none_is_kept_where_allowed() -> None:
+    value = resolve(parameters("ccup"), "small", {"forget_weight": 3}).forget_weight
+    assert value == 3.0 and isinstance(value, float)
+    assert resolve(parameters("cliperase"), "small", {"max_steps": None}).max_steps is None
+
+
+def test_every_default_has_a_source_and_lies_in_its_range() -> None:
+    for name in REGISTRY.names():
+        kind = parameters(name)
+        for field in dataclasses.fields(kind):
+            assert field.metadata["source"], (name, field.name)
+        for scale in ("published", "small"):
+            defaults = resolve(kind, scale, {})
+            assert resolve(kind, scale, dataclasses.asdict(defaults)) == defaults
+
+
+def test_scaled_rate_keeps_the_reach() -> None:
+    assert scaled_rate(2e-6, published_steps=1000, steps=50) * 50 == pytest.approx(SMALL_TRAVEL * 2e-3)
+
+
+def test_a_small_default_needs_a_source() -> None:
+    with pytest.raises(ContractError):
+        hyper(1.0, source="paper", small=2.0)
+
+
+@pytest.mark.parametrize("bad", [{"regime": "all"}, {"edits": ("visuals",)}, {"edits": ()}])
+def test_a_card_with_unknown_words_is_refused(bad: dict) -> None:
+    fields = {"name": "x", "title": "x", "paper": "x", "regime": "none", "edits": ("nothing",)}
+    with pytest.raises(ContractError):
+        MethodCard(**{**fields, **bad})
+
+
+def test_names_are_read_without_torch() -> None:
+    code = (
+        "import sys; from methods.registry import Registry; names = Registry().names();"
+        "assert 'lip' in names and 'ccup' in names, names; assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_reference_rows_come_first_and_file_names_are_names() -> None:
+    registry = REGISTRY
+    rows = [registry.declaration(n).card.paper == "reference row" for n in registry.names()]
+    assert rows == sorted(rows, reverse=True)
+    for name in registry.names():
+        declaration = registry.declaration(name)
+        assert declaration.path.stem == name == declaration.card.name
+        assert registry.method_class(name).card == declaration.card
+
+
+def test_a_card_that_calls_foreign_code_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text("import os\nCARD = os.getcwd()\n")
+    with pytest.raises(ContractError, match=r"bad\.py"):
+        read_method(path)
+
+
+def test_plugin_is_found_imported_and_its_name_is_unique(tmp_path: Path) -> None:
+    path = tmp_path / "copied.py"
+    path.write_text(PLUGIN)
+    registry = Registry([path])
+    assert registry.method_class("copied").__name__ == "Nullspace"
+    with pytest.raises(ContractError, match="taken"):
+        Registry([path, path])
+    with pytest.raises(ContractError, match="does not exist"):
+        Registry([tmp_path / "absent.py"])
+    path.write_text("x = 1\n")
+    with pytest.raises(ContractError, match="CARD"):
+        Registry([path])
+
+
+def test_source_hash_changes_for_the_edited_file_only(tmp_path: Path) -> None:
+    path = tmp_path / "copied.py"
+    path.write_text(PLUGIN)
+    registry = Registry([path])
+    before = {n: registry.source_hash(n) for n in registry.names()}
+    assert len(set(before.values())) == len(before)
+    path.write_text(PLUGIN + "# edited\n")
+    after = {n: registry.source_hash(n) for n in before}
+    assert {n for n in before if before[n] != after[n]} == {"copied"}
+
+
+def test_source_hash_covers_what_a_method_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for source in (ROOT / "methods").glob("*.py"):
+        (tmp_path / source.name).write_text(source.read_text())
+    monkeypatch.setattr(methods.registry, "_HERE", tmp_path)
+    registry = Registry()
+
+    def changed_by(file: str) -> set[str]:
+        before = {n: registry.source_hash(n) for n in registry.names()}
+        edited = tmp_path / file
+        edited.write_text(edited.read_text() + "# edited\n")
+        return {n for n in before if registry.source_hash(n) != before[n]}
+
+    assert {"ccup", "nullspace"} <= changed_by("projection.py")
+    assert changed_by("synthetic_images.py") == {"lip"}
+    assert changed_by("base.py") == set(registry.names())
+    assert changed_by("ccup.py") == {"ccup"}

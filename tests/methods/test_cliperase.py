@@ -1,0 +1,147 @@
+"""CLIPErase and the contrastive baselines against plain NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tiny import NAMES, random_images, tiny_clip, tiny_spec
+
+from datamodules.unlearning import Pairs
+from methods.clip import contrastive_loss
+from methods.cliperase import CLIPErase, Hyperparameters
+from methods.finetune_retain import FinetuneRetain
+from methods.graddiff import GradDiff
+from methods.graddiff import Hyperparameters as GradDiffParameters
+from methods.gradient_ascent import GradientAscent
+
+Array = NDArray[np.float64]
+
+
+def pairs(labels: list[int], seed: int) -> Pairs:
+    return Pairs(
+        images=random_images(len(labels), seed=seed),
+        texts=[f"a photo of a {NAMES[label]}" for label in labels],
+        labels=torch.tensor(labels),
+        text_ids=torch.tensor(labels),
+    )
+
+
+FORGET, RETAIN = pairs([0, 0, 0], 1), pairs([1, 2, 3, 2, 1], 2)
+
+
+def unit(x: Array) -> Array:
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def log_softmax(logits: Array) -> Array:
+    return (
+        logits
+        - logits.max(1, keepdims=True)
+        - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True))
+    )
+
+
+def infonce(logits: Array, ids: list[int]) -> float:
+    n, total = len(logits), 0.0
+    by_image, by_text = log_softmax(logits), log_softmax(logits.T)
+    for i in range(n):
+        positives = [j for j in range(n) if ids[j] == ids[i]]
+        total -= sum(by_image[i, j] + by_text[i, j] for j in positives) / len(positives)
+    return total / (2 * n)
+
+
+def kl(p: Array, q: Array) -> float:
+    return float((np.exp(log_softmax(p)) * (log_softmax(p) - log_softmax(q))).sum(1).mean())
+
+
+class Case:
+    """A method whose CLIP has moved away from its original, and its embeddings as NumPy arrays."""
+
+    def __init__(self, kind: str, hyperparameters: Hyperparameters) -> None:
+        self.method = CLIPErase(tiny_clip(kind), tiny_spec(), hyperparameters)
+        kept = self.method.original
+        with torch.no_grad():
+            for p in self.method.clip.model.parameters():
+                p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+        with torch.no_grad():
+            self.forget, self.retain = self.logits(self.method.clip, FORGET), self.logits(self.method.clip, RETAIN)
+            self.kept = self.logits(kept, RETAIN)
+        self.scale = float(self.method.clip.logit_scale)
+
+    @staticmethod
+    def logits(clip, batch: Pairs) -> Array:
+        image, text = clip.encode_image(batch["images"]), clip.encode_text(batch["texts"])
+        image, text = unit(image.double().numpy()), unit(text.double().numpy())
+        return float(clip.logit_scale) * image @ text.T
+
+    def forgetting(self) -> float:
+        return float(np.mean(np.diag(self.forget)) / self.scale)
+
+    def retention(self, *, share: bool = True) -> float:
+        return infonce(self.retain, RETAIN["labels"].tolist() if share else list(range(len(self.retain))))
+
+    def consistency(self) -> float:
+        return kl(self.kept, self.retain) + kl(self.kept.T, self.retain.T)
+
+    def loss(self) -> float:
+        return self.method.training_step({"forget": FORGET, "retain": RETAIN}, 0).item()
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+def test_total_is_one_retention_three_forgetting_three_consistency(kind: str) -> None:
+    case = Case(kind, Hyperparameters())
+    assert case.consistency() > 1e-3
+    wanted = case.retention() + 3 * case.forgetting() + 3 * case.consistency()
+    assert case.loss() == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("module", ["retention", "forgetting", "consistency"])
+def test_a_weight_of_zero_switches_a_module_off(module: str) -> None:
+    alone = {f"{name}_weight": float(name == module) for name in ("retention", "forgetting", "consistency")}
+    case = Case("vit", Hyperparameters(**alone))
+    assert case.loss() == pytest.approx(getattr(case, module)(), rel=1e-4)
+
+
+def test_cross_entropy_option_is_minus_the_plain_contrastive_loss() -> None:
+    case = Case("vit", Hyperparameters(forgetting="cross-entropy", retention_weight=0.0, consistency_weight=0.0))
+    assert case.loss() == pytest.approx(-3 * infonce(case.forget, [0, 1, 2]), rel=1e-4)
+
+
+def test_equal_texts_can_be_told_apart() -> None:
+    case = Case("vit", Hyperparameters(share_equal_texts=False, forgetting_weight=0.0, consistency_weight=0.0))
+    assert case.loss() == pytest.approx(case.retention(share=False), rel=1e-4)
+    assert case.retention(share=False) > case.retention() + 0.01
+
+
+def test_the_original_stays_and_gets_no_gradient() -> None:
+    case = Case("resnet", Hyperparameters())
+    case.method.training_step({"forget": FORGET, "retain": RETAIN}, 0).backward()
+    assert all(p.grad is None and not p.requires_grad for p in case.method.original.model.parameters())
+    pristine = tiny_clip("resnet").model.state_dict()
+    assert all(torch.equal(v, pristine[n]) for n, v in case.method.original.model.state_dict().items())
+    assert not any("original" in name for name, _ in case.method.named_parameters())
+
+
+@pytest.mark.parametrize("ids", [[0, 1, 2, 3], [0, 0, 1, 0], [5, 5, 5, 5]])
+def test_contrastive_loss_shares_targets_among_equal_texts(ids: list[int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, text = torch.randn(4, 6, generator=generator), torch.randn(4, 6, generator=generator)
+    logits = 7.0 * unit(image.double().numpy()) @ unit(text.double().numpy()).T
+    found = contrastive_loss(image, text, torch.tensor(7.0), text_ids=torch.tensor(ids))
+    assert float(found) == pytest.approx(infonce(logits, ids), rel=1e-5)
+    plain = contrastive_loss(image, text, torch.tensor(7.0))
+    assert float(plain) == pytest.approx(infonce(logits, [0, 1, 2, 3]), rel=1e-5)
+
+
+def test_baselines_are_signed_sums_of_the_contrastive_loss() -> None:
+    clip = tiny_clip("vit")
+    with torch.no_grad():
+        forget, retain = Case.logits(clip, FORGET), Case.logits(clip, RETAIN)
+    up, down = infonce(forget, [0, 1, 2]), infonce(retain, RETAIN["labels"].tolist())
+    batch = {"forget": FORGET, "retain": RETAIN}
+    spec, h = tiny_spec(), GradDiffParameters(forget_weight=2.0)
+    assert GradientAscent(clip, spec, h).training_step(batch, 0).item() == pytest.approx(-up, rel=1e-4)
+    assert FinetuneRetain(clip, spec, h).training_step(batch, 0).item() == pytest.approx(down, rel=1e-4)
+    assert GradDiff(clip, spec, h).training_step(batch, 0).item() == pytest.approx(down - 2 * up, rel=1e-4)
