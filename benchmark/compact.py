@@ -113,13 +113,19 @@ def load_compact(path: Path, name: str) -> Clip:
             f"{path} was not written by `python -m benchmark pretrain`: name its architecture, "
             f"as in --model ViT-B-32:{path}"
         )
-    architecture = Architecture(**json.loads(metadata["architecture"]))
-    model = architecture.build()
-    ids = tensors.pop(TOKEN_IDS).long()
-    rows = torch.zeros(VOCABULARY, architecture.text["width"])
-    rows[ids] = tensors[TOKEN_ROWS].float()
-    state = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
-    model.load_state_dict({**state, TOKEN_ROWS: rows}, strict=True)
+    try:
+        architecture = Architecture(**json.loads(metadata["architecture"]))
+        model = architecture.build()
+        ids = tensors.pop(TOKEN_IDS).long()
+        rows = torch.zeros(VOCABULARY, architecture.text["width"])
+        rows[ids] = tensors[TOKEN_ROWS].float()
+        state = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+        model.load_state_dict({**state, TOKEN_ROWS: rows}, strict=True)
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
+        raise WeightsError(
+            f"{path} is damaged or from another version ({type(error).__name__}: {str(error).splitlines()[0]}); "
+            "train it again with `python -m benchmark pretrain`"
+        ) from error
     model.eval()
     context = architecture.text["context_length"]
     return Clip(model, tokenizer(context), architecture.image_input, name, scale="small")

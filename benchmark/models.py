@@ -124,6 +124,8 @@ def _from_file(name: str, architecture: str, path: Path) -> Clip:
     state = {key.removeprefix("module."): value.float() for key, value in state.items()}
     wanted = set(model.state_dict()) - {"attn_mask"}
     state.pop("attn_mask", None)
+    wanted -= {key for key in wanted if key.endswith("num_batches_tracked")}  # a counter that evaluation never reads
+    state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     missing, odd = sorted(wanted - set(state)), sorted(set(state) - wanted)
     if missing or odd:
         problem = f"{missing[0]} is missing" if missing else f"{odd[0]} does not belong there"

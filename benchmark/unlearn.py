@@ -182,7 +182,9 @@ def quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for pattern in (
         ".*does not have many workers.*",
-        ".*`configure_optimizers` returned `None`.*",
+        ".*configure_optimizers` returned `None`.*",
+        ".*is smaller than the logging interval.*",
+        ".*in eval mode at the start of training.*",
         ".*LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", pattern)

@@ -18,7 +18,7 @@ from datamodules.errors import RegimeViolationError
 Indices = NDArray[np.int64]
 
 
-@dataclass
+@dataclass(eq=False)
 class ReadGuard:
     """The reads that are allowed while it is active.
 

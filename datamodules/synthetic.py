@@ -126,7 +126,13 @@ def make_or_load(model: ImageModel, targets: list[int], recipe: SyntheticRecipe,
         SynthesisError: If not one image of a name was accepted.
     """
     classifier = model.classifier.detach().cpu().numpy().tobytes()
-    identity = [model.key, dataclasses.asdict(recipe), dataclasses.asdict(model.preprocessing), targets]
+    identity = [
+        model.key,
+        model.logit_scale,
+        dataclasses.asdict(recipe),
+        dataclasses.asdict(model.preprocessing),
+        targets,
+    ]
     device = model.classifier.device
     digest = hashlib.sha256(json.dumps([*identity, device.type], sort_keys=True).encode() + classifier).hexdigest()
     file = cache_dir / "synthetic" / f"{digest[:32]}.npz"
@@ -220,7 +226,12 @@ def roll(x: Tensor, shift: Tensor) -> Tensor:
 
 
 def blur(x: Tensor, sigma: float) -> Tensor:
-    """Separable Gaussian blur on height and width, edges mirrored as in scipy.ndimage.gaussian_filter1d."""
+    """Separable Gaussian blur on height and width, edges mirrored as in scipy.ndimage.gaussian_filter1d.
+
+    `sigma`: in pixels; 0 leaves the images as they are.
+    """
+    if sigma == 0:
+        return x
     radius = int(4.0 * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)

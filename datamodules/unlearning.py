@@ -50,13 +50,13 @@ class Pairs(TypedDict):
     """A batch of image-text pairs.
 
     `images`: float32 network input, shape (B, 3, S, S). `texts`: one text an image. `labels`: class index, shape
-    (B,), -1 where images have no class. `text_ids`: equal for equal meanings (same class, or same image's captions).
+    (B,), -1 where images have no class. `indices`: of the images in the train split, shape (B,).
     """
 
     images: Tensor
     texts: list[str]
     labels: Tensor
-    text_ids: Tensor
+    indices: Tensor
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,12 @@ class PairPart(TorchDataset[Pairs]):
         if self._captions is not None:
             captions = [self._captions[p] for p in positions]
             texts = [each[self._random.integers(len(each))] for each in captions]
-            text_ids = self.indices[chosen]
         else:
             texts = [self._template.format(self._class_names[label]) for label in labels]
-            text_ids = labels
         images = self._preprocessing(self.images.read(self.indices[chosen]))
-        return Pairs(images=images, texts=texts, labels=torch.from_numpy(labels), text_ids=torch.from_numpy(text_ids))
+        return Pairs(
+            images=images, texts=texts, labels=torch.from_numpy(labels), indices=torch.from_numpy(self.indices[chosen])
+        )
 
 
 class _Ticks(TorchDataset[int]):

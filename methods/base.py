@@ -2,8 +2,8 @@
 
 A method is one file: `CARD`, perhaps a frozen dataclass `Hyperparameters`, and a subclass of
 
-* `UnlearningMethod`, for a method that takes steps: give `training_step` and, unless AdamW or Adam at the learning
-  rate of its hyperparameters will do, `configure_optimizers`;
+* `UnlearningMethod`, for a method that takes steps: give `training_step` and, unless Adam at the learning rate of its
+  hyperparameters will do, `configure_optimizers`;
 * `ClosedFormMethod`, for a method without steps: give `edit()`.
 
 The base class freezes what the card does not name, keeps the model in evaluation mode (batch statistics never move),
@@ -55,6 +55,7 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
         self.reused_seconds = 0.0
         self.report: dict[str, Any] = {}
         self._original: list[Clip] = []
+        clip.model.eval()
         for name, parameter in clip.model.named_parameters():
             parameter.requires_grad_(self.may_edit(name))
 
@@ -123,16 +124,10 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
         """The zero-shot classifier over the names to forget, then those to keep: unit-norm rows, shape (C, D)."""
         return (clip or self.clip).zero_shot_classifier(self.spec.all_names, self.spec.templates)
 
-    def pair_loss(self, pairs: Pairs, *, share_equal_texts: bool = True) -> Tensor:
-        """CLIP's symmetric contrastive loss of a batch of pairs.
-
-        Args:
-            pairs: A batch from the DataModule.
-            share_equal_texts: Whether pairs with the same text are positives of each other.
-        """
+    def pair_loss(self, pairs: Pairs) -> Tensor:
+        """CLIP's symmetric contrastive loss of a batch of pairs from the DataModule."""
         image, text = self.clip.encode_image(pairs["images"]), self.clip.encode_text(pairs["texts"])
-        ids = pairs["text_ids"] if share_equal_texts else None
-        return contrastive_loss(image, text, self.clip.logit_scale, text_ids=ids)
+        return contrastive_loss(image, text, self.clip.logit_scale)
 
     def snapshot(self) -> Snapshot:
         """A copy of the parameters that the method may touch."""

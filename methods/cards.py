@@ -151,7 +151,7 @@ def _checked(field: dataclasses.Field[Any], value: Any, annotation: Any) -> Any:
         wanted = " or ".join(k.__name__ for k in kinds)
         raise HyperparameterError(f"hyperparameter {field.name}={value!r} is not {wanted}")
     low, high = field.metadata.get("low", -math.inf), field.metadata.get("high", math.inf)
-    if isinstance(value, (int, float)) and not low <= value <= high:
+    if isinstance(value, (int, float)) and not (math.isfinite(value) and low <= value <= high):
         raise HyperparameterError(f"hyperparameter {field.name}={value} is out of its range [{low:g}, {high:g}]")
     return value
 

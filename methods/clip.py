@@ -29,8 +29,8 @@ class Clip:
         name: The name under which it was loaded, such as "shapes-resnet" or "ViT-B-32/openai".
         scale: "published" for backbones of the sizes that papers use, "small" for the small CLIPs of this project:
             selects which defaults a method takes.
-        refused: Names that are refused at inference (an output filter, no edit of the weights): a class or a text that
-            contains one of them is never an answer.
+        refused: Names that are refused at inference (an output filter, no edit of the weights): a class of that name,
+            or a caption that contains one of them, is never an answer.
     """
 
     model: nn.Module
@@ -80,6 +80,10 @@ class Clip:
         embedded = F.normalize(self.encode_text(prompts).float(), dim=-1)
         return F.normalize(embedded.view(len(names), len(templates), -1).mean(dim=1), dim=-1)
 
+    def is_refused_class(self, names: Sequence[str]) -> Tensor:
+        """Which class names are refused: exactly these, so that "crocodile" leaves "crocodile head". Shape (C,)."""
+        return torch.tensor([name in self.refused for name in names], dtype=torch.bool)
+
     def is_refused(self, texts: Sequence[str]) -> Tensor:
         """Which texts contain a refused name as whole words. Boolean, shape (len(texts),)."""
         if not self.refused:
@@ -118,23 +122,20 @@ def is_text_block(name: str) -> bool:
     return re.match(r"(text\.)?transformer\.resblocks\.", name) is not None
 
 
-def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor, *, text_ids: Tensor | None = None) -> Tensor:
+def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
     """CLIP's symmetric InfoNCE over a batch of pairs; the mean of both directions.
+
+    Pairs with the same text need no special care: equal texts have equal embeddings, so sharing the targets among them
+    gives the same loss, to the digit.
 
     Args:
         image: Image embeddings, shape (B, D); normalised here.
         text: Text embeddings, shape (B, D); normalised here.
         scale: The inverse temperature.
-        text_ids: If given, pairs with equal ids are positives of each other (targets shared evenly), since a batch that
-            holds one class twice makes plain InfoNCE contradict itself (our option; the CLIPErase reference has none).
     """
     logits = scale * F.normalize(image.float(), dim=-1) @ F.normalize(text.float(), dim=-1).T
-    if text_ids is None:
-        target = torch.arange(len(logits), device=logits.device)
-        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-    same = (text_ids[:, None] == text_ids[None, :]).float()
-    soft = same / same.sum(dim=1, keepdim=True)
-    return (F.cross_entropy(logits, soft) + F.cross_entropy(logits.T, soft)) / 2
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
 def changed_tensors(before: dict[str, Tensor], after: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:

@@ -54,10 +54,6 @@ class Hyperparameters:
     forgetting_weight: float = hyper(3.0, low=0.0, source="the paper (secondary)")
     consistency_weight: float = hyper(3.0, low=0.0, source="the paper (secondary)")
     forgetting: Literal["cosine", "cross-entropy"] = hyper("cosine", source="the paper (secondary)")
-    share_equal_texts: bool = hyper(
-        True,
-        source="our choice, because a batch that holds one class twice makes plain InfoNCE contradict itself",
-    )
 
 
 class CLIPErase(UnlearningMethod[Hyperparameters]):
@@ -75,8 +71,7 @@ class CLIPErase(UnlearningMethod[Hyperparameters]):
         total = h.forgetting_weight * self._forgetting(batch["forget"])
         image, text = self.clip.encode_image(retain["images"]), self.clip.encode_text(retain["texts"])
         if h.retention_weight:
-            ids = retain["text_ids"] if h.share_equal_texts else None
-            total = total + h.retention_weight * contrastive_loss(image, text, self.clip.logit_scale, text_ids=ids)
+            total = total + h.retention_weight * contrastive_loss(image, text, self.clip.logit_scale)
         if h.consistency_weight:
             with torch.no_grad():
                 kept = self.original
@@ -89,7 +84,7 @@ class CLIPErase(UnlearningMethod[Hyperparameters]):
 
     def _forgetting(self, pairs: Pairs) -> Tensor:
         if self.h.forgetting == "cross-entropy":
-            return -self.pair_loss(pairs, share_equal_texts=False)
+            return -self.pair_loss(pairs)
         image, text = self.clip.encode_image(pairs["images"]), self.clip.encode_text(pairs["texts"])
         return F.cosine_similarity(image.float(), text.float(), dim=-1).mean()
 

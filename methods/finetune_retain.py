@@ -42,7 +42,7 @@ class Hyperparameters:
 
 
 class FinetuneRetain(UnlearningMethod[Hyperparameters]):
-    """Minimises the symmetric contrastive loss on D_r; equal texts are positives of each other."""
+    """Minimises the symmetric contrastive loss on D_r."""
 
     card = CARD
 

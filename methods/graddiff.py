@@ -49,5 +49,5 @@ class GradDiff(UnlearningMethod[Hyperparameters]):
 
     def training_step(self, batch: dict[Literal["forget", "retain"], Pairs], index: int) -> Tensor:
         """The difference of the losses of one paired batch."""
-        ascent = self.pair_loss(batch["forget"], share_equal_texts=False)
+        ascent = self.pair_loss(batch["forget"])
         return self.pair_loss(batch["retain"]) - self.h.forget_weight * ascent

@@ -2,8 +2,8 @@
 
     L = - InfoNCE(D_f)
 
-Nothing holds it back: watch the retain columns. A one-class batch has one text only, so equal texts are not treated as
-positives here; otherwise the loss would be constant.
+Nothing holds it back: watch the retain columns. In a batch of one class all texts are equal, so the image-to-text half
+of the loss is constant and only the text-to-image half has a gradient: a weakness of the method on labelled data.
 """
 
 from __future__ import annotations
@@ -51,4 +51,4 @@ class GradientAscent(UnlearningMethod[Hyperparameters]):
 
     def training_step(self, batch: dict[Literal["forget"], Pairs], index: int) -> Tensor:
         """Minus the loss of one forget batch."""
-        return -self.pair_loss(batch["forget"], share_equal_texts=False)
+        return -self.pair_loss(batch["forget"])

@@ -9,7 +9,8 @@ For images x_b of the forgotten name, made by gradient ascent (datamodules/synth
 
 Each step updates only the visual and text tensors with the largest mean |gradient|, ranked anew. A step that lowers the
 zero-shot accuracy on the synthetic images below the best so far is kept; any other is rolled back, weights and
-optimizer, and the next level begins: more noise, more tensors. It ends at accuracy <= 0.10, after seven levels or 30 steps.
+optimizer, and the next level begins: more noise, more tensors. It ends at accuracy <= 0.10, after seven levels or 30
+steps.
 """
 
 from __future__ import annotations
@@ -107,7 +108,9 @@ class Lip(UnlearningMethod[Hyperparameters]):
     def training_step(self, batch: int, index: int) -> None:
         """One step of the loop: update, measure, keep or roll back."""
         optimizer = cast(Any, self.optimizers())
-        weights, state = self.snapshot(), optimizer_state(optimizer)
+        # Lightning's wrapper has a state of its own: the rollback must reach the optimizer inside it
+        adam = optimizer.optimizer
+        weights, state = self.snapshot(), optimizer_state(adam)
         level = self.levels[self.level]
         optimizer.zero_grad()
         loss = lipschitz_loss(self.clip, self.synthetic.images, self.prompts, sigma=level.sigma, draws=self.h.draws)
@@ -121,7 +124,7 @@ class Lip(UnlearningMethod[Hyperparameters]):
             self.best = accuracy
         else:
             self.restore(weights)
-            optimizer.load_state_dict(state)
+            adam.load_state_dict(state)
             self.level += 1
         exhausted = self.level == len(self.levels)
         if accuracy <= self.h.stop_accuracy or exhausted:

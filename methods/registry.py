@@ -123,6 +123,7 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _with_imports(path: Path) -> list[Path]:
+    """A method's file and those that it imports, directly or through others, that can change its numbers."""
     found: list[Path] = []
     queue = [path]
     while queue:
@@ -130,7 +131,18 @@ def _with_imports(path: Path) -> list[Path]:
         if current in found:
             continue
         found.append(current)
-        for node in ast.walk(ast.parse(current.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("methods."):
-                queue.append(_HERE / f"{node.module.split('.')[1]}.py")
+        tree = ast.parse(current.read_text(encoding="utf-8"))
+        for module in (name for node in ast.walk(tree) for name in _imported(node)):
+            room, _, file = module.partition(".")
+            candidate = _HERE.parent / room / f"{file.split('.')[0]}.py"
+            if room == "methods" or module == "datamodules.synthetic":
+                queue.extend([candidate] if candidate.is_file() else [])
     return [found[0], *sorted(found[1:])]
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return []

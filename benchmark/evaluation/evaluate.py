@@ -73,7 +73,7 @@ class Evaluation:
         dataset = self.dataset
         labels = _labels(dataset)
         classifier = self.store.classifier(clip, dataset.class_names, dataset.templates)
-        right = correct(predict(images, classifier, refused=clip.is_refused(dataset.class_names)), labels).cpu()
+        right = correct(predict(images, classifier, refused=clip.is_refused_class(dataset.class_names)), labels).cpu()
         result: Metrics = {}
         for part, mask in (("forget", forget), ("retain", ~forget)):
             result[f"{part}/acc1"] = _share(right[mask])
@@ -90,7 +90,7 @@ class Evaluation:
             everything = torch.ones(len(images), dtype=torch.bool)
             return retrieval_metrics(self.store, clip, other, images, {"": everything})["mean_recall"]
         classifier = self.store.classifier(clip, other.class_names, other.templates)
-        predicted = predict(images, classifier, refused=clip.is_refused(other.class_names))
+        predicted = predict(images, classifier, refused=clip.is_refused_class(other.class_names))
         return _share(correct(predicted, _labels(other)))
 
 

@@ -5,7 +5,7 @@
 
 S: Kravets & Namboodiri, WACV 2025 (there k = 3): BF before and AF after forgetting, t the forget set, o the retain set,
 d another data set; lower is better, doing nothing scores 1/(2+k). H: harmonic mean of forgetting and retention, higher
-is better. For a request by class the accuracies are acc1; for a request by concept they are mean recalls (our choice, the
+is better. For a request by class the accuracies are acc1; for a request by concept mean recalls (our choice, the
 field's mR: the mean of recall@1, 5, 10 both ways).
 """
 

@@ -44,6 +44,9 @@ class _Source:
         self._captions = split.captions
         self._sets = dataset.label_sets("train")
         self._templates = [tuple(templates) or each.templates for each in self._sets]
+        # The more names, the harder to tell apart: our choice, the square of their number.
+        weights = np.array([len(each.names) ** 2 for each in self._sets], dtype=float)
+        self._chances = weights / weights.sum() if len(weights) else weights
         self._label_share = 0.0 if not self._sets else 1.0 if self._captions is None else label_share
 
     def texts(self) -> set[str]:
@@ -60,7 +63,7 @@ class _Source:
         if self._captions is not None and random.random() >= self._label_share:
             captions = [self._captions[i] for i in indices]
             return [each[random.integers(len(each))] for each in captions]
-        number = random.integers(len(self._sets))
+        number = random.choice(len(self._sets), p=self._chances)
         chosen, templates = self._sets[number], self._templates[number]
         template = templates[random.integers(len(templates))]
         return [template.format(chosen.names[label]) for label in chosen.labels[indices]]

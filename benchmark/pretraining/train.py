@@ -18,6 +18,7 @@ from benchmark.compact import save_compact, tokenizer
 from benchmark.hardware import resolve_precision, trainer_precision
 from benchmark.pretraining.corpus import Corpus, PretrainingBatch
 from benchmark.pretraining.recipe import Recipe
+from benchmark.unlearn import quiet_lightning
 from datamodules.dataset import Dataset
 from datamodules.registry import open_dataset
 from datamodules.request import ForgetRequest
@@ -28,7 +29,7 @@ Progress = Callable[[int, int, float], None]
 
 
 class ContrastivePretraining(L.LightningModule):
-    """CLIP's contrastive learning with AdamW and a one-cycle schedule; equal texts are positives of each other."""
+    """CLIP's contrastive learning with AdamW and a one-cycle schedule."""
 
     def __init__(self, model: nn.Module, recipe: Recipe, steps: int, progress: Progress | None = None) -> None:
         super().__init__()
@@ -40,7 +41,7 @@ class ContrastivePretraining(L.LightningModule):
         model = cast(Any, self.model)
         image = model.encode_image(batch["images"])
         text = model.encode_text(batch["tokens"])[batch["text_of"]]
-        loss = contrastive_loss(image, text, model.logit_scale.exp(), text_ids=batch["text_of"])
+        loss = contrastive_loss(image, text, model.logit_scale.exp())
         if self._progress is not None:
             self._progress(index + 1, self._steps, loss.item())
         return loss
@@ -102,6 +103,7 @@ def pretrain(
         precision: "auto", "fp32" or "bf16".
         progress: Called after each step with the steps done, their number, and the loss.
     """
+    quiet_lightning()
     L.seed_everything(seed, verbose=False)
     chosen = resolve_precision(precision, device)
     image_input = recipe.architecture.image_input

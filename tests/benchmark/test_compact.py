@@ -66,7 +66,7 @@ def test_every_tensor_is_the_half_precision_of_what_was_saved(saved) -> None:
 
 
 def test_rows_that_training_never_touched_are_zero(saved) -> None:
-    model, ids, _, path = saved
+    _, ids, _, path = saved
     rows = load_compact(path, "m").model.token_embedding.weight
     untouched = torch.ones(VOCABULARY, dtype=torch.bool)
     untouched[ids] = False

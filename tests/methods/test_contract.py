@@ -42,9 +42,12 @@ class Run:
         return set(changed_tensors(self.before, self.method.clip.model.state_dict().items()))
 
 
-def unlearn(name: str, kind: str, cache_dir: Path, *, captions: bool = False, seed: int = 0) -> Run:
+def unlearn(
+    name: str, kind: str, cache_dir: Path, *, captions: bool = False, seed: int = 0, train_mode: bool = False
+) -> Run:
     declaration = REGISTRY.declaration(name)
     clip, dataset = tiny_clip(kind), TinyDataset(captions=captions, cache_dir=cache_dir)
+    clip.model.train(train_mode)
     request = type(APPLE)(concept="apple") if captions else APPLE
     data = UnlearningDataModule(
         dataset,
@@ -128,6 +131,12 @@ def test_same_seed_same_weights(name: str, kind: str, tmp_path: Path) -> None:
 def test_a_concept_of_captions_can_be_unlearned_too(name: str, tmp_path: Path) -> None:
     run = unlearn(name, "vit", tmp_path, captions=True)
     assert run.changed and run.guard.items_read
+
+
+@pytest.mark.parametrize("name", ["ccup", "finetune_retain", "lip"])
+def test_a_model_handed_over_in_training_mode_keeps_its_statistics(name: str, tmp_path: Path) -> None:
+    run = unlearn(name, "resnet", tmp_path, train_mode=True)
+    assert not [n for n in run.changed if "running_" in n or "num_batches" in n]
 
 
 @pytest.mark.parametrize("kind", KINDS)
