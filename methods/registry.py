@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import datamodules
 from datamodules.errors import UnknownNameError
 from methods.cards import ContractError, Declaration, read_method
 
@@ -134,9 +135,11 @@ def _with_imports(path: Path) -> list[Path]:
         tree = ast.parse(current.read_text(encoding="utf-8"))
         for module in (name for node in ast.walk(tree) for name in _imported(node)):
             room, _, file = module.partition(".")
-            candidate = _HERE.parent / room / f"{file.split('.')[0]}.py"
-            if room == "methods" or module == "datamodules.synthetic":
+            if room == "methods":
+                candidate = _HERE / f"{file.split('.')[0]}.py"
                 queue.extend([candidate] if candidate.is_file() else [])
+            elif module == "datamodules.synthetic":
+                queue.append(Path(datamodules.__file__).parent / "synthetic.py")
     return [found[0], *sorted(found[1:])]
 
 

@@ -1,0 +1,144 @@
+"""Runs that are killed and started again: nothing half-written, nothing lost, the same numbers.
+
+A server process that has imported everything forks each run, so a run dies by a real SIGKILL without an import each.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from world import ROOT, World, metrics_of, small_world, write_suite
+
+from benchmark.records import RecordStore
+
+pytest_plugins = ("world",)
+
+KILLS = 5
+SERVER = """
+import json, os, signal, sys, time
+sys.path[:0] = [sys.argv[1], sys.argv[2]]
+import torch, lightning, open_clip, world
+import benchmark.runner, benchmark.commands.run_command, benchmark.executors, benchmark.tables
+from benchmark import records
+from benchmark.__main__ import main
+
+def work(arguments, die_after):
+    # The child. With die_after = n it kills itself when its n-th record is written but not moved into place.
+    torch.set_num_threads(1)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1), os.dup2(null, 2)
+    if die_after:
+        left, sync = [die_after], os.fsync
+        def fsync(descriptor):
+            sync(descriptor)
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+        records.os.fsync = fsync
+    with world.small_world():
+        os._exit(main(arguments))
+
+for line in sys.stdin:
+    job = json.loads(line)
+    start = time.monotonic()
+    child = os.fork()
+    if not child:
+        work(job["arguments"], job.get("die_after"))
+    ended = 0
+    while not ended:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if not ended and job.get("after") is not None and time.monotonic() - start >= job["after"]:
+            os.kill(child, signal.SIGKILL)
+            ended, status = os.waitpid(child, 0)
+        time.sleep(0.002)
+    print(json.dumps([os.waitstatus_to_exitcode(status), time.monotonic() - start]), flush=True)
+"""
+
+
+class Server:
+    """Runs the command line in a forked process; answers with exit status (-9 if killed) and seconds."""
+
+    def __init__(self, world: World) -> None:
+        command = [sys.executable, "-c", SERVER, str(ROOT), str(ROOT / "tests")]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        self._world = world
+
+    def run(self, results: Path, **job: float) -> tuple[int, float]:
+        where = ["--suite", self._world.suite, "--results", results, "--cache-dir", self._world.cache]
+        chosen = ["--methods", "original,nullspace,random_noise,cliperase", "--device", "cpu"]
+        settings = ["--set", "cliperase.max_steps=3,cliperase.batch_size=4"]
+        arguments = [str(part) for part in ("run", *where, *chosen, *settings)]
+        self._process.stdin.write(json.dumps({"arguments": arguments, **job}) + "\n")
+        self._process.stdin.flush()
+        status, seconds = json.loads(self._process.stdout.readline())
+        return status, seconds
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def serving(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The server, and what an uninterrupted run gives."""
+    folder = tmp_path_factory.mktemp("kill")
+    server = Server(World(write_suite(folder, tiny_world.model), tiny_world.cache, folder / "whole"))
+    status, seconds = server.run(folder / "whole")
+    assert status == 0
+    records = RecordStore(folder / "whole").all()
+    assert len(records) == 12
+    yield SimpleNamespace(server=server, seconds=seconds, metrics={r.key: metrics_of(r) for r in records})
+    server.close()
+
+
+def _whole_records(results: Path) -> dict[str, bytes]:
+    """Every file under a record's name, having seen that each is whole."""
+    store = RecordStore(results)
+    files = {path.stem: path.read_bytes() for path in sorted(results.glob("tiny/*.json"))}
+    assert {record.key for record in store.all()} == set(files) and store.set_aside == []
+    return files
+
+
+def test_a_run_killed_at_any_moment_resumes(serving: SimpleNamespace, tmp_path: Path) -> None:
+    moments = random.Random(20251120)
+    done: dict[str, bytes] = {}
+    killed = 0
+    for _ in range(KILLS):
+        status, _ = serving.server.run(tmp_path, after=serving.seconds * moments.uniform(0.1, 0.9))
+        killed += status == -9
+        now = _whole_records(tmp_path)
+        assert done.items() <= now.items()  # nothing finished is lost or made again
+        done = now
+    assert killed >= 2
+    status, _ = serving.server.run(tmp_path)
+    final = _whole_records(tmp_path)
+    assert status == 0 and done.items() <= final.items()
+    assert {r.key: metrics_of(r) for r in RecordStore(tmp_path).all()} == serving.metrics
+
+
+def test_a_run_killed_while_it_writes_a_record_resumes(serving: SimpleNamespace, tmp_path: Path) -> None:
+    for number in (1, 3):
+        before = _whole_records(tmp_path)
+        status, _ = serving.server.run(tmp_path, die_after=number)
+        now = _whole_records(tmp_path)
+        assert status == -9 and len(now) == len(before) + number - 1
+        assert before.items() <= now.items() and list(tmp_path.glob("tiny/.*.tmp"))
+    assert serving.server.run(tmp_path)[0] == 0
+    assert {r.key: metrics_of(r) for r in RecordStore(tmp_path).all()} == serving.metrics
+
+
+def test_what_a_killed_run_left_is_no_record(serving: SimpleNamespace, tmp_path: Path) -> None:
+    from world import command
+
+    assert serving.server.run(tmp_path, die_after=3)[0] == -9
+    with small_world():
+        shown = command("leaderboard", "--results", tmp_path, "--format", "json")
+    assert shown.status == 0 and shown.err == ""
+    assert sum(row["cells"] for board in json.loads(shown.out) for row in board["rows"]) == 2

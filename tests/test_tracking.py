@@ -1,0 +1,116 @@
+"""Experiment tracking: CSV logs, and Weights & Biases offline, read back from what was written."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from world import World, command
+
+pytest_plugins = ("world",)
+TWO_STEPS = ("--methods", "original,cliperase", "--set", "cliperase.max_steps=3,cliperase.batch_size=4", "--seeds", "0")
+
+
+def _losses(results: Path, key: str) -> list[float]:
+    with (results / "logs" / "tiny" / key[:12] / "metrics.csv").open() as stream:
+        return [float(row["loss"]) for row in csv.DictReader(stream)]
+
+
+def test_an_iterative_method_leaves_its_losses(world: World) -> None:
+    assert world.run(*TWO_STEPS).status == 0
+    keys = [r.key for r in world.records().values() if r.cell["method"] == "cliperase"]
+    assert len(keys) == 2 and all(len(_losses(world.results, key)) == 3 for key in keys)
+    assert not (world.results / "wandb").exists()
+
+
+def test_verify_leaves_the_logs(world: World) -> None:
+    assert world.run(*TWO_STEPS).status == 0
+    key = next(r.key for r in world.records().values() if r.cell["method"] == "cliperase")
+    before = {path: (world.results / path).stat().st_mtime_ns for path in world.files()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(world.results.parent)
+        answer = command("verify", key, "--results", world.results, "--cache-dir", world.cache)
+    assert answer.status == 0, answer.out
+    assert {path: (world.results / path).stat().st_mtime_ns for path in world.files()} == before
+
+
+def test_a_forced_run_writes_its_log_anew_and_is_quiet(world: World, recwarn: pytest.WarningsRecorder) -> None:
+    for options in ((), ("--force",)):
+        answer = world.run(*TWO_STEPS, *options)
+        assert answer.status == 0
+    keys = [r.key for r in world.records().values() if r.cell["method"] == "cliperase"]
+    assert all(len(_losses(world.results, key)) == 3 for key in keys)
+    assert not [str(warning.message) for warning in recwarn if "log" in str(warning.message).lower()]
+
+
+# -- Weights & Biases ----------------------------------------------------------------------------------------
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """What an offline run holds: its identity, its last summary, its history."""
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    (file,) = folder.glob("*.wandb")
+    store = DataStore()
+    store.open_for_scan(str(file))
+    found: dict[str, Any] = {"summary": {}, "config": {}, "history": [], "folder": folder, "ended": False}
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            found |= {"id": record.run.run_id, "group": record.run.run_group, "project": record.run.project}
+            found["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+        elif kind == "config":
+            found["config"] |= {item.key: json.loads(item.value_json) for item in record.config.update}
+        elif kind == "summary":
+            found["summary"] |= {_key(item): json.loads(item.value_json) for item in record.summary.update}
+        elif kind == "history":
+            found["history"].append({_key(item): json.loads(item.value_json) for item in record.history.item})
+        elif kind == "exit":
+            found["ended"] = record.exit.exit_code == 0
+    return found
+
+
+def _key(item: Any) -> str:
+    return item.key or ".".join(item.nested_key)
+
+
+@pytest.fixture
+def tracked(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """The offline runs of a tiny suite, by id, and its records."""
+    for variable in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    answer = world.run(*TWO_STEPS, "--wandb", "offline")
+    assert answer.status == 0, answer.err
+    runs = [_read(folder) for folder in (world.results / "wandb").glob("offline-run-*")]
+    return {run["id"]: run for run in runs}
+
+
+def test_wandb_offline_holds_every_cell(world: World, tracked: dict[str, dict[str, Any]]) -> None:
+    records = world.records()
+    assert set(tracked) == {*records, "leaderboard-tiny"} and len(records) == 4
+    assert {run["group"] for run in tracked.values()} == {"tiny"}
+    assert {run["project"] for run in tracked.values()} == {"clip-unlearning-benchmark"}
+    assert all(run["ended"] for run in tracked.values())
+    for key, record in records.items():
+        run = tracked[key]
+        expected = {name: metric.value for name, metric in record.metrics.items() if metric.value is not None}
+        assert {name: run["summary"].get(name) for name in expected} == pytest.approx(expected)
+        assert run["summary"]["cost/unlearn_seconds"] == pytest.approx(record.cost["unlearn_seconds"])
+        assert run["config"]["method"] == record.cell["method"] and run["config"]["hparams"] == record.cell["hparams"]
+        losses = [row["loss"] for row in run["history"] if "loss" in row]
+        assert len(losses) == (3 if record.cell["method"] == "cliperase" else 0)
+    board = tracked["leaderboard-tiny"]
+    (table,) = (row["leaderboard"] for row in board["history"] if "leaderboard" in row)
+    content = json.loads((board["folder"] / "files" / table["path"]).read_text())
+    rows = [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+    assert {row["method"] for row in rows} == {"original", "cliperase"}
+    assert {row["rank"] for row in rows if row["method"] == "original"} == {None}
+    assert all(row["score/kravets"] is not None for row in rows)
+    assert not (world.results / "logs").exists()

@@ -1,0 +1,380 @@
+"""The traps of this field that are not met elsewhere: keys, caches, clocks, counters, leaks, hidden failures."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tiny import ARCHITECTURES, CONTEXT, SIDE, tiny_clip
+from world import World, metrics_of, write_plugin
+
+from benchmark.cells import Cell
+from benchmark.cost import tower_flops
+from benchmark.evaluation.embeddings import EmbeddingStore
+from benchmark.evaluation.evaluate import Evaluation
+from benchmark.ledger import Ledger
+from benchmark.models import load_clip
+from benchmark.planning import expand
+from benchmark.records import RecordStore
+from benchmark.runner import CellRunner
+from benchmark.tracking import Tracker
+from datamodules.dataset import Dataset
+from datamodules.registry import open_dataset
+from datamodules.request import ForgetRequest
+from methods.projection import visual_projection
+from methods.registry import Registry
+
+pytest_plugins = ("world",)
+STAR = ForgetRequest(classes=("star",))
+
+
+@pytest.fixture
+def shapes(world: World) -> Dataset:
+    return open_dataset("shapes", None, world.cache, 32)
+
+
+def _runner(world: World, results: Path, plugins: tuple[Path, ...] = ()) -> CellRunner:
+    plan = world.plan()
+    registry = Registry(plugins)
+    return CellRunner(registry, plan.where, RecordStore(results), Tracker(results), plugins)
+
+
+# -- cell keys -----------------------------------------------------------------------------------------------
+
+
+CELL = Cell(
+    suite="quick", method="ccup", dataset="shapes", request=STAR, model="shapes-vit", seed=0, hparams={"a": 1.0},
+    others=("shapes_colours",), precision="fp32", device="cpu", method_source="0" * 64,
+    data_revisions={"shapes": "1"}, weights="compact:0", scale="small",
+)  # fmt: skip
+OTHER_VALUES = {
+    "request": ForgetRequest(concept="star"),
+    "seed": 1,
+    "hparams": {"a": 2.0},
+    "others": (),
+    "data_revisions": {"shapes": "2"},
+}
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Cell)])
+def test_every_field_is_in_the_key(field: str) -> None:
+    other = dataclasses.replace(CELL, **{field: OTHER_VALUES.get(field, "something else")})
+    assert other.key != CELL.key and field in CELL.identity()
+    assert dataclasses.replace(other, **{field: getattr(CELL, field)}).key == CELL.key
+
+
+def test_the_key_does_not_depend_on_the_order_of_names() -> None:
+    one, two = ({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    assert dataclasses.replace(CELL, hparams=one).key == dataclasses.replace(CELL, hparams=two).key
+    words = [ForgetRequest(concept="dog", words=w) for w in (("dog", "dogs"), ("dog", "puppy"))]
+    assert len({dataclasses.replace(CELL, request=request).key for request in words}) == 2
+
+
+def test_all_methods_meet_the_same_chance() -> None:
+    same = [dataclasses.replace(CELL, **change) for change in ({"method": "lip"}, {"hparams": {}}, {"device": "cuda"})]
+    assert {cell.random_seed() for cell in same} == {CELL.random_seed()}
+    other = [dataclasses.replace(CELL, **change) for change in ({"seed": 1}, {"dataset": "x"}, {"model": "x"})]
+    assert len({cell.random_seed() for cell in other} | {CELL.random_seed()}) == 4
+
+
+def test_an_edited_plugin_changes_its_own_keys_only(world: World, tmp_path: Path) -> None:
+    path = write_plugin(tmp_path)
+    options = ("--plugin", path, "--methods", "original,nullspace,ccup,stranger")
+    before = {(c.method, str(c.request)): c.key for c in world.plan(*options).cells}
+    path.write_text(path.read_text() + "\n# edited\n")
+    after = {(c.method, str(c.request)): c.key for c in world.plan(*options).cells}
+    assert {name for name in before if before[name] != after[name]} == {n for n in before if n[0] == "stranger"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["from methods.projection import visual_projection", "from methods import projection", "import methods.projection"],
+)
+def test_the_source_of_a_method_holds_what_it_imports(tmp_path: Path, statement: str) -> None:
+    from methods import registry
+
+    path = write_plugin(tmp_path)
+    path.write_text(path.read_text().replace("from methods.projection import visual_projection", statement))
+    assert registry._HERE / "projection.py" in registry._with_imports(path)
+
+
+def test_images_made_for_a_method_are_in_its_source() -> None:
+    from methods import registry
+
+    sources = {path.name for path in registry._with_imports(registry._HERE / "lip.py")}
+    assert {"lip.py", "synthetic_images.py", "base.py"} <= sources
+    assert "synthetic.py" in sources  # datamodules/synthetic.py draws the images that Lip learns from
+
+
+# -- leaks between cells -------------------------------------------------------------------------------------
+
+
+def test_the_order_of_cells_does_not_matter(world: World, tmp_path: Path) -> None:
+    plan = world.plan("--methods", "random_noise,nullspace,cliperase", "--set", "cliperase.max_steps=2", "--seeds", "0")
+    cells = [cell for cell in plan.cells if cell.request == STAR]
+    found = []
+    for number, order in enumerate((cells, cells[::-1])):
+        # Features in a folder of their own, so that nothing is shared.
+        runner = _runner(world, tmp_path / f"results{number}")
+        runner._features["fp32"] = EmbeddingStore(None)
+        torch.manual_seed(number)
+        torch.set_grad_enabled(number == 0)
+        try:
+            found.append({cell.key: metrics_of(runner.run(cell)) for cell in order})
+        finally:
+            torch.set_grad_enabled(True)
+    assert len(cells) == 3 and found[0] == found[1]
+
+
+def test_a_cell_leaves_random_states_and_the_gradient_mode(world: World, tmp_path: Path) -> None:
+    import random
+
+    runner = _runner(world, tmp_path / "results")
+    chosen = next(cell for cell in world.plan().cells if cell.method == "random_noise")
+    runner._pristine(chosen.model)  # building a model draws its first weights, before any cell is seeded
+    torch.manual_seed(3)
+    np.random.seed(3)
+    random.seed(3)
+    expected = torch.rand(1), np.random.rand(), random.random()
+    torch.manual_seed(3)
+    np.random.seed(3)
+    random.seed(3)
+    runner.run(chosen)
+    assert (torch.rand(1), np.random.rand(), random.random()) == expected
+    assert torch.is_grad_enabled()
+
+
+def test_the_loaded_model_is_never_edited(world: World, tmp_path: Path) -> None:
+    runner = _runner(world, tmp_path / "results")
+    cell = next(cell for cell in world.plan().cells if cell.method == "random_noise")
+    runner.run(cell)
+    loaded, fresh = runner._pristine(cell.model)[0].model.state_dict(), load_clip(cell.model).model.state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in fresh.items())
+
+
+# -- cost ----------------------------------------------------------------------------------------------------
+
+
+def test_runtime_is_the_unlearning_alone(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = write_plugin(tmp_path, body="import time; time.sleep(0.2); visual_projection(self.clip).weight.mul_(0.5)")
+    options = ("--plugin", plugin, "--methods", "stranger", "--keys")
+    key = next(c.key for c in world.plan(*options[:-1]).cells)
+    assert world.run("--methods", "original").status == 0
+    measure = Evaluation.measure
+
+    def slow(self: Evaluation, *args: object, **kwargs: object) -> object:
+        time.sleep(1)
+        return measure(self, *args, **kwargs)
+
+    monkeypatch.setattr(Evaluation, "measure", slow)
+    assert world.run(*options, key).status == 0
+    cost = world.records()[key].cost
+    assert 0.2 <= cost["unlearn_seconds"] < 0.8 and cost["evaluate_seconds"] >= 1
+
+
+def test_time_saved_by_a_cache_is_added(world: World, tmp_path: Path) -> None:
+    plugin = write_plugin(tmp_path, body="self.reused_seconds = 50.0; visual_projection(self.clip).weight.mul_(0.5)")
+    assert world.run("--plugin", plugin, "--methods", "stranger").status == 0
+    spent = [r.cost["unlearn_seconds"] for r in world.records().values() if r.cell["method"] == "stranger"]
+    assert spent and all(50 <= seconds < 55 for seconds in spent)
+
+
+def _vit_flops(tokens: int, width: int, layers: int) -> int:
+    """Of transformer blocks: qkv and output projections, scores and weighted sums, an MLP of four widths."""
+    return layers * (
+        2 * tokens * width * 4 * width + 2 * 2 * tokens * tokens * width + 2 * 2 * tokens * width * 4 * width
+    )
+
+
+def test_flops_of_the_towers_equal_the_closed_form() -> None:
+    clip = tiny_clip("vit")
+    vision, text, width = ARCHITECTURES["vit"].vision, ARCHITECTURES["vit"].text, ARCHITECTURES["vit"].embed_dim
+    patches = (SIDE // vision["patch_size"]) ** 2
+    stem = 2 * patches * 3 * vision["patch_size"] ** 2 * vision["width"]
+    image = stem + _vit_flops(patches + 1, vision["width"], vision["layers"]) + 2 * vision["width"] * width
+    words = _vit_flops(CONTEXT, text["width"], text["layers"]) + 2 * text["width"] * width
+    assert tower_flops(clip) == pytest.approx((image, words), rel=0.02)
+    clip.model.train()
+    assert tower_flops(clip) == pytest.approx((image, words), rel=0.02)
+
+
+def test_flops_of_a_resnet_tower_are_counted(tiny_world: SimpleNamespace) -> None:
+    for clip in (tiny_clip("resnet"), load_clip(str(tiny_world.model))):
+        image, words = tower_flops(clip)
+        assert image > 1e5 and words > 1e5
+
+
+# -- the reference row ---------------------------------------------------------------------------------------
+
+
+def test_doing_nothing_scores_what_the_formula_says(finished: World) -> None:
+    rows = [record for record in finished.records().values() if record.cell["method"] == "original"]
+    assert len(rows) == 2
+    for record in rows:
+        assert record.metrics["score/kravets"].value == pytest.approx(1 / 3, abs=1e-12)
+        assert record.cost["edited_bytes"] == 0 and record.references == {"original": record.key, "retrain": None}
+
+
+def test_doing_nothing_changes_no_number(world: World, tmp_path: Path) -> None:
+    runner = _runner(world, tmp_path / "results", (write_plugin(tmp_path, body="pass"),))
+    plan = world.plan("--plugin", tmp_path / "stranger.py", "--methods", "original,stranger")
+    original, idle = (next(c for c in plan.cells if c.method == name) for name in ("original", "stranger"))
+    assert metrics_of(runner.run(original)) == metrics_of(runner.run(idle))
+
+
+# -- embeddings ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+@pytest.mark.parametrize("batch", [1, 7])
+def test_scores_do_not_move_with_the_batch_size(
+    shapes: Dataset, kind: str, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = tiny_clip(kind)
+    whole, split = EmbeddingStore(None, image_batch=10_000), EmbeddingStore(None, image_batch=batch)
+    torch.testing.assert_close(
+        split.images(clip, shapes, "test"), whole.images(clip, shapes, "test"), atol=1e-4, rtol=0
+    )
+    one = Evaluation(shapes, STAR, (), whole).measure(clip, before=None)
+    monkeypatch.setattr("benchmark.evaluation.embeddings.TEXT_BATCH", 10 * batch)
+    two = Evaluation(shapes, STAR, (), split).measure(clip, before=None)
+    assert all(two[name].value == pytest.approx(one[name].value, abs=1e-4) for name in one)
+
+
+def test_the_original_is_embedded_once(tiny_world: SimpleNamespace, shapes: Dataset, tmp_path: Path) -> None:
+    clip, store = load_clip(str(tiny_world.model)), EmbeddingStore(tmp_path)
+    evaluation = Evaluation(shapes, STAR, (), store)
+    first = evaluation.measure(clip, before=None, keep=True)
+    passes = store.computed
+    assert evaluation.measure(clip.copy(), before=None, keep=True) == first and store.computed == passes
+    fresh = EmbeddingStore(tmp_path)
+    fresh.images(clip, shapes, "test", keep=True)
+    assert fresh.computed == 0
+
+
+def test_an_edited_projection_costs_no_pass(tiny_world: SimpleNamespace, shapes: Dataset) -> None:
+    clip, store = load_clip(str(tiny_world.model)), EmbeddingStore(None)
+    before = store.images(clip, shapes, "test", keep=True)
+    edited = clip.copy()
+    with torch.no_grad():
+        visual_projection(edited).weight.mul_(torch.linspace(0.5, 2, 32)[:, None])
+    after = store.images(edited, shapes, "test", keep=True)
+    assert store.computed == 1 and not torch.allclose(before, after)
+    torch.testing.assert_close(after, EmbeddingStore(None).images(edited, shapes, "test"), atol=1e-5, rtol=0)
+
+
+def test_an_edited_trunk_and_an_edited_text_tower_are_seen(tiny_world: SimpleNamespace, shapes: Dataset) -> None:
+    store = EmbeddingStore(None)
+    for name in ("visual.layer1.0.conv1.weight", "visual.layer1.0.bn1.running_var", "ln_final.bias"):
+        clip = load_clip(str(tiny_world.model))
+        evaluation = Evaluation(shapes, STAR, (), store)
+        evaluation.measure(clip, before=None, keep=True)
+        passes = store.computed
+        clip.model.state_dict()[name].add_(0.5)
+        evaluation.measure(clip, before=None, keep=True)
+        assert store.computed > passes, name
+
+
+def test_tampered_features_come_back_and_deleted_ones_are_made_again(
+    tiny_world: SimpleNamespace, shapes: Dataset, tmp_path: Path
+) -> None:
+    clip = load_clip(str(tiny_world.model))
+    true = EmbeddingStore(tmp_path).images(clip, shapes, "test", keep=True)
+    (file,) = tmp_path.glob("*.npy")
+    np.save(file, np.zeros_like(np.load(file)) + np.arange(256, dtype=np.float32))
+    store = EmbeddingStore(tmp_path)
+    tampered = store.images(clip, shapes, "test", keep=True)
+    assert store.computed == 0 and torch.allclose(tampered, tampered[:1].expand_as(tampered))
+    file.unlink()
+    store = EmbeddingStore(tmp_path)
+    assert torch.equal(store.images(clip, shapes, "test", keep=True), true) and store.computed == 1
+
+
+def test_features_of_edited_trunks_are_not_kept(world: World, tmp_path: Path) -> None:
+    own = World(world.suite, tmp_path / "cache", world.results)
+    assert own.run("--methods", "original", "--seeds", "0").status == 0
+    kept = {path.name for path in (tmp_path / "cache" / "features").iterdir()}
+    assert len(kept) == 2  # one a data set
+    assert own.run("--methods", "random_noise,nullspace", "--seeds", "0").status == 0
+    assert {path.name for path in (tmp_path / "cache" / "features").iterdir()} == kept
+
+
+def test_a_half_written_feature_file_is_made_again(
+    tiny_world: SimpleNamespace, shapes: Dataset, tmp_path: Path
+) -> None:
+    clip = load_clip(str(tiny_world.model))
+    true = EmbeddingStore(tmp_path).images(clip, shapes, "test", keep=True)
+    (file,) = tmp_path.glob("*.npy")
+    file.write_bytes(file.read_bytes()[:200])
+    assert torch.equal(EmbeddingStore(tmp_path).images(clip, shapes, "test", keep=True), true)
+
+
+# -- failures ------------------------------------------------------------------------------------------------
+
+
+BODIES = {
+    "raises": ("raise RuntimeError('broken on purpose')", "RuntimeError", "broken on purpose"),
+    "nan": ("visual_projection(self.clip).weight.fill_(float('nan'))", "DivergedError", "not finite"),
+    "undeclared": ("self.clip.model.ln_final.weight.mul_(2)", "ContractError", "ln_final.weight"),
+    "thief": (
+        "from datamodules.registry import open_dataset; "
+        "open_dataset('shapes', None, self.data.cache_dir, 32).split('train').images.read([0])",
+        "RegimeViolationError",
+        "data regime 'none'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_a_failing_cell_stops_no_other_and_is_not_hidden(world: World, tmp_path: Path, kind: str) -> None:
+    body, error, message = BODIES[kind]
+    plugin = write_plugin(tmp_path, body=body)
+    answer = world.run("--plugin", plugin, "--methods", "original,stranger,nullspace")
+    assert answer.status == 1 and "4 cells run, 0 were done, 2 failed" in answer.out
+    assert {r.cell["method"] for r in world.records().values()} == {"original", "nullspace"}
+    failures = Ledger(world.results).failures()
+    assert len(failures) == 2 and all(f.error == error and message in f.message for f in failures.values())
+    assert all(f.traceback.startswith("Traceback") and error in f.traceback for f in failures.values())
+    assert "failures.jsonl" in answer.err and message in " ".join(answer.err.split())
+
+
+def test_a_mended_method_runs_and_a_failed_cell_is_tried_again(world: World, tmp_path: Path) -> None:
+    plugin = write_plugin(tmp_path, body="raise RuntimeError('broken on purpose')")
+    options = ("--plugin", plugin, "--methods", "original,stranger")
+    assert world.run(*options).status == 1 and world.run(*options).status == 1
+    assert len((world.results / "failures.jsonl").read_text().splitlines()) == 4
+    write_plugin(tmp_path, "mended")
+    assert world.run("--plugin", tmp_path / "mended.py", "--methods", "original,mended").status == 0
+
+
+def test_a_plugin_edited_between_runs_of_a_process_is_imported_anew(world: World, tmp_path: Path) -> None:
+    plugin = write_plugin(tmp_path, body="raise RuntimeError('broken on purpose')")
+    options = ("--plugin", plugin, "--methods", "original,stranger")
+    assert world.run(*options).status == 1
+    write_plugin(tmp_path)
+    assert world.run(*options).status == 0
+
+
+def test_ctrl_c_within_an_unlearning_ends_the_run_and_keeps_what_is_done(world: World, tmp_path: Path) -> None:
+    import signal
+
+    plugin = write_plugin(tmp_path, body="raise KeyboardInterrupt")
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        answer = world.run("--plugin", plugin, "--methods", "original,stranger")
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert {r.cell["method"] for r in world.records().values()} == {"original"}
+    assert answer.status == 130 and "run the same command to go on" in answer.out and not ignored
+
+
+def test_a_plan_names_no_cell_twice(world: World) -> None:
+    plan = world.plan("--methods", "random_noise,random_noise", "--seeds", "0,0")
+    assert len({cell.key for cell in plan.cells}) == len(plan.cells)
+    assert len(expand(plan.suite, plan.registry, plan.where)) == len(plan.cells)

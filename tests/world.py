@@ -1,0 +1,279 @@
+"""A world small enough to run whole suites in seconds: a tiny CLIP file, a suite of it, the command line in process.
+
+A test module that needs the fixtures says `pytest_plugins = ("world",)`. `python tests/world.py ...` is the command
+line on the small world, for tests that need a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHAPES = {"train": 96, "val": 24, "test": 96}
+OTHERS = {"train": 16, "val": 16, "test": 48}
+CHEAP = ("original", "nullspace", "random_noise")
+QUICK = "cliperase.max_steps=2,cliperase.batch_size=4,gradient_ascent.max_steps=2,gradient_ascent.batch_size=4"
+SUITE = """title: a tiny suite for tests
+models: [{model}]
+seeds: [0, 1]
+methods: [original, nullspace, random_noise]
+tasks:
+  - dataset: shapes
+    others: [shapes_colours]
+    requests: [{{classes: [star]}}, {{concept: striped}}]
+"""
+PLUGIN = '''"""A stranger's method: shrinks the last layer."""
+from dataclasses import dataclass
+
+from methods.base import ClosedFormMethod
+from methods.cards import MethodCard, hyper
+from methods.projection import visual_projection
+
+CARD = MethodCard(
+    name="{name}", title="scale the last layer", paper="nobody 2025", regime="{regime}",
+    edits=({edits},), stochastic={stochastic},
+)
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    factor: float = hyper(0.5, low=0.0, source="{source}")
+
+
+class Stranger(ClosedFormMethod[Hyperparameters]):
+    card = CARD
+
+    def edit(self) -> None:
+        import torch
+        {body}
+'''
+SHRINK = "visual_projection(self.clip).weight.mul_(self.h.factor)"
+
+
+@contextmanager
+def small_world() -> Iterator[None]:
+    """The embedded world with some hundred images, and one tokenizer for all models (making one takes 0.2 s)."""
+    from benchmark import compact
+    from datamodules.shapes import Shapes
+    from datamodules.shapes_dataset import WorldDataset
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Shapes, "counts", SHAPES)
+        patch.setattr(WorldDataset, "counts", OTHERS)
+        patch.setattr(compact, "tokenizer", _tokenizer)
+        yield
+
+
+@cache
+def _tokenizer(context_length: int) -> Any:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return partial(SimpleTokenizer(), context_length=context_length)
+
+
+def write_plugin(
+    folder: Path,
+    name: str = "stranger",
+    *,
+    body: str = SHRINK,
+    regime: str = "none",
+    edits: str = '"visual projection"',
+    stochastic: bool = False,
+    source: str = "a guess",
+) -> Path:
+    """A stranger's method file, outside the project."""
+    path = folder / f"{name}.py"
+    path.write_text(
+        PLUGIN.format(name=name, body=body, regime=regime, edits=edits, stochastic=stochastic, source=source)
+    )
+    return path
+
+
+def write_suite(folder: Path, model: Path | str, text: str = SUITE, name: str = "tiny.yaml") -> Path:
+    """A suite file."""
+    path = folder / name
+    path.write_text(text.format(model=model))
+    return path
+
+
+@dataclass
+class Answer:
+    """What a command printed and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line of a bad input; fails if it is anything else."""
+        lines = self.err.strip().splitlines()
+        assert self.status == 2 and len(lines) == 1 and lines[0].startswith("error: "), (self.status, self.err)
+        return lines[0]
+
+
+def command(*arguments: object) -> Answer:
+    """Run the command line in this process."""
+    from benchmark.__main__ import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            status = int(end.code or 0)
+    return Answer(status, out.getvalue(), err.getvalue())
+
+
+@dataclass
+class World:
+    """A suite, a cache that all tests of a session share, and a results folder."""
+
+    suite: Path
+    cache: Path
+    results: Path
+
+    def __call__(self, name: str, *options: object) -> Answer:
+        """A command of the suite on these folders: run or plan."""
+        where = ("--suite", self.suite, "--results", self.results, "--cache-dir", self.cache, "--device", "cpu")
+        return command(name, *where, *options)
+
+    def run(self, *options: object) -> Answer:
+        return self("run", *options)
+
+    def plan(self, *options: object) -> Any:
+        """The checked plan, as an object."""
+        from benchmark.commands.common import make_plan
+
+        given = dict(zip(options[::2], options[1::2], strict=True))
+        names = ("methods", "seeds", "model", "data_dir", "precision", "shard", "plugin", "keys")
+        chosen = {name: given.get(f"--{name.replace('_', '-')}") for name in names}
+        return make_plan(
+            suite=str(given.get("--suite", self.suite)),
+            results=str(self.results),
+            cache_dir=str(self.cache),
+            device="cpu",
+            settings=given.get("--set"),
+            **{k: None if v is None else str(v) for k, v in chosen.items()},
+        )
+
+    def records(self) -> dict[str, Any]:
+        """All records of the results folder, by key."""
+        from benchmark.records import RecordStore
+
+        return {record.key: record for record in RecordStore(self.results).all()}
+
+    def files(self) -> set[str]:
+        """Every file below the results folder, by path."""
+        if not self.results.is_dir():
+            return set()
+        return {str(p.relative_to(self.results)) for p in self.results.rglob("*") if p.is_file()}
+
+    def with_results(self, results: Path) -> World:
+        return World(self.suite, self.cache, results)
+
+
+def metrics_of(record: Any) -> dict[str, Any]:
+    """The metrics of a record with counts and intervals: what must repeat exactly."""
+    return dict(record.to_dict()["metrics"])
+
+
+def write_tiny_model(path: Path, cache: Path) -> None:
+    """A ResNet CLIP of random weights whose last layer is fitted to the small world's test images.
+
+    So it knows shapes and colours (no score is undefined) without having been trained.
+    """
+    import torch
+
+    from benchmark.compact import Architecture, load_compact, save_compact, tokenizer
+    from datamodules.registry import open_dataset
+    from datamodules.shapes_captions import write_captions
+    from datamodules.shapes_world import TEMPLATES, VOCABULARY, sample_scenes
+    from methods.projection import visual_projection
+
+    vision = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32}
+    architecture = Architecture(32, vision, {"context_length": 24, "width": 32, "heads": 2, "layers": 1})
+    texts = [t.format(name) for a, each in TEMPLATES.items() for t in each for name in VOCABULARY[a]]
+    texts += [
+        caption for five in write_captions(sample_scenes("tiny", 300), "t", short_forms=False) for caption in five
+    ]
+    texts += [f"a {name}" for names in VOCABULARY.values() for name in names]
+    token_ids = torch.unique(tokenizer(24)(texts))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = architecture.build(vocabulary=len(token_ids))
+        model.token_embedding.weight.data.normal_(std=0.5)
+    about = {"recipe": "none"}
+    save_compact(path, model.eval(), token_ids, architecture, about)
+    clip = load_compact(path, "tiny")
+    features, targets = [], []
+    with torch.no_grad():
+        for name, attribute in (("shapes", "shape"), ("shapes_colours", "colour")):
+            split = open_dataset(name, None, cache, 32).split("test")
+            images = clip.preprocessing(split.images.read(range(len(split.images))))
+            with visual_projection(clip).as_identity():
+                features.append(clip.encode_image(images))
+            classes = clip.zero_shot_classifier(VOCABULARY[attribute], TEMPLATES[attribute])
+            targets.append((classes - classes.mean(dim=0))[torch.from_numpy(split.labels)])
+        x, y = torch.cat(features).double(), torch.cat(targets).double()
+        mean = x.mean(dim=0)
+        x = x - mean
+        gram = x.T @ x
+        ridge = 1e-4 * gram.trace() / len(gram) * torch.eye(len(gram), dtype=torch.float64)
+        solved = torch.linalg.solve(gram + ridge, x.T @ y)
+        projection = visual_projection(clip)
+        projection.weight.copy_(solved.T if projection.transposed else solved)
+        projection.bias.copy_(-mean @ solved)
+        state = clip.model.state_dict()
+        rows = state["token_embedding.weight"][token_ids]
+        compact = architecture.build(vocabulary=len(token_ids))
+        compact.load_state_dict({**state, "token_embedding.weight": rows})
+    save_compact(path, compact.eval(), token_ids, architecture, about)
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The tiny model's file and a cache of the small world, made once a session."""
+    import torch
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("world")
+    with small_world():
+        write_tiny_model(folder / "tiny.safetensors", folder / "cache")
+    return SimpleNamespace(model=folder / "tiny.safetensors", cache=folder / "cache")
+
+
+@pytest.fixture
+def world(tiny_world: SimpleNamespace, tmp_path: Path) -> Iterator[World]:
+    """The small world with an empty results folder."""
+    with small_world():
+        yield World(write_suite(tmp_path, tiny_world.model), tiny_world.cache, tmp_path / "results")
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The tiny suite after one uninterrupted run; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = World(write_suite(folder, tiny_world.model), tiny_world.cache, folder / "results")
+    with small_world():
+        answer = done.run()
+    assert answer.status == 0, answer.err
+    yield done
+
+
+if __name__ == "__main__":
+    from benchmark.__main__ import main
+
+    with small_world():
+        sys.exit(main(sys.argv[1:]))
