@@ -92,6 +92,6 @@ def shard(cells: Sequence[Cell], part: str) -> list[Cell]:
         ValueError: If it is not of that form.
     """
     index, _, total = part.partition("/")
-    if not (index.isdigit() and total.isdigit() and 1 <= int(index) <= int(total)):
+    if not (index.isdecimal() and total.isdecimal() and 1 <= int(index) <= int(total)):
         raise ValueError(f"shard {part!r} is not of the form i/n with 1 <= i <= n, such as 1/4")
     return [cell for cell in cells if int(cell.key, 16) % int(total) == int(index) - 1]

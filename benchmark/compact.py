@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,6 +61,7 @@ class Architecture:
         return Preprocessing(image_size=self.vision["image_size"], **self.preprocessing)
 
 
+@cache
 def tokenizer(context_length: int) -> partial[Tensor]:
     """CLIP's own tokenizer at a context length."""
     from open_clip.tokenizer import SimpleTokenizer

@@ -62,7 +62,7 @@ def run_local(
                 ledger.append(cell.key, cell.identity(), error)
                 outcome.failed.append((cell, message))
                 progress.failed(cell, message)
-                runner.tracker.close()
+                runner.tracker.close(failed=True)
             else:
                 outcome.finished.append(record)
                 progress.done(cell, record)

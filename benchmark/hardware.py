@@ -14,7 +14,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device that "auto", "cpu", "cuda", "cuda:1" or "mps" stands for.
+    """The device that "auto", "cpu", "cuda" or "cuda:1" stands for.
 
     Raises:
         BenchmarkError: If this machine has no such device.
@@ -25,6 +25,8 @@ def resolve_device(device: str) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise BenchmarkError(f"unknown device {device!r}: use auto, cpu, cuda or cuda:N") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise BenchmarkError(f"device {device!r} is not supported: use auto, cpu, cuda or cuda:N")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise BenchmarkError(f"device {device!r} was asked for, but torch sees no GPU here: use --device cpu")
     return chosen

@@ -48,7 +48,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     Raises:
         BenchmarkError: On any name, value or file that is wrong; nothing has been run.
     """
-    methods = suite.methods or registry.names()
+    methods = tuple(dict.fromkeys(suite.methods or registry.names()))
     unknown = set(suite.hparams) - set(registry.names())
     for name in (*methods, *sorted(unknown)):
         registry.declaration(name)
@@ -57,17 +57,22 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     open_cached = cache(lambda name: open_dataset(name, where.data_dir, where.cache_dir, 64))
     sources = {name: registry.source_hash(name) for name in methods}
     cells: list[Cell] = []
-    for model in suite.models:
+    for model in dict.fromkeys(suite.models):
         architecture, _, _ = parse_model(model)
         scale = "small" if architecture == "compact" else "published"
         weights = model_identity(model)
-        hparams = {name: _hparams(registry, name, scale, suite.hparams) for name in methods}
+        named = dict.fromkeys((*methods, *suite.hparams))
+        hparams = {name: _hparams(registry, name, scale, suite.hparams) for name in named}
         for task in suite.tasks:
             involved: dict[str, Dataset] = {name: open_cached(name) for name in (task.dataset, *task.others)}
             for request in task.requests:
                 involved[task.dataset].check_request(request)
                 for name in sorted(methods, key=lambda m: m != ORIGINAL):
-                    seeds = suite.seeds if registry.declaration(name).card.stochastic else (0,)
+                    seeds = (
+                        dict.fromkeys(suite.seeds)
+                        if registry.declaration(name).card.stochastic
+                        else dict.fromkeys((0,))
+                    )
                     cells.extend(
                         Cell(
                             suite=suite.name,
@@ -131,7 +136,10 @@ def with_overrides(
         method, dot, name = target.partition(".")
         if not (equals and dot and method and name):
             raise BenchmarkError(f"setting {setting!r} is not of the form METHOD.HYPERPARAMETER=VALUE")
-        hparams.setdefault(method, {})[name] = yaml.safe_load(value)
+        try:
+            hparams.setdefault(method, {})[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise BenchmarkError(f"setting {setting!r}: its value cannot be read") from error
     return replace(
         suite,
         methods=tuple(methods) or suite.methods,

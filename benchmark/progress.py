@@ -91,7 +91,9 @@ class Progress:
 
     def failed(self, cell: Cell, message: str) -> None:
         """A cell raised."""
-        self.console.print(f"failed: {cell}: {message.splitlines()[0]}", style="red", markup=False, highlight=False)
+        self.console.print(
+            f"failed: {cell}: {message.splitlines()[0]}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
         self._advance("")
 
     def stop(self) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,9 +18,7 @@ from methods.cards import MethodCard
 PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "numpy", "clip-unlearning-benchmark")
 
 
-def provenance(
-    cell: Cell, *, card: MethodCard, weights: str, device: str, plugins: tuple[Path, ...] = ()
-) -> dict[str, Any]:
+def provenance(cell: Cell, *, card: MethodCard, weights: str, device: str, command: str) -> dict[str, Any]:
     """The provenance of a cell run now, on this machine."""
     return {
         "git": git_commit(),
@@ -32,20 +32,25 @@ def provenance(
         "precision": cell.precision,
         "regime": card.regime,
         "paper": card.paper,
-        "command": command(cell, plugins),
+        "command": command,
     }
 
 
-def command(cell: Cell, plugins: tuple[Path, ...] = ()) -> str:
-    """The command line that repeats a cell. Real data sets need `--data-dir` added."""
-    parts = [
-        "python -m benchmark run",
-        f"--suite {cell.suite}",
-        f"--model {cell.model}",
-        f"--methods {cell.method}",
-    ]
+def command(cell: Cell, *, suite: str, settings: Mapping[str, Any], plugins: tuple[Path, ...] = ()) -> str:
+    """The command line that repeats a cell. Real data sets need `--data-dir` added.
+
+    Args:
+        cell: The cell.
+        suite: The suite's name or file, as it was given.
+        settings: The hyperparameters that differ from the method's defaults.
+        plugins: Files of further methods.
+    """
+    parts = ["python -m benchmark run", f"--suite {suite}", f"--model {cell.model}", f"--methods {cell.method}"]
     parts += [f"--seeds {cell.seed}", f"--precision {cell.precision}", f"--device {cell.device}"]
-    parts += [f"--plugin {path.name}" for path in plugins]
+    if plugins:
+        parts.append(f"--plugin {','.join(map(str, plugins))}")
+    if settings:
+        parts.append("--set " + ",".join(f"{cell.method}.{name}={json.dumps(v)}" for name, v in settings.items()))
     parts += [f"--keys {cell.key[:12]}", "--force"]
     return " ".join(parts)
 

@@ -15,13 +15,12 @@ from benchmark.hardware import Precision, device_name, resolve_device
 from benchmark.isolation import isolated
 from benchmark.models import load_clip, weights_hash
 from benchmark.planning import ORIGINAL, Where, original_of
-from benchmark.provenance import provenance
+from benchmark.provenance import command, provenance
 from benchmark.records import Record, RecordStore
 from benchmark.tracking import Tracker
 from benchmark.unlearn import StepReport, Unlearned, unlearn
 from datamodules.dataset import Dataset, SplitName
 from datamodules.registry import open_dataset
-from datamodules.request import ForgetRequest
 from methods.cards import resolve
 from methods.clip import Clip
 from methods.registry import Registry
@@ -39,6 +38,7 @@ class CellRunner:
         store: Where the records go.
         tracker: The experiment loggers.
         plugins: Files given with `--plugin`, for the command in the record.
+        suite_file: The suite as it was given, likewise; by default the cell's suite.
     """
 
     registry: Registry
@@ -46,6 +46,7 @@ class CellRunner:
     store: RecordStore
     tracker: Tracker
     plugins: tuple[Path, ...] = ()
+    suite_file: str = ""
     _clips: dict[str, tuple[Clip, str]] = field(default_factory=dict)
     _datasets: dict[tuple[str, int], Dataset] = field(default_factory=dict)
     _features: dict[str, EmbeddingStore] = field(default_factory=dict)
@@ -71,22 +72,25 @@ class CellRunner:
         self.tracker.summarise(record)
         return record
 
-    def check_requests(self, cells: Sequence[Cell]) -> None:
-        """Check, before any work, that no request of these cells has an empty forget set or one that is everything.
+    def check_needs(self, cells: Sequence[Cell]) -> None:
+        """Check, before any work, all that these cells need: methods, models, images, and forget sets.
 
         Raises:
-            BenchmarkError: Also if images are missing or cannot be read.
+            BenchmarkError: If something cannot be imported, loaded or read, or a forget set is empty or everything.
         """
-        seen: set[tuple[str, ForgetRequest]] = set()
-        for cell in cells:
-            if (cell.dataset, cell.request) in seen:
-                continue
-            seen.add((cell.dataset, cell.request))
-            clip, _ = self._pristine(cell.model)
-            dataset = self._dataset(cell.dataset, clip.preprocessing.image_size)
-            parts: tuple[SplitName, ...] = ("train", "test")
-            for part in parts:
-                dataset.forget_mask(dataset.split(part), cell.request)
+        for name in dict.fromkeys(cell.method for cell in cells):
+            self.registry.method_class(name)
+        for model in dict.fromkeys(cell.model for cell in cells):
+            clip, _ = self._pristine(model)
+            size = clip.preprocessing.image_size
+            mine = [cell for cell in cells if cell.model == model]
+            for name in dict.fromkeys(other for cell in mine for other in cell.others):
+                self._dataset(name, size).split("test")
+            for dataset_name, request in dict.fromkeys((cell.dataset, cell.request) for cell in mine):
+                dataset = self._dataset(dataset_name, size)
+                parts: tuple[SplitName, ...] = ("train", "test")
+                for part in parts:
+                    dataset.forget_mask(dataset.split(part), request)
 
     def make(
         self,
@@ -145,10 +149,16 @@ class CellRunner:
                 card=self.registry.declaration(cell.method).card,
                 weights=weights,
                 device=device_name(clip.device),
-                plugins=self.plugins,
+                command=self._command(cell),
             ),
             report=result.report,
         )
+
+    def _command(self, cell: Cell) -> str:
+        kind = self.registry.declaration(cell.method).hyperparameters
+        defaults = vars(resolve(kind, cell.scale, {}))
+        settings = {name: value for name, value in cell.hparams.items() if defaults.get(name) != value}
+        return command(cell, suite=self.suite_file or cell.suite, settings=settings, plugins=self.plugins)
 
     def _unlearn(
         self, cell: Cell, clip: Clip, dataset: Dataset, precision: Precision, on_step: StepReport | None

@@ -15,6 +15,7 @@ hparams:                   # optional: overrides by method
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +90,11 @@ def load_suite(name: str) -> Suite:
         path = _HERE / f"{name}.yaml"
     else:
         raise UnknownNameError("suite", name, suite_names())
-    return parse_suite(path.read_text(encoding="utf-8"), path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path.name} cannot be read as UTF-8 text: {error}") from error
+    return parse_suite(text, path)
 
 
 def parse_suite(text: str, path: Path) -> Suite:
@@ -98,6 +103,8 @@ def parse_suite(text: str, path: Path) -> Suite:
     Raises:
         SuiteError: With the file and the line.
     """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", path.stem):
+        raise SuiteError(f"{path.name}: a suite is named by its file: use letters, digits, '.', '_' and '-' only")
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
@@ -153,7 +160,10 @@ def _task(task: Mapping[str, Any], line: int, path: Path) -> Task:
         requests = tuple(ForgetRequest.from_dict(request) for request in task["requests"])
     except (BenchmarkError, TypeError, AttributeError) as error:
         raise SuiteError(f"{path.name}, line {line}: {error}") from error
-    return Task(task["dataset"], requests, tuple(map(str, task.get("others", ()))))
+    others = task.get("others") or []
+    if not isinstance(others, list) or not all(isinstance(name, str) for name in others):
+        raise SuiteError(f"{path.name}, line {line}: others must be a list of data sets")
+    return Task(task["dataset"], requests, tuple(others))
 
 
 def _check_keys(node: Any, known: set[str], path: Path) -> None:

@@ -7,6 +7,7 @@ leaderboard is logged as a table at the end. `offline` needs no account: `wandb 
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,35 +27,39 @@ class Tracker:
     """Makes the logger of each cell and closes it with the record's metrics.
 
     Attributes:
-        folder: Logs are written below it.
+        folder: Logs are written below it; None logs nothing.
         wandb: "off" for CSV files, else Weights & Biases.
     """
 
-    folder: Path
+    folder: Path | None
     wandb: WandbMode = "off"
     _current: dict[str, Any] = field(default_factory=dict)
 
-    def logger(self, cell: Cell) -> Logger:
+    def logger(self, cell: Cell) -> Logger | None:
         """The logger of a cell's unlearning."""
+        if self.folder is None:
+            return None
         if self.wandb == "off":
             from lightning.pytorch.loggers import CSVLogger
 
-            return CSVLogger(self.folder / "logs", name=cell.suite, version=cell.key[:12])
-        return self._wandb_logger(cell)
+            version = cell.key[:12]
+            shutil.rmtree(self.folder / "logs" / cell.suite / version, ignore_errors=True)
+            return CSVLogger(self.folder / "logs", name=cell.suite, version=version)
+        return self._wandb_logger(cell, self.folder)
 
-    def _wandb_logger(self, cell: Cell) -> Logger:
+    def _wandb_logger(self, cell: Cell, folder: Path) -> Logger:
         from lightning.pytorch.loggers import WandbLogger
 
         self.close()
         os.environ.setdefault("WANDB_SILENT", "true")
-        (self.folder / "wandb").mkdir(parents=True, exist_ok=True)
+        (folder / "wandb").mkdir(parents=True, exist_ok=True)
         logger = WandbLogger(
             project=PROJECT,
             id=cell.key,
             name=f"{cell.method}-{cell.request}-{cell.seed}",
             group=cell.suite,
             offline=self.wandb == "offline",
-            save_dir=self.folder,
+            save_dir=folder,
             config=cell.identity(),
             resume="allow",
         )
@@ -73,7 +78,7 @@ class Tracker:
 
     def leaderboard(self, suite: str, rows: list[dict[str, Any]]) -> None:
         """Log the leaderboard as a table, in a run of its own."""
-        if self.wandb == "off" or not rows:
+        if self.wandb == "off" or self.folder is None or not rows:
             return
         import wandb
 
@@ -91,8 +96,8 @@ class Tracker:
         run.log({"leaderboard": wandb.Table(columns=columns, data=[[row.get(c) for c in columns] for row in rows])})
         run.finish()
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """End the run in progress, if any."""
         logger = self._current.pop("logger", None)
         if logger is not None:
-            logger.experiment.finish()
+            logger.experiment.finish(exit_code=int(failed))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -123,11 +125,26 @@ def unlearn(
     data.plan(steps=steps, batch_size=method.batch_size())
     trainer = _trainer(clip.device, precision, logger, _Curve(steps, on_step))
     with measured(clip) as cost, guarded(data.guard()) as guard:
-        trainer.fit(method, datamodule=data)
+        _fit(trainer, method, data)
     cost.seconds += method.reused_seconds
     clip.model.eval()
     clip.model.requires_grad_(False)
     return _checked(method, clip, before, cost, guard.items_read, guard.items_distinct)
+
+
+def _fit(trainer: L.Trainer, method: UnlearningMethod[Any], data: UnlearningDataModule) -> None:
+    """Fit; Ctrl-C stays a KeyboardInterrupt, which Lightning would turn into the end of the process."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(method, datamodule=data)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if main_thread:
+            signal.signal(signal.SIGINT, handler)
 
 
 def _checked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -167,7 +168,7 @@ class Dataset(ABC):
             owner = np.repeat(np.arange(len(captions)), [len(each) for each in captions])
             mask = np.bincount(owner[mentions(flat, request.words)], minlength=len(captions)) > 0
         if not mask.any():
-            hint = self._caption_hint(split) if request.concept else ""
+            hint = self._caption_hint(request.concept) if request.concept else ""
             raise RequestError(f"the forget set of {str(request)!r} is empty in {split.images.name}{hint}")
         if mask.all():
             raise RequestError(f"the forget set of {str(request)!r} is all of {split.images.name}: nothing is retained")
@@ -178,5 +179,8 @@ class Dataset(ABC):
         vocabulary = self.class_names if request.classes else self.concept_names
         return request.names, tuple(n for n in vocabulary if n not in request.names and n not in request.words)
 
-    def _caption_hint(self, split: Split) -> str:
-        return f": no caption contains it; concepts known to occur: {', '.join(self.concept_names[:12])}"
+    def _caption_hint(self, concept: str) -> str:
+        near = difflib.get_close_matches(concept, self.concept_names, n=3, cutoff=0.5)
+        if near:
+            return f": no caption contains it; did you mean {' or '.join(map(repr, near))}?"
+        return f": no caption contains it; concepts that occur: {', '.join(self.concept_names[:12])}"

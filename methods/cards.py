@@ -188,4 +188,7 @@ def read_method(path: Path) -> Declaration | None:
     card = found.get("CARD")
     if not isinstance(card, MethodCard):
         return None
-    return Declaration(card, found.get("Hyperparameters", NoHyperparameters), path)
+    hyperparameters = found.get("Hyperparameters", NoHyperparameters)
+    if not (isinstance(hyperparameters, type) and dataclasses.is_dataclass(hyperparameters)):
+        raise ContractError(f"{path.name}: Hyperparameters must be a dataclass: put @dataclass(frozen=True) above it")
+    return Declaration(card, hyperparameters, path)

@@ -107,7 +107,7 @@ class Registry:
 
 
 def _import_file(path: Path) -> ModuleType:
-    name = f"clip_unlearning_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = f"clip_unlearning_plugin_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -33,7 +33,7 @@ def numbers(text: str | None, option: str) -> tuple[int, ...]:
         BenchmarkError: If an item is not a whole number of at least 0.
     """
     for item in words(text):
-        if not item.isdigit():
+        if not item.isdecimal():
             raise BenchmarkError(f"{option} takes whole numbers separated by commas, such as 0,1,2; not {item!r}")
     return tuple(int(item) for item in words(text))
 
@@ -46,6 +46,21 @@ def cache_folder(named: str | None) -> Path:
         return Path(os.environ[CACHE_VARIABLE]).expanduser()
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "clip-unlearning-benchmark"
+
+
+def check_cache(folder: Path) -> None:
+    """Check that the cache folder can be written.
+
+    Raises:
+        BenchmarkError: If it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise BenchmarkError(f"the cache folder {folder} cannot be written: name another with --cache-dir")
 
 
 @dataclass(frozen=True)
@@ -102,7 +117,7 @@ def make_plan(
             cells = shard_of(cells, shard)
         except ValueError as error:
             raise BenchmarkError(str(error)) from error
-    if keys:
+    if keys is not None:
         cells = [cell for cell in cells if cell.key.startswith(words(keys))]
         if not cells:
             raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {keys}; see `plan`")

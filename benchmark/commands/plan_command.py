@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from benchmark.commands.common import expected_seconds, known_records, make_plan
@@ -84,6 +85,8 @@ def plan_command(
             str(cell.seed),
         )
         table.add_row(*values, shown)
+    for message in dict.fromkeys(plan.store.set_aside):
+        print(message, file=sys.stderr)
     console = Console(soft_wrap=False) if Console().is_terminal else Console(width=140)
     console.print(table)
     rest = f"about {clock(seconds)} to go" + (f", and {unknown} cells of unknown length" if unknown else "")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from benchmark.commands.common import expected_seconds, known_records, make_plan
+from benchmark.commands.common import Plan, check_cache, expected_seconds, known_records, make_plan
 from datamodules.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from benchmark.tracking import Tracker
 
 
 def run_command(
@@ -68,6 +71,7 @@ def run_command(
         keys=keys,
     )
     plan.store.check_writable()
+    check_cache(plan.where.cache_dir)
     from rich.console import Console
 
     from benchmark.executors import run_local
@@ -80,15 +84,15 @@ def run_command(
     folder = Path(results)
     tracker = Tracker(folder, wandb)
     plugins = tuple(Path(file) for file in (plugin or "").split(",") if file)
-    runner = CellRunner(plan.registry, plan.where, plan.store, tracker, plugins)
+    runner = CellRunner(plan.registry, plan.where, plan.store, tracker, plugins, suite)
     todo = [cell for cell in plan.cells if force or plan.store.read(cell.key) is None]
-    for message in plan.store.set_aside:
-        err.print(message, markup=False)
-    runner.check_requests(todo)
+    runner.check_needs(todo)
     expected = expected_seconds(known_records(plan.store), plan.suite.models)
     ledger = Ledger(folder)
     outcome = run_local(plan.cells, runner, ledger, Progress(expected), force=force)
-    _show_leaderboard(plan.suite.name, plan, tracker)
+    for message in dict.fromkeys(plan.store.set_aside):
+        err.print(message, markup=False)
+    _show_leaderboard(plan, tracker)
     if not outcome.finished and not outcome.failed and not outcome.interrupted:
         out.print(f"nothing to do: all {len(plan.cells)} cells of suite {plan.suite.name} are done (in {results})")
     elif outcome.interrupted:
@@ -97,26 +101,20 @@ def run_command(
         return 130
     else:
         out.print(f"{len(outcome.finished)} cells run, {len(outcome.skipped)} were done, {len(outcome.failed)} failed")
-    for cell, message in outcome.failed:
-        err.print(f"failed: {cell}: {message.splitlines()[0]}", markup=False)
     if outcome.failed:
         err.print(f"the whole tracebacks are in {ledger.path}; mend the method and run the same command again")
         return 1
     return 0
 
 
-def _show_leaderboard(suite: str, plan: object, tracker: object) -> None:
-    from benchmark.commands.common import Plan
+def _show_leaderboard(plan: Plan, tracker: Tracker) -> None:
     from benchmark.commands.leaderboard_command import boards_of, flat_rows
     from benchmark.tables import render
-    from benchmark.tracking import Tracker
 
-    if not isinstance(plan, Plan) or not isinstance(tracker, Tracker):
-        raise TypeError("a plan and a tracker are needed")
     keys = {cell.key for cell in plan.cells}
-    records = [record for record in plan.store.all(suite) if record.key in keys]
+    records = [record for record in plan.store.all(plan.suite.name) if record.key in keys]
     if not records:
         return
     boards = boards_of(records, plan.registry, cells=plan.cells)
     print(render(boards, "table"))
-    tracker.leaderboard(suite, flat_rows(boards))
+    tracker.leaderboard(plan.suite.name, flat_rows(boards))

@@ -53,7 +53,7 @@ def verify_command(
         print(f"note: the source of {cell.method!r} differs from the one that made this record")
     data = Path(data_dir).expanduser() if data_dir else None
     where = Where(data, cache_folder(cache_dir), device or cell.device)
-    runner = CellRunner(registry, where, RecordStore(Path(results)), Tracker(Path(results)))
+    runner = CellRunner(registry, where, RecordStore(Path(results)), Tracker(None))
     original = original_of(cell, registry)
     before = None
     if cell.key != original.key and cell.method != original.method:
@@ -99,7 +99,7 @@ def find_record(key: str, results: Path) -> Record:
             raise BenchmarkError(f"no record file {path}")
         try:
             return Record.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise BenchmarkError(f"{path} is not a record: {error}") from error
     folders = [results, REFERENCE] if REFERENCE.is_dir() else [results]
     records = [record for folder in folders for record in RecordStore(folder).all()]
@@ -120,11 +120,11 @@ def cell_of(record: Record) -> Cell:
     from datamodules.request import ForgetRequest
 
     fields = dict(record.cell)
-    fields["request"] = ForgetRequest.from_dict(fields["request"])
-    fields["others"] = tuple(fields["others"])
     try:
+        fields["request"] = ForgetRequest.from_dict(fields["request"])
+        fields["others"] = tuple(fields["others"])
         cell = Cell(**fields)
-    except TypeError as error:
+    except (KeyError, TypeError) as error:
         raise BenchmarkError(f"record {record.key[:12]} does not describe a cell of this version: {error}") from error
     if cell.key != record.key:
         raise BenchmarkError(f"record {record.key[:12]} was changed: its key does not fit its cell")

@@ -75,7 +75,7 @@ class EmbeddingStore:
         file = self.folder / f"{key}.npy" if self.folder is not None else None
         features = self._memory.get(key)
         if features is None and file is not None and file.exists():
-            features = np.load(file)
+            features = _load(file)
         if features is None:
             features = self._run_trunk(clip, dataset, split)
             if keep and file is not None:
@@ -121,6 +121,15 @@ class EmbeddingStore:
                 network_input = clip.preprocessing(batch.to(clip.device))
                 batches.append(clip.encode_image(network_input).float().cpu().numpy())
         return np.concatenate(batches)
+
+
+def _load(file: Path) -> NDArray[np.float32] | None:
+    """Stored features; None where the file is damaged, so that they are computed again."""
+    try:
+        features: NDArray[np.float32] = np.load(file)
+    except (ValueError, EOFError, OSError):
+        return None
+    return features
 
 
 def _digest(identity: object) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 CHUNK = 1024
+NEVER = 2**31  # the rank of what is refused: no K reaches it
 
 
 def image_retrieval_ranks(captions: Tensor, images: Tensor, owner: Tensor, *, refused: Tensor | None = None) -> Tensor:
@@ -30,7 +31,7 @@ def image_retrieval_ranks(captions: Tensor, images: Tensor, owner: Tensor, *, re
         own = scores.gather(1, owner[chunk, None])
         ranks[chunk] = (scores >= own).sum(dim=1) - 1
     if refused is not None:
-        ranks[refused.to(ranks.device)] = len(images)
+        ranks[refused.to(ranks.device)] = NEVER
     return ranks.cpu()
 
 
@@ -49,7 +50,7 @@ def text_retrieval_ranks(images: Tensor, captions: Tensor, owner: Tensor, *, ref
         mine = owner[None, :] == rows[:, None]
         best = scores.masked_fill(~mine, -torch.inf).amax(dim=1)
         better = ((scores >= best[:, None]) & ~mine & ~hidden).sum(dim=1)
-        ranks[rows] = torch.where(best.isinf(), len(captions), better)
+        ranks[rows] = torch.where(best.isinf(), NEVER, better)
     return ranks.cpu()
 
 

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from benchmark.compact import save_compact, tokenizer
-from benchmark.hardware import resolve_precision, trainer_precision
+from benchmark.hardware import resolve_device, resolve_precision, trainer_precision
 from benchmark.pretraining.corpus import Corpus, PretrainingBatch
 from benchmark.pretraining.recipe import Recipe
 from benchmark.unlearn import quiet_lightning
 from datamodules.dataset import Dataset
+from datamodules.errors import UnknownNameError
 from datamodules.registry import open_dataset
 from datamodules.request import ForgetRequest
 from methods.clip import contrastive_loss
@@ -103,6 +104,10 @@ def pretrain(
         precision: "auto", "fp32" or "bf16".
         progress: Called after each step with the steps done, their number, and the loss.
     """
+    unknown = sorted(set(exclude or {}) - set(recipe.data))
+    if unknown:
+        raise UnknownNameError(f"data set of recipe {recipe.name}", unknown[0], recipe.data)
+    resolve_device(device)
     quiet_lightning()
     L.seed_everything(seed, verbose=False)
     chosen = resolve_precision(precision, device)
