@@ -82,21 +82,22 @@ def hyper(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-SMALL_TRAVEL = 1.0
+SMALL_FACTOR = 10.0
 SMALL_RULE = "rule of methods/cards.py: scaled_rate"
 
 
 def scaled_rate(published: float, *, published_steps: int, steps: int) -> float:
     """The learning rate of a small CLIP: the one rule by which published rates are carried over.
 
-    Adam moves each weight by about its learning rate a step, so (rate x steps) is how far an edit can reach. A small
-    CLIP gets fewer steps and the same reach, times `SMALL_TRAVEL`, one constant for all methods:
+    Adam moves each weight by about its learning rate a step, in directions that noise makes half random, so an edit
+    reaches about rate x sqrt(steps). A small CLIP gets fewer steps and the same reach, times `SMALL_FACTOR`, one
+    constant for all methods (small models are trained at larger rates than large ones):
 
-        rate = SMALL_TRAVEL * published rate * published steps / steps
+        rate = SMALL_FACTOR * published rate * sqrt(published steps / steps)
 
     Our choice; the constant was picked on forget classes that no reported suite contains (suite `development`).
     """
-    return SMALL_TRAVEL * published * published_steps / steps
+    return SMALL_FACTOR * published * math.sqrt(published_steps / steps)
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,15 @@ class Hyperparameters:
         100.0,
         low=0.0,
         source="lambda; our choice, because a forgotten logit then keeps about 1 % of its size",
+        small=1000.0,
+        small_source="our choice, on suite `development`: small CLIPs have negative cosines, so a logit must go further",
     )
     retain_weight: float = hyper(
         10.0,
         low=0.0,
         source="mu; our choice, because retained logits then move little while forgetting still dominates",
+        small=100.0,
+        small_source="our choice, on suite `development`: a tenth of lambda, as on the published backbones",
     )
     retain_names: Literal["dataset", "none"] = hyper(
         "dataset",

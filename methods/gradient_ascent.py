@@ -34,13 +34,13 @@ class Hyperparameters:
         1e-6,
         low=0.0,
         source="CLIPErase on CIFAR-100 (secondary), because GA is a row of its table",
-        small=scaled_rate(1e-6, published_steps=43_750, steps=60),
+        small=scaled_rate(1e-6, published_steps=43_750, steps=40),
         small_source=SMALL_RULE,
     )
     batch_size: int = hyper(16, low=2, source="CLIPErase (secondary)", small=32, small_source="our choice, for 2 cores")
     epochs: int = hyper(20, low=1, source="CLIPErase (secondary)")
     max_steps: int | None = hyper(
-        None, low=1, source="none: epochs decide", small=60, small_source="our choice, for 2 cores"
+        None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
     )
 
 

@@ -33,7 +33,11 @@ class _Source:
     """
 
     def __init__(
-        self, dataset: Dataset, exclude: ForgetRequest | None, templates: Sequence[str], label_share: float
+        self,
+        dataset: Dataset,
+        exclude: ForgetRequest | None,
+        templates: Sequence[str],
+        label_share: tuple[float, float],
     ) -> None:
         split = dataset.split("train")
         self.images = split.images
@@ -44,10 +48,10 @@ class _Source:
         self._captions = split.captions
         self._sets = dataset.label_sets("train")
         self._templates = [tuple(templates) or each.templates for each in self._sets]
-        # The more names, the harder to tell apart: our choice, the square of their number.
-        weights = np.array([len(each.names) ** 2 for each in self._sets], dtype=float)
+        # Our choice: the more names, the harder to tell apart, the more often.
+        weights = np.array([len(each.names) for each in self._sets], dtype=float)
         self._chances = weights / weights.sum() if len(weights) else weights
-        self._label_share = 0.0 if not self._sets else 1.0 if self._captions is None else label_share
+        self._label_share = label_share if self._sets else (0.0, 0.0)
 
     def texts(self) -> set[str]:
         """Every text that may occur."""
@@ -58,9 +62,10 @@ class _Source:
             found |= {template.format(name) for template in templates for name in each.names}
         return found
 
-    def draw(self, indices: NDArray[np.int64], random: np.random.Generator) -> list[str]:
-        """A text for each image."""
-        if self._captions is not None and random.random() >= self._label_share:
+    def draw(self, indices: NDArray[np.int64], random: np.random.Generator, progress: float) -> list[str]:
+        """A text for each image; `progress` is the share of the training that is over, in [0, 1]."""
+        first, last = self._label_share
+        if self._captions is not None and random.random() >= first + (last - first) * progress:
             captions = [self._captions[i] for i in indices]
             return [each[random.integers(len(each))] for each in captions]
         number = random.choice(len(self._sets), p=self._chances)
@@ -77,7 +82,8 @@ class Corpus(IterableDataset[PretrainingBatch]):
         tokenize: Turns texts into token ids of shape (B, context).
         preprocessing: Of the model.
         templates: For labelled images; empty for the data sets' own.
-        label_share: How often captioned images that also have labels take a label as their text.
+        label_share: How often captioned images that also have labels take a label as their text, at the beginning
+            and at the end of training; linear in between.
         batch_size: Pairs a batch.
         epochs: Passes.
         flip: Mirror at random.
@@ -93,7 +99,7 @@ class Corpus(IterableDataset[PretrainingBatch]):
         preprocessing: Preprocessing,
         *,
         templates: Sequence[str],
-        label_share: float,
+        label_share: tuple[float, float],
         batch_size: int,
         epochs: float,
         flip: bool,
@@ -121,20 +127,20 @@ class Corpus(IterableDataset[PretrainingBatch]):
     def __iter__(self) -> Iterator[PretrainingBatch]:
         random = np.random.default_rng(self._seed)
         queue = np.empty((0, 2), dtype=np.int64)
-        for _ in range(self.steps):
+        for step in range(self.steps):
             while len(queue) < self._batch:
                 queue = np.concatenate([queue, self.items[random.permutation(len(self.items))]])
             batch, queue = queue[: self._batch], queue[self._batch :]
-            yield self._make(batch, random)
+            yield self._make(batch, random, step / self.steps)
 
-    def _make(self, batch: NDArray[np.int64], random: np.random.Generator) -> PretrainingBatch:
+    def _make(self, batch: NDArray[np.int64], random: np.random.Generator, progress: float) -> PretrainingBatch:
         images, texts = [], []
         for number, source in enumerate(self._sources):
             indices = batch[batch[:, 0] == number, 1]
             if not len(indices):
                 continue
             images.append(self._preprocessing(self._augment(source.images.read(indices), random)))
-            texts.extend(source.draw(indices, random))
+            texts.extend(source.draw(indices, random, progress))
         rows = np.array([self._row[text] for text in texts])
         unique, text_of = np.unique(rows, return_inverse=True)
         return PretrainingBatch(

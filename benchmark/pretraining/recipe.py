@@ -29,7 +29,8 @@ class Recipe:
         flip: Whether images are mirrored at random; wrong where captions say left and right.
         shift: Largest random shift, as a share of the image's side.
         templates: Prompt templates that make the texts of labelled images; empty for the data sets' own.
-        label_share: How often images that have both captions and labels take a label as their text.
+        label_share: How often images that have both captions and labels take a label as their text, at the
+            beginning and at the end. Labels first: captions can be told apart by easier attributes alone.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Recipe:
     flip: bool
     shift: float
     templates: tuple[str, ...]
-    label_share: float
+    label_share: tuple[float, float]
 
 
 def load_recipe(name: str) -> Recipe:
@@ -62,6 +63,6 @@ def load_recipe(name: str) -> Recipe:
         odd = sorted(set(content) ^ known)[0]
         raise BenchmarkError(f"recipe {name!r}: field {odd!r} is missing or unknown")
     content["architecture"] = Architecture(**content["architecture"])
-    for listing in ("data", "templates"):
+    for listing in ("data", "templates", "label_share"):
         content[listing] = tuple(content[listing])
     return Recipe(name=name, **content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import methods.registry
 from datamodules.errors import UnknownNameError
 from methods.cards import (
-    SMALL_TRAVEL,
+    SMALL_FACTOR,
     ContractError,
     HyperparameterError,
     MethodCard,
@@ -89,7 +90,8 @@ def test_every_default_has_a_source_and_lies_in_its_range() -> None:
 
 
 def test_scaled_rate_keeps_the_reach() -> None:
-    assert scaled_rate(2e-6, published_steps=1000, steps=50) * 50 == pytest.approx(SMALL_TRAVEL * 2e-3)
+    reach = scaled_rate(2e-6, published_steps=1000, steps=40) * math.sqrt(40)
+    assert reach == pytest.approx(SMALL_FACTOR * 2e-6 * math.sqrt(1000))
 
 
 def test_a_small_default_needs_a_source() -> None:

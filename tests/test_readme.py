@@ -1,0 +1,44 @@
+"""The README's method, taken from the page as it stands, pasted into an empty folder and run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmark.__main__ import main
+from benchmark.contract import check_method
+from methods.registry import Registry
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def readme_method(tmp_path: Path) -> Path:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    file = tmp_path / "my_method.py"
+    file.write_text(blocks[0], encoding="utf-8")
+    return file
+
+
+def test_the_readme_method_keeps_the_contract(readme_method: Path, cache_dir: Path) -> None:
+    findings = list(check_method(readme_method, ["shapes-resnet"], cache_dir))
+    assert findings and all(finding.kept for finding in findings), [f for f in findings if not f.kept]
+
+
+def test_the_readme_method_is_listed(readme_method: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "my_method" in Registry([readme_method]).names()
+    assert main(["list", "methods", "--plugin", str(readme_method)]) == 0
+    assert "my_method" in capsys.readouterr().out
+
+
+def test_the_readme_names_only_commands_and_suites_that_exist() -> None:
+    from benchmark.cli import COMMANDS
+    from benchmark.suites import suite_names
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = set(re.findall(r"python -m benchmark ([a-z]+)", text))
+    assert commands and commands <= set(COMMANDS)
+    suites = set(re.findall(r"--suite ([a-z0-9]+)(?:\s|`|$)", text))
+    assert suites and suites <= set(suite_names())

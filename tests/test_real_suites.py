@@ -1,0 +1,57 @@
+"""The suites on real images, end to end with a tiny random CLIP: CIFAR-100 by class, Flickr30K by concept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.__main__ import main
+from benchmark.compact import VOCABULARY, Architecture, save_compact
+
+ARCHITECTURE = Architecture(
+    embed_dim=16,
+    vision={"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32},
+    text={"context_length": 24, "width": 32, "heads": 2, "layers": 1},
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "random.safetensors"
+    save_compact(path, ARCHITECTURE.build(), torch.arange(VOCABULARY), ARCHITECTURE, {})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suite", "headline", "requests", "others"),
+    [
+        ("cifar100", "forget/acc1", 3, ["caltech101", "flickr30k"]),
+        ("flickr30k", "forget/mean_recall", 2, ["cifar100", "caltech101"]),
+    ],
+)
+def test_a_real_suite_runs_and_measures_everything(
+    suite: str,
+    headline: str,
+    requests: int,
+    others: list[str],
+    model: Path,
+    real_data_dir: Path,
+    cache_dir: Path,
+    tmp_path: Path,
+) -> None:
+    arguments = ["run", "--suite", suite, "--methods", "original,ccup,finetune_retain", "--seeds", "0"]
+    arguments += ["--model", str(model), "--data-dir", str(real_data_dir), "--cache-dir", str(cache_dir)]
+    arguments += ["--results", str(tmp_path), "--set", "finetune_retain.max_steps=2", "--device", "cpu"]
+    assert main(arguments) == 0
+    records = [json.loads(file.read_text()) for file in (tmp_path / suite).glob("*.json")]
+    assert len(records) == 3 * requests
+    for record in records:
+        assert record["metrics"][headline]["n"] > 0
+        assert record["cell"]["others"] == others
+        assert str(real_data_dir) not in json.dumps(record)
+        read = record["cost"]["items_read"]
+        assert read == (64 if record["cell"]["method"] == "finetune_retain" else 0)
