@@ -95,10 +95,20 @@ class ForgetSpec:
 
 
 class PairPart(TorchDataset[Pairs]):
-    """The image-text pairs of one part (forget or retain) of a train split; indexable by lists of positions."""
+    """The image-text pairs of one part (forget or retain) of a train split; indexable by lists of positions.
+
+    For a request by class an image's text is its class name in the first prompt template (CLIPErase, official code: the
+    text of a CIFAR-100 item is its label name); for a request by concept it is one of its captions.
+    """
 
     def __init__(
-        self, dataset: Dataset, indices: NDArray[np.int64], preprocessing: Preprocessing, *, seed: int
+        self,
+        dataset: Dataset,
+        indices: NDArray[np.int64],
+        preprocessing: Preprocessing,
+        *,
+        by_class: bool,
+        seed: int,
     ) -> None:
         split = dataset.split("train")
         self.images: ImageArray = split.images
@@ -107,14 +117,15 @@ class PairPart(TorchDataset[Pairs]):
         self._labels = split.labels[indices] if split.labels is not None else np.full(len(indices), -1)
         self._template = dataset.templates[0]
         self._class_names = dataset.class_names
-        self._captions = [split.captions[i] for i in indices] if split.captions is not None else None
+        captions = None if by_class else split.captions
+        self._captions = [captions[i] for i in indices] if captions is not None else None
         self._random = np.random.default_rng(seed)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitems__(self, positions: list[int]) -> Pairs:
-        """One batch: one caption drawn for each image, or the class name in the first prompt template."""
+        """One batch: the prompt of each image's class, or one of its captions, drawn at random."""
         chosen = np.asarray(positions)
         labels = self._labels[chosen]
         if self._captions is not None:
@@ -198,7 +209,7 @@ class UnlearningDataModule(L.LightningDataModule):
             mask = dataset.forget_mask(dataset.split("train"), request)
             for part in PARTS_OF[regime]:
                 indices = np.flatnonzero(mask if part == "forget" else ~mask)
-                self._parts[part] = PairPart(dataset, indices, preprocessing, seed=seed)
+                self._parts[part] = PairPart(dataset, indices, preprocessing, by_class=bool(request.classes), seed=seed)
 
     @property
     def sizes(self) -> dict[Part, int]:

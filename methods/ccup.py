@@ -41,7 +41,7 @@ class Hyperparameters:
         low=0.0,
         source="lambda; our choice, because a forgotten logit then keeps about 1 % of its size",
         small=1000.0,
-        small_source="our choice, on suite `development`: small CLIPs have negative cosines, so a logit must go further",
+        small_source="our choice, on suite `development`: other names have negative cosines there, so more must go",
     )
     retain_weight: float = hyper(
         10.0,

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from datamodules.unlearning import Pairs
 from methods.base import UnlearningMethod
-from methods.cards import SMALL_RULE, MethodCard, hyper, scaled_rate
+from methods.cards import SMALL_RULE, MethodCard, hyper, small_rate
 from methods.clip import contrastive_loss
 
 CARD = MethodCard(
@@ -42,7 +42,7 @@ class Hyperparameters:
         1e-6,
         low=0.0,
         source="CIFAR-100 and Conceptual 12M (secondary); the paper takes 1e-8 on Flickr30K",
-        small=scaled_rate(1e-6, published_steps=43_750, steps=40),
+        small=small_rate(1e-6),
         small_source=SMALL_RULE,
     )
     batch_size: int = hyper(16, low=2, source="the paper (secondary)", small=32, small_source="our choice, for 2 cores")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from datamodules.unlearning import Pairs
 from methods.base import UnlearningMethod
-from methods.cards import SMALL_RULE, MethodCard, hyper, scaled_rate
+from methods.cards import SMALL_RULE, MethodCard, hyper, small_rate
 
 CARD = MethodCard(
     name="gradient_ascent",
@@ -34,7 +34,7 @@ class Hyperparameters:
         1e-6,
         low=0.0,
         source="CLIPErase on CIFAR-100 (secondary), because GA is a row of its table",
-        small=scaled_rate(1e-6, published_steps=43_750, steps=40),
+        small=small_rate(1e-6),
         small_source=SMALL_RULE,
     )
     batch_size: int = hyper(16, low=2, source="CLIPErase (secondary)", small=32, small_source="our choice, for 2 cores")

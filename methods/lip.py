@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from datamodules.synthetic import SyntheticForgetSet, SyntheticRecipe
 from methods.base import UnlearningMethod, optimizer_state
-from methods.cards import SMALL_RULE, MethodCard, hyper, scaled_rate
+from methods.cards import SMALL_RULE, MethodCard, hyper, small_rate
 from methods.clip import Clip, is_text_block
 from methods.synthetic_images import synthetic_images
 
@@ -53,7 +53,7 @@ class Hyperparameters:
         5e-5,
         low=0.0,
         source="official code",
-        small=scaled_rate(5e-5, published_steps=30, steps=30),
+        small=small_rate(5e-5),
         small_source=SMALL_RULE,
     )
     weight_decay: float = hyper(0.2, low=0.0, source="official code: coupled L2 of Adam")

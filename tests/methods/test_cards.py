@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from methods.cards import (
     hyper,
     read_method,
     resolve,
-    scaled_rate,
+    small_rate,
 )
 from methods.registry import Registry
 
@@ -89,9 +88,17 @@ def test_every_default_has_a_source_and_lies_in_its_range() -> None:
             assert resolve(kind, scale, dataclasses.asdict(defaults)) == defaults
 
 
-def test_scaled_rate_keeps_the_reach() -> None:
-    reach = scaled_rate(2e-6, published_steps=1000, steps=40) * math.sqrt(40)
-    assert reach == pytest.approx(SMALL_FACTOR * 2e-6 * math.sqrt(1000))
+def test_every_small_learning_rate_follows_the_one_rule() -> None:
+    registry = Registry()
+    checked = 0
+    for name in registry.names():
+        for field in dataclasses.fields(registry.declaration(name).hyperparameters):
+            if field.name == "learning_rate":
+                assert (
+                    field.metadata["small"] == small_rate(field.default) == pytest.approx(SMALL_FACTOR * field.default)
+                )
+                checked += 1
+    assert checked >= 5
 
 
 def test_a_small_default_needs_a_source() -> None:
