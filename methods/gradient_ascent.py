@@ -37,7 +37,7 @@ class Hyperparameters:
         small=small_rate(1e-6),
         small_source=SMALL_RULE,
     )
-    batch_size: int = hyper(16, low=2, source="CLIPErase (secondary)", small=32, small_source="our choice, for 2 cores")
+    batch_size: int = hyper(16, low=2, source="CLIPErase (secondary)", small=24, small_source="our choice, for 2 cores")
     epochs: int = hyper(20, low=1, source="CLIPErase (secondary)")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
