@@ -94,7 +94,7 @@ def test_set_changes_the_key_and_the_result(copied: World) -> None:
     fresh = [record for key, record in copied.records().items() if key not in before]
     assert len(fresh) == 4 and all(record.cell["hparams"] == {"scale": 0.01} for record in fresh)
     labels = command("leaderboard", "--results", copied.results).out
-    assert "scale=0.01" in labels and "scale=0.3" in labels
+    assert "scale=0.01" in labels and "scale=0.2" in labels
 
 
 def test_shards_are_disjoint_and_complete(world: World) -> None:
@@ -202,7 +202,7 @@ def test_leaderboard_of_one_suite(finished: World) -> None:
         ("methods", ("ccup", "forget+retain", "2410.23330")),
         ("datasets", ("shapes_colours", "flickr30k", "cifar100")),
         ("models", ("shapes-resnet", "ViT-B-32/openai")),
-        ("suites", ("quick", "striped")),
+        ("suites", ("quick", "hexagon")),
         ("measures", ("acc1", "score/kravets", "image_retrieval_recall@5")),
     ],
 )
@@ -416,14 +416,14 @@ def test_pretrain_leaves_the_excluded_class_out(world: World, tmp_path: Path, mo
     read, texts = [], []
 
     class Spy(corpus.Corpus):
-        def _make(self, batch: object, random: object) -> object:
+        def _make(self, batch: object, random: object, progress: float) -> object:
             read.extend(batch[:, 1].tolist())
-            return super()._make(batch, random)
+            return super()._make(batch, random, progress)
 
     draw = corpus._Source.draw
 
-    def spied(self: object, indices: object, random: object) -> list[str]:
-        drawn = draw(self, indices, random)
+    def spied(self: object, indices: object, random: object, progress: float) -> list[str]:
+        drawn = draw(self, indices, random, progress)
         texts.extend(drawn)
         return drawn
 

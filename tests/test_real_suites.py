@@ -54,4 +54,4 @@ def test_a_real_suite_runs_and_measures_everything(
         assert record["cell"]["others"] == others
         assert str(real_data_dir) not in json.dumps(record)
         read = record["cost"]["items_read"]
-        assert read == (64 if record["cell"]["method"] == "finetune_retain" else 0)
+        assert read == (48 if record["cell"]["method"] == "finetune_retain" else 0)
