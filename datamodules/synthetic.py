@@ -29,6 +29,7 @@ from datamodules.images import Preprocessing
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PUBLISHED_SIDE = 224
+ACCEPTANCE_SCALE = 100.0  # official code: softmax(100 cos), whatever the model's own temperature
 
 
 class SynthesisError(BenchmarkError):
@@ -91,9 +92,9 @@ class ImageModel:
     preprocessing: Preprocessing
     key: str
 
-    def logits(self, network_input: Tensor) -> Tensor:
-        """Scaled cosines to all class weights, shape (B, C)."""
-        return self.logit_scale * F.normalize(self.encode(network_input).float(), dim=-1) @ self.classifier.T
+    def cosines(self, network_input: Tensor) -> Tensor:
+        """Cosines to all class weights, shape (B, C)."""
+        return F.normalize(self.encode(network_input).float(), dim=-1) @ self.classifier.T
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _ascend(model: ImageModel, target: int, x: Tensor, shift: Tensor, recipe: Sy
         rolled = roll(x, shift).detach().requires_grad_(True)
         # The reference normalises for CLIP although x already lives in ImageNet-normalised space; kept as it is.
         network_input = model.preprocessing.normalise(rolled)
-        gain = model.logits(network_input)[:, target] - recipe.l2 * rolled.flatten(1).norm(dim=1)
+        gain = model.logit_scale * model.cosines(network_input)[:, target] - recipe.l2 * rolled.flatten(1).norm(dim=1)
         (gradient,) = torch.autograd.grad(gain.sum(), rolled)
     length = gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
     x = roll(rolled.detach() + recipe.step * gradient / length, -shift)
@@ -205,7 +206,8 @@ def _ascend(model: ImageModel, target: int, x: Tensor, shift: Tensor, recipe: Sy
 
 @torch.no_grad()
 def _accepted(model: ImageModel, target: int, x: Tensor, threshold: float) -> Tensor:
-    probability = model.logits(acceptance_input(x, model.preprocessing)).softmax(dim=-1)
+    cosines = model.cosines(acceptance_input(x, model.preprocessing))
+    probability = (ACCEPTANCE_SCALE * cosines).softmax(dim=-1)
     return (probability.argmax(dim=-1) == target) & (probability[:, target] > threshold)
 
 

@@ -74,7 +74,7 @@ def one_image(
             pixels = (pixels - pixels.min()) / (pixels.max() - pixels.min())
             with torch.no_grad():
                 feature = model.encode(((pixels - clip_mean) / clip_std)[None])[0]
-            p = (model.logit_scale * model.classifier @ feature / feature.norm()).softmax(0)
+            p = (100.0 * model.classifier @ feature / feature.norm()).softmax(0)
             others = torch.cat([p[:target], p[target + 1 :]]).max()
             margin = min(margin, abs(float(p[target] - max(others, p.new_tensor(threshold)))))
             if p[target] > others and p[target] > threshold:
@@ -159,7 +159,7 @@ def test_a_step_climbs_the_objective() -> None:
     model, x = image_model("vit"), 0.1 * random_images(3)
     moved = synthetic._ascend(model, 1, x, torch.zeros(3, 2).long(), dataclasses.replace(SMALL, step=0.05))
     with torch.no_grad():
-        gain = model.logits(model.preprocessing.normalise(moved)) - model.logits(model.preprocessing.normalise(x))
+        gain = model.cosines(model.preprocessing.normalise(moved)) - model.cosines(model.preprocessing.normalise(x))
     assert (gain[:, 1] > 0).all()
 
 
