@@ -16,7 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import datamodules
 from datamodules.errors import UnknownNameError
 from methods.cards import ContractError, Declaration, read_method
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "clip_unlearning_benchmark.methods"
 _HERE = Path(__file__).parent
+_SYNTHETIC = _HERE.parent / "datamodules" / "synthetic.py"
 _CORE = frozenset({"__init__", "cards", "registry"})
 
 
@@ -139,7 +139,7 @@ def _with_imports(path: Path) -> list[Path]:
                 candidate = _HERE / f"{file.split('.')[0]}.py"
                 queue.extend([candidate] if candidate.is_file() else [])
             elif module == "datamodules.synthetic":
-                queue.append(Path(datamodules.__file__).parent / "synthetic.py")
+                queue.append(_SYNTHETIC)
     return [found[0], *sorted(found[1:])]
 
 
