@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -206,14 +207,14 @@ def _wrap(model: nn.Module, architecture: str, name: str) -> Clip:
 
 def weights_hash(clip: Clip) -> str:
     """sha256 of all weights of a loaded CLIP, for the record."""
-    return state_hash(clip.model, "")
+    return state_hash(clip.model, lambda _: True)
 
 
-def state_hash(model: nn.Module, prefix: str, skip: frozenset[str] = frozenset()) -> str:
-    """sha256 of the state-dict entries whose name starts with `prefix`, less those to skip."""
+def state_hash(model: nn.Module, wanted: Callable[[str], bool]) -> str:
+    """sha256 of the state-dict entries whose names are wanted."""
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
-        if key.startswith(prefix) and key not in skip:
+        if wanted(key):
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchmark.commands.common import Plan, check_cache, expected_seconds, known_records, make_plan
+from benchmark.commands.common import Plan, check_cache, expected_seconds, known_records, make_plan, words
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def run_command(
     out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True, highlight=False)
     folder = Path(results)
     tracker = Tracker(folder, wandb)
-    plugins = tuple(Path(file) for file in (plugin or "").split(",") if file)
+    plugins = tuple(Path(file) for file in words(plugin))
     runner = CellRunner(plan.registry, plan.where, plan.store, tracker, plugins, suite)
     todo = [cell for cell in plan.cells if force or plan.store.read(cell.key) is None]
     runner.check_needs(todo)

@@ -61,7 +61,7 @@ class EmbeddingStore:
             names = frozenset(projection.state_names)
         except NoProjectionError:
             projection, names = None, frozenset()
-        trunk = state_hash(clip.model, "visual.", skip=names)
+        trunk = state_hash(clip.model, lambda key: key.startswith("visual.") and key not in names)
         images = dataset.split(split).images
         identity = [
             trunk,
@@ -91,7 +91,7 @@ class EmbeddingStore:
 
     def texts(self, clip: Clip, texts: Sequence[str]) -> Tensor:
         """Unit-norm text embeddings, shape (len(texts), D), float32, on the model's device."""
-        key = _digest([_text_hash(clip), list(texts), self.precision, clip.device.type])
+        key = _digest([state_hash(clip.model, _is_text), list(texts), self.precision, clip.device.type])
         if key not in self._memory:
             self.computed += 1
             batches = []
@@ -136,10 +136,5 @@ def _digest(identity: object) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _text_hash(clip: Clip) -> str:
-    digest = hashlib.sha256()
-    for key, value in sorted(clip.model.state_dict().items()):
-        if parameter_group(key) == "text" and not key.endswith("attn_mask"):
-            digest.update(key.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def _is_text(key: str) -> bool:
+    return parameter_group(key) == "text" and not key.endswith("attn_mask")
