@@ -1,4 +1,4 @@
-"""Running cells: one after another in this process. What is done is skipped, what fails goes to the ledger."""
+"""Running cells: one after another in this process; what fails goes to the ledger."""
 
 from __future__ import annotations
 
@@ -18,40 +18,37 @@ class Outcome:
 
     Attributes:
         finished: Records made now.
-        skipped: Cells whose records were there.
         failed: Cells that raised, with their messages.
         interrupted: Whether the user stopped the run.
     """
 
     finished: list[Record] = field(default_factory=list)
-    skipped: list[Cell] = field(default_factory=list)
     failed: list[tuple[Cell, str]] = field(default_factory=list)
     interrupted: bool = False
 
 
 def run_local(
-    cells: Sequence[Cell], runner: CellRunner, ledger: Ledger, progress: Progress, *, force: bool = False
+    todo: Sequence[Cell],
+    runner: CellRunner,
+    ledger: Ledger,
+    progress: Progress,
+    *,
+    skipped: int = 0,
 ) -> Outcome:
-    """Run the cells that have no record yet, in order.
+    """Run cells in order.
 
     A cell that raises is written to the ledger with its whole traceback, and the others go on. Ctrl-C ends the run;
     what was finished stays.
 
     Args:
-        cells: The plan.
+        todo: The cells that have no record yet, or all of them where the user forces it.
         runner: Runs one.
         ledger: Where failures go.
         progress: Shows what happens.
-        force: Run also what has a record.
+        skipped: How many cells of the plan were done before, for the progress shown.
     """
     outcome = Outcome()
-    todo = []
-    for cell in cells:
-        if not force and runner.store.read(cell.key) is not None:
-            outcome.skipped.append(cell)
-        else:
-            todo.append(cell)
-    progress.start(todo, skipped=len(outcome.skipped))
+    progress.start(todo, skipped=skipped)
     try:
         for cell in todo:
             progress.cell(cell)

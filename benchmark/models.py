@@ -20,7 +20,7 @@ from torch import nn
 
 from benchmark.compact import WeightsError, file_sha256, load_compact
 from benchmark.names import WEIGHTS, recipe_names, shipped_models
-from datamodules.errors import BenchmarkError, UnknownNameError
+from datamodules.errors import UnknownNameError
 from datamodules.images import Preprocessing
 from methods.clip import Clip
 
@@ -218,14 +218,3 @@ def state_hash(model: nn.Module, wanted: Callable[[str], bool]) -> str:
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def check_model(name: str) -> None:
-    """Check a model's name before any work.
-
-    Raises:
-        BenchmarkError: As `parse_model` and `model_identity` do.
-    """
-    if not name:
-        raise BenchmarkError("no model is named: use --model, for example --model shapes-resnet")
-    model_identity(name)

@@ -16,6 +16,7 @@ def pretrain_command(
     seed: int = 0,
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
+    compiled: bool = False,
     exclude: str | None = None,
 ) -> int:
     """Train a small CLIP from a recipe, write one small file, and say how well it does.
@@ -31,6 +32,7 @@ def pretrain_command(
         seed: Of the weights, the order and the augmentation.
         device: auto, cpu, cuda or cuda:N.
         precision: auto takes bf16 where the chip is fast at it.
+        compiled: Compile the vision tower: a minute lost, then about a sixth faster; needs a C++ compiler.
         exclude: What the model must never see, by data set, as YAML.
     """
     from rich.console import Console
@@ -66,6 +68,7 @@ def pretrain_command(
             exclude=_excluded(exclude),
             device=device,
             precision=precision,
+            compiled=compiled,
             progress=show,
         )
     rate = trained.pairs / trained.seconds

@@ -89,7 +89,8 @@ def run_command(
     runner.check_needs(todo)
     expected = expected_seconds(known_records(plan.store), plan.suite.models)
     ledger = Ledger(folder)
-    outcome = run_local(plan.cells, runner, ledger, Progress(expected), force=force)
+    skipped = len(plan.cells) - len(todo)
+    outcome = run_local(todo, runner, ledger, Progress(expected), skipped=skipped)
     for message in dict.fromkeys(plan.store.set_aside):
         err.print(message, markup=False)
     _show_leaderboard(plan, tracker)
@@ -100,7 +101,7 @@ def run_command(
         out.print(f"interrupted: {len(outcome.finished)} cells finished, {left} left; run the same command to go on")
         return 130
     else:
-        out.print(f"{len(outcome.finished)} cells run, {len(outcome.skipped)} were done, {len(outcome.failed)} failed")
+        out.print(f"{len(outcome.finished)} cells run, {skipped} were done, {len(outcome.failed)} failed")
     if outcome.failed:
         err.print(f"the whole tracebacks are in {ledger.path}; mend the method and run the same command again")
         return 1

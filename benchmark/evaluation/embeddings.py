@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -28,6 +29,7 @@ from methods.clip import Clip, parameter_group
 from methods.projection import NoProjectionError, visual_projection
 
 IMAGE_BATCH, TEXT_BATCH = 256, 512
+KEPT_TEXTS = 32
 
 
 @dataclass
@@ -46,6 +48,7 @@ class EmbeddingStore:
     image_batch: int = IMAGE_BATCH
     computed: int = 0
     _memory: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    _texts: OrderedDict[str, NDArray[np.float32]] = field(default_factory=OrderedDict)
 
     def images(self, clip: Clip, dataset: Dataset, split: SplitName, *, keep: bool = False) -> Tensor:
         """Unit-norm image embeddings of a split, shape (N, D), float32, on the model's device.
@@ -92,14 +95,18 @@ class EmbeddingStore:
     def texts(self, clip: Clip, texts: Sequence[str]) -> Tensor:
         """Unit-norm text embeddings, shape (len(texts), D), float32, on the model's device."""
         key = _digest([state_hash(clip.model, _is_text), list(texts), self.precision, clip.device.type])
-        if key not in self._memory:
+        if key in self._texts:
+            self._texts.move_to_end(key)
+        else:
             self.computed += 1
             batches = []
             with torch.inference_mode(), autocast(self.precision, clip.device):
                 for start in range(0, len(texts), TEXT_BATCH):
                     batches.append(clip.encode_text(texts[start : start + TEXT_BATCH]).float().cpu())
-            self._memory[key] = F.normalize(torch.cat(batches), dim=-1).numpy()
-        return torch.from_numpy(self._memory[key]).to(clip.device)
+            self._texts[key] = F.normalize(torch.cat(batches), dim=-1).numpy()
+            if len(self._texts) > KEPT_TEXTS:  # the unedited tower's are asked for in every cell and stay
+                self._texts.popitem(last=False)
+        return torch.from_numpy(self._texts[key]).to(clip.device)
 
     def classifier(self, clip: Clip, names: Sequence[str], templates: Sequence[str]) -> Tensor:
         """The zero-shot classifier of `Clip.zero_shot_classifier` from stored text features, shape (C, D)."""

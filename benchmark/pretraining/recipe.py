@@ -31,6 +31,8 @@ class Recipe:
         templates: Prompt templates that make the texts of labelled images; empty for the data sets' own.
         label_share: How often images that have both captions and labels take a label as their text, at the
             beginning and at the end. Labels first: captions can be told apart by easier attributes alone.
+        half_size_share: Share of the steps, at the beginning, that see the images at half their side: a quarter of
+            the work for most of what is to be learned (progressive resizing). 0 for none.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Recipe:
     shift: float
     templates: tuple[str, ...]
     label_share: tuple[float, float]
+    half_size_share: float
 
 
 def load_recipe(name: str) -> Recipe:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from benchmark.compact import save_compact, tokenizer
 from benchmark.hardware import resolve_device, resolve_precision, trainer_precision
 from benchmark.pretraining.corpus import Corpus, PretrainingBatch
+from benchmark.pretraining.forward import encode_half_size, encode_texts
 from benchmark.pretraining.recipe import Recipe
 from benchmark.unlearn import quiet_lightning
 from datamodules.dataset import Dataset
@@ -32,16 +33,23 @@ Progress = Callable[[int, int, float], None]
 class ContrastivePretraining(L.LightningModule):
     """CLIP's contrastive learning with AdamW and a one-cycle schedule."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, steps: int, progress: Progress | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, steps: int, progress: Progress | None = None, *, compiled: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
+        visual = cast(nn.Module, model.visual)
+        self._encode_image: Callable[[Tensor], Tensor] = torch.compile(visual, dynamic=False) if compiled else visual
         self._recipe, self._steps, self._progress = recipe, steps, progress
 
     def training_step(self, batch: PretrainingBatch, index: int) -> Tensor:
         """The symmetric contrastive loss of one batch; each different text is encoded once."""
         model = cast(Any, self.model)
-        image = model.encode_image(batch["images"])
-        text = model.encode_text(batch["tokens"])[batch["text_of"]]
+        if index < self._recipe.half_size_share * self._steps:
+            image = encode_half_size(model.visual, batch["images"])
+        else:
+            image = self._encode_image(batch["images"])
+        text = encode_texts(model, batch["tokens"])[batch["text_of"]]
         loss = contrastive_loss(image, text, model.logit_scale.exp())
         if self._progress is not None:
             self._progress(index + 1, self._steps, loss.item())
@@ -89,6 +97,7 @@ def pretrain(
     exclude: dict[str, ForgetRequest] | None = None,
     device: str = "auto",
     precision: str = "auto",
+    compiled: bool = False,
     progress: Progress | None = None,
 ) -> Trained:
     """Train a recipe and write the model.
@@ -102,6 +111,7 @@ def pretrain(
         exclude: For each data set, what the model must never see: gives a retrained-without model.
         device: "auto", "cpu" or "cuda".
         precision: "auto", "fp32" or "bf16".
+        compiled: Compile the vision tower (needs a C++ compiler; a minute, then about a sixth faster on a CPU).
         progress: Called after each step with the steps done, their number, and the loss.
     """
     unknown = sorted(set(exclude or {}) - set(recipe.data))
@@ -128,7 +138,7 @@ def pretrain(
     )
     model = recipe.architecture.build(vocabulary=len(corpus.token_ids))
     model.train()
-    module = ContrastivePretraining(model, recipe, corpus.steps, progress)
+    module = ContrastivePretraining(model, recipe, corpus.steps, progress, compiled=compiled)
     trainer = L.Trainer(
         accelerator="auto" if device == "auto" else device,
         devices=1,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmark import models
 from benchmark.compact import WeightsError
-from benchmark.models import check_model, load_clip, model_identity, read_state_dict, weights_hash
+from benchmark.models import load_clip, model_identity, read_state_dict, weights_hash
 from datamodules.errors import BenchmarkError, UnknownNameError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*", "ignore:.*TorchScript archive.*")
@@ -176,15 +176,10 @@ def test_a_missing_file_is_one_line_before_and_at_loading(tmp_path: Path) -> Non
     ],
 )
 def test_unknown_names_are_answered_with_the_nearest(name: str, nearest: str) -> None:
-    for ask in (model_identity, check_model, load_clip):
+    for ask in (model_identity, load_clip):
         with pytest.raises(UnknownNameError) as caught:
             ask(name)
         assert nearest in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_no_name_is_told() -> None:
-    with pytest.raises(BenchmarkError, match="--model"):
-        check_model("")
 
 
 def test_shipped_models_are_known_by_name_and_misspellings_answered() -> None:

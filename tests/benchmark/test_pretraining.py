@@ -1,0 +1,71 @@
+"""The shortcuts of pretraining: they must not change what is learned from, or say so."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import CONTEXT, VOCABULARY, tiny_clip, words_tokenizer
+from torch import nn
+from torch.nn import functional
+
+from benchmark.pretraining.forward import encode_half_size, encode_texts
+from benchmark.pretraining.recipe import load_recipe
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+def test_cut_texts_have_the_embeddings_and_gradients_of_whole_ones(kind: str) -> None:
+    model = tiny_clip(kind).model.train()
+    tokens = words_tokenizer(["cat", "a big dog runs over the green hill", "two words", "one two three four"])
+    whole = functional.normalize(model.encode_text(tokens), dim=-1)
+    cut = encode_texts(model, tokens)
+    torch.testing.assert_close(cut, whole, rtol=1e-5, atol=1e-6)
+    weights = torch.linspace(-1, 1, whole.numel()).view_as(whole)
+    expected = torch.autograd.grad((whole * weights).sum(), model.positional_embedding)[0]
+    got = torch.autograd.grad((cut * weights).sum(), model.positional_embedding)[0]
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    assert expected.abs().sum() > 0
+
+
+def test_cut_texts_of_full_length() -> None:
+    model = tiny_clip("resnet").model
+    tokens = torch.randint(1, VOCABULARY - 2, (3, CONTEXT))
+    tokens[:, -1] = VOCABULARY - 1
+    torch.testing.assert_close(encode_texts(model, tokens), functional.normalize(model.encode_text(tokens), dim=-1))
+
+
+def test_half_size_is_a_tower_with_averaged_positions() -> None:
+    model = tiny_clip("vit").model
+    images = torch.randn(3, 3, 32, 32)
+    table = model.visual.positional_embedding.detach().clone()
+    grid = table[1:].view(2, 2, 2, 2, -1).mean(dim=(1, 3)).flatten(0, 1)
+    half = functional.avg_pool2d(images, 2)
+    tower = model.visual
+    tokens = tower.conv1(half).flatten(2).transpose(1, 2)
+    tokens = torch.cat([tower.class_embedding.expand(3, 1, -1), tokens], dim=1) + torch.cat([table[:1], grid])
+    expected = tower.ln_post(tower.transformer(tower.ln_pre(tokens)))[:, 0] @ tower.proj
+    torch.testing.assert_close(encode_half_size(tower, images), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(tower.positional_embedding, table), "the tower's own table stays"
+
+
+def test_half_size_needs_an_even_grid() -> None:
+    with pytest.raises(ValueError, match="even grid"):
+        encode_half_size(tiny_clip("resnet").model.visual, torch.randn(2, 3, 32, 32))  # one place only
+    with pytest.raises(ValueError, match="position table"):
+        encode_half_size(nn.Linear(2, 2), torch.randn(2, 3, 32, 32))
+
+
+def test_training_at_half_size_moves_the_position_table() -> None:
+    visual = tiny_clip("vit").model.train().visual
+    encode_half_size(visual, torch.randn(4, 3, 32, 32)).square().sum().backward()
+    gradient = visual.positional_embedding.grad
+    assert gradient is not None and gradient[1:].abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["mini", "shapes-resnet", "shapes-vit"])
+def test_half_size_of_a_recipe_fits_its_tower(name: str) -> None:
+    recipe = load_recipe(name)
+    assert 0 <= recipe.half_size_share < 1
+    if recipe.half_size_share:
+        side = recipe.architecture.image_input.image_size
+        tower = recipe.architecture.build(vocabulary=8).visual
+        assert encode_half_size(tower, torch.randn(2, 3, side, side)).shape == (2, recipe.architecture.embed_dim)
