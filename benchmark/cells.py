@@ -30,6 +30,7 @@ class Cell:
         data_revisions: Revision of each data set, by name.
         weights: What identifies the model's weights.
         scale: Which defaults the model takes: "small" or "published".
+        by_request: Hyperparameters that the suite sets by model or class: they differ within one row.
     """
 
     suite: str
@@ -46,9 +47,11 @@ class Cell:
     data_revisions: Mapping[str, str]
     weights: str
     scale: str = field(default="published")
+    by_request: tuple[str, ...] = ()
 
     def identity(self) -> dict[str, Any]:
-        """What the key is made from: every field."""
+        """What the key is made from: every field; `by_request` only where a suite has it."""
+        varying = {"by_request": list(self.by_request)} if self.by_request else {}
         return {
             "suite": self.suite,
             "method": self.method,
@@ -64,6 +67,7 @@ class Cell:
             "data_revisions": dict(self.data_revisions),
             "weights": self.weights,
             "scale": self.scale,
+            **varying,
         }
 
     @property

@@ -185,7 +185,9 @@ def _variants(records: list[Record]) -> dict[str, list[Record]]:
     """The records of each row by its label; two settings or sources of a method are never mixed."""
     methods: dict[str, dict[tuple[str, str], list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        settings = json.dumps(record.cell["hparams"], sort_keys=True)
+        varying = record.cell.get("by_request", ())
+        fixed = {name: value for name, value in record.cell["hparams"].items() if name not in varying}
+        settings = json.dumps(fixed, sort_keys=True)
         source = str(record.provenance.get("method_source", ""))
         methods[record.cell["method"]][settings, source].append(record)
     labelled: dict[str, list[Record]] = {}

@@ -49,8 +49,12 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
         BenchmarkError: On any name, value or file that is wrong; nothing has been run.
     """
     methods = tuple(dict.fromkeys(suite.methods or registry.names()))
-    unknown = set(suite.hparams) - set(registry.names())
-    for name in (*methods, *sorted(unknown)):
+    named = {
+        *suite.hparams,
+        *(variant.method for variant in suite.variants),
+        *(name for setting in suite.by_request for name in setting.hparams),
+    }
+    for name in (*methods, *sorted(named)):
         registry.declaration(name)
     device = resolve_device(where.device)
     chosen = resolve_precision(precision or suite.precision, where.device)
@@ -61,8 +65,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
         architecture, _, _ = parse_model(model)
         scale = "small" if architecture == "compact" else "published"
         weights = model_identity(model)
-        named = dict.fromkeys((*methods, *suite.hparams))
-        hparams = {name: _hparams(registry, name, scale, suite.hparams) for name in named}
+        _check_settings(suite, registry, scale)
         for task in suite.tasks:
             involved: dict[str, Dataset] = {name: open_cached(name) for name in (task.dataset, *task.others)}
             for request in task.requests:
@@ -73,6 +76,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                         if registry.declaration(name).card.stochastic
                         else dict.fromkeys((0,))
                     )
+                    settings, varying = suite.settings(name, model, request)
                     cells.extend(
                         Cell(
                             suite=suite.name,
@@ -81,7 +85,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                             request=request,
                             model=model,
                             seed=seed,
-                            hparams=hparams[name],
+                            hparams=_hparams(registry, name, scale, setting),
                             others=task.others,
                             precision=chosen,
                             device=device.type,
@@ -89,21 +93,33 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                             data_revisions={n: d.revision for n, d in involved.items()},
                             weights=weights,
                             scale=scale,
+                            by_request=tuple(sorted(varying)),
                         )
+                        for setting in settings
                         for seed in seeds
                     )
-    return cells
+    return list({cell.key: cell for cell in cells}.values())
 
 
 def original_of(cell: Cell, registry: Registry) -> Cell:
     """The cell of doing nothing that a cell is compared with."""
-    return replace(cell, method=ORIGINAL, hparams={}, seed=0, method_source=registry.source_hash(ORIGINAL))
+    source = registry.source_hash(ORIGINAL)
+    return replace(cell, method=ORIGINAL, hparams={}, seed=0, method_source=source, by_request=())
 
 
-def _hparams(registry: Registry, method: str, scale: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _check_settings(suite: Suite, registry: Registry, scale: str) -> None:
+    """Check every setting of a suite, those of methods that do not run this time included."""
+    given = list(suite.hparams.items())
+    given += [(variant.method, variant.hparams) for variant in suite.variants]
+    given += [item for setting in suite.by_request for item in setting.hparams.items()]
+    for name, values in given:
+        _hparams(registry, name, scale, values)
+
+
+def _hparams(registry: Registry, method: str, scale: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     kind = registry.declaration(method).hyperparameters
     try:
-        return dict(vars(resolve(kind, scale, overrides.get(method, {}))))
+        return dict(vars(resolve(kind, scale, overrides)))
     except BenchmarkError as error:
         raise HyperparameterError(f"method {method!r}: {error}") from error
 
@@ -131,6 +147,7 @@ def with_overrides(
     import yaml
 
     hparams = {name: dict(values) for name, values in suite.hparams.items()}
+    asked: set[tuple[str, str]] = set()
     for setting in settings:
         target, equals, value = setting.partition("=")
         method, dot, name = target.partition(".")
@@ -138,6 +155,7 @@ def with_overrides(
             raise BenchmarkError(f"setting {setting!r} is not of the form METHOD.HYPERPARAMETER=VALUE")
         try:
             hparams.setdefault(method, {})[name] = yaml.safe_load(value)
+            asked.add((method, name))
         except yaml.YAMLError as error:
             raise BenchmarkError(f"setting {setting!r}: its value cannot be read") from error
     return replace(
@@ -146,4 +164,15 @@ def with_overrides(
         seeds=tuple(seeds) or suite.seeds,
         models=tuple(models) or suite.models,
         hparams=hparams,
+        by_request=tuple(replace(each, hparams=_asked(each.hparams, hparams, asked)) for each in suite.by_request),
     )
+
+
+def _asked(
+    hparams: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, Mapping[str, Any]], asked: set[tuple[str, str]]
+) -> dict[str, dict[str, Any]]:
+    """What a protocol sets by request; the command line's values take the place of its own."""
+    return {
+        method: {name: chosen[method][name] if (method, name) in asked else value for name, value in values.items()}
+        for method, values in hparams.items()
+    }

@@ -11,12 +11,16 @@ tasks:
     requests: [{classes: [star]}, {concept: striped}]
 hparams:                   # optional: overrides by method
   ccup: {forget_weight: 30}
+variants:                  # optional: further settings of a method, each a row of its own
+  - {method: ccup, hparams: {retain_weight: 0}}
+by_request:                # optional: what a protocol sets for some models or classes; one row all the same
+  - {model: RN50/openai, classes: [Pekinese], hparams: {lip: {threshold: 0.98}}}
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +31,11 @@ from datamodules.errors import BenchmarkError, UnknownNameError
 from datamodules.request import ForgetRequest
 
 _HERE = Path(__file__).parent / "suites"
-_KEYS = {"title", "models", "seeds", "precision", "methods", "tasks", "hparams"}
+_KEYS = {"title", "models", "seeds", "precision", "methods", "tasks", "hparams", "variants", "by_request"}
 _REQUIRED = {"title", "models", "seeds", "tasks"}
 _TASK_KEYS = {"dataset", "others", "requests"}
+_VARIANT_KEYS = {"method", "hparams"}
+_SETTING_KEYS = {"model", "classes", "hparams"}
 
 
 class SuiteError(BenchmarkError):
@@ -46,6 +52,27 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A further setting of a method: a row of its own."""
+
+    method: str
+    hparams: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a protocol sets for some cells: those of the model (any, if empty) and of the classes (any, if empty)."""
+
+    hparams: Mapping[str, Mapping[str, Any]]
+    model: str = ""
+    classes: tuple[str, ...] = ()
+
+    def applies(self, model: str, request: ForgetRequest) -> bool:
+        """Whether a cell of this model and request is meant."""
+        return self.model in ("", model) and self.classes in ((), request.classes)
+
+
+@dataclass(frozen=True)
 class Suite:
     """One suite.
 
@@ -58,6 +85,8 @@ class Suite:
         precision: "fp32", "bf16" or "auto".
         methods: Names, or empty for all that are registered.
         hparams: Overrides of hyperparameters by method.
+        variants: Further settings of methods.
+        by_request: Overrides for some models or classes.
     """
 
     name: str
@@ -68,6 +97,23 @@ class Suite:
     precision: str = "fp32"
     methods: tuple[str, ...] = ()
     hparams: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    variants: tuple[Variant, ...] = ()
+    by_request: tuple[Setting, ...] = ()
+
+    def settings(self, method: str, model: str, request: ForgetRequest) -> tuple[list[dict[str, Any]], frozenset[str]]:
+        """The overrides of a method's cells: one for its own row and one for each variant.
+
+        Returns:
+            The overrides, and the names of those hyperparameters that `by_request` sets somewhere for this method.
+        """
+        own = dict(self.hparams.get(method, {}))
+        named: set[str] = set()
+        for setting in self.by_request:
+            chosen = setting.hparams.get(method, {})
+            named |= set(chosen)
+            if setting.applies(model, request):
+                own |= chosen
+        return [own, *({**own, **each.hparams} for each in self.variants if each.method == method)], frozenset(named)
 
 
 def suite_names() -> tuple[str, ...]:
@@ -139,8 +185,24 @@ def parse_suite(text: str, path: Path) -> Suite:
         _check_keys(node, _TASK_KEYS, path)
         tasks.append(_task(task, node.start_mark.line + 1, path))
     hparams = content.get("hparams") or {}
-    if not isinstance(hparams, dict) or not all(isinstance(v, dict) for v in hparams.values()):
+    if not _by_method(hparams):
         raise SuiteError(f"{path.name}, line {lines['hparams']}: hparams maps methods to mappings of hyperparameters")
+    variants, by_request = [], []
+    for line, item in _items(root, content, "variants", _VARIANT_KEYS, path):
+        if not isinstance(item.get("method"), str) or not isinstance(item.get("hparams"), dict):
+            raise SuiteError(f"{path.name}, line {line}: a variant is {{method: NAME, hparams: {{...}}}}")
+        variants.append(Variant(item["method"], item["hparams"]))
+    for line, item in _items(root, content, "by_request", _SETTING_KEYS, path):
+        classes, model = item.get("classes", []), item.get("model", "")
+        if not _by_method(item.get("hparams")) or not isinstance(classes, list) or not isinstance(model, str):
+            raise SuiteError(
+                f"{path.name}, line {line}: an item of by_request is "
+                "{model: NAME, classes: [...], hparams: {METHOD: {...}}}"
+            )
+        by_request.append(Setting(item["hparams"], model, tuple(map(str, classes))))
+        asked = {request.classes for task in tasks for request in task.requests}
+        if classes and by_request[-1].classes not in asked:
+            raise SuiteError(f"{path.name}, line {line}: no request of this suite names the classes {classes}")
     return Suite(
         name=path.stem,
         title=str(content["title"]),
@@ -150,7 +212,27 @@ def parse_suite(text: str, path: Path) -> Suite:
         precision=str(content.get("precision", "fp32")),
         methods=listing("methods", str),
         hparams=hparams,
+        variants=tuple(variants),
+        by_request=tuple(by_request),
     )
+
+
+def _by_method(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, dict) for each in value.values())
+
+
+def _items(
+    root: yaml.MappingNode, content: Mapping[str, Any], key: str, known: set[str], path: Path
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The mappings of a list with their lines; their keys are checked."""
+    found = next((value for name, value in root.value if name.value == key), None)
+    if found is None:
+        return
+    if not isinstance(found, yaml.SequenceNode):
+        raise SuiteError(f"{path.name}, line {found.start_mark.line + 1}: {key} must be a list")
+    for node, item in zip(found.value, content[key], strict=True):
+        _check_keys(node, known, path)
+        yield node.start_mark.line + 1, item
 
 
 def _task(task: Mapping[str, Any], line: int, path: Path) -> Task:

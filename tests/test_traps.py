@@ -51,6 +51,7 @@ CELL = Cell(
     suite="quick", method="ccup", dataset="shapes", request=STAR, model="shapes-vit", seed=0, hparams={"a": 1.0},
     others=("shapes_colours",), precision="fp32", device="cpu", method_source="0" * 64,
     data_revisions={"shapes": "1"}, weights="compact:0", scale="small",
+    by_request=("b",),
 )  # fmt: skip
 OTHER_VALUES = {
     "request": ForgetRequest(concept="star"),
@@ -58,6 +59,7 @@ OTHER_VALUES = {
     "hparams": {"a": 2.0},
     "others": (),
     "data_revisions": {"shapes": "2"},
+    "by_request": ("a", "b"),
 }
 
 

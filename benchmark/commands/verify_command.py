@@ -123,6 +123,7 @@ def cell_of(record: Record) -> Cell:
     try:
         fields["request"] = ForgetRequest.from_dict(fields["request"])
         fields["others"] = tuple(fields["others"])
+        fields["by_request"] = tuple(fields.get("by_request", ()))
         cell = Cell(**fields)
     except (KeyError, TypeError) as error:
         raise BenchmarkError(f"record {record.key[:12]} does not describe a cell of this version: {error}") from error

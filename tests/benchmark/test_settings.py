@@ -1,0 +1,66 @@
+"""Variants and settings by request: what runs, what a record says, and how rows are made of it."""
+
+from __future__ import annotations
+
+import pytest
+from world import SUITE, World, command, write_suite
+
+from benchmark.commands.verify_command import cell_of, find_record
+
+pytest_plugins = ("world",)
+
+MORE = """variants:
+  - {{method: nullspace, hparams: {{alpha: 0.5}}}}
+by_request:
+  - {{classes: [star], hparams: {{random_noise: {{scale: 0.01}}}}}}
+  - {{model: another, hparams: {{random_noise: {{scale: 9}}}}}}
+"""
+
+
+@pytest.fixture
+def settings(world: World) -> World:
+    """The small world with a suite that has both."""
+    write_suite(world.suite.parent, _model(world), SUITE + MORE)
+    return world
+
+
+def _model(world: World) -> str:
+    return next(line for line in world.suite.read_text().splitlines() if line.startswith("models"))[9:-1]
+
+
+def test_cells(settings: World) -> None:
+    cells = settings.plan().cells
+    found = {(c.method, str(c.request), c.seed, c.hparams.get("alpha"), c.hparams.get("scale")) for c in cells}
+    expected = {("original", request, 0, None, None) for request in ("star", "striped")}
+    expected |= {("nullspace", request, 0, a, None) for request in ("star", "striped") for a in (1.0, 0.5)}
+    expected |= {("random_noise", "star", seed, None, 0.01) for seed in (0, 1)}
+    expected |= {("random_noise", "striped", seed, None, 0.2) for seed in (0, 1)}
+    assert found == expected and len(cells) == len(expected)
+    assert {c.by_request for c in cells if c.method == "random_noise"} == {("scale",)}
+    assert all("by_request" not in c.identity() for c in cells if c.method != "random_noise")
+
+
+def test_without_them_nothing_changes(world: World) -> None:
+    before = {cell.key for cell in world.plan().cells}
+    write_suite(world.suite.parent, _model(world), SUITE + MORE)
+    after = {cell.key for cell in world.plan().cells if cell.hparams.get("alpha") != 0.5 and not cell.by_request}
+    assert after < before and len(before) - len(after) == 4  # the noise cells alone are others now
+
+
+def test_the_command_line_wins(settings: World) -> None:
+    plan = settings.plan("--methods", "random_noise", "--seeds", "0", "--set", "random_noise.scale=0.3")
+    assert {cell.hparams["scale"] for cell in plan.cells} == {0.3}
+
+
+def test_rows_and_repetition(settings: World) -> None:
+    answer = settings.run("--methods", "original,nullspace,random_noise", "--seeds", "0")
+    assert answer.status == 0, answer.err
+    board = command("leaderboard", "--results", settings.results, "--format", "csv").out
+    assert "nullspace alpha=0.5" in board and "nullspace alpha=1.0" in board
+    assert "random_noise scale" not in board, "settings by request do not split a row"
+    for key, record in settings.records().items():
+        assert cell_of(find_record(key, settings.results)).key == key
+        asked = dict(zip(*[iter(record.provenance["command"].split()[4:-1])] * 2, strict=True))
+        names = [name for name in ("--methods", "--seeds", "--set", "--keys") if name in asked]
+        plan = settings.plan(*(item for name in names for item in (name, asked[name])))
+        assert [cell.key for cell in plan.cells] == [key], "the command in the record names this cell"
