@@ -120,7 +120,7 @@ class CellRunner:
         precision: Precision = "bf16" if cell.precision == "bf16" else "fp32"
         with isolated(cell.random_seed()):
             say("unlearning")
-            result = self._unlearn(cell, clip, dataset, precision, on_step)
+            result = self._unlearn(cell, clip, dataset, others, precision, on_step)
             say("evaluating")
             start = time.perf_counter()
             features = self._features.setdefault(
@@ -161,7 +161,13 @@ class CellRunner:
         return command(cell, suite=self.suite_file or cell.suite, settings=settings, plugins=self.plugins)
 
     def _unlearn(
-        self, cell: Cell, clip: Clip, dataset: Dataset, precision: Precision, on_step: StepReport | None
+        self,
+        cell: Cell,
+        clip: Clip,
+        dataset: Dataset,
+        others: Sequence[Dataset],
+        precision: Precision,
+        on_step: StepReport | None,
     ) -> Unlearned:
         declaration = self.registry.declaration(cell.method)
         hyperparameters: Any = resolve(declaration.hyperparameters, cell.scale, dict(cell.hparams))
@@ -173,6 +179,7 @@ class CellRunner:
             cell.request,
             cache_dir=self.where.cache_dir,
             seed=cell.random_seed(),
+            others=others,
             precision=precision,
             logger=self.tracker.logger(cell),
             on_step=on_step,

@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,7 @@ def unlearn(
     *,
     cache_dir: Path,
     seed: int,
+    others: Sequence[Dataset] = (),
     precision: Precision = "fp32",
     logger: Logger | None = None,
     on_step: StepReport | None = None,
@@ -101,6 +102,7 @@ def unlearn(
         request: What to forget.
         cache_dir: For synthetic forget sets.
         seed: Of the batches.
+        others: Data sets of which the method may know the names.
         precision: "fp32" or "bf16".
         logger: Where the loss of each step goes.
         on_step: Called after each step with the steps done and their number.
@@ -119,6 +121,7 @@ def unlearn(
         preprocessing=clip.preprocessing,
         cache_dir=cache_dir,
         seed=seed,
+        others=others,
     )
     method = method_class(clip, data.spec, hyperparameters)
     steps = method.planned_steps(data.sizes)

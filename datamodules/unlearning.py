@@ -12,7 +12,7 @@ Only the train split is ever handed out; the test split belongs to the evaluatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
@@ -60,6 +60,14 @@ class Pairs(TypedDict):
 
 
 @dataclass(frozen=True)
+class NameSet:
+    """The names of another data set and the prompt templates that fit them."""
+
+    names: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ForgetSpec:
     """What every method may know of a request, whatever its regime: names and prompt templates, no data.
 
@@ -69,6 +77,7 @@ class ForgetSpec:
         retain_names: The names to keep (the other classes, or the concept vocabulary).
         templates: The prompt templates of the evaluation.
         dataset: The data set's name, for messages and caches.
+        others: The class names of the other data sets that are to keep working: names only, as the rest.
     """
 
     request: ForgetRequest
@@ -76,17 +85,19 @@ class ForgetSpec:
     retain_names: tuple[str, ...]
     templates: tuple[str, ...]
     dataset: str
+    others: tuple[NameSet, ...] = ()
 
     @classmethod
-    def of(cls, dataset: Dataset, request: ForgetRequest) -> ForgetSpec:
-        """The specification of a request on a data set.
+    def of(cls, dataset: Dataset, request: ForgetRequest, others: Sequence[Dataset] = ()) -> ForgetSpec:
+        """The specification of a request on a data set, beside other data sets.
 
         Raises:
             RequestError: If the data set cannot serve it.
         """
         dataset.check_request(request)
         forget, retain = dataset.names_for(request)
-        return cls(request, forget, retain, dataset.templates, dataset.name)
+        beside = tuple(NameSet(each.class_names, each.templates) for each in others if each.class_names)
+        return cls(request, forget, retain, dataset.templates, dataset.name, beside)
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -185,6 +196,7 @@ class UnlearningDataModule(L.LightningDataModule):
         preprocessing: How the CLIP wants its images.
         cache_dir: Where synthetic forget sets are cached.
         seed: Of the shuffling and of the captions drawn.
+        others: Data sets of which the method may know the names.
     """
 
     def __init__(
@@ -196,9 +208,10 @@ class UnlearningDataModule(L.LightningDataModule):
         preprocessing: Preprocessing,
         cache_dir: Path,
         seed: int = 0,
+        others: Sequence[Dataset] = (),
     ) -> None:
         super().__init__()
-        self.spec = ForgetSpec.of(dataset, request)
+        self.spec = ForgetSpec.of(dataset, request, others)
         self.regime = regime
         self.preprocessing = preprocessing
         self.cache_dir = cache_dir

@@ -50,9 +50,10 @@ class Hyperparameters:
         small=100.0,
         small_source="our choice, on suite `development`: a tenth of lambda, as on the published backbones",
     )
-    retain_names: Literal["dataset", "none"] = hyper(
+    retain_names: Literal["dataset", "none", "all"] = hyper(
         "dataset",
-        source="T_r: the data set's other names (our choice, because it is what a user has); none for mu's ablation",
+        source="T_r, which the paper leaves open: the data set's other names (our choice, because it is what a user "
+        "has), none (the ablation of mu), or also the names of the other data sets",
     )
 
 
@@ -65,7 +66,10 @@ class CCUP(ClosedFormMethod[Hyperparameters]):
         """Solve for W* in float64 and compose."""
         embeddings = self.classifier().T
         count = len(self.spec.forget_names)
-        retain = embeddings[:, count:] if self.h.retain_names == "dataset" else embeddings[:, :0]
+        retain = embeddings[:, :0] if self.h.retain_names == "none" else embeddings[:, count:]
+        if self.h.retain_names == "all":
+            beside = [self.clip.zero_shot_classifier(each.names, each.templates).T for each in self.spec.others]
+            retain = torch.cat([retain, *beside], dim=1)
         solution = consistent_projection(
             embeddings[:, :count],
             retain,

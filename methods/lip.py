@@ -77,6 +77,9 @@ class Hyperparameters:
         small_source="our choice, for 2 cores: images that are not accepted by then are left out",
     )
     threshold: float = hyper(0.8, low=0.0, high=1.0, source="official code: default of the per-class table")
+    threshold_decay: float = hyper(
+        0.025, low=0.0, high=1.0, source="official code: subtracted after a failed try, down to 0.45; 0 for two classes"
+    )
     stop_accuracy: float = hyper(0.1, low=0.0, high=1.0, source="official code")
 
 
@@ -104,7 +107,11 @@ class Lip(UnlearningMethod[Hyperparameters]):
     def on_fit_start(self) -> None:
         """Make the synthetic forget set from the model as it came, or take it from the cache."""
         recipe = SyntheticRecipe(
-            count=self.h.images, iterations=self.h.iterations, threshold=self.h.threshold, tries=self.h.tries
+            count=self.h.images,
+            iterations=self.h.iterations,
+            threshold=self.h.threshold,
+            threshold_decay=self.h.threshold_decay,
+            tries=self.h.tries,
         ).for_side(self.clip.preprocessing.image_size)
         self.synthetic: SyntheticForgetSet = synthetic_images(self, recipe)
         if self.synthetic.cached:

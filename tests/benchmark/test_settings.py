@@ -64,3 +64,11 @@ def test_rows_and_repetition(settings: World) -> None:
         names = [name for name in ("--methods", "--seeds", "--set", "--keys") if name in asked]
         plan = settings.plan(*(item for name in names for item in (name, asked[name])))
         assert [cell.key for cell in plan.cells] == [key], "the command in the record names this cell"
+
+
+def test_a_method_may_know_the_names_of_the_other_data_sets(world: World) -> None:
+    for names in ("dataset", "all"):
+        assert world.run("--methods", "ccup", "--set", f"ccup.retain_names={names}").status == 0
+    chosen = [r for r in world.records().values() if r.cell["method"] == "ccup" and "classes" in r.cell["request"]]
+    kept = {r.cell["hparams"]["retain_names"]: r.metrics["other/shapes_colours/acc1"].value for r in chosen}
+    assert set(kept) == {"dataset", "all"} and kept["dataset"] != kept["all"]

@@ -195,6 +195,9 @@ def test_names_come_with_the_specification() -> None:
     assert spec.all_names == ("cat", "apple", "bus", "sunflower")
     concept = ForgetSpec.of(TinyDataset(captions=True), ForgetRequest(concept="bus"))
     assert concept.forget_names == ("bus",) and concept.retain_names == ("apple", "cat", "sunflower")
+    beside = ForgetSpec.of(TinyDataset(captions=True), ForgetRequest(concept="bus"), [TinyDataset()]).others
+    assert [each.names for each in beside] == [TinyDataset().class_names] and beside[0].templates
+    assert concept.others == ()
 
 
 def test_requests_that_cannot_be_served_are_refused() -> None:

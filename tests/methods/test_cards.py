@@ -57,7 +57,7 @@ def test_unknown_name_suggests_the_nearest() -> None:
         ("ccup", {"forget_weight": -1}),
         ("ccup", {"forget_weight": float("inf")}),
         ("lip", {"max_steps": 0}),
-        ("ccup", {"retain_names": "all"}),
+        ("ccup", {"retain_names": "everything"}),
         ("lip", {"draws": 2.5}),
         ("lip", {"draws": "2"}),
         ("lip", {"draws": True}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from datamodules.images import Preprocessing
 from datamodules.request import ForgetRequest
+from datamodules.unlearning import NameSet
 from methods.base import ClosedFormMethod
 from methods.cards import NoHyperparameters
 from methods.ccup import CCUP, consistent_projection
@@ -139,6 +142,24 @@ def test_retain_names_none_is_the_partial_projection(kind: str) -> None:
         with torch.no_grad():
             images.append(method.clip.encode_image(x))
     torch.testing.assert_close(images[0], images[1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_retain_names_all_keeps_the_names_of_other_data_sets(kind: str) -> None:
+    beside = (NameSet(("violin", "drum"), ("a {}", "one {}")), NameSet(("red",), ("{}",)))
+    spec = dataclasses.replace(tiny_spec(), others=beside)
+    settings = CCUPParameters(forget_weight=1e6, retain_weight=1e6, retain_names="all")
+    clip, images = tiny_clip(kind), random_images(6)
+    original, texts = (
+        clip.encode_image(images),
+        torch.cat([clip.zero_shot_classifier(*vars(b).values()) for b in beside]),
+    )
+    run(CCUP(clip, spec, settings))
+    kept = (clip.encode_image(images) - original) @ texts.T
+    narrow = tiny_clip(kind)
+    run(CCUP(narrow, spec, dataclasses.replace(settings, retain_names="dataset")))
+    lost = (narrow.encode_image(images) - original) @ texts.T
+    assert kept.abs().max() < 1e-3 < lost.abs().max()
 
 
 @pytest.mark.parametrize("kind", KINDS)
