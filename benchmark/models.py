@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from benchmark.compact import WeightsError, file_sha256, load_compact
 from benchmark.names import WEIGHTS, recipe_names, shipped_models
 from datamodules.errors import UnknownNameError
 from datamodules.images import Preprocessing
-from methods.clip import Clip
+from methods.clip import Clip, state_hash
 
 
 def model_identity(name: str) -> str:
@@ -208,13 +206,3 @@ def _wrap(model: nn.Module, architecture: str, name: str) -> Clip:
 def weights_hash(clip: Clip) -> str:
     """sha256 of all weights of a loaded CLIP, for the record."""
     return state_hash(clip.model, lambda _: True)
-
-
-def state_hash(model: nn.Module, wanted: Callable[[str], bool]) -> str:
-    """sha256 of the state-dict entries whose names are wanted."""
-    digest = hashlib.sha256()
-    for key, value in sorted(model.state_dict().items()):
-        if wanted(key):
-            digest.update(key.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

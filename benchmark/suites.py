@@ -188,21 +188,21 @@ def parse_suite(text: str, path: Path) -> Suite:
     if not _by_method(hparams):
         raise SuiteError(f"{path.name}, line {lines['hparams']}: hparams maps methods to mappings of hyperparameters")
     variants, by_request = [], []
-    for line, item in _items(root, content, "variants", _VARIANT_KEYS, path):
+    for at, item in _items(root, content, "variants", _VARIANT_KEYS, path):
         if not isinstance(item.get("method"), str) or not isinstance(item.get("hparams"), dict):
-            raise SuiteError(f"{path.name}, line {line}: a variant is {{method: NAME, hparams: {{...}}}}")
+            raise SuiteError(f"{path.name}, line {at}: a variant is {{method: NAME, hparams: {{...}}}}")
         variants.append(Variant(item["method"], item["hparams"]))
-    for line, item in _items(root, content, "by_request", _SETTING_KEYS, path):
+    for at, item in _items(root, content, "by_request", _SETTING_KEYS, path):
         classes, model = item.get("classes", []), item.get("model", "")
         if not _by_method(item.get("hparams")) or not isinstance(classes, list) or not isinstance(model, str):
             raise SuiteError(
-                f"{path.name}, line {line}: an item of by_request is "
+                f"{path.name}, line {at}: an item of by_request is "
                 "{model: NAME, classes: [...], hparams: {METHOD: {...}}}"
             )
         by_request.append(Setting(item["hparams"], model, tuple(map(str, classes))))
         asked = {request.classes for task in tasks for request in task.requests}
         if classes and by_request[-1].classes not in asked:
-            raise SuiteError(f"{path.name}, line {line}: no request of this suite names the classes {classes}")
+            raise SuiteError(f"{path.name}, line {at}: no request of this suite names the classes {classes}")
     return Suite(
         name=path.stem,
         title=str(content["title"]),

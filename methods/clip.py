@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -136,6 +137,16 @@ def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
     logits = scale * F.normalize(image.float(), dim=-1) @ F.normalize(text.float(), dim=-1).T
     target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def state_hash(model: nn.Module, wanted: Callable[[str], bool]) -> str:
+    """sha256 of the state-dict entries whose names are wanted."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        if wanted(key):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def changed_tensors(before: dict[str, Tensor], after: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:

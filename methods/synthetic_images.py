@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
 
 from datamodules.synthetic import ImageModel, SyntheticForgetSet, SyntheticRecipe
 from methods.base import UnlearningMethod
-from methods.clip import Clip
+from methods.clip import Clip, state_hash
 
 
 def synthetic_images(method: UnlearningMethod[Any], recipe: SyntheticRecipe) -> SyntheticForgetSet:
@@ -24,8 +23,4 @@ def synthetic_images(method: UnlearningMethod[Any], recipe: SyntheticRecipe) -> 
 
 def weights_key(clip: Clip) -> str:
     """sha256 of the image encoder's weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(clip.visual.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return state_hash(clip.model, lambda name: name.startswith("visual."))

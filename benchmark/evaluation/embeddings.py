@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.hardware import Precision, autocast
-from benchmark.models import state_hash
 from datamodules.dataset import Dataset, SplitName
 from datamodules.images import save_array
-from methods.clip import Clip, parameter_group
+from methods.clip import Clip, parameter_group, state_hash
 from methods.projection import NoProjectionError, visual_projection
 
 IMAGE_BATCH, TEXT_BATCH = 256, 512
