@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "run": "run what is missing of a suite, then show the leaderboard",
     "plan": "show a suite's cells: done, missing, failed, and what they will take",
     "leaderboard": "show the leaderboard of the records",
+    "tables": "show a paper's tables, published and measured numbers side by side",
     "list": "list methods, datasets, models, suites or measures",
     "verify": "run a recorded cell again and compare",
     "check": "run the contract tests on a method file",
@@ -23,6 +24,7 @@ COMMANDS: dict[str, str] = {
 }
 POSITIONAL = {
     ("list", "what"),
+    ("tables", "paper"),
     ("verify", "key"),
     ("check", "file"),
     ("pretrain", "recipe"),

@@ -76,7 +76,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                         if registry.declaration(name).card.stochastic
                         else dict.fromkeys((0,))
                     )
-                    settings, varying = suite.settings(name, model, request)
+                    settings, varying = suite.settings(name, model, task.dataset, request)
                     cells.extend(
                         Cell(
                             suite=suite.name,

@@ -15,6 +15,7 @@ variants:                  # optional: further settings of a method, each a row 
   - {method: ccup, hparams: {retain_weight: 0}}
 by_request:                # optional: what a protocol sets for some models or classes; one row all the same
   - {model: RN50/openai, classes: [Pekinese], hparams: {lip: {threshold: 0.98}}}
+  - {dataset: flickr30k, hparams: {cliperase: {learning_rate: 1.0e-8}}}
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _KEYS = {"title", "models", "seeds", "precision", "methods", "tasks", "hparams",
 _REQUIRED = {"title", "models", "seeds", "tasks"}
 _TASK_KEYS = {"dataset", "others", "requests"}
 _VARIANT_KEYS = {"method", "hparams"}
-_SETTING_KEYS = {"model", "classes", "hparams"}
+_SETTING_KEYS = {"model", "dataset", "classes", "hparams"}
 
 
 class SuiteError(BenchmarkError):
@@ -61,15 +62,16 @@ class Variant:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a protocol sets for some cells: those of the model (any, if empty) and of the classes (any, if empty)."""
+    """What a protocol sets for some cells: those of a model, a data set and classes; each of them any, if empty."""
 
     hparams: Mapping[str, Mapping[str, Any]]
     model: str = ""
+    dataset: str = ""
     classes: tuple[str, ...] = ()
 
-    def applies(self, model: str, request: ForgetRequest) -> bool:
-        """Whether a cell of this model and request is meant."""
-        return self.model in ("", model) and self.classes in ((), request.classes)
+    def applies(self, model: str, dataset: str, request: ForgetRequest) -> bool:
+        """Whether a cell of this model, data set and request is meant."""
+        return self.model in ("", model) and self.dataset in ("", dataset) and self.classes in ((), request.classes)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ class Suite:
     variants: tuple[Variant, ...] = ()
     by_request: tuple[Setting, ...] = ()
 
-    def settings(self, method: str, model: str, request: ForgetRequest) -> tuple[list[dict[str, Any]], frozenset[str]]:
+    def settings(
+        self, method: str, model: str, dataset: str, request: ForgetRequest
+    ) -> tuple[list[dict[str, Any]], frozenset[str]]:
         """The overrides of a method's cells: one for its own row and one for each variant.
 
         Returns:
@@ -111,7 +115,7 @@ class Suite:
         for setting in self.by_request:
             chosen = setting.hparams.get(method, {})
             named |= set(chosen)
-            if setting.applies(model, request):
+            if setting.applies(model, dataset, request):
                 own |= chosen
         return [own, *({**own, **each.hparams} for each in self.variants if each.method == method)], frozenset(named)
 
@@ -193,13 +197,16 @@ def parse_suite(text: str, path: Path) -> Suite:
             raise SuiteError(f"{path.name}, line {at}: a variant is {{method: NAME, hparams: {{...}}}}")
         variants.append(Variant(item["method"], item["hparams"]))
     for at, item in _items(root, content, "by_request", _SETTING_KEYS, path):
-        classes, model = item.get("classes", []), item.get("model", "")
-        if not _by_method(item.get("hparams")) or not isinstance(classes, list) or not isinstance(model, str):
+        classes, model, dataset = item.get("classes", []), item.get("model", ""), item.get("dataset", "")
+        texts = isinstance(model, str) and isinstance(dataset, str)
+        if not _by_method(item.get("hparams")) or not isinstance(classes, list) or not texts:
             raise SuiteError(
                 f"{path.name}, line {at}: an item of by_request is "
-                "{model: NAME, classes: [...], hparams: {METHOD: {...}}}"
+                "{model: NAME, dataset: NAME, classes: [...], hparams: {METHOD: {...}}}"
             )
-        by_request.append(Setting(item["hparams"], model, tuple(map(str, classes))))
+        by_request.append(Setting(item["hparams"], model, dataset, tuple(map(str, classes))))
+        if dataset and dataset not in {task.dataset for task in tasks}:
+            raise SuiteError(f"{path.name}, line {at}: no task of this suite is on the data set {dataset!r}")
         asked = {request.classes for task in tasks for request in task.requests}
         if classes and by_request[-1].classes not in asked:
             raise SuiteError(f"{path.name}, line {at}: no request of this suite names the classes {classes}")

@@ -173,6 +173,10 @@ def test_pretraining_on_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pyt
             {"methods": "[original]\nby_request: [{classes: [ring], hparams: {lip: {threshold: 0.5}}}]"},
             "no request of this suite names the classes ['ring']",
         ),
+        (
+            {"methods": "[original]\nby_request: [{dataset: cifar100, hparams: {lip: {threshold: 0.5}}}]"},
+            "no task of this suite is on the data set 'cifar100'",
+        ),
         ({"methods": "[original]\nby_request: [{hparams: {lip: {thresh: 1}}}]"}, "method 'lip': unknown"),
         ({"methods": "[original]\nprecision: fp8"}, "unknown precision 'fp8'"),
     ],

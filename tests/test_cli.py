@@ -16,6 +16,7 @@ import pytest
 from world import ROOT, SHRINK, World, command, metrics_of, small_world, write_plugin
 
 from benchmark import contract
+from benchmark.cli import COMMANDS
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.records import RecordStore
 
@@ -234,7 +235,7 @@ def test_light_commands_do_not_import_torch(finished: World) -> None:
     assert {call: seen for call, seen in found.items() if seen[0] != 0 or "torch" in seen[1]} == {}
 
 
-@pytest.mark.parametrize("name", ["run", "plan", "leaderboard", "list", "verify", "check", "pretrain", "download"])
+@pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_has_help(name: str) -> None:
     answer = command(name, "--help")
     assert answer.status == 0 and "usage" in answer.out.lower()

@@ -1,0 +1,81 @@
+"""CLIPErase's tables (Yang et al., ACL 2025): zero-shot, retrieval, ablation, BLIP, and generation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmark.papers.measured import Measured
+from benchmark.papers.published import credit, published
+from benchmark.papers.table import BEFORE_TOLERANCE, Comparison, PaperTable
+
+SUITES = ("paper-cliperase",)
+METHODS = {
+    "original": "original",
+    "GradDiff": "graddiff",
+    "CLIPErase": "cliperase",
+    "GA": "gradient_ascent",
+    "fine-tuning on retain": "finetune_retain",
+}
+MODULES: dict[str, dict[str, Any] | None] = {
+    "none": None,
+    "forgetting": {"retention_weight": 0.0, "consistency_weight": 0.0},
+    "forgetting + retention": {"retention_weight": 1.0, "consistency_weight": 0.0},
+    "forgetting + retention + consistency": {"retention_weight": 1.0, "consistency_weight": 3.0},
+}
+"""The hyperparameters of `cliperase` that leave modules out; None for the unedited model."""
+
+
+def build(measured: Measured) -> list[PaperTable]:
+    """All of the paper's tables that are known in part."""
+    section = published("cliperase")
+    source = credit(section)
+    accuracy = ("forget acc ↓", "retain acc ↑")
+    recall = ("forget image R@10 ↓", "retain image R@10 ↑")
+    by_class = ("forget/acc1", "retain/acc1")
+    by_concept = ("forget/image_retrieval_recall@10", "retain/image_retrieval_recall@10")
+    full = {"retention_weight": 1.0, "consistency_weight": 3.0}
+
+    def rows(key: str, dataset: str, metrics: tuple[str, str]) -> tuple[tuple[str, tuple[Comparison, ...]], ...]:
+        found = []
+        for name, values in section[key].items():
+            method = METHODS.get(name)
+            setting = full if name == "CLIPErase" else {}
+            found.append((name, _cells(measured, values, method, dataset, metrics, setting)))
+        return tuple(found)
+
+    ablation = tuple(
+        (
+            name,
+            _cells(
+                measured,
+                values,
+                "original" if MODULES[name] is None else "cliperase",
+                "cifar100_70_30",
+                by_class,
+                MODULES[name] or {},
+            ),
+        )
+        for name, values in section["ablation"].items()
+    )
+    return [
+        PaperTable("CLIPErase: CIFAR-100, zero-shot", source, accuracy, rows("cifar100", "cifar100_70_30", by_class)),
+        PaperTable("CLIPErase: Conceptual 12M, zero-shot", source, accuracy, rows("cc12m", "cc12m", by_concept)),
+        PaperTable("CLIPErase: Flickr30K, image retrieval", source, recall, rows("flickr30k", "flickr30k", by_concept)),
+        PaperTable("CLIPErase: modules, CIFAR-100", source, accuracy, ablation),
+    ]
+
+
+def _cells(
+    measured: Measured,
+    values: list[float | None],
+    method: str | None,
+    dataset: str,
+    metrics: tuple[str, str],
+    hparams: dict[str, Any],
+) -> tuple[Comparison, ...]:
+    tolerance = {"tolerance": BEFORE_TOLERANCE} if method == "original" else {}
+    found = [
+        measured.percent(metric, method=method, dataset=dataset, hparams=hparams) if method else None
+        for metric in metrics
+    ]
+    return tuple(Comparison(value, mine, **tolerance) for value, mine in zip(values, found, strict=True))

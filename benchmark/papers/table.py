@@ -1,0 +1,165 @@
+"""A table of a paper: each cell a published number, a measured one, and their difference."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Format = Literal["table", "markdown", "csv", "json"]
+NOT_KNOWN, NOT_MEASURED = "not known", "not measured"
+DIFFERS = "≠"
+BEFORE_TOLERANCE = 1.0
+"""Points by which a number of the unedited model may differ: only preprocessing and rounding can move it."""
+AFTER_TOLERANCE = 5.0
+"""Points by which a number after unlearning may differ; our choice: about one item of the smallest forget classes."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One cell of a table.
+
+    Attributes:
+        published: In per cent; None where it is not known.
+        measured: In per cent, mean over the records; None where there is none.
+        tolerance: Points by which the two may differ.
+    """
+
+    published: float | None
+    measured: float | None
+    tolerance: float = AFTER_TOLERANCE
+
+    @property
+    def difference(self) -> float | None:
+        """Measured less published, in points; None where one of them is missing."""
+        return None if self.published is None or self.measured is None else self.measured - self.published
+
+    @property
+    def differs(self) -> bool:
+        """Whether both are there and differ by more than the tolerance."""
+        return self.difference is not None and abs(self.difference) > self.tolerance
+
+    def __str__(self) -> str:
+        published = NOT_KNOWN if self.published is None else f"{self.published:.2f}"
+        measured = NOT_MEASURED if self.measured is None else f"{self.measured:.2f}"
+        if self.published is None and self.measured is None:
+            return NOT_KNOWN
+        gap = "" if self.difference is None else f" ({self.difference:+.2f}{' ' + DIFFERS if self.differs else ''})"
+        return f"{published} / {measured}{gap}"
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table.
+
+    Attributes:
+        title: What it shows.
+        source: Where the published numbers are from, with their grade.
+        columns: Heads of the columns of numbers, with the direction that is better.
+        rows: Label and cells; one cell a column.
+        before: Which columns are of the unedited model.
+    """
+
+    title: str
+    source: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Comparison, ...]], ...]
+    before: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for label, cells in self.rows:
+            if len(cells) != len(self.columns):
+                raise ValueError(f"{self.title}: row {label!r} has {len(cells)} cells for {len(self.columns)} columns")
+
+    @property
+    def verdict(self) -> str:
+        """What the numbers before forgetting say of all the others; empty where the table has none."""
+        cells = [(label, row[place]) for label, row in self.rows for place in self.before]
+        compared = [(label, cell) for label, cell in cells if cell.difference is not None]
+        if not cells:
+            return ""
+        if not compared:
+            return "Before forgetting: nothing is measured yet, so nothing after it can be compared."
+        wrong = [label for label, cell in compared if cell.differs]
+        if wrong:
+            return (
+                f"BEFORE FORGETTING {len(wrong)} OF {len(compared)} NUMBERS DIFFER by more than {BEFORE_TOLERANCE:g} "
+                f"point (first: {wrong[0]}): other weights, images or prompts, so nothing after it can be compared."
+            )
+        return f"Before forgetting: all {len(compared)} measured numbers agree within {BEFORE_TOLERANCE:g} point."
+
+
+def render(tables: Sequence[PaperTable], format: Format) -> str:
+    """Tables as text, with a newline at the end."""
+    if format == "json":
+        return json.dumps([_plain(table) for table in tables], indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if format == "csv":
+        return _csv(tables)
+    return "\n".join(_markdown(table) if format == "markdown" else _text(table) for table in tables)
+
+
+def _notes(table: PaperTable) -> list[str]:
+    note = f"published / measured (difference in points; {DIFFERS} beyond the tolerance)"
+    return [line for line in (f"Published: {table.source}.", note) if line]
+
+
+def _text(table: PaperTable) -> str:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("", no_wrap=True)
+    for head in table.columns:
+        shown.add_column(head, justify="right", no_wrap=True)
+    for label, cells in table.rows:
+        shown.add_row(label, *map(str, cells))
+    out = Console(file=io.StringIO(), width=10_000, color_system=None, markup=False, highlight=False)
+    with out.capture() as captured:
+        out.print(shown)
+    body = "\n".join(line.rstrip() for line in captured.get().splitlines())
+    return "\n".join([table.title, *([table.verdict] if table.verdict else []), body, *_notes(table), ""])
+
+
+def _markdown(table: PaperTable) -> str:
+    heads = "| | " + " | ".join(table.columns) + " |"
+    rule = "|---|" + "--:|" * len(table.columns)
+    rows = ["| " + " | ".join([label, *map(str, cells)]) + " |" for label, cells in table.rows]
+    verdict = [f"**{table.verdict}**\n"] if table.verdict else []
+    return "\n".join([f"## {table.title}\n", *verdict, heads, rule, *rows, *(f"\n{n}" for n in _notes(table)), ""])
+
+
+def _csv(tables: Sequence[PaperTable]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["table", "row", "column", "published", "measured", "difference", "tolerance", "differs"])
+    for table in tables:
+        for label, cells in table.rows:
+            for head, cell in zip(table.columns, cells, strict=True):
+                gap = None if cell.difference is None else round(cell.difference, 6)
+                numbers = [cell.published, cell.measured, gap, cell.tolerance, int(cell.differs)]
+                writer.writerow([table.title, label, head, *numbers])
+    return out.getvalue()
+
+
+def _plain(table: PaperTable) -> dict[str, Any]:
+    rows = [
+        {
+            "row": label,
+            "cells": {
+                head: {
+                    "published": cell.published,
+                    "measured": cell.measured,
+                    "difference": cell.difference,
+                    "tolerance": cell.tolerance,
+                    "differs": cell.differs,
+                }
+                for head, cell in zip(table.columns, cells, strict=True)
+            },
+        }
+        for label, cells in table.rows
+    ]
+    return {"title": table.title, "source": table.source, "verdict": table.verdict, "rows": rows}

@@ -1,0 +1,145 @@
+"""The papers' tables: what is published, what our records say, and a warning where the start already differs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from world import command
+
+from benchmark.commands.tables_command import tables_of
+from benchmark.papers.published import FILE, published
+from benchmark.papers.table import NOT_KNOWN, NOT_MEASURED, Comparison, PaperTable, render
+from benchmark.records import Metric, Record, RecordStore
+from datamodules.errors import BenchmarkError
+
+PAPERS = ("lip", "ccup", "cliperase", "diet", "negmerge")
+NUMBERS = itertools.count(1)
+
+
+def record(
+    method: str, dataset: str, classes: list[str], model: str, metrics: dict[str, Any], **hparams: Any
+) -> Record:
+    cell = {
+        "suite": "paper-lip", "method": method, "dataset": dataset, "request": {"classes": classes}, "model": model,
+        "seed": 0, "hparams": hparams,
+    }  # fmt: skip
+    found = {name: value if isinstance(value, Metric) else Metric(value) for name, value in metrics.items()}
+    return Record(1, f"{next(NUMBERS):064x}", cell, found, {}, {"unlearn_seconds": 1.0}, {"precision": "fp32"})
+
+
+def original(forget: float, retain: float) -> Record:
+    parts = {"forget/acc1": Metric(forget, 19, None), "retain/acc1": Metric(retain, 2446, None)}
+    return record("original", "caltech101", ["euphonium"], "RN50/openai", parts)
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+@pytest.mark.parametrize("format", ["table", "markdown", "csv", "json"])
+def test_every_table_in_every_format_without_a_record(paper: str, format: str, tmp_path: Path) -> None:
+    answer = command("tables", paper, "--results", tmp_path, "--format", format)
+    assert answer.status == 0 and f"no records of paper-{paper}" in answer.err
+    if format == "json":
+        tables = json.loads(answer.out)
+        assert all(cell["measured"] is None for t in tables for row in t["rows"] for cell in row["cells"].values())
+    elif format == "csv":
+        assert {row["measured"] for row in csv.DictReader(io.StringIO(answer.out))} == {""}
+    else:
+        assert NOT_KNOWN in answer.out or NOT_MEASURED in answer.out
+
+
+def test_published_numbers_are_shown_as_they_are() -> None:
+    (_, rn50, vit) = tables_of("lip", [])
+    row = dict(rn50.rows)["caltech101: platypus"]
+    assert [str(cell) for cell in row[:3]] == [f"90.00 / {NOT_MEASURED}", f"85.70 / {NOT_MEASURED}", NOT_KNOWN]
+    assert len(rn50.rows) == len(vit.rows) == 12
+    assert len(tables_of("ccup", [])) == 1 + 2 * 5
+
+
+def test_measured_numbers_stand_beside_them() -> None:
+    lip = record(
+        "lip", "caltech101", ["euphonium"], "RN50/openai",
+        {"forget/acc1": 0.0526, "retain/acc1": 0.8, "other/acc1": None, "score/kravets": 0.21},
+    )  # fmt: skip
+    whole, rn50, _ = tables_of("lip", [original(0.7895, 0.8577), lip])
+    row = dict(rn50.rows)["caltech101: euphonium"]
+    assert [cell.measured for cell in row] == [78.95, 85.77, 5.26, 80.0, None, 21.0]
+    assert not any(cell.differs for cell in row) and "all 2 measured numbers agree" in rn50.verdict
+    caltech = dict(whole.rows)["RN50/openai"][whole.columns.index("caltech101")]
+    assert caltech.measured == pytest.approx((19 * 78.95 + 2446 * 85.77) / 2465)
+    assert "all 1 measured numbers agree" in whole.verdict
+
+
+def test_a_wrong_start_is_told_on_top() -> None:
+    _, rn50, _ = tables_of("lip", [original(0.7895, 0.80)])
+    assert rn50.verdict.startswith("BEFORE FORGETTING 1 OF 2 NUMBERS DIFFER") and "euphonium" in rn50.verdict
+    text = render([rn50], "table")
+    assert text.splitlines()[1] == rn50.verdict and "(-5.77 ≠)" in text
+    assert rn50.verdict in render([rn50], "markdown")
+
+
+def test_settings_are_kept_apart() -> None:
+    where = ("caltech101", ["minaret"], "RN50/openai")
+    settings = {"forget_weight": 100.0, "retain_weight": 10.0, "retain_names": "dataset"}
+    records = [
+        record("ccup", *where, {"forget/acc1": 0.1}, **settings),
+        record("ccup", *where, {"forget/acc1": 0.3}, **settings | {"retain_weight": 0.0}),
+        record("ccup", "caltech101", ["minaret", "platypus"], "RN50/openai", {"forget/acc1": 0.9}, **settings),
+    ]
+    table = next(t for t in tables_of("ccup", records) if "RN50/openai, caltech101" in t.title)
+    found = {label: cells[0].measured for label, cells in table.rows if cells[0].measured is not None}
+    same = ("ccup: T_r the data set's names", "ccup: lambda 100", "ccup: mu 10")
+    assert found == {**dict.fromkeys(same, 10.0), "ccup: mu 0": 30.0}
+
+
+def test_a_record_without_the_metric_leaves_the_mean_empty() -> None:
+    where = ("caltech101", ["euphonium"], "RN50/openai")
+    records = [record("lip", *where, {"forget/acc1": 0.1}), record("lip", *where, {"retain/acc1": 0.5})]
+    row = dict(tables_of("lip", records)[1].rows)["caltech101: euphonium"]
+    assert row[2].measured is None and row[3].measured is None
+
+
+def test_records_of_the_suite_are_read_from_the_folder(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    store.write(original(0.5, 0.5))
+    answer = command("tables", "lip", "--results", tmp_path)
+    assert answer.status == 0 and not answer.err and "78.95 / 50.00 (-28.95 ≠)" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("published", "measured", "shown"),
+    [
+        (None, None, NOT_KNOWN),
+        (None, 12.0, f"{NOT_KNOWN} / 12.00"),
+        (0.0, None, f"0.00 / {NOT_MEASURED}"),
+        (0.0, 0.0, "0.00 / 0.00 (+0.00)"),
+        (50.0, 55.0, "50.00 / 55.00 (+5.00)"),
+        (50.0, 55.01, "50.00 / 55.01 (+5.01 ≠)"),
+    ],
+)
+def test_a_cell(published: float | None, measured: float | None, shown: str) -> None:
+    assert str(Comparison(published, measured)) == shown
+
+
+def test_rows_have_a_cell_a_column() -> None:
+    with pytest.raises(ValueError, match="2 cells for 1 columns"):
+        PaperTable("t", "s", ("a",), (("row", (Comparison(1.0, 1.0), Comparison(1.0, 1.0))),))
+
+
+def test_the_file_of_published_numbers(tmp_path: Path) -> None:
+    content = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    grades = {section["grade"] for section in content.values()}
+    assert set(PAPERS) <= set(content) and grades <= {"code", "paper", "secondary"}
+    with pytest.raises(BenchmarkError, match="no section 'x'"):
+        published("x")
+    with pytest.raises(BenchmarkError, match="is missing"):
+        published("lip", tmp_path / "none.yaml")
+
+
+def test_an_unknown_paper() -> None:
+    assert "lip" in command("tables", "lips").error
