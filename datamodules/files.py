@@ -62,6 +62,11 @@ def require_images(card: DatasetCard, folder: Path, names: Sequence[str], sizes:
         )
 
 
+def name_share(name: str) -> float:
+    """A number in [0, 1) from the SHA-256 of a file name: splits by it stay as they are when images come or go."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
+
+
 def listing_revision(annotations: Path, sizes: dict[str, int]) -> str:
     """A short digest of an annotation file and of the names and sizes of its images; no image is read."""
     digest = hashlib.sha256(checksum(annotations, "sha256").encode())

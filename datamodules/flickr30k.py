@@ -12,14 +12,13 @@ A subset of the images with its own annotation file works the same way.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 from datamodules.cards import DatasetCard
 from datamodules.dataset import Dataset, Split, SplitName
 from datamodules.errors import BenchmarkError, DatasetCorruptError
-from datamodules.files import dataset_folder, file_sizes, listing_revision, require_images
+from datamodules.files import dataset_folder, file_sizes, listing_revision, name_share, require_images
 from datamodules.images import decode_once
 
 CARD = DatasetCard(
@@ -156,7 +155,7 @@ def read_token(path: Path) -> list[Entry]:
 
 def hashed_split(filename: str) -> SplitName:
     """The split of an image where none is published: 5 % val, 5 % test, by the SHA-256 of its file name."""
-    share = int(hashlib.sha256(filename.encode()).hexdigest()[:8], 16) / 2**32
+    share = name_share(filename)
     if share < HASHED_VAL:
         return "val"
     return "test" if share < HASHED_VAL + HASHED_TEST else "train"
