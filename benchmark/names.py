@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,11 @@ RECIPES = Path(__file__).parent / "pretraining"
 def shipped_models() -> tuple[str, ...]:
     """The small CLIPs whose weights are in the package."""
     return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
+
+
+def architecture_name(model: str) -> str:
+    """The architecture of a model's name, whatever its weights are from: "ViT-B-16-quickgelu:file.pt", ViT-B-16."""
+    return re.split("[/:]", model, maxsplit=1)[0].removesuffix("-quickgelu")
 
 
 def recipe_names() -> tuple[str, ...]:

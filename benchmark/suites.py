@@ -14,7 +14,7 @@ hparams:                   # optional: overrides by method
 variants:                  # optional: further settings of a method, each a row of its own
   - {method: ccup, hparams: {retain_weight: 0}}
 by_request:                # optional: what a protocol sets for some models or classes; one row all the same
-  - {model: RN50/openai, classes: [Pekinese], hparams: {lip: {threshold: 0.98}}}
+  - {model: RN50, classes: [Pekinese], hparams: {lip: {threshold: 0.98}}}
   - {dataset: flickr30k, hparams: {cliperase: {learning_rate: 1.0e-8}}}
 """
 
@@ -28,6 +28,7 @@ from typing import Any
 
 import yaml
 
+from benchmark.names import architecture_name
 from datamodules.errors import BenchmarkError, UnknownNameError
 from datamodules.request import ForgetRequest
 
@@ -62,7 +63,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a protocol sets for some cells: those of a model, a data set and classes; each of them any, if empty."""
+    """What a protocol sets for some cells: those of a model, a data set and classes; each of them any, if empty.
+
+    A model is meant by its whole name or by its architecture: a protocol holds wherever the weights come from.
+    """
 
     hparams: Mapping[str, Mapping[str, Any]]
     model: str = ""
@@ -71,7 +75,11 @@ class Setting:
 
     def applies(self, model: str, dataset: str, request: ForgetRequest) -> bool:
         """Whether a cell of this model, data set and request is meant."""
-        return self.model in ("", model) and self.dataset in ("", dataset) and self.classes in ((), request.classes)
+        return (
+            self.model in ("", model, architecture_name(model))
+            and self.dataset in ("", dataset)
+            and self.classes in ((), request.classes)
+        )
 
 
 @dataclass(frozen=True)

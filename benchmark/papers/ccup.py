@@ -9,7 +9,7 @@ from benchmark.papers.published import credit, published
 from benchmark.papers.table import BEFORE_TOLERANCE, Comparison, PaperTable
 
 SUITES = ("paper-ccup",)
-MODELS = ("RN50/openai", "ViT-B-16/openai")
+MODELS = ("RN50", "ViT-B-16")
 DEFAULT = {"forget_weight": 100.0, "retain_weight": 10.0, "retain_names": "dataset"}
 LAMBDAS, MUS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0), (0.0, 1.0, 10.0, 100.0)
 ALPHAS = (0.25, 0.5, 0.75, 0.9, 1.0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.names import architecture_name
 from benchmark.records import Record
 from datamodules.request import ForgetRequest
 
@@ -32,7 +33,7 @@ class Measured:
             metric: Its full name.
             method: Registry name.
             dataset: Registry name.
-            model: As the suite names it; None for any.
+            model: Its architecture; None for any.
             classes: The request; None for every request of one class.
             hparams: Values that the records must have.
 
@@ -68,7 +69,7 @@ class Measured:
             record
             for record in self.records
             if (record.cell["method"], record.cell["dataset"]) == (method, dataset)
-            and model in (None, record.cell["model"])
+            and model in (None, architecture_name(record.cell["model"]))
             and _asked(record, classes)
             and all(record.cell["hparams"].get(name) == value for name, value in hparams.items())
         ]

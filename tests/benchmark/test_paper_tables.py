@@ -70,9 +70,16 @@ def test_measured_numbers_stand_beside_them() -> None:
     row = dict(rn50.rows)["caltech101: euphonium"]
     assert [cell.measured for cell in row] == [78.95, 85.77, 5.26, 80.0, None, 21.0]
     assert not any(cell.differs for cell in row) and "all 2 measured numbers agree" in rn50.verdict
-    caltech = dict(whole.rows)["RN50/openai"][whole.columns.index("caltech101")]
+    caltech = dict(whole.rows)["RN50"][whole.columns.index("caltech101")]
     assert caltech.measured == pytest.approx((19 * 78.95 + 2446 * 85.77) / 2465)
     assert "all 1 measured numbers agree" in whole.verdict
+
+
+@pytest.mark.parametrize("name", ["RN50/openai", "RN50-quickgelu:weights/RN50.pt", "RN50:RN50.pt"])
+def test_weights_count_wherever_they_come_from(name: str) -> None:
+    own = record("original", "caltech101", ["minaret"], name, {"forget/acc1": 0.5})
+    assert dict(tables_of("lip", [own])[1].rows)["caltech101: minaret"][0].measured == 50.0
+    assert dict(tables_of("lip", [own])[2].rows)["caltech101: minaret"][0].measured is None
 
 
 def test_a_wrong_start_is_told_on_top() -> None:
@@ -91,7 +98,7 @@ def test_settings_are_kept_apart() -> None:
         record("ccup", *where, {"forget/acc1": 0.3}, **settings | {"retain_weight": 0.0}),
         record("ccup", "caltech101", ["minaret", "platypus"], "RN50/openai", {"forget/acc1": 0.9}, **settings),
     ]
-    table = next(t for t in tables_of("ccup", records) if "RN50/openai, caltech101" in t.title)
+    table = next(t for t in tables_of("ccup", records) if "RN50, caltech101" in t.title)
     found = {label: cells[0].measured for label, cells in table.rows if cells[0].measured is not None}
     same = ("ccup: T_r the data set's names", "ccup: lambda 100", "ccup: mu 10")
     assert found == {**dict.fromkeys(same, 10.0), "ccup: mu 0": 30.0}

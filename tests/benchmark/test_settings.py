@@ -6,6 +6,8 @@ import pytest
 from world import SUITE, World, command, write_suite
 
 from benchmark.commands.verify_command import cell_of, find_record
+from benchmark.suites import load_suite
+from datamodules.request import ForgetRequest
 
 pytest_plugins = ("world",)
 
@@ -72,3 +74,13 @@ def test_a_method_may_know_the_names_of_the_other_data_sets(world: World) -> Non
     chosen = [r for r in world.records().values() if r.cell["method"] == "ccup" and "classes" in r.cell["request"]]
     kept = {r.cell["hparams"]["retain_names"]: r.metrics["other/shapes_colours/acc1"].value for r in chosen}
     assert set(kept) == {"dataset", "all"} and kept["dataset"] != kept["all"]
+
+
+@pytest.mark.parametrize("model", ["RN50/openai", "RN50-quickgelu:RN50.pt", "RN50"])
+def test_a_protocol_holds_wherever_the_weights_come_from(model: str) -> None:
+    suite = load_suite("paper-lip")
+    own, names = suite.settings("lip", model, "stanford_dogs", ForgetRequest(classes=("Pekinese",)))
+    assert own == [{"threshold": 0.98, "threshold_decay": 0.0}] and names == {"threshold", "threshold_decay"}
+    other, _ = suite.settings("lip", "ViT-B-16/openai", "stanford_dogs", ForgetRequest(classes=("Pekinese",)))
+    assert other == [{"threshold": 0.99}]
+    assert suite.settings("lip", "mini", "stanford_dogs", ForgetRequest(classes=("Pekinese",)))[0] == [{}]
