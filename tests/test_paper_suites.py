@@ -1,0 +1,192 @@
+"""The suites of the papers, from weights in OpenAI's format and folders in the official layouts to their tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from world import Answer, command
+
+from benchmark.suites import load_suite
+from datamodules import cifar100, tiny_imagenet
+from datamodules.registry import dataset_class
+from datamodules.split_file import SplitFileDataset
+
+VISION = {
+    "RN50": {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32},
+    "ViT-B-16": {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 32},
+    "ViT-L-14": {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "image_size": 32},
+}
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+CIFAR_PER_CLASS = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_backbones() -> Iterator[None]:
+    """The published architectures' names, for towers of a few thousand weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, vision in VISION.items():
+            config = {"embed_dim": 16, "quick_gelu": True, "vision_cfg": vision, "text_cfg": TEXT}
+            patch.setitem(open_clip.factory._MODEL_CONFIGS, f"{name}-quickgelu", config)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Every data set of the papers with the classes that they forget and two more, two images of each a split."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        for task in load_suite("paper-lip").tasks:
+            _split_file_data(folder, task.dataset, [name for (name,) in _single(task.requests)], patch)
+        _tiny_imagenet(folder, patch)
+        _cifar(folder, patch)
+        _captioned(folder)
+        yield folder
+
+
+def _single(requests: tuple[object, ...]) -> list[tuple[str, ...]]:
+    return [request.classes for request in requests if len(request.classes) == 1]  # type: ignore[attr-defined]
+
+
+def _picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def _split_file_data(folder: Path, name: str, classes: list[str], patch: pytest.MonkeyPatch) -> None:
+    kind = dataset_class(name)
+    assert issubclass(kind, SplitFileDataset)
+    root = folder / kind.card.folder
+    split: dict[str, list[tuple[str, int, str]]] = {"train": [], "test": []}
+    for label, each in enumerate([*classes, "one more", "another"]):
+        for number, part in enumerate(("train", "train", "test", "test")):
+            path = f"{label}/{number}.jpg"
+            split[part].append((path, label, each.replace(" ", "_")))
+            _picture(root / kind.images_folder / path, 10 * label + number)
+    (root / kind.split_file.name).write_text(json.dumps(split))
+    digest = hashlib.sha256((root / kind.split_file.name).read_bytes()).hexdigest()
+    patch.setattr(kind, "split_file", replace(kind.split_file, sha256=(digest,)))
+
+
+def _tiny_imagenet(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    names = {"n01443537": "goldfish", "n02279972": "monarch", "n04146614": "school bus"}
+    counts = {"CLASSES": 3, "OFFICIAL_TRAIN_PER_CLASS": 4, "VAL_PER_CLASS": 2, "TEST_PER_CLASS": 2}
+    for constant, value in counts.items():
+        patch.setattr(tiny_imagenet, constant, value)
+    root = folder / "tiny-imagenet-200"
+    lines = []
+    for label, wnid in enumerate(names):
+        for index in range(4):
+            _picture(root / "train" / wnid / "images" / f"{wnid}_{index}.JPEG", 10 * label + index)
+        for index in range(2):
+            _picture(root / "val" / "images" / f"val_{2 * label + index}.JPEG", 10 * label + index)
+            lines.append(f"val_{2 * label + index}.JPEG\t{wnid}\t0\t0\t1\t1\n")
+    (root / "val" / "val_annotations.txt").write_text("".join(lines))
+    (root / "wnids.txt").write_text("\n".join(names))
+    (root / "words.txt").write_text("".join(f"{wnid}\t{name}\n" for wnid, name in names.items()))
+
+
+def _cifar(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    root = folder / "cifar-100-python"
+    root.mkdir(parents=True)
+    asked = list(max((r.classes for r in load_suite("paper-cliperase").tasks[0].requests), key=len))
+    names = [*asked, *(f"filler {i}" for i in range(100 - len(asked)))]
+    labels = np.repeat(np.arange(100), CIFAR_PER_CLASS).tolist()
+    pixels = np.random.default_rng(0).integers(0, 255, (len(labels), 3072), dtype=np.uint8)
+    content = {"data": pixels, "fine_labels": labels}
+    meta = {"fine_label_names": [name.replace(" ", "_") for name in names]}
+    for file, value in (("train", content), ("test", content), ("meta", meta)):
+        (root / file).write_bytes(pickle.dumps(value))
+    sums = {file: hashlib.md5((root / file).read_bytes()).hexdigest() for file in ("train", "test", "meta")}
+    patch.setattr(cifar100, "MD5", sums)
+
+
+def _captioned(folder: Path) -> None:
+    flickr, conceptual = folder / "flickr30k", folder / "conceptual12m"
+    tokens, rows = [], []
+    for number in range(60):
+        what = ("dog", "woman", "boat")[number % 3]
+        _picture(flickr / "flickr30k-images" / f"{number}.jpg", number)
+        tokens += [f"{number}.jpg#{i}\ta {what} number {number}, seen {i} times\n" for i in range(5)]
+        _picture(conceptual / "images" / f"{number}.jpg", number)
+        rows.append(f"{number}.jpg\ta {what} number {number}\n")
+    (flickr / "results_20130124.token").write_text("".join(tokens))
+    (conceptual / "metadata.tsv").write_text("".join(rows))
+
+
+def weights(name: str, folder: Path) -> str:
+    """A random model of the architecture in OpenAI's format; how `--model` names it."""
+    torch.manual_seed(0)
+    model = open_clip.create_model(f"{name}-quickgelu", device="cpu")
+    state = {n: v.half() if v.is_floating_point() else v for n, v in model.state_dict().items() if n != "attn_mask"}
+    scalars = {"input_resolution": 32, "context_length": 77, "vocab_size": 49408}
+    torch.save({**state, **{n: torch.tensor(v) for n, v in scalars.items()}}, folder / f"{name}.pt")
+    return f"{name}-quickgelu:{folder / name}.pt"
+
+
+def run(suite: str, backbone: str, methods: str, settings: str, data: Path, folder: Path) -> Answer:
+    where = ["--data-dir", data, "--cache-dir", data / "cache", "--results", folder / "results", "--device", "cpu"]
+    model = weights(backbone, folder)
+    chosen = ["--methods", methods, "--seeds", "0", "--model", model]
+    return command("run", "--suite", suite, *where, *chosen, *(["--set", settings] if settings else []))
+
+
+def test_lip(data: Path, tmp_path: Path) -> None:
+    quick = ["images=2", "iterations=60", "tries=1", "threshold=0.0", "max_steps=2", "draws=2"]
+    answer = run("paper-lip", "RN50", "original,lip", ",".join(f"lip.{s}" for s in quick), data, tmp_path)
+    assert answer.status == 0, answer.err[-2000:]
+    tables = json.loads(command("tables", "lip", "--results", tmp_path / "results", "--format", "json").out)
+    rows = {row["row"]: row["cells"] for table in tables if "RN50" in table["title"] for row in table["rows"]}
+    assert len(rows) == 12
+    assert all(cell["measured"] is not None for cells in rows.values() for cell in cells.values())
+    assert tables[1]["verdict"].startswith("BEFORE FORGETTING"), "random weights cannot have the paper's accuracies"
+
+
+def test_ccup(data: Path, tmp_path: Path) -> None:
+    answer = run("paper-ccup", "ViT-B-16", "original,nullspace", "", data, tmp_path)
+    assert answer.status == 0, answer.err[-2000:]
+    tables = json.loads(command("tables", "ccup", "--results", tmp_path / "results", "--format", "json").out)
+    for table in tables:
+        if "ViT-B-16," in table["title"]:
+            found = {row["row"]: row["cells"]["class after ↓"]["measured"] for row in table["rows"]}
+            assert sum(value is not None for value in found.values()) == 5, table["title"]
+            assert all(value is not None for label, value in found.items() if label.startswith("partial"))
+
+
+def test_cliperase(data: Path, tmp_path: Path) -> None:
+    methods = "original,finetune_retain,cliperase"
+    settings = ",".join(f"{m}.{s}" for m in ("finetune_retain", "cliperase") for s in ("max_steps=1", "batch_size=4"))
+    answer = run("paper-cliperase", "ViT-L-14", methods, settings, data, tmp_path)
+    assert answer.status == 0, answer.err[-2000:]
+    tables = json.loads(command("tables", "cliperase", "--results", tmp_path / "results", "--format", "json").out)
+    ablation = next(table for table in tables if "modules" in table["title"])
+    assert all(cell["measured"] is not None for row in ablation["rows"] for cell in row["cells"].values())
+    rates = {
+        record["cell"]["dataset"]: record["cell"]["hparams"]["learning_rate"]
+        for file in (tmp_path / "results" / "paper-cliperase").glob("*.json")
+        if (record := json.loads(file.read_text()))["cell"]["method"] == "cliperase"
+    }
+    assert rates == {"cifar100_70_30": 1e-6, "flickr30k": 1e-8, "conceptual12m": 1e-6}
+
+
+@pytest.mark.parametrize("suite", ["paper-lip", "paper-ccup", "paper-cliperase"])
+def test_without_data_one_line_says_what_to_do(suite: str, tmp_path: Path) -> None:
+    for name in ("plan", "run"):
+        error = command(name, "--suite", suite, "--results", tmp_path).error
+        assert "--data-dir" in error
+
+
+@pytest.mark.parametrize("suite", ["paper-lip", "paper-ccup", "paper-cliperase"])
+def test_plan_lists_the_cells_without_any_weights(suite: str, data: Path, tmp_path: Path) -> None:
+    answer = command("plan", "--suite", suite, "--data-dir", data, "--results", tmp_path, "--cache-dir", data / "cache")
+    assert answer.status == 0 and "0 done" in answer.out, answer.err
