@@ -128,6 +128,17 @@ def weights(name: str, folder: Path) -> str:
     """A random model of the architecture in OpenAI's format; how `--model` names it."""
     torch.manual_seed(0)
     model = open_clip.create_model(f"{name}-quickgelu", device="cpu")
+    with torch.no_grad():  # so that names and images differ enough for one to be climbed towards
+        model.token_embedding.weight.normal_(std=0.5)
+        model.token_embedding.weight[-1] = 0  # the end of text then holds what it attends to
+        model.positional_embedding.zero_()
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(std=0.1)
+        if "ViT" in name:
+            model.visual.class_embedding.zero_()
+            model.visual.positional_embedding.zero_()
     state = {n: v.half() if v.is_floating_point() else v for n, v in model.state_dict().items() if n != "attn_mask"}
     scalars = {"input_resolution": 32, "context_length": 77, "vocab_size": 49408}
     torch.save({**state, **{n: torch.tensor(v) for n, v in scalars.items()}}, folder / f"{name}.pt")
@@ -143,21 +154,22 @@ def run(suite: str, backbone: str, methods: str, settings: str, data: Path, fold
 
 def test_lip(data: Path, tmp_path: Path) -> None:
     quick = ["images=2", "iterations=60", "tries=1", "threshold=0.0", "max_steps=2", "draws=2"]
-    answer = run("paper-lip", "RN50", "original,lip", ",".join(f"lip.{s}" for s in quick), data, tmp_path)
+    answer = run("paper-lip", "ViT-B-16", "original,lip", ",".join(f"lip.{s}" for s in quick), data, tmp_path)
     assert answer.status == 0, answer.err[-2000:]
     tables = json.loads(command("tables", "lip", "--results", tmp_path / "results", "--format", "json").out)
-    rows = {row["row"]: row["cells"] for table in tables if "RN50" in table["title"] for row in table["rows"]}
+    rows = {row["row"]: row["cells"] for table in tables if "ViT-B-16" in table["title"] for row in table["rows"]}
     assert len(rows) == 12
-    assert all(cell["measured"] is not None for cells in rows.values() for cell in cells.values())
-    assert tables[1]["verdict"].startswith("BEFORE FORGETTING"), "random weights cannot have the paper's accuracies"
+    empty = {head for cells in rows.values() for head, cell in cells.items() if cell["measured"] is None}
+    assert empty <= {"100 S ↓"}, "S has no value where the class was never recognised"
+    assert tables[2]["verdict"].startswith("BEFORE FORGETTING"), "random weights cannot have the paper's accuracies"
 
 
 def test_ccup(data: Path, tmp_path: Path) -> None:
-    answer = run("paper-ccup", "ViT-B-16", "original,nullspace", "", data, tmp_path)
+    answer = run("paper-ccup", "RN50", "original,nullspace", "", data, tmp_path)
     assert answer.status == 0, answer.err[-2000:]
     tables = json.loads(command("tables", "ccup", "--results", tmp_path / "results", "--format", "json").out)
     for table in tables:
-        if "ViT-B-16," in table["title"]:
+        if "RN50," in table["title"]:
             found = {row["row"]: row["cells"]["class after ↓"]["measured"] for row in table["rows"]}
             assert sum(value is not None for value in found.values()) == 5, table["title"]
             assert all(value is not None for label, value in found.items() if label.startswith("partial"))
