@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import TypedDict
 
 import numpy as np
@@ -120,6 +121,12 @@ class Corpus(IterableDataset[PretrainingBatch]):
         self.token_ids, compact = torch.unique(tokens, return_inverse=True)
         self._tokens = compact.view_as(tokens).to(torch.int32)
         self._row = {text: row for row, text in enumerate(texts)}
+
+    def again(self, epochs: float, seed: int) -> Corpus:
+        """The same corpus for another number of passes, in another order."""
+        other = copy(self)
+        other.steps, other._seed = int(len(self.items) * epochs) // self._batch, seed
+        return other
 
     def __len__(self) -> int:
         return self.steps

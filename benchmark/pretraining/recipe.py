@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import yaml
@@ -10,6 +11,8 @@ import yaml
 from benchmark.compact import Architecture
 from benchmark.names import RECIPES, recipe_names
 from datamodules.errors import BenchmarkError, UnknownNameError
+
+_CYCLE = {"epochs", "learning_rate", "warmup"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Recipe:
             beginning and at the end. Labels first: captions can be told apart by easier attributes alone.
         half_size_share: Share of the steps, at the beginning, that see the images at half their side: a quarter of
             the work for most of what is to be learned (progressive resizing). 0 for none.
+        second_cycle: A further cycle from where the first ends, at the whole size, with a new optimizer (warm
+            restart; Loshchilov & Hutter 2017): its epochs, learning_rate and warmup. Empty for none.
     """
 
     name: str
@@ -49,6 +54,12 @@ class Recipe:
     templates: tuple[str, ...]
     label_share: tuple[float, float]
     half_size_share: float
+    second_cycle: Mapping[str, float]
+
+    def cycles(self) -> tuple[Recipe, ...]:
+        """The recipe of each cycle."""
+        first = replace(self, second_cycle={})
+        return (first, replace(first, half_size_share=0.0, **self.second_cycle)) if self.second_cycle else (first,)
 
 
 def load_recipe(name: str) -> Recipe:
@@ -65,6 +76,9 @@ def load_recipe(name: str) -> Recipe:
     if set(content) != known:
         odd = sorted(set(content) ^ known)[0]
         raise BenchmarkError(f"recipe {name!r}: field {odd!r} is missing or unknown")
+    odd = sorted(set(content["second_cycle"]) ^ _CYCLE) if content["second_cycle"] else []
+    if odd:
+        raise BenchmarkError(f"recipe {name!r}: field {odd[0]!r} of second_cycle is missing or unknown")
     content["architecture"] = Architecture(**content["architecture"])
     for listing in ("data", "templates", "label_share"):
         content[listing] = tuple(content[listing])

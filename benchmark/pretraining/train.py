@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from benchmark.compact import save_compact, tokenizer
-from benchmark.hardware import resolve_device, resolve_precision, trainer_precision
+from benchmark.hardware import Precision, resolve_device, resolve_precision, trainer_precision
 from benchmark.pretraining.corpus import Corpus, PretrainingBatch
 from benchmark.pretraining.forward import encode_half_size, encode_texts
 from benchmark.pretraining.recipe import Recipe
@@ -138,11 +139,35 @@ def pretrain(
     )
     model = recipe.architecture.build(vocabulary=len(corpus.token_ids))
     model.train()
-    module = ContrastivePretraining(model, recipe, corpus.steps, progress, compiled=compiled)
-    trainer = L.Trainer(
+    cycles = [(each, corpus.again(each.epochs, seed + n)) for n, each in enumerate(recipe.cycles())]
+    total, done = sum(part.steps for _, part in cycles), 0
+    start = time.perf_counter()
+    for each, part in cycles:
+        shown = None if progress is None else partial(_shown, progress, done, total)
+        module = ContrastivePretraining(model, each, part.steps, shown, compiled=compiled)
+        _trainer(device, chosen).fit(module, DataLoader(part, batch_size=None))
+        done += part.steps
+    seconds = time.perf_counter() - start
+    about = {
+        "recipe": recipe.name,
+        "seed": seed,
+        "precision": chosen,
+        "pairs": total * recipe.batch_size,
+        "exclude": {name: request.to_dict() for name, request in (exclude or {}).items()},
+    }
+    save_compact(out, model, corpus.token_ids, recipe.architecture, about)
+    return Trained(out, seconds, total * recipe.batch_size)
+
+
+def _shown(progress: Progress, before: int, total: int, step: int, _: int, loss: float) -> None:
+    progress(before + step, total, loss)
+
+
+def _trainer(device: str, precision: Precision) -> L.Trainer:
+    return L.Trainer(
         accelerator="auto" if device == "auto" else device,
         devices=1,
-        precision=trainer_precision(chosen),
+        precision=trainer_precision(precision),
         max_epochs=1,
         logger=False,
         enable_checkpointing=False,
@@ -150,15 +175,3 @@ def pretrain(
         enable_model_summary=False,
         gradient_clip_val=1.0,
     )
-    start = time.perf_counter()
-    trainer.fit(module, DataLoader(corpus, batch_size=None))
-    seconds = time.perf_counter() - start
-    about = {
-        "recipe": recipe.name,
-        "seed": seed,
-        "precision": chosen,
-        "pairs": corpus.steps * recipe.batch_size,
-        "exclude": {name: request.to_dict() for name, request in (exclude or {}).items()},
-    }
-    save_compact(out, model, corpus.token_ids, recipe.architecture, about)
-    return Trained(out, seconds, corpus.steps * recipe.batch_size)

@@ -61,6 +61,14 @@ def test_training_at_half_size_moves_the_position_table() -> None:
     assert gradient is not None and gradient[1:].abs().sum() > 0
 
 
+def test_cycles_of_a_recipe() -> None:
+    mini, shapes = load_recipe("mini"), load_recipe("shapes-resnet")
+    first, second = mini.cycles()
+    assert (first.epochs, first.half_size_share) == (mini.epochs, mini.half_size_share) and not first.second_cycle
+    assert (second.epochs, second.half_size_share) == (mini.second_cycle["epochs"], 0.0)
+    assert second.architecture == mini.architecture and len(shapes.cycles()) == 1
+
+
 @pytest.mark.parametrize("name", ["mini", "shapes-resnet", "shapes-vit"])
 def test_half_size_of_a_recipe_fits_its_tower(name: str) -> None:
     recipe = load_recipe(name)
