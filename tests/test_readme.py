@@ -40,5 +40,5 @@ def test_the_readme_names_only_commands_and_suites_that_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = set(re.findall(r"python -m benchmark ([a-z]+)", text))
     assert commands and commands <= set(COMMANDS)
-    suites = set(re.findall(r"--suite ([a-z0-9]+)(?:\s|`|$)", text))
+    suites = set(re.findall(r"--suite ([a-z0-9-]+)(?:\s|`|$)", text))
     assert suites and suites <= set(suite_names())
