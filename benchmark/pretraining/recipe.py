@@ -54,7 +54,7 @@ class Recipe:
     templates: tuple[str, ...]
     label_share: tuple[float, float]
     half_size_share: float
-    second_cycle: Mapping[str, float]
+    second_cycle: Mapping[str, Any]
 
     def cycles(self) -> tuple[Recipe, ...]:
         """The recipe of each cycle."""
@@ -76,9 +76,9 @@ def load_recipe(name: str) -> Recipe:
     if set(content) != known:
         odd = sorted(set(content) ^ known)[0]
         raise BenchmarkError(f"recipe {name!r}: field {odd!r} is missing or unknown")
-    odd = sorted(set(content["second_cycle"]) ^ _CYCLE) if content["second_cycle"] else []
-    if odd:
-        raise BenchmarkError(f"recipe {name!r}: field {odd[0]!r} of second_cycle is missing or unknown")
+    wrong = sorted(set(content["second_cycle"]) ^ _CYCLE) if content["second_cycle"] else []
+    if wrong:
+        raise BenchmarkError(f"recipe {name!r}: field {wrong[0]!r} of second_cycle is missing or unknown")
     content["architecture"] = Architecture(**content["architecture"])
     for listing in ("data", "templates", "label_share"):
         content[listing] = tuple(content[listing])
