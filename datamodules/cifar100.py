@@ -58,7 +58,7 @@ class CIFAR100(Dataset):
 
     def __init__(self, data_dir: Path | None, cache_dir: Path, image_size: int) -> None:
         super().__init__(data_dir, cache_dir, image_size)
-        self.folder = dataset_folder(CARD, data_dir)
+        self.folder = dataset_folder(self.card, data_dir)
         for file, expected in MD5.items():
             self._check(self.folder / file, expected)
 
