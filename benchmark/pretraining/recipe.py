@@ -36,8 +36,8 @@ class Recipe:
             beginning and at the end. Labels first: captions can be told apart by easier attributes alone.
         half_size_share: Share of the steps, at the beginning, that see the images at half their side: a quarter of
             the work for most of what is to be learned (progressive resizing). 0 for none.
-        second_cycle: A further cycle from where the first ends, at the whole size, with a new optimizer (warm
-            restart; Loshchilov & Hutter 2017): its epochs, learning_rate and warmup. Empty for none.
+        further_cycles: Cycles from where the one before ends, at the whole size, with a new optimizer (warm
+            restarts; Loshchilov & Hutter 2017): the epochs, learning_rate and warmup of each.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Recipe:
     templates: tuple[str, ...]
     label_share: tuple[float, float]
     half_size_share: float
-    second_cycle: Mapping[str, Any]
+    further_cycles: tuple[Mapping[str, Any], ...]
 
     def cycles(self) -> tuple[Recipe, ...]:
         """The recipe of each cycle."""
-        first = replace(self, second_cycle={})
-        return (first, replace(first, half_size_share=0.0, **self.second_cycle)) if self.second_cycle else (first,)
+        first = replace(self, further_cycles=())
+        return (first, *(replace(first, half_size_share=0.0, **cycle) for cycle in self.further_cycles))
 
 
 def load_recipe(name: str) -> Recipe:
@@ -76,10 +76,10 @@ def load_recipe(name: str) -> Recipe:
     if set(content) != known:
         odd = sorted(set(content) ^ known)[0]
         raise BenchmarkError(f"recipe {name!r}: field {odd!r} is missing or unknown")
-    wrong = sorted(set(content["second_cycle"]) ^ _CYCLE) if content["second_cycle"] else []
+    wrong = sorted({field for cycle in content["further_cycles"] for field in set(cycle) ^ _CYCLE})
     if wrong:
-        raise BenchmarkError(f"recipe {name!r}: field {wrong[0]!r} of second_cycle is missing or unknown")
+        raise BenchmarkError(f"recipe {name!r}: field {wrong[0]!r} of further_cycles is missing or unknown")
     content["architecture"] = Architecture(**content["architecture"])
-    for listing in ("data", "templates", "label_share"):
+    for listing in ("data", "templates", "label_share", "further_cycles"):
         content[listing] = tuple(content[listing])
     return Recipe(name=name, **content)

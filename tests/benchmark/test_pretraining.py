@@ -63,10 +63,11 @@ def test_training_at_half_size_moves_the_position_table() -> None:
 
 def test_cycles_of_a_recipe() -> None:
     mini, shapes = load_recipe("mini"), load_recipe("shapes-resnet")
-    first, second = mini.cycles()
-    assert (first.epochs, first.half_size_share) == (mini.epochs, mini.half_size_share) and not first.second_cycle
-    assert (second.epochs, second.half_size_share) == (mini.second_cycle["epochs"], 0.0)
-    assert second.architecture == mini.architecture and len(shapes.cycles()) == 1
+    first, *further = mini.cycles()
+    assert (first.epochs, first.half_size_share) == (mini.epochs, mini.half_size_share) and not first.further_cycles
+    assert [each.epochs for each in further] == [cycle["epochs"] for cycle in mini.further_cycles]
+    assert all(each.half_size_share == 0.0 and each.architecture == mini.architecture for each in further)
+    assert len(shapes.cycles()) == 1
 
 
 @pytest.mark.parametrize("name", ["mini", "shapes-resnet", "shapes-vit"])
