@@ -9,13 +9,16 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.evaluation.catalogue import Column, describe
 from benchmark.leaderboard import COSTS, UNRANKED, Board, BoardKey, Row
 from benchmark.statistics import Interval
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Format = Literal["table", "markdown", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "json")
@@ -91,7 +94,6 @@ def _cost(value: float | None, unit: float) -> str:
 
 def _table(board: Board) -> str:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
@@ -106,22 +108,33 @@ def _table(board: Board) -> str:
         table.add_column(texts[0], justify="left" if place in (1, 2) else "right", width=width)
     for number in range(len(board.rows)):
         table.add_row(*(texts[number + 1] for texts in columns))
+    return "\n".join([_title(board), drawn(table), *board.notes, ""])
+
+
+def drawn(table: Table) -> str:
+    """A rich table as plain text, as wide as it needs to be."""
+    from rich.console import Console
+
     out = Console(file=io.StringIO(), width=10_000, color_system=None, markup=False, highlight=False)
     with out.capture() as captured:
         out.print(table)
-    body = "\n".join(line.rstrip() for line in captured.get().splitlines())
-    return "\n".join([_title(board), body, *board.notes, ""])
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:
+    """The lines of a Markdown table; the columns named in `left` are words, the others numbers."""
+    rule = "|" + "|".join("---" if place in left else "--:" for place in range(len(heads))) + "|"
+    return [_markdown_line(heads), rule, *map(_markdown_line, rows)]
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _markdown(board: Board) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    heads = _heads(board)
-    rule = "|" + "|".join("---" if place in (1, 2) else "--:" for place in range(len(heads))) + "|"
-    rows = [line(_texts(board, row)) for row in board.rows]
+    rows = [_texts(board, row) for row in board.rows]
     notes = [f"\n{note}" for note in board.notes]
-    return "\n".join([f"## {_title(board)}\n", line(heads), rule, *rows, *notes, ""])
+    return "\n".join([f"## {_title(board)}\n", *markdown_table(_heads(board), rows, left=(1, 2)), *notes, ""])
 
 
 def _csv(boards: Sequence[Board]) -> str:

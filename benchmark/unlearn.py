@@ -126,7 +126,7 @@ def unlearn(
     method = method_class(clip, data.spec, hyperparameters)
     steps = method.planned_steps(data.sizes)
     data.plan(steps=steps, batch_size=method.batch_size())
-    trainer = _trainer(clip.device, precision, logger, _Curve(steps, on_step))
+    trainer = make_trainer(clip.device, precision, logger=logger, callbacks=[_Curve(steps, on_step)])
     with measured(clip) as cost, guarded(data.guard()) as guard:
         _fit(trainer, method, data)
     cost.seconds += method.reused_seconds
@@ -180,7 +180,15 @@ def _checked(
     )
 
 
-def _trainer(device: torch.device, precision: Precision, logger: Logger | None, curve: Callback) -> L.Trainer:
+def make_trainer(
+    device: torch.device,
+    precision: Precision,
+    *,
+    logger: Logger | None = None,
+    callbacks: Sequence[Callback] = (),
+    gradient_clip: float | None = None,
+) -> L.Trainer:
+    """A Trainer for one pass over a loader that prints and keeps nothing of its own."""
     quiet_lightning()
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
@@ -188,11 +196,12 @@ def _trainer(device: torch.device, precision: Precision, logger: Logger | None, 
         precision=trainer_precision(precision),
         max_epochs=1,
         logger=logger if logger is not None else False,
-        callbacks=[curve],
+        callbacks=[*callbacks],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        gradient_clip_val=gradient_clip,
     )
 
 

@@ -106,9 +106,7 @@ class CIFAR100(Dataset):
 
     def _prepare(self, file: str) -> None:
         """Write the arrays of an official file to the cache: later runs map them within milliseconds."""
-        content = self._unpickle(file)
-        pixels = np.asarray(content["data"], dtype=np.uint8).reshape(-1, 3, IMAGE_SIZE, IMAGE_SIZE)
-        labels = np.asarray(content["fine_labels"], dtype=np.int64)
+        pixels, labels = self._official(file)
         held_out = last_of_each_class(labels, VAL_PER_CLASS)
         parts: dict[SplitName, NDArray[np.bool_]] = {"train": ~held_out, "val": held_out}
         if file == "test":
@@ -119,6 +117,12 @@ class CIFAR100(Dataset):
 
     def _cached(self, name: SplitName, kind: str) -> Path:
         return self.cache_dir / "images" / f"{CARD.name}-{name}-{kind}-{self.revision}.npy"
+
+    def _official(self, file: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The images, shape (N, 3, 32, 32), and labels of an official file."""
+        content = self._unpickle(file)
+        pixels = np.asarray(content["data"], dtype=np.uint8).reshape(-1, 3, IMAGE_SIZE, IMAGE_SIZE)
+        return pixels, np.asarray(content["fine_labels"], dtype=np.int64)
 
     def _unpickle(self, file: str) -> dict[str, Any]:
         with (self.folder / file).open("rb") as stream:  # its MD5 was checked: the official pickle

@@ -40,10 +40,8 @@ class CIFAR100Resplit(CIFAR100):
     def _load(self, name: SplitName) -> Split:
         if name == "val":
             raise BenchmarkError(f"data set {CARD.name!r} has no validation part: use train or test")
-        content = self._unpickle("train")
-        order = np.random.default_rng(SEED).permutation(len(content["fine_labels"]))
+        pixels, labels = self._official("train")
+        order = np.random.default_rng(SEED).permutation(len(labels))
         border = round(TRAIN_SHARE * len(order))
         chosen = np.sort(order[:border] if name == "train" else order[border:])
-        pixels = np.asarray(content["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)[chosen]
-        labels = np.asarray(content["fine_labels"], dtype=np.int64)[chosen]
-        return Split(name, ImageArray(pixels, name=f"{CARD.name}/{name}"), labels=labels)
+        return Split(name, ImageArray(pixels[chosen], name=f"{CARD.name}/{name}"), labels=labels[chosen])

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from datamodules.captioned import CaptionedDataset, Entry
 from datamodules.cards import DatasetCard
-from datamodules.dataset import Dataset, Split, SplitName
+from datamodules.dataset import SplitName
 from datamodules.errors import BenchmarkError, DatasetCorruptError
-from datamodules.files import dataset_folder, file_sizes, listing_revision, name_share, require_images
+from datamodules.files import name_share
 from datamodules.flickr30k import CONCEPT_NAMES
-from datamodules.images import decode_once
 
 CARD = DatasetCard(
     name="conceptual12m",
@@ -30,42 +30,13 @@ IMAGES, METADATA = "images", "metadata.tsv"
 TEST, VAL = 0.3, 0.07
 
 
-class Conceptual12M(Dataset):
+class Conceptual12M(CaptionedDataset):
     """Conceptual 12M; see the module for its layout and splits."""
 
     card = CARD
-
-    def __init__(self, data_dir: Path | None, cache_dir: Path, image_size: int) -> None:
-        super().__init__(data_dir, cache_dir, image_size)
-        self.folder = dataset_folder(CARD, data_dir)
-        self._metadata = self.folder / METADATA
-        if not self._metadata.is_file():
-            raise DatasetCorruptError(f"data set {CARD.name!r}: {self._metadata} is missing; {_advice(self.folder)}")
-        self._entries = read_metadata(self._metadata)
-        names = list(self._entries)
-        sizes = file_sizes(self.folder / IMAGES, names)
-        require_images(CARD, self.folder / IMAGES, names, sizes)
-        self._revision = listing_revision(self._metadata, sizes)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """None: the images have captions."""
-        return ()
-
-    @property
-    def templates(self) -> tuple[str, ...]:
-        """The template that turns a concept into a prompt."""
-        return ("a photo of a {}.",)
-
-    @property
-    def concept_names(self) -> tuple[str, ...]:
-        """Frequent concrete nouns, those of Flickr30K's captions."""
-        return CONCEPT_NAMES
-
-    @property
-    def revision(self) -> str:
-        """A digest of the metadata file and of the names and sizes of the images."""
-        return self._revision
+    images_folder = IMAGES
+    empty_advice = "add images"
+    concepts = CONCEPT_NAMES
 
     @classmethod
     def download(cls, data_dir: Path) -> None:
@@ -78,13 +49,15 @@ class Conceptual12M(Dataset):
         if not (folder / METADATA).is_file():
             raise BenchmarkError(f"data set {CARD.name!r} cannot be fetched automatically; by hand: {_advice(folder)}")
 
-    def _load(self, name: SplitName) -> Split:
-        chosen = [path for path in self._entries if split_of(path) == name]
-        if not chosen:
-            raise DatasetCorruptError(f"data set {CARD.name!r}: {self._metadata} gives no image to {name}; add images")
-        paths = [self.folder / IMAGES / path for path in chosen]
-        images = decode_once(paths, self.image_size, self.cache_dir, name=f"{CARD.name}/{name}", revision=self.revision)
-        return Split(name, images, captions=tuple((self._entries[path],) for path in chosen))
+    def _annotation_file(self) -> Path:
+        if not (self.folder / METADATA).is_file():
+            raise DatasetCorruptError(
+                f"data set {CARD.name!r}: {self.folder / METADATA} is missing; {_advice(self.folder)}"
+            )
+        return self.folder / METADATA
+
+    def _read(self) -> list[Entry]:
+        return [(path, split_of(path), (caption,)) for path, caption in read_metadata(self._annotations).items()]
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -15,11 +15,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from datamodules.captioned import CaptionedDataset, Entry
 from datamodules.cards import DatasetCard
-from datamodules.dataset import Dataset, Split, SplitName
+from datamodules.dataset import SplitName
 from datamodules.errors import BenchmarkError, DatasetCorruptError
-from datamodules.files import dataset_folder, file_sizes, listing_revision, name_share, require_images
-from datamodules.images import decode_once
+from datamodules.files import name_share
 
 CARD = DatasetCard(
     name="flickr30k",
@@ -35,6 +35,7 @@ KARPATHY_URL = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_da
 TOKEN_FILE = "results_20130124.token"
 HASHED_VAL, HASHED_TEST = 0.05, 0.05
 
+
 CONCEPT_NAMES = (
     *("man", "dog", "boy", "girl", "shirt", "woman", "water", "child", "grass", "ball", "snow", "street"),
     *("jacket", "camera", "hat", "beach", "bike", "rock", "tree", "mountain", "park", "building", "crowd"),
@@ -46,52 +47,14 @@ CONCEPT_NAMES = (
 """Frequent concrete nouns of captions, most frequent first (our choice; counted by image in 6,993 train
 images); near duplicates of a more frequent one are left out (bicycle, road, hill, sand)."""
 
-Entry = tuple[str, str, tuple[str, ...]]
-"""Of each image: its file name, its split, its captions."""
 
-
-class Flickr30k(Dataset):
+class Flickr30k(CaptionedDataset):
     """Flickr30K; see the module for its splits."""
 
     card = CARD
-
-    def __init__(self, data_dir: Path | None, cache_dir: Path, image_size: int) -> None:
-        super().__init__(data_dir, cache_dir, image_size)
-        self.folder = dataset_folder(CARD, data_dir)
-        self._annotations = self.folder / KARPATHY_FILE
-        if not self._annotations.is_file():
-            self._annotations = self.folder / TOKEN_FILE
-        if not self._annotations.is_file():
-            raise DatasetCorruptError(
-                f"data set {CARD.name!r}: neither {KARPATHY_FILE} nor {TOKEN_FILE} is in {self.folder}; "
-                f"{_advice(self.folder)}"
-            )
-        read = read_karpathy if self._annotations.name == KARPATHY_FILE else read_token
-        self._entries = read(self._annotations)
-        names = [name for name, _, _ in self._entries]
-        sizes = file_sizes(self.folder / IMAGES, names)
-        require_images(CARD, self.folder / IMAGES, names, sizes)
-        self._revision = listing_revision(self._annotations, sizes)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """None: the images have captions."""
-        return ()
-
-    @property
-    def templates(self) -> tuple[str, ...]:
-        """The template that turns a concept into a prompt."""
-        return ("a photo of a {}.",)
-
-    @property
-    def concept_names(self) -> tuple[str, ...]:
-        """Frequent concrete nouns of the captions."""
-        return CONCEPT_NAMES
-
-    @property
-    def revision(self) -> str:
-        """A digest of the annotation file and of the names and sizes of the images."""
-        return self._revision
+    images_folder = IMAGES
+    empty_advice = "use the complete file"
+    concepts = CONCEPT_NAMES
 
     @classmethod
     def download(cls, data_dir: Path) -> None:
@@ -105,15 +68,17 @@ class Flickr30k(Dataset):
         if not ((folder / IMAGES).is_dir() and annotated):
             raise BenchmarkError(f"data set {CARD.name!r} cannot be fetched automatically; by hand: {_advice(folder)}")
 
-    def _load(self, name: SplitName) -> Split:
-        entries = [entry for entry in self._entries if entry[1] == name]
-        if not entries:
-            raise DatasetCorruptError(
-                f"data set {CARD.name!r}: {self._annotations} gives no image to {name}; use the complete file"
-            )
-        paths = [self.folder / IMAGES / file for file, _, _ in entries]
-        images = decode_once(paths, self.image_size, self.cache_dir, name=f"{CARD.name}/{name}", revision=self.revision)
-        return Split(name, images, captions=tuple(captions for _, _, captions in entries))
+    def _annotation_file(self) -> Path:
+        for file in (KARPATHY_FILE, TOKEN_FILE):
+            if (self.folder / file).is_file():
+                return self.folder / file
+        raise DatasetCorruptError(
+            f"data set {CARD.name!r}: neither {KARPATHY_FILE} nor {TOKEN_FILE} is in {self.folder}; "
+            f"{_advice(self.folder)}"
+        )
+
+    def _read(self) -> list[Entry]:
+        return (read_karpathy if self._annotations.name == KARPATHY_FILE else read_token)(self._annotations)
 
 
 def read_karpathy(path: Path) -> list[Entry]:

@@ -7,9 +7,10 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-Format = Literal["table", "markdown", "csv", "json"]
+from benchmark.tables import Format, drawn, markdown_table
+
 NOT_KNOWN, NOT_MEASURED = "not known", "not measured"
 DIFFERS = "≠"
 BEFORE_TOLERANCE = 1.0
@@ -102,13 +103,14 @@ def render(tables: Sequence[PaperTable], format: Format) -> str:
 
 
 def _notes(table: PaperTable) -> list[str]:
-    note = f"published / measured (difference in points; {DIFFERS} beyond the tolerance)"
-    return [line for line in (f"Published: {table.source}.", note) if line]
+    return [
+        f"Published: {table.source}.",
+        f"published / measured (difference in points; {DIFFERS} beyond the tolerance)",
+    ]
 
 
 def _text(table: PaperTable) -> str:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -117,19 +119,14 @@ def _text(table: PaperTable) -> str:
         shown.add_column(head, justify="right", no_wrap=True)
     for label, cells in table.rows:
         shown.add_row(label, *map(str, cells))
-    out = Console(file=io.StringIO(), width=10_000, color_system=None, markup=False, highlight=False)
-    with out.capture() as captured:
-        out.print(shown)
-    body = "\n".join(line.rstrip() for line in captured.get().splitlines())
-    return "\n".join([table.title, *([table.verdict] if table.verdict else []), body, *_notes(table), ""])
+    verdict = [table.verdict] if table.verdict else []
+    return "\n".join([table.title, *verdict, drawn(shown), *_notes(table), ""])
 
 
 def _markdown(table: PaperTable) -> str:
-    heads = "| | " + " | ".join(table.columns) + " |"
-    rule = "|---|" + "--:|" * len(table.columns)
-    rows = ["| " + " | ".join([label, *map(str, cells)]) + " |" for label, cells in table.rows]
+    lines = markdown_table(["", *table.columns], [[label, *map(str, cells)] for label, cells in table.rows], left=(0,))
     verdict = [f"**{table.verdict}**\n"] if table.verdict else []
-    return "\n".join([f"## {table.title}\n", *verdict, heads, rule, *rows, *(f"\n{n}" for n in _notes(table)), ""])
+    return "\n".join([f"## {table.title}\n", *verdict, *lines, *(f"\n{n}" for n in _notes(table)), ""])
 
 
 def _csv(tables: Sequence[PaperTable]) -> str:

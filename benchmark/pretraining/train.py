@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from benchmark.compact import save_compact, tokenizer
-from benchmark.hardware import Precision, resolve_device, resolve_precision, trainer_precision
+from benchmark.hardware import resolve_device, resolve_precision
 from benchmark.pretraining.corpus import Corpus, PretrainingBatch
 from benchmark.pretraining.forward import encode_half_size, encode_texts
 from benchmark.pretraining.recipe import Recipe
-from benchmark.unlearn import quiet_lightning
+from benchmark.unlearn import make_trainer
 from datamodules.dataset import Dataset
 from datamodules.errors import UnknownNameError
 from datamodules.registry import open_dataset
@@ -118,8 +118,7 @@ def pretrain(
     unknown = sorted(set(exclude or {}) - set(recipe.data))
     if unknown:
         raise UnknownNameError(f"data set of recipe {recipe.name}", unknown[0], recipe.data)
-    resolve_device(device)
-    quiet_lightning()
+    where = resolve_device(device)
     L.seed_everything(seed, verbose=False)
     chosen = resolve_precision(precision, device)
     image_input = recipe.architecture.image_input
@@ -145,7 +144,7 @@ def pretrain(
     for each, part in cycles:
         shown = None if progress is None else partial(_shown, progress, done, total)
         module = ContrastivePretraining(model, each, part.steps, shown, compiled=compiled)
-        _trainer(device, chosen).fit(module, DataLoader(part, batch_size=None))
+        make_trainer(where, chosen, gradient_clip=1.0).fit(module, DataLoader(part, batch_size=None))
         done += part.steps
     seconds = time.perf_counter() - start
     about = {
@@ -161,17 +160,3 @@ def pretrain(
 
 def _shown(progress: Progress, before: int, total: int, step: int, _: int, loss: float) -> None:
     progress(before + step, total, loss)
-
-
-def _trainer(device: str, precision: Precision) -> L.Trainer:
-    return L.Trainer(
-        accelerator="auto" if device == "auto" else device,
-        devices=1,
-        precision=trainer_precision(precision),
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        gradient_clip_val=1.0,
-    )
