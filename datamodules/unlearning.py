@@ -13,7 +13,8 @@ Only the train split is ever handed out; the test split belongs to the evaluatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
@@ -24,9 +25,11 @@ import torch
 from lightning.pytorch.utilities import CombinedLoader
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from datamodules.batches import CyclingBatches as CyclingBatches
+from datamodules.batches import Ticks
 from datamodules.dataset import Dataset
 from datamodules.errors import RegimeViolationError, RequestError
 from datamodules.guard import ReadGuard
@@ -100,6 +103,14 @@ class PairPart(TorchDataset[Pairs]):
     def __len__(self) -> int:
         return len(self.indices)
 
+    def part(self, positions: NDArray[np.int64]) -> PairPart:
+        """The pairs at these positions, as a part of its own that draws its captions from the same stream."""
+        chosen = copy.copy(self)
+        chosen.indices, chosen._labels = self.indices[positions], self._labels[positions]
+        if self._captions is not None:
+            chosen._captions = [self._captions[p] for p in positions]
+        return chosen
+
     def __getitems__(self, positions: list[int]) -> Pairs:
         """One batch: the prompt of each image's class, or one of its captions, drawn at random."""
         chosen = np.asarray(positions)
@@ -113,42 +124,6 @@ class PairPart(TorchDataset[Pairs]):
         return Pairs(
             images=images, texts=texts, labels=torch.from_numpy(labels), indices=torch.from_numpy(self.indices[chosen])
         )
-
-
-class _Ticks(TorchDataset[int]):
-    """The data of a method that reads none: the step's number."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-
-class CyclingBatches(Sampler[list[int]]):
-    """Exactly `steps` batches; every item once before any comes again, each pass newly shuffled.
-
-    A part smaller than a batch gives batches of the whole part.
-    """
-
-    def __init__(self, items: int, batch_size: int, steps: int, *, seed: int) -> None:
-        self._items, self._batch, self._steps = items, min(batch_size, items), steps
-        self._seed = seed
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def __iter__(self) -> Iterator[list[int]]:
-        random = np.random.default_rng(self._seed)
-        queue: list[int] = []
-        for _ in range(self._steps):
-            while len(queue) < self._batch:
-                queue.extend(random.permutation(self._items).tolist())
-            yield queue[: self._batch]
-            queue = queue[self._batch :]
 
 
 class UnlearningDataModule(L.LightningDataModule):
@@ -201,6 +176,27 @@ class UnlearningDataModule(L.LightningDataModule):
         """Set how many training batches of which size there will be."""
         self.steps, self.batch_size = steps, batch_size
 
+    def hold_out(self, batches: int) -> dict[Part, list[Pairs]]:
+        """Take images of each part out of the training, for a method that chooses among its own states.
+
+        They are drawn at random from the train split's part and never come in a training batch afterwards, so this
+        must be called before the training begins (`on_fit_start`).
+
+        Args:
+            batches: Batches of each part; fewer where they would be more than half of a part.
+
+        Returns:
+            For each part that the regime gives, its held-out batches; no batch where a part has one image only.
+        """
+        held: dict[Part, list[Pairs]] = {}
+        for part, pairs in self._parts.items():
+            order = np.random.default_rng([self._seed, len(pairs)]).permutation(len(pairs))
+            count = min(batches * self.batch_size, len(pairs) // 2)
+            starts = range(0, count, self.batch_size)
+            held[part] = [pairs.__getitems__(order[k : min(k + self.batch_size, count)].tolist()) for k in starts]
+            self._parts[part] = pairs.part(np.sort(order[count:]))
+        return held
+
     def guard(self) -> ReadGuard:
         """A read guard that allows exactly the images handed out here."""
         allowed: dict[str, NDArray[np.bool_]] = {}
@@ -237,7 +233,7 @@ class UnlearningDataModule(L.LightningDataModule):
     def train_dataloader(self) -> Any:
         """`steps` batches: a dictionary of `Pairs` by part, or the step's number."""
         if not self._parts:
-            return DataLoader(_Ticks(self.steps), batch_size=None)
+            return DataLoader(Ticks(self.steps), batch_size=None)
         loaders = {
             part: DataLoader(
                 pairs,

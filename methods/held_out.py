@@ -18,7 +18,7 @@ from methods.zero_shot_loss import targets
 
 
 class HeldOut:
-    """Pairs that a method holds out, and the accuracies that an edit of one encoder leaves on them.
+    """Pairs that a method holds out, and the accuracies that an edit leaves on them.
 
     Args:
         clip: The CLIP as it came; edited in place between the measurements.
@@ -38,8 +38,10 @@ class HeldOut:
         self._images, self._rows = self._encoded_images(), self._encoded_texts()
         self.before = self._accuracies(self._images, self._rows)
 
-    def accuracy(self, *, changed: ParameterGroup) -> tuple[float, float]:
-        """Forget and retained accuracy of the CLIP as it is now; only the changed encoder runs again."""
+    def accuracy(self, *, changed: ParameterGroup | None = None) -> tuple[float, float]:
+        """Forget and retained accuracy of the CLIP as it is now; only the changed encoder runs again, None for both."""
+        if changed is None:
+            return self._accuracies(self._encoded_images(), self._encoded_texts())
         if changed == "visual":
             return self._accuracies(self._encoded_images(), self._rows)
         return self._accuracies(self._images, self._encoded_texts())

@@ -110,6 +110,41 @@ def test_a_part_smaller_than_a_batch_gives_the_whole_part() -> None:
         assert len(batch["retain"]["images"]) == 16
 
 
+@pytest.mark.parametrize("regime", WITH_DATA)
+@pytest.mark.parametrize("captions", [False, True])
+def test_held_out_images_never_come_in_training(regime: Regime, captions: bool) -> None:
+    dataset = TinyDataset(captions=captions)
+    data = module(dataset, regime, request=ForgetRequest(concept="apple") if captions else APPLE)
+    every = {part: set(range(0, 24, 4)) if part == "forget" else {i for i in range(24) if i % 4} for part in data.sizes}
+    data.plan(steps=1, batch_size=4)
+    with guarded(data.guard()) as guard:
+        held = data.hold_out(2)
+        assert guard.items_read == sum(len(p["texts"]) for each in held.values() for p in each)
+        seen: dict[str, set[int]] = {}
+        for batch in batches(data):
+            for part, pairs in batch.items():
+                seen.setdefault(part, set()).update(pairs["indices"].tolist())
+    kept = {part: {i for pairs in each for i in pairs["indices"].tolist()} for part, each in held.items()}
+    assert {part: len(each) for part, each in kept.items()} == {part: min(8, len(every[part]) // 2) for part in every}
+    for part, whole in every.items():
+        assert kept[part] | seen[part] == whole and not kept[part] & seen[part]
+    for each in held.values():
+        for pairs in each:
+            assert len(pairs["texts"]) <= 4
+            for text, label, index in zip(pairs["texts"], pairs["labels"], pairs["indices"], strict=True):
+                assert NAMES[index % 4] in text and label == (-1 if captions else index % 4)
+                assert not captions or text.endswith(str(int(index)))
+
+
+def test_what_is_held_out_depends_on_the_seed_alone() -> None:
+    def drawn(seed: int) -> list[int]:
+        data = module(TinyDataset(), "retain", seed=seed)
+        data.plan(steps=1, batch_size=4)
+        return [i for pairs in data.hold_out(2)["retain"] for i in pairs["indices"].tolist()]
+
+    assert drawn(0) == drawn(0) != drawn(1)
+
+
 def test_the_guard_allows_what_the_regime_gives_and_counts_it() -> None:
     dataset = TinyDataset()
     data = module(dataset, "forget")
