@@ -31,6 +31,7 @@ class Standing:
         optimizer: State dict of the cycle's optimizer.
         schedule: State dict of its learning rate schedule.
         random: The state of torch's generator.
+        beside: State dict of what is trained beside the model and thrown away at the end.
     """
 
     cycle: int
@@ -40,6 +41,7 @@ class Standing:
     optimizer: Mapping[str, Any]
     schedule: Mapping[str, Any]
     random: Tensor
+    beside: Mapping[str, Tensor]
 
 
 @dataclass
@@ -98,6 +100,7 @@ class Checkpoints(Callback):
             "optimizer": trainer.optimizers[0].state_dict(),
             "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
             "random": torch.get_rng_state(),
+            "beside": {} if pl_module.edges is None else pl_module.edges.state_dict(),  # type: ignore[union-attr, operator]
         }
         _replace(self.path, standing)
 

@@ -27,7 +27,8 @@ class Recipe:
         epochs: Passes over the corpus.
         batch_size: Pairs a step.
         learning_rate: Peak of the one-cycle schedule.
-        weight_decay: AdamW's, on matrices only.
+        muon_learning_rate: Muon's rate for the matrices of transformer blocks; 0 leaves them to AdamW.
+        weight_decay: On matrices only.
         warmup: Share of the steps before the peak.
         flip: Whether images are mirrored at random; wrong where captions say left and right.
         shift: Largest random shift, as a share of the image's side.
@@ -36,6 +37,7 @@ class Recipe:
             beginning and at the end. Labels first: captions can be told apart by easier attributes alone.
         half_size_share: Share of the steps, at the beginning, that see the images at half their side: a quarter of
             the work for most of what is to be learned (progressive resizing). 0 for none.
+        edge_weight: Weight of the edge histograms that a ViT's first blocks learn beside (see `edges.py`); 0 for none.
         further_cycles: Cycles from where the one before ends, at the whole size, with a new optimizer (warm
             restarts; Loshchilov & Hutter 2017): the epochs, learning_rate and warmup of each.
     """
@@ -47,6 +49,7 @@ class Recipe:
     epochs: float
     batch_size: int
     learning_rate: float
+    muon_learning_rate: float
     weight_decay: float
     warmup: float
     flip: bool
@@ -54,6 +57,7 @@ class Recipe:
     templates: tuple[str, ...]
     label_share: tuple[float, float]
     half_size_share: float
+    edge_weight: float
     further_cycles: tuple[Mapping[str, Any], ...]
 
     def cycles(self) -> tuple[Recipe, ...]:
@@ -79,6 +83,8 @@ def load_recipe(name: str) -> Recipe:
     wrong = sorted({field for cycle in content["further_cycles"] for field in set(cycle) ^ _CYCLE})
     if wrong:
         raise BenchmarkError(f"recipe {name!r}: field {wrong[0]!r} of further_cycles is missing or unknown")
+    if content["edge_weight"] and content["half_size_share"]:
+        raise BenchmarkError(f"recipe {name!r}: edge_weight needs images at their whole size: set half_size_share: 0")
     content["architecture"] = Architecture(**content["architecture"])
     for listing in ("data", "templates", "label_share", "further_cycles"):
         content[listing] = tuple(content[listing])

@@ -21,7 +21,9 @@ from benchmark.compact import save_compact, tokenizer
 from benchmark.hardware import Precision, resolve_device, resolve_precision
 from benchmark.pretraining.checkpoint import Checkpoints, Standing
 from benchmark.pretraining.corpus import Corpus, PretrainingBatch
+from benchmark.pretraining.edges import EdgeTask
 from benchmark.pretraining.forward import encode_half_size, encode_texts
+from benchmark.pretraining.optimizers import make_optimizer, make_schedule
 from benchmark.pretraining.recipe import Recipe
 from benchmark.unlearn import make_trainer
 from datamodules.dataset import Dataset
@@ -35,7 +37,7 @@ Progress = Callable[[int, int, float], None]
 
 
 class ContrastivePretraining(L.LightningModule):
-    """CLIP's contrastive learning with AdamW and a one-cycle schedule."""
+    """CLIP's contrastive learning, and what the recipe says beside it."""
 
     def __init__(
         self,
@@ -51,6 +53,9 @@ class ContrastivePretraining(L.LightningModule):
         self.model = model
         visual = cast(nn.Module, model.visual)
         self._encode_image: Callable[[Tensor], Tensor] = torch.compile(visual, dynamic=False) if compiled else visual
+        self.edges = EdgeTask(visual) if recipe.edge_weight else None
+        if standing is not None and self.edges is not None:
+            self.edges.load_state_dict(dict(standing.beside))
         self._recipe, self._steps, self._progress = recipe, steps, progress
         self._standing, self._offset = standing, 0 if standing is None else standing.step
 
@@ -64,6 +69,8 @@ class ContrastivePretraining(L.LightningModule):
             image = self._encode_image(batch["images"])
         text = encode_texts(model, batch["tokens"])[batch["text_of"]]
         loss = contrastive_loss(image, text, model.logit_scale.exp())
+        if self.edges is not None and (share := self.edges.share(index / self._steps)):
+            loss = loss + self._recipe.edge_weight * share * self.edges.loss(batch["images"])
         if self._progress is not None:
             self._progress(index + 1, self._steps, loss.item())
         return loss
@@ -73,21 +80,9 @@ class ContrastivePretraining(L.LightningModule):
         cast(Any, self.model).logit_scale.data.clamp_(0, MAX_LOGIT_SCALE)
 
     def configure_optimizers(self) -> Any:
-        """AdamW with decay on matrices only; one cycle to the peak and down."""
-        recipe = self._recipe
-        matrices = [p for p in self.model.parameters() if p.ndim > 1]
-        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": recipe.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
-            lr=recipe.learning_rate,
-            betas=(0.9, 0.98),
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=recipe.learning_rate, total_steps=self._steps + 1, pct_start=recipe.warmup
-        )
+        """The recipe's optimizer and schedule, from where the training stands."""
+        optimizer = make_optimizer(self, self._recipe)
+        schedule = make_schedule(optimizer, self._recipe, self._steps)
         if self._standing is not None:
             optimizer.load_state_dict(dict(self._standing.optimizer))
             schedule.load_state_dict(dict(self._standing.schedule))
@@ -198,6 +193,8 @@ def _fit(model: nn.Module, recipe: Recipe, corpus: Corpus, kept: Checkpoints, ru
             module = ContrastivePretraining(model, each, part.steps, shown, compiled=run.compiled, standing=own)
             trainer = make_trainer(run.device, run.precision, gradient_clip=1.0, callbacks=[kept])
             trainer.fit(module, DataLoader(part.after(offset), batch_size=None))
+            if module.edges is not None:
+                module.edges.detach()
             seconds += time.perf_counter() - start
         done += part.steps
     return seconds, total

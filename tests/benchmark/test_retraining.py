@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,11 @@ def tiny_recipe() -> Recipe:
     )
 
 
+def tiny_recipe_with_muon() -> Recipe:
+    whole_size = {"half_size_share": 0.0, "edge_weight": 2.0, "muon_learning_rate": 0.02}
+    return replace(tiny_recipe(), **whole_size)
+
+
 @pytest.fixture(autouse=True)
 def tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (train, retrained):
@@ -46,12 +52,13 @@ class Killed(BaseException):
     """What SIGKILL would be, if it could be caught."""
 
 
+@pytest.mark.parametrize("make", [tiny_recipe, tiny_recipe_with_muon])
 @pytest.mark.parametrize("at", [1, 3, 8, 9, 12])
 def test_a_killed_training_goes_on_to_the_same_weights(
-    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: int, make: Callable[[], Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "Checkpoints", partial(checkpoint.Checkpoints, every_seconds=0.0))
-    recipe, seen = tiny_recipe(), []
+    recipe, seen = make(), []
 
     def go(out: Path, stop: int | None = None) -> dict[str, torch.Tensor]:
         def progress(step: int, _: int, __: float) -> None:
