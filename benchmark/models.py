@@ -2,7 +2,7 @@
 
 | `--model` | what it is |
 |---|---|
-| `shapes-resnet` | a compact file of this package |
+| `shapes-resnet`, `shapes-vit`, `mini` | compact files of this package |
 | `ViT-B-32/openai` | an open_clip architecture and weights tag (downloaded by open_clip, then cached) |
 | `ViT-B-16:path/to/file` | an open_clip architecture and a local checkpoint (OpenAI archive, state dict, safetensors) |
 | `path/to/file.safetensors` | a compact file that `pretrain` wrote |

@@ -100,7 +100,7 @@ class Checkpoints(Callback):
             "optimizer": trainer.optimizers[0].state_dict(),
             "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
             "random": torch.get_rng_state(),
-            "beside": {} if pl_module.edges is None else pl_module.edges.state_dict(),  # type: ignore[union-attr, operator]
+            "beside": {} if pl_module.edges is None else pl_module.edges.state_dict(),  # type: ignore[union-attr]
         }
         _replace(self.path, standing)
 

@@ -31,7 +31,7 @@ class Together(Optimizer):
         super().__init__([{"params": group["params"]} for part in parts for group in part.param_groups], {})
         self.param_groups = [group for part in parts for group in part.param_groups]
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of each part; the closure, which computes the gradients, is called once."""
         loss = None
         if closure is not None:

@@ -1,0 +1,49 @@
+"""The CLIPs of the embedded world that ship: small, and good enough that forgetting can be seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from benchmark.compact import load_compact
+from benchmark.names import WEIGHTS
+from benchmark.pretraining.retrained import recipe_of
+from datamodules.registry import open_dataset
+
+MODELS = ("shapes-resnet", "shapes-vit")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", MODELS)
+def test_shapes_are_named_and_captions_find_their_images(name: str, cache: Path) -> None:
+    clip = load_compact(WEIGHTS / f"{name}.safetensors", name)
+    dataset = open_dataset("shapes", None, cache, clip.preprocessing.image_size)
+    split = dataset.split("test")
+    assert split.labels is not None and split.captions is not None
+    chunks = [range(k, min(k + 400, len(split.images))) for k in range(0, len(split.images), 400)]
+    images = torch.cat([clip.encode_image(clip.preprocessing(split.images.read(chunk))) for chunk in chunks])
+    images = F.normalize(images, dim=-1)
+    rows = clip.zero_shot_classifier(dataset.class_names, dataset.templates)
+    accuracy = ((images @ rows.T).argmax(1) == torch.from_numpy(split.labels)).float().mean()
+    assert accuracy >= 0.95
+    gallery, captions = images[:500], split.captions[:500]
+    texts = F.normalize(clip.encode_text([caption for each in captions for caption in each]), dim=-1)
+    own = torch.arange(500).repeat_interleave(torch.tensor([len(each) for each in captions]))
+    similarity = texts @ gallery.T
+    rank = (similarity > similarity.gather(1, own[:, None])).sum(1)
+    assert (rank < 1).float().mean() >= 0.60
+
+
+def test_they_are_small_and_know_their_recipes() -> None:
+    assert sum((WEIGHTS / f"{name}.safetensors").stat().st_size for name in MODELS) <= 12e6
+    for name in MODELS:
+        recipe = recipe_of(name)
+        assert recipe is not None and recipe.name == name
