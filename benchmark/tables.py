@@ -50,7 +50,7 @@ def render(boards: Sequence[Board], format: Format) -> str:
     if format == "json":
         return json.dumps([_plain(board) for board in boards], indent=1, allow_nan=False) + "\n"
     if not boards:
-        return "no records yet\n"
+        return f"{'% ' if format == 'latex' else ''}no records yet\n"
     show = {"table": _table, "markdown": _markdown, "latex": _latex, "html": _html}[format]
     return "\n".join(map(show, boards))
 
