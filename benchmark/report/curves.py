@@ -32,9 +32,9 @@ def curves_of(record: Record, folder: Path | None) -> tuple[Curve, ...]:
 
 
 def thinned(name: str, unit: str, points: Sequence[tuple[int, float]]) -> Curve | None:
-    """A curve of at most `POINTS` points: every k-th of those that are finite, no averages. None without points."""
+    """A curve of at most `POINTS` points: every k-th of those that are finite, no averages. None below two points."""
     finite = [(step, value) for step, value in points if math.isfinite(value)]
-    if not finite:
+    if len(finite) < 2:
         return None
     every = math.ceil(len(finite) / POINTS)
     kept = finite[::every]

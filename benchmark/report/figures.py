@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from benchmark.evaluation.catalogue import describe
@@ -162,7 +163,9 @@ def _trade_off(board: Boards, content: Content) -> Figure | None:
     axes.set_xlabel(f"kept: {retain} (%)")
     axes.set_ylabel(f"forgotten: 100 − {forget} (%)")
     _legend(figure, [row for row, *_ in known])
-    return _titled(figure, board)
+    _titled(figure, board)
+    _labelled(figure, [(axes, known)], view)
+    return figure
 
 
 def _deep(board: Boards, content: Content) -> Figure | None:
@@ -171,7 +174,8 @@ def _deep(board: Boards, content: Content) -> Figure | None:
     panels = [name for name in DEEP[:2] if any(row.metrics.get(name) for row in view.board.rows)]
     if not panels:
         return None
-    figure, all_axes = _axes(3.4 * len(panels), 3.4, columns=len(panels))
+    figure, all_axes = _axes(3.6 * len(panels), 3.8, columns=len(panels))
+    drawn = []
     for axes, metric in zip(all_axes, panels, strict=True):
         both = [(row, row.metrics.get(surface), row.metrics.get(metric)) for row in view.board.rows]
         known = [(row, 100 * x.mean, 100 * y.mean) for row, x, y in both if x is not None and y is not None]
@@ -179,8 +183,11 @@ def _deep(board: Boards, content: Content) -> Figure | None:
         _scatter(axes, known, view)
         axes.set_xlabel(_head(surface))
         axes.set_ylabel(_head(metric))
+        drawn.append((axes, known))
     _legend(figure, list(view.board.rows))
-    return _titled(figure, board)
+    _titled(figure, board)
+    _labelled(figure, drawn, view)
+    return figure
 
 
 def _scatter(axes: Any, points: Sequence[tuple[Row, float, float]], view: View) -> None:
@@ -188,17 +195,26 @@ def _scatter(axes: Any, points: Sequence[tuple[Row, float, float]], view: View) 
     for row, x, y in sorted(points, key=lambda point: -area[point[0].method]):
         drawn, front = look(row.regime), row.method in view.front
         edge = {"edgecolors": "black", "linewidths": 1.3 if front else 0.4}
-        axes.scatter(x, y, area[row.method], drawn.light, drawn.marker, alpha=0.5 if row.reference else 0.85, **edge)
+        axes.scatter(
+            x, y, s=area[row.method], c=drawn.light, marker=drawn.marker, alpha=0.5 if row.reference else 0.85, **edge
+        )
         if row.method in LANDMARKS:
-            axes.scatter(x, y, 240, "none", "o", edgecolors="black", linewidths=0.8)
+            axes.scatter(x, y, s=240, c="none", marker="o", edgecolors="black", linewidths=0.8)
     axes.set_xlim(-4, 104)
     axes.set_ylim(-4, 104)
     axes.grid(alpha=0.2, linewidth=0.5)
-    weights = {
-        row.method: 4 * (row.method in LANDMARKS) + 2 * (row.method in view.front) + 1 / (row.rank or 1e6)
-        for row, *_ in points
-    }
-    place_labels(axes, [(_plain(row.method), x, y, weights[row.method]) for row, x, y in points])
+
+
+def _labelled(figure: Figure, panels: Sequence[tuple[Any, Sequence[tuple[Row, float, float]]]], view: View) -> None:
+    """Name the points, once everything else has its place."""
+    figure.canvas.draw()
+    figure.set_layout_engine("none")
+    for axes, points in panels:
+        named = []
+        for row, x, y in points:
+            weight = 4 * (row.method in LANDMARKS) + 2 * (row.method in view.front) + 1 / (row.rank or 1e6)
+            named.append((_plain(row.method), x, y, weight))
+        place_labels(axes, named)
 
 
 def _areas(rows: Sequence[Row]) -> dict[str, float]:
@@ -258,13 +274,16 @@ def _relearning(board: Boards, content: Content) -> Figure | None:
     return _titled(figure, board)
 
 
-def _apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights moved so that neighbours are at least a gap apart, about their middle."""
+def _apart(heights: Sequence[float], gap: float, top: float = 100.0) -> list[float]:
+    """Ascending heights moved so that neighbours are at least a gap apart, and the last is not above the top."""
     moved: list[float] = []
     for height in heights:
         moved.append(height if not moved else max(height, moved[-1] + gap))
-    shift = (sum(moved) - sum(heights)) / len(moved)
-    return [height - shift for height in moved]
+    limit = top
+    for place in reversed(range(len(moved))):
+        moved[place] = min(moved[place], limit)
+        limit = moved[place] - gap
+    return moved
 
 
 def _curves(board: Boards, content: Content) -> Figure | None:
@@ -297,5 +316,6 @@ def _panel(axes: Any, own: Sequence[tuple[str, Curve]], colour: str) -> None:
 
 
 def _titled(figure: Figure, board: Boards) -> Figure:
-    figure.suptitle(_plain(title(board.whole.board)), fontsize=6.5)
+    width = int(17 * figure.get_figwidth())
+    figure.suptitle("\n".join(wrap(_plain(title(board.whole.board)), width)), fontsize=6.5)
     return figure

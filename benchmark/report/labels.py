@@ -9,7 +9,7 @@ SIZE = 6.5
 _AWAY = (5.0, 9.0, 15.0, 23.0, 33.0)
 """Distances from a point that are tried, in points."""
 _WAYS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
-_POINT = 4.0
+_POINT = 4.5
 """Half the side of the square that a point takes, in points."""
 Box = tuple[float, float, float, float]
 
@@ -18,11 +18,10 @@ def place_labels(axes: Any, points: Sequence[tuple[str, float, float, float]]) -
     """Write labels, the weightiest first.
 
     Args:
-        axes: Of matplotlib, with its limits set.
+        axes: Of matplotlib, with its limits set, on a figure that is laid out.
         points: Label, x and y in the units of the axes, and weight.
     """
     figure = axes.figure
-    figure.canvas.draw()
     per_point = figure.dpi / 72
     frame = axes.get_window_extent()
     places = [tuple(float(v) / per_point for v in axes.transData.transform((x, y))) for _, x, y, _ in points]

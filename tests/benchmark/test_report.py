@@ -234,7 +234,7 @@ def test_a_curve_is_thinned_without_averages() -> None:
     assert curve is not None and len(curve.steps) <= POINTS and curve.every == 4
     kept = [float(f"{value:.6g}") for step, value in points if step in curve.steps]
     assert list(curve.values) == kept and 3 not in curve.steps
-    assert thinned("loss", "step", [(0, float("inf"))]) is None
+    assert thinned("loss", "step", [(0, float("inf")), (1, 2.0)]) is None, "one point is no curve"
 
 
 def test_logs_and_lists_of_a_record_are_curves(tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
         cell={**record().cell, "method": EVIL, "model": EVIL, "dataset": EVIL, "request": {"classes": [EVIL]}},
         provenance={"device": EVIL, "precision": EVIL, "regime": EVIL, "command": EVIL},
         metrics={EVIL: Metric(0.5), "score/kravets": Metric(0.1)},
-        report={f"{EVIL}_by_step": [1.0], "loss_by_step": [1.0, 2.0], "not_measured": {"damage": EVIL}},
+        report={f"{EVIL}_by_step": [1.0, 2.0], "loss_by_step": [1.0, 2.0], "not_measured": {"damage": EVIL}},
         references={EVIL: EVIL},
         cost={EVIL: 1.0},
     )
