@@ -194,10 +194,8 @@ def _scatter(axes: Any, points: Sequence[tuple[Row, float, float]], view: View) 
     area = _areas([row for row, *_ in points])
     for row, x, y in sorted(points, key=lambda point: -area[point[0].method]):
         drawn, front = look(row.regime), row.method in view.front
-        edge = {"edgecolors": "black", "linewidths": 1.3 if front else 0.4}
-        axes.scatter(
-            x, y, s=area[row.method], c=drawn.light, marker=drawn.marker, alpha=0.5 if row.reference else 0.85, **edge
-        )
+        edge = {"edgecolors": "black", "linewidths": 1.3 if front else 0.4, "alpha": 0.5 if row.reference else 0.85}
+        axes.scatter(x, y, s=area[row.method], c=drawn.light, marker=drawn.marker, **edge)
         if row.method in LANDMARKS:
             axes.scatter(x, y, s=240, c="none", marker="o", edgecolors="black", linewidths=0.8)
     axes.set_xlim(-4, 104)
@@ -261,7 +259,7 @@ def _relearning(board: Boards, content: Content) -> Figure | None:
     ordered = sorted(whole, key=lambda name: whole[name][-1])
     heights = _apart([whole[name][-1] for name in ordered], 5.0)
     for name, height in zip(ordered, heights, strict=True):
-        line = {"arrowstyle": "-", "linewidth": 0.4, "color": "0.5"}
+        line = {"arrowstyle": "-", "linewidth": 0.4, "color": "0.5", "relpos": (0, 0.5), "shrinkA": 1}
         axes.annotate(
             _plain(name),
             (SHOTS[-1], whole[name][-1]),
