@@ -68,7 +68,7 @@ def write_extras(path: Path, extras: Extras) -> None:
     Raises:
         RecordError: If the disk refuses it.
     """
-    parts = {
+    parts: dict[str, dict[str, Any]] = {
         "curves": {key: [asdict(curve) for curve in own] for key, own in extras.curves.items()},
         "predictions": {key: asdict(own) for key, own in extras.predictions.items()},
     }

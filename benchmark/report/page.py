@@ -18,7 +18,7 @@ LIMIT = 5_000_000
 """Bytes of the page, at most."""
 _HERE = Path(__file__).parent
 _LIBRARIES = ("d3.min.js", "plot.umd.min.js")
-_SCRIPTS = ("core.js", "table.js", "plots.js", "cards.js", "start.js")
+_SCRIPTS = ("core.js", "table.js", "scatter.js", "plots.js", "cards.js", "start.js")
 _SHORTER: tuple[tuple[str, Callable[[dict[str, Any]], None]], ...] = (
     (
         "the metrics and the provenance of single records",
