@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "run": "run what is missing of a suite, then show the leaderboard",
     "plan": "show a suite's cells: done, missing, failed, and what they will take",
     "leaderboard": "show the leaderboard of the records",
+    "report": "write one page with leaderboards, plots and cards, and static figures",
     "tables": "show a paper's tables, published and measured numbers side by side",
     "list": "list methods, datasets, models, suites or measures",
     "verify": "run a recorded cell again and compare",

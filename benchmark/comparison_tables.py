@@ -1,4 +1,4 @@
-"""Comparisons as text: a table for the terminal, Markdown, CSV and JSON.
+"""Comparisons as text: a table for the terminal, Markdown, HTML, LaTeX, CSV and JSON.
 
 Tables for people give per cent, and differences in points; CSV and JSON give fractions.
 """
@@ -18,6 +18,7 @@ from benchmark.grouping import BoardKey
 from benchmark.leaderboard import UNRANKED
 from benchmark.statistics import Interval
 from benchmark.tables import Format, markdown_table, text_table, unit_of
+from benchmark.typesetting import html_section, latex_table
 
 NOTES = (
     f"{UNRANKED} differences are over requests, each the mean over its seeds, because seeds of one request are not "
@@ -34,7 +35,7 @@ def render(comparisons: Sequence[Comparison], format: Format) -> str:
 
     Args:
         comparisons: As `benchmark.comparison.compare` gives them.
-        format: "table" and "markdown" are for people; "csv" and "json" for programs.
+        format: "csv" and "json" are for programs, the others for people.
     """
     if format == "csv":
         return _csv(comparisons)
@@ -47,6 +48,10 @@ def render(comparisons: Sequence[Comparison], format: Format) -> str:
         notes = [*(f"{UNRANKED} {note}" for note in each.notes), *NOTES]
         if format == "table":
             blocks.append("\n".join([str(each.key), text_table(heads, rows, left=_WORDS), *notes, ""]))
+        elif format == "latex":
+            blocks.append("\n".join([*latex_table(heads, rows, left=_WORDS, above=(str(each.key), *notes)), ""]))
+        elif format == "html":
+            blocks.append("\n".join([*html_section(str(each.key), heads, rows, left=_WORDS, notes=notes), ""]))
         else:
             table = markdown_table(heads, rows, left=_WORDS)
             blocks.append("\n".join([f"## {each.key}\n", *table, *(f"\n{note}" for note in notes), ""]))

@@ -157,14 +157,21 @@ class RecordStore:
 
     Several processes, on several machines, may write to one folder at once.
 
-    Attributes:
+    Args:
         folder: The folder; it need not exist yet.
+        read_only: Leave files that are no records where they are.
+
+    Attributes:
+        folder: The folder.
         set_aside: One line for each file that was no record; the command line shows them.
+        damaged: Each such file with what is wrong with it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.folder = folder
+        self.read_only = read_only
         self.set_aside: list[str] = []
+        self.damaged: list[tuple[Path, str]] = []
 
     def path(self, suite: str, key: str) -> Path:
         """Where a record lies or would lie."""
@@ -250,6 +257,10 @@ class RecordStore:
         return record
 
     def _set_aside(self, path: Path, reason: str) -> None:
+        self.damaged.append((path, reason))
+        if self.read_only:
+            self.set_aside.append(f"{path} is not a whole record ({reason}): not read")
+            return
         try:
             kept = f"kept as {_move_aside(path).name}"
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Boards as text: a table for the terminal, Markdown for a page, CSV and JSON for other programs.
+"""Boards as text: a table for the terminal, Markdown, HTML and LaTeX for a page, CSV and JSON for other programs.
 
 Tables for people give per cent and costs in handy units; CSV and JSON give fractions, seconds and bytes.
 """
@@ -17,22 +17,24 @@ from benchmark.evaluation.catalogue import Column, describe
 from benchmark.grouping import BoardKey
 from benchmark.leaderboard import COSTS, UNRANKED, Board, Row
 from benchmark.statistics import Interval
+from benchmark.typesetting import html_section, latex_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-Format = Literal["table", "markdown", "csv", "json"]
-FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "json")
+Format = Literal["table", "markdown", "csv", "json", "latex", "html"]
+FORMATS: tuple[Format, ...] = ("table", "markdown", "csv", "json", "latex", "html")
 _WIDTH = 160
 """Columns of text where no terminal says otherwise; our choice: a class board fits."""
-_WORDS = (2, 3)
+WORDS = (2, 3)
 """The places of the columns that are words: method and regime."""
-_COSTS = {
+COST_UNITS = {
     "unlearn_seconds": ("unlearn s", 1.0),
     "peak_memory_bytes": ("peak MB", 1e6),
     "flops": ("GFLOP", 1e9),
     "edited_bytes": ("edit kB", 1e3),
 }
+"""By cost its head, and what it is divided by for people."""
 
 
 def render(boards: Sequence[Board], format: Format) -> str:
@@ -40,32 +42,37 @@ def render(boards: Sequence[Board], format: Format) -> str:
 
     Args:
         boards: As `benchmark.leaderboard.build` gives them.
-        format: "table" and "markdown" show the columns of each board; "csv" and "json" hold every metric.
+        format: "table", "markdown", "latex" and "html" show the columns of each board; "csv" and "json" hold every
+            metric.
     """
     if format == "csv":
         return _csv(boards)
     if format == "json":
         return json.dumps([_plain(board) for board in boards], indent=1, allow_nan=False) + "\n"
     if not boards:
-        return "no records yet\n"
-    return "\n".join(_table(board) if format == "table" else _markdown(board) for board in boards)
+        return f"{'% ' if format == 'latex' else ''}no records yet\n"
+    show = {"table": _table, "markdown": _markdown, "latex": _latex, "html": _html}[format]
+    return "\n".join(map(show, boards))
 
 
-def _title(board: Board) -> str:
+def title(board: Board) -> str:
+    """The board's key in words, with how many requests and seeds it holds."""
     requests = f"{board.requests} request{'s' if board.requests != 1 else ''}"
     seeds = f"{board.seeds} seed{'s' if board.seeds != 1 else ''}"
     return board.key.title(f"{requests}, {seeds}")
 
 
-def _heads(board: Board) -> list[str]:
+def heads(board: Board) -> list[str]:
+    """The heads of a board's table, metrics and costs with the direction that is better."""
     columns = [f"{c.head} {c.direction}".rstrip() for c in map(describe, board.columns)]
-    return ["#", "range", "method", "reads", "cells", *columns, *(f"{_COSTS[name][0]} ↓" for name in board.costs)]
+    return ["#", "range", "method", "reads", "cells", *columns, *(f"{COST_UNITS[name][0]} ↓" for name in board.costs)]
 
 
-def _texts(board: Board, row: Row) -> list[str]:
+def texts(board: Board, row: Row) -> list[str]:
+    """A row as a table for people shows it, one text a head; empty where a mean is."""
     cells = str(row.cells) if row.cells == row.expected else f"{row.cells}/{row.expected}"
     values = [_value(row.metrics.get(name), describe(name)) for name in board.columns]
-    costs = [_cost(row.costs.get(name), _COSTS[name][1]) for name in board.costs]
+    costs = [_cost(row.costs.get(name), COST_UNITS[name][1]) for name in board.costs]
     rank = UNRANKED if row.rank is None else str(row.rank)
     return [rank, _range(row), row.method, row.regime, cells, *values, *costs]
 
@@ -104,9 +111,13 @@ def _cost(value: float | None, unit: float) -> str:
     return f"{scaled:,.0f}" if scaled >= 100 else f"{scaled:.3g}"
 
 
+def _rows(board: Board) -> list[list[str]]:
+    return [texts(board, row) for row in board.rows]
+
+
 def _table(board: Board) -> str:
-    table = text_table(_heads(board), [_texts(board, row) for row in board.rows], left=_WORDS)
-    return "\n".join([_title(board), table, *board.notes, ""])
+    table = text_table(heads(board), _rows(board), left=WORDS)
+    return "\n".join([title(board), table, *board.notes, ""])
 
 
 def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[int]) -> str:
@@ -150,18 +161,25 @@ def _markdown_line(cells: Sequence[str]) -> str:
 
 
 def _markdown(board: Board) -> str:
-    rows = [_texts(board, row) for row in board.rows]
     notes = [f"\n{note}" for note in board.notes]
-    return "\n".join([f"## {_title(board)}\n", *markdown_table(_heads(board), rows, left=_WORDS), *notes, ""])
+    return "\n".join([f"## {title(board)}\n", *markdown_table(heads(board), _rows(board), left=WORDS), *notes, ""])
+
+
+def _latex(board: Board) -> str:
+    return "\n".join([*latex_table(heads(board), _rows(board), left=WORDS, above=(title(board), *board.notes)), ""])
+
+
+def _html(board: Board) -> str:
+    return "\n".join([*html_section(title(board), heads(board), _rows(board), left=WORDS, notes=board.notes), ""])
 
 
 def _csv(boards: Sequence[Board]) -> str:
     metrics = sorted({name for board in boards for row in board.rows for name in row.metrics})
-    heads = [*BoardKey._fields, "rank", "method", "regime", "reference", "cells", "expected"]
-    heads += [f"{name}{end}" for name in metrics for end in ("", "_low", "_high")]
+    names = [*BoardKey._fields, "rank", "method", "regime", "reference", "cells", "expected"]
+    names += [f"{name}{end}" for name in metrics for end in ("", "_low", "_high")]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*heads, *COSTS, "rank_best", "rank_worst"])
+    writer.writerow([*names, *COSTS, "rank_best", "rank_worst"])
     for board in boards:
         for row in board.rows:
             values: list[Any] = [

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def leaderboard_command(
     suite: str | None = None,
     results: str = "results/runs",
-    format: Literal["table", "markdown", "csv", "json"] = "table",
+    format: Literal["table", "markdown", "csv", "json", "latex", "html"] = "table",
     reference: bool = False,
     plugin: str | None = None,
     compare: tuple[str, str] | None = None,
@@ -34,7 +34,7 @@ def leaderboard_command(
     Args:
         suite: Only this suite.
         results: The folder of the records.
-        format: A table for the terminal, Markdown, CSV or JSON.
+        format: A table for the terminal, Markdown, CSV, JSON, LaTeX (booktabs) or HTML.
         reference: Show the reference records that come with the project.
         plugin: Files of further methods, separated by commas.
         compare: Two rows: show their paired differences instead, with intervals and a verdict.

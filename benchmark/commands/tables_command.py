@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def tables_command(
     paper: Literal["lip", "ccup", "cliperase", "diet", "negmerge"],
     results: str = "results/runs",
-    format: Literal["table", "markdown", "csv", "json"] = "table",
+    format: Literal["table", "markdown", "csv", "json", "latex", "html"] = "table",
 ) -> int:
     """Show a paper's tables: published number, measured number, difference.
 
@@ -26,7 +26,7 @@ def tables_command(
     Args:
         paper: lip, ccup, cliperase, diet or negmerge.
         results: The folder of the records.
-        format: A table for the terminal, Markdown, CSV or JSON.
+        format: A table for the terminal, Markdown, CSV, JSON, LaTeX (booktabs) or HTML.
     """
     import sys
 

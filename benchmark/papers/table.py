@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.tables import Format, drawn, markdown_table
+from benchmark.typesetting import html_section, latex_table
 
 NOT_KNOWN, NOT_MEASURED = "not known", "not measured"
 DIFFERS = "≠"
@@ -107,7 +108,8 @@ def render(tables: Sequence[PaperTable], format: Format) -> str:
         return json.dumps([_plain(table) for table in tables], indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if format == "csv":
         return _csv(tables)
-    return "\n".join(_markdown(table) if format == "markdown" else _text(table) for table in tables)
+    show = {"table": _text, "markdown": _markdown, "latex": _latex, "html": _html}[format]
+    return "\n".join(map(show, tables))
 
 
 def _notes(table: PaperTable) -> list[str]:
@@ -132,9 +134,23 @@ def _text(table: PaperTable) -> str:
 
 
 def _markdown(table: PaperTable) -> str:
-    lines = markdown_table(["", *table.columns], [[label, *map(str, cells)] for label, cells in table.rows], left=(0,))
+    lines = markdown_table(["", *table.columns], _rows(table), left=(0,))
     verdict = [f"**{table.verdict}**\n"] if table.verdict else []
     return "\n".join([f"## {table.title}\n", *verdict, *lines, *(f"\n{n}" for n in _notes(table)), ""])
+
+
+def _latex(table: PaperTable) -> str:
+    above = [line for line in (table.title, table.verdict, *_notes(table)) if line]
+    return "\n".join([*latex_table(["", *table.columns], _rows(table), left=(0,), above=above), ""])
+
+
+def _html(table: PaperTable) -> str:
+    notes = [line for line in (table.verdict, *_notes(table)) if line]
+    return "\n".join([*html_section(table.title, ["", *table.columns], _rows(table), left=(0,), notes=notes), ""])
+
+
+def _rows(table: PaperTable) -> list[list[str]]:
+    return [[label, *map(str, cells)] for label, cells in table.rows]
 
 
 def _csv(tables: Sequence[PaperTable]) -> str:

@@ -1,0 +1,1 @@
+"""The report: one self-contained page and static figures, both made from the records alone."""

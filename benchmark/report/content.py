@@ -1,0 +1,163 @@
+"""All that a page or a figure shows, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.grouping import pair
+from benchmark.records import Metric, Record
+from benchmark.report.curves import curves_of
+from benchmark.report.extras import Curve, Extras, Predictions
+from benchmark.report.gathering import Gathered
+from benchmark.report.views import Boards, plain, views
+from methods.registry import Registry
+
+DIGITS = 6
+"""Significant digits of the numbers of a record's card; the boards keep all of them."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a report shows.
+
+    Attributes:
+        gathered: The records and what could not be read.
+        boards: Their boards.
+        extras: Curves and predictions of these records, by key.
+        registry: The methods.
+    """
+
+    gathered: Gathered
+    boards: Sequence[Boards]
+    extras: Extras
+    registry: Registry
+
+    @property
+    def regimes(self) -> dict[str, str]:
+        """The regime of each registered method."""
+        return {name: self.registry.declaration(name).card.regime for name in self.registry.names()}
+
+
+def collect(gathered: Gathered, registry: Registry) -> Content:
+    """Group the records into boards and read what lies beside them."""
+    references = [name for name in registry.names() if registry.declaration(name).card.paper == "reference row"]
+    boards = views(gathered.records, gathered.failures, references)
+    keys = {record.key for record in gathered.records}
+    curves = {key: own for key, own in gathered.extras.curves.items() if key in keys}
+    predictions = {key: own for key, own in gathered.extras.predictions.items() if key in keys}
+    for record in gathered.records:
+        own = curves_of(record, gathered.folders[record.key])
+        if own:
+            kept = {(c.name, c.unit) for c in own}
+            further = (c for c in curves.get(record.key, ()) if (c.name, c.unit) not in kept)
+            curves[record.key] = (*own, *further)
+        if (found := _predictions(record, gathered)) is not None:
+            predictions[record.key] = found
+    return Content(gathered, boards, Extras(curves, predictions), registry)
+
+
+def _predictions(record: Record, gathered: Gathered) -> Predictions | None:
+    """From the outputs beside the record, if there are any."""
+    path = gathered.folders[record.key] / record.cell["suite"] / f"{record.key}.npz"
+    if not path.is_file():
+        return None
+    from benchmark.outputs import Outputs
+    from benchmark.report.predictions import predictions_of, shown_world
+
+    of, outputs = shown_world(record), Outputs.read(path)
+    return None if of is None or outputs is None else predictions_of(record, outputs, of)
+
+
+def worth_keeping(content: Content) -> Extras:
+    """The curves that are not in the records themselves, and the predictions."""
+    listed = {r.key: {(c.name, c.unit) for c in curves_of(r, None)} for r in content.gathered.records}
+    found = {
+        key: tuple(curve for curve in own if (curve.name, curve.unit) not in listed[key])
+        for key, own in content.extras.curves.items()
+    }
+    return Extras({key: own for key, own in found.items() if own}, content.extras.predictions)
+
+
+def board_data(content: Content) -> list[dict[str, Any]]:
+    """The boards with their requests, as JSON for the page."""
+    regimes = content.regimes
+    return [
+        {
+            "key": each.key._asdict(),
+            "requests": list(each.single) or sorted({pair(record)[0] for record in each.records}),
+            "whole": plain(each.whole, regimes),
+            "single": {request: plain(view, regimes) for request, view in each.single.items()},
+        }
+        for each in content.boards
+    ]
+
+
+def record_data(content: Content) -> list[dict[str, Any]]:
+    """The card of each record, as JSON for the page, by board."""
+    origins = content.gathered.origins
+    return [
+        _record(record, place, label, origins[record.key])
+        for place, board in enumerate(content.boards)
+        for label, records in board.whole.rows.items()
+        for record in records
+    ]
+
+
+def _record(record: Record, board: int, label: str, origin: str) -> dict[str, Any]:
+    request, seed = pair(record)
+    known = {name: value for name, value in record.cost.items() if value is not None}
+    about = {name: value for name, value in record.provenance.items() if name not in ("command", "regime", "paper")}
+    return {
+        "key": record.key,
+        "board": board,
+        "label": label,
+        "method": record.cell["method"],
+        "request": request,
+        "seed": seed,
+        "origin": origin,
+        "command": str(record.provenance.get("command", "")),
+        "hparams": record.cell["hparams"],
+        "metrics": {name: _metric(metric) for name, metric in sorted(record.metrics.items())},
+        "cost": {name: _rounded(value) for name, value in known.items()},
+        "provenance": about,
+        "references": record.references,
+    }
+
+
+def _metric(metric: Metric) -> list[float | int | None]:
+    low, high = metric.ci95 or (None, None)
+    return [_rounded(metric.value), _rounded(low), _rounded(high), metric.n]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{DIGITS}g}")
+
+
+def curve_data(curves: Sequence[Curve]) -> list[dict[str, Any]]:
+    """Curves as JSON for the page."""
+    return [
+        {"name": c.name, "unit": c.unit, "every": c.every, "points": [*zip(c.steps, c.values, strict=True)]}
+        for c in curves
+    ]
+
+
+def prediction_data(content: Content) -> dict[str, Any]:
+    """The predictions by key, and the images and names of their data sets."""
+    from benchmark.report.predictions import shown_world
+
+    by_key = {record.key: record for record in content.gathered.records}
+    worlds: dict[str, dict[str, Any]] = {}
+    keys: dict[str, Any] = {}
+    for key, own in content.extras.predictions.items():
+        of = shown_world(by_key[key])
+        if of is None or any(not 0 <= index < of.drawn for index in own.images):
+            continue
+        shown = worlds.setdefault(of.name, {"names": list(of.class_names), "labels": {}, "images": {}})
+        for index in own.images:
+            shown["labels"][str(index)] = int(of.labels[index])
+            shown["images"].setdefault(str(index), of.png(index))
+        if all(0 <= label < len(of.class_names) for each in own.top for label, _ in each):
+            keys[key] = {"images": own.images, "top": own.top}
+    return {"worlds": worlds, "by_key": keys}

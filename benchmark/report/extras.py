@@ -1,0 +1,117 @@
+"""Curves and predictions kept in one small file, for records that travel without their outputs and logs.
+
+`FOLDER/extras.json` beside the suites' folders. `python -m benchmark report --keep FILE` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.records import RecordError, replace_file
+
+FILE = "extras.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A number over the steps of an unlearning.
+
+    Attributes:
+        name: What it is, such as "loss".
+        unit: What a step is, such as "epoch".
+        steps: Ascending.
+        values: One a step.
+        every: How many steps lie between two that are kept.
+    """
+
+    name: str
+    unit: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+    every: int = 1
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The five classes nearest to a few test images.
+
+    Attributes:
+        images: Indices of the test split.
+        top: For each image five pairs of a class's label and its cosine, the nearest first.
+    """
+
+    images: tuple[int, ...]
+    top: tuple[tuple[tuple[int, float], ...], ...]
+
+
+@dataclass(frozen=True)
+class Extras:
+    """By key of a record, its curves and its predictions."""
+
+    curves: Mapping[str, tuple[Curve, ...]] = field(default_factory=dict)
+    predictions: Mapping[str, Predictions] = field(default_factory=dict)
+
+    def joined(self, other: Extras) -> Extras:
+        """Both; where both have a key, the other's counts."""
+        return Extras({**self.curves, **other.curves}, {**self.predictions, **other.predictions})
+
+
+def write_extras(path: Path, extras: Extras) -> None:
+    """Write the file, whole or not at all.
+
+    Raises:
+        RecordError: If the disk refuses it.
+    """
+    parts: dict[str, dict[str, Any]] = {
+        "curves": {key: [asdict(curve) for curve in own] for key, own in extras.curves.items()},
+        "predictions": {key: asdict(own) for key, own in extras.predictions.items()},
+    }
+    lines = []
+    for part, of in parts.items():
+        records = ",\n".join(f"  {json.dumps(key)}: {_json(of[key])}" for key in sorted(of))
+        lines.append(f" {json.dumps(part)}: {{\n{records}\n }}")
+    text = "{\n" + ",\n".join([f' "schema": {SCHEMA}', *lines]) + "\n}\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, text.encode())
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_extras(folder: Path) -> tuple[Extras, list[str]]:
+    """The extras of a folder of records, and what could not be read of them, one line each."""
+    try:
+        data = json.loads((folder / FILE).read_bytes())
+        if data["schema"] != SCHEMA:
+            return Extras(), [f"not read: {FILE}: schema {data['schema']!r} instead of {SCHEMA}"]
+        curves = {str(key): tuple(map(_curve, own)) for key, own in data["curves"].items()}
+        return Extras(curves, {str(key): _predictions(own) for key, own in data["predictions"].items()}), []
+    except FileNotFoundError:
+        return Extras(), []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return Extras(), [f"not read: {FILE}: {type(error).__name__}: {error}"]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _curve(data: Mapping[str, Any]) -> Curve:
+    steps, values = tuple(map(int, data["steps"])), tuple(map(float, data["values"]))
+    if len(steps) != len(values) or not all(map(math.isfinite, values)):
+        raise ValueError("a curve needs a finite number for each step")
+    return Curve(str(data["name"]), str(data["unit"]), steps, values, int(data["every"]))
+
+
+def _predictions(data: Mapping[str, Any]) -> Predictions:
+    top = tuple(tuple((int(label), float(cosine)) for label, cosine in each) for each in data["top"])
+    images = tuple(map(int, data["images"]))
+    if len(images) != len(top):
+        raise ValueError("predictions need a list for each image")
+    return Predictions(images, top)

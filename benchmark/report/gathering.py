@@ -1,0 +1,88 @@
+"""What a report is made from: records of the user's folder and of the project, what lies beside them, what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmark.ledger import Failure, Ledger
+from benchmark.records import Record, RecordStore
+from benchmark.report.extras import Extras, read_extras
+
+Origin = Literal["own", "reference"]
+Which = Literal["all", "own", "reference"]
+_SHOWN_DAMAGED = 20
+"""How many files that are no records are named one by one; our choice."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The material of a report.
+
+    Attributes:
+        records: Each (suite, key) once; one of the user's counts before one of the project's.
+        folders: By key the folder that its record is from.
+        origins: By key whose record it is.
+        failures: The failures whose cells have no record.
+        extras: Curves and predictions kept without outputs, by key.
+        notes: What was not read and why, one line each.
+    """
+
+    records: tuple[Record, ...]
+    folders: Mapping[str, Path]
+    origins: Mapping[str, Origin]
+    failures: tuple[Failure, ...]
+    extras: Extras
+    notes: tuple[str, ...]
+
+
+def gather(results: Path, reference: Path, *, which: Which = "all", suite: str | None = None) -> Gathered:
+    """Read what is there; nothing is moved or written, and nothing that is damaged stops it.
+
+    Args:
+        results: The user's folder of records; it need not exist.
+        reference: The project's.
+        which: Whose records.
+        suite: Only this suite.
+    """
+    named: tuple[tuple[Origin, Path], ...] = (("reference", reference), ("own", results))
+    records: dict[tuple[str, str], Record] = {}
+    folders: dict[str, Path] = {}
+    origins: dict[str, Origin] = {}
+    extras, notes = Extras(), list[str]()
+    for origin, folder in named:
+        if which not in ("all", origin):
+            continue
+        store = RecordStore(folder, read_only=True)
+        for record in store.all(suite):
+            records[record.cell["suite"], record.key] = record
+            folders[record.key], origins[record.key] = folder, origin
+        found, wrong = read_extras(folder)
+        extras = extras.joined(found)
+        notes += [*_unread(store, suite), *wrong]
+    failures = () if which == "reference" else _open_failures(results, {key for _, key in records}, suite)
+    return Gathered(tuple(records.values()), folders, origins, failures, extras, tuple(notes))
+
+
+def _unread(store: RecordStore, suite: str | None) -> list[str]:
+    """Lines on the files that are no records, now or found so by an earlier command."""
+    damaged = [f"{path.parent.name}/{path.name}: {reason}" for path, reason in store.damaged]
+    lines = [f"not read: {line}" for line in damaged[:_SHOWN_DAMAGED]]
+    if len(damaged) > _SHOWN_DAMAGED:
+        lines.append(f"not read: {len(damaged) - _SHOWN_DAMAGED} further files that are no records of this version")
+    earlier = len([*store.folder.glob(f"{suite or '*'}/*.json.corrupt*")])
+    if earlier:
+        lines.append(f"{earlier} files were set aside by an earlier command (KEY.json.corrupt): not read")
+    return lines
+
+
+def _open_failures(results: Path, keys: set[str], suite: str | None) -> tuple[Failure, ...]:
+    found: Sequence[Failure] = [each for key, each in Ledger(results).failures().items() if key not in keys]
+    return tuple(each for each in found if _is_cell(each.cell) and suite in (None, each.cell["suite"]))
+
+
+def _is_cell(cell: Mapping[str, Any]) -> bool:
+    words = ("suite", "method", "model", "dataset")
+    return all(isinstance(cell.get(name), str) for name in words) and isinstance(cell.get("request"), dict)

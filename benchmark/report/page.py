@@ -1,0 +1,138 @@
+"""The page: one HTML file that holds all it needs, with a policy that forbids any request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmark.evaluation.catalogue import ARROWS, MEASURES
+from benchmark.report.cards import RULE, cards
+from benchmark.report.content import Content, board_data, curve_data, prediction_data, record_data
+from benchmark.report.palette import LOOKS, UNKNOWN
+from benchmark.report.published import pairs, papers
+
+LIMIT = 5_000_000
+"""Bytes of the page, at most."""
+_HERE = Path(__file__).parent
+_LIBRARIES = ("d3.min.js", "plot.umd.min.js")
+_SCRIPTS = ("core.js", "table.js", "scatter.js", "plots.js", "cards.js", "start.js")
+_SHORTER: tuple[tuple[str, Callable[[dict[str, Any]], None]], ...] = (
+    (
+        "the metrics and the provenance of single records",
+        lambda data: _strip(data, "records", ("metrics", "provenance", "cost")),
+    ),
+    ("the curves", lambda data: data.update(curves={})),
+    ("the boards of single requests", lambda data: _strip(data, "boards", ("single",))),
+    ("the records' cards", lambda data: data.update(records=[])),
+)
+"""What is left out, one after another, where a page would be too large."""
+
+
+def render(content: Content, limit: int = LIMIT) -> str:
+    """The page.
+
+    Args:
+        content: What it shows.
+        limit: Bytes; what does not fit is left out by the order of `_SHORTER`, and the page says so.
+    """
+    data = _data(content)
+    page = _render(content, data, [])
+    left_out: list[str] = []
+    for what, shorten in _SHORTER:
+        if len(page.encode()) <= limit:
+            break
+        shorten(data)
+        left_out.append(what)
+        page = _render(content, data, left_out)
+    return page
+
+
+def _data(content: Content) -> dict[str, Any]:
+    found = papers(content.gathered.records)
+    return {
+        "looks": {name: {"symbol": look.symbol, "means": look.means} for name, look in LOOKS.items()},
+        "unknown": {"symbol": UNKNOWN.symbol, "means": UNKNOWN.means},
+        "boards": board_data(content),
+        "records": record_data(content),
+        "curves": {key: curve_data(own) for key, own in content.extras.curves.items()},
+        "predictions": prediction_data(content),
+        "published": pairs(found),
+        "cards": list(content.registry.names()),
+    }
+
+
+def _strip(data: Mapping[str, Any], of: str, names: Sequence[str]) -> None:
+    for each in data[of]:
+        for name in names:
+            each[name] = {}
+
+
+def _render(content: Content, data: Mapping[str, Any], left_out: Sequence[str]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("page.html.jinja")
+    scripts = "\n".join(_script(_HERE / "static" / name) for name in _SCRIPTS)
+    gathered = content.gathered
+    return template.render(
+        style=Markup(_colours() + (_HERE / "static" / "style.css").read_text(encoding="utf-8")),
+        libraries=[Markup(_script(_HERE / "vendor" / name)) for name in _LIBRARIES],
+        script=Markup(f'(() => {{\n"use strict";\n{scripts}}})();\n'),
+        data=Markup(embedded(data)),
+        version=_version(),
+        records=len(gathered.records),
+        boards=content.boards,
+        notes=gathered.notes,
+        left_out=left_out,
+        failures=gathered.failures,
+        looks=LOOKS,
+        cards=cards(content.registry, [each.whole for each in content.boards]),
+        rule=RULE,
+        papers=papers(gathered.records),
+        measures=MEASURES,
+        arrows=ARROWS,
+    )
+
+
+def embedded(data: object) -> str:
+    """JSON that may stand in a script element: no sign in it can end the element or begin a comment."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _script(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if "</script" in text.lower() or "<!--" in text:
+        raise ValueError(f"{path.name} cannot stand in a script element")
+    return text
+
+
+def _colours() -> str:
+    """The regimes' colours as properties of the page, for both grounds."""
+    looks = {**LOOKS, "unknown": UNKNOWN}
+
+    def properties(ground: str) -> str:
+        return "".join(f"--{name.replace('+', '-')}:{getattr(look, ground)};" for name, look in looks.items())
+
+    light, dark = properties("light"), properties("dark")
+    return (
+        f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
+        f"@media screen{{:root[data-theme=dark]{{{dark}}}}}\n"
+    )
+
+
+def _version() -> str:
+    try:
+        return version("clip-unlearning-benchmark")
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,76 @@
+"""Why a cell of a board is empty, in one line for its reader."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from benchmark.evaluation.catalogue import find
+from benchmark.evaluation.families import FAMILIES
+from benchmark.grouping import Pair, pair
+from benchmark.leaderboard import Row
+from benchmark.ledger import Failure
+from benchmark.records import Record
+from datamodules.errors import RequestError
+from datamodules.request import ForgetRequest
+
+
+def missing_cells(row: Row, records: Sequence[Record], expected: Collection[Pair], failures: Sequence[Failure]) -> str:
+    """Why every mean of a row is empty; empty where the row is whole.
+
+    Args:
+        row: The row.
+        records: Those of the row.
+        expected: The cells that it should have.
+        failures: Those of its method on its board.
+    """
+    twice = [cell for cell, count in Counter(map(pair, records)).items() if count > 1]
+    if twice:
+        return f"several records of one cell: {_cells(twice)}; remove the stale ones"
+    if row.cells >= row.expected:
+        return ""
+    absent = sorted(set(expected) - set(map(pair, records)))
+    lines = [f"{row.cells} of {row.expected} cells have a record; missing: {_cells(absent)}"]
+    lines += [f"{each.error}: {_line(each.message)}" for each in failures if pair_of(each) in absent][:1]
+    return "; it failed with ".join(lines)
+
+
+def empty_metric(metric: str, records: Sequence[Record]) -> str:
+    """Why a metric of a whole row is empty."""
+    family = next((name for name, family in FAMILIES.items() if metric in family.metrics), None)
+    for record in records:
+        told = record.report.get("not_measured")
+        if family is not None and isinstance(told, dict) and family in told:
+            return f"not measured: {_line(str(told[family]))}"
+    absent = [record for record in records if metric not in record.metrics]
+    if len(absent) == len(records):
+        how = f"; `measure {family}` adds it" if family else ""
+        return f"not asked of this method{how}"
+    if absent:
+        return f"{len(absent)} of {len(records)} records do not have it"
+    measure = find(metric)
+    needs = f" (it needs: {', '.join(measure.needs)})" if measure is not None and measure.needs else ""
+    return f"not defined for these cells{needs}"
+
+
+def empty_cost(records: Sequence[Record]) -> str:
+    """Why a cost of a whole row is empty."""
+    return f"not counted in {'these records' if len(records) > 1 else 'this record'}"
+
+
+def pair_of(failure: Failure) -> Pair | None:
+    """The (request, seed) of a failed cell; None where it cannot be read."""
+    try:
+        return str(ForgetRequest.from_dict(failure.cell["request"])), int(failure.cell["seed"])
+    except (KeyError, RequestError, TypeError, ValueError):
+        return None
+
+
+def _cells(cells: Sequence[Pair]) -> str:
+    shown = ", ".join(f"{request} at seed {seed}" for request, seed in cells[:4])
+    return f"{shown} and {len(cells) - 4} more" if len(cells) > 4 else shown
+
+
+def _line(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= 200 else f"{plain[:199]}…"

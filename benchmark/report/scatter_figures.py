@@ -1,0 +1,106 @@
+"""Static scatter plots: forgetting against retention, and surface against deep forgetting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log
+from typing import Any
+
+from benchmark.evaluation.catalogue import describe
+from benchmark.leaderboard import Row
+from benchmark.report.content import Content
+from benchmark.report.figure_parts import Figure, head_of, new_axes, plain_text, titled
+from benchmark.report.labels import place_labels
+from benchmark.report.palette import LOOKS, look
+from benchmark.report.views import DEEP, LANDMARKS, Boards, View, point_of
+
+_SMALL, _LARGE = 16.0, 130.0
+"""Areas of the cheapest and the dearest point, in square points."""
+
+
+def trade_off(board: Boards, content: Content) -> Figure | None:
+    """Forgetting against retention, cost as size."""
+    view = board.whole
+    if view.axes is None:
+        return None
+    points = [(row, kept, gone) for row in view.board.rows for gone, kept in [point_of(row, view.axes)]]
+    known = [(row, 100 * kept, 100 * gone) for row, kept, gone in points if kept is not None and gone is not None]
+    if not known:
+        return None
+    figure, (axes,) = new_axes(5.2, 4.0)
+    _scatter(axes, known, view)
+    forget, retain = (describe(name).head for name in view.axes)
+    axes.set_xlabel(f"kept: {retain} (%)")
+    axes.set_ylabel(f"forgotten: 100 − {forget} (%)")
+    _legend(figure, [row for row, *_ in known])
+    titled(figure, board)
+    _labelled(figure, [(axes, known)], view)
+    return figure
+
+
+def deep(board: Boards, content: Content) -> Figure | None:
+    """Surface against deep forgetting."""
+    view, surface = board.whole, "forget/acc1"
+    panels = [name for name in DEEP[:2] if any(row.metrics.get(name) for row in view.board.rows)]
+    if not panels:
+        return None
+    figure, all_axes = new_axes(3.6 * len(panels), 3.8, columns=len(panels))
+    drawn = []
+    for axes, metric in zip(all_axes, panels, strict=True):
+        both = [(row, row.metrics.get(surface), row.metrics.get(metric)) for row in view.board.rows]
+        known = [(row, 100 * x.mean, 100 * y.mean) for row, x, y in both if x is not None and y is not None]
+        axes.plot([0, 100], [0, 100], linestyle=":", color="0.5", linewidth=0.8)
+        _scatter(axes, known, view)
+        axes.set_xlabel(head_of(surface))
+        axes.set_ylabel(head_of(metric))
+        drawn.append((axes, known))
+    _legend(figure, list(view.board.rows))
+    titled(figure, board)
+    _labelled(figure, drawn, view)
+    return figure
+
+
+def _scatter(axes: Any, points: Sequence[tuple[Row, float, float]], view: View) -> None:
+    area = _areas([row for row, *_ in points])
+    for row, x, y in sorted(points, key=lambda point: -area[point[0].method]):
+        drawn, front = look(row.regime), row.method in view.front
+        edge = {"edgecolors": "black", "linewidths": 1.3 if front else 0.4, "alpha": 0.5 if row.reference else 0.85}
+        axes.scatter(x, y, s=area[row.method], c=drawn.light, marker=drawn.marker, **edge)
+        if row.method in LANDMARKS:
+            axes.scatter(x, y, s=240, c="none", marker="o", edgecolors="black", linewidths=0.8)
+    axes.set_xlim(-4, 104)
+    axes.set_ylim(-4, 104)
+    axes.grid(alpha=0.2, linewidth=0.5)
+
+
+def _labelled(figure: Figure, panels: Sequence[tuple[Any, Sequence[tuple[Row, float, float]]]], view: View) -> None:
+    """Name the points, once everything else has its place."""
+    figure.canvas.draw()
+    figure.set_layout_engine("none")
+    for axes, points in panels:
+        named = []
+        for row, x, y in points:
+            weight = 4 * (row.method in LANDMARKS) + 2 * (row.method in view.front) + 1 / (row.rank or 1e6)
+            named.append((plain_text(row.method), x, y, weight))
+        place_labels(axes, named)
+
+
+def _areas(rows: Sequence[Row]) -> dict[str, float]:
+    logs = {row.method: log(cost) for row in rows if (cost := row.costs.get("unlearn_seconds"))}
+    low, high = (min(logs.values()), max(logs.values())) if logs else (0.0, 0.0)
+    span = (high - low) or 1.0
+    return {
+        row.method: _SMALL + (_LARGE - _SMALL) * (logs[row.method] - low) / span if row.method in logs else _SMALL
+        for row in rows
+    }
+
+
+def _legend(figure: Figure, rows: Sequence[Row]) -> None:
+    from matplotlib.lines import Line2D
+
+    used = [name for name in LOOKS if any(row.regime == name for row in rows)]
+    handles = [
+        Line2D([], [], linestyle="", marker=LOOKS[name].marker, color=LOOKS[name].light, label=f"reads {name}")
+        for name in used
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7)

@@ -1,0 +1,207 @@
+"""Boards as the page needs them: every number from the leaderboard, with its text, its reason, and its mark."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmark.evaluation.catalogue import describe, find
+from benchmark.evaluation.families import SHOTS
+from benchmark.evaluation.pareto import pareto_front
+from benchmark.grouping import BoardKey, Pair, by_board, by_row, pair
+from benchmark.leaderboard import Board, Row, build
+from benchmark.ledger import Failure
+from benchmark.records import Record
+from benchmark.report.reasons import empty_cost, empty_metric, missing_cells, pair_of
+from benchmark.statistics import Interval
+from benchmark.tables import COST_UNITS, WORDS, heads, texts, title, unit_of
+from benchmark.typesetting import latex_frame, latex_row
+from datamodules.errors import RequestError
+from datamodules.request import ForgetRequest
+
+LANDMARKS = ("original", "retrain")
+"""The rows between which all others lie: nothing forgotten, and never seen. Names as in `benchmark.planning`."""
+DEEP = ("forget/probe_acc1", "forget/relearn_acc1@16", "forget/soft_prompt_acc1", "forget/worst_prompt_acc1")
+RELEARNING = tuple(f"forget/relearn_acc1@{shots}" for shots in SHOTS)
+_AXES = (("forget/acc1", "retain/acc1"), ("forget/mean_recall", "retain/mean_recall"))
+_FIXED = ("rank", "range", "method", "reads", "cells")
+_FRONT_COST = "unlearn_seconds"
+
+
+@dataclass(frozen=True)
+class View:
+    """One board, or one request of it.
+
+    Attributes:
+        board: The rows.
+        rows: By label, the records that went into a row.
+        why: By label and column, why a cell is empty.
+        axes: The metrics of forgetting and of retention; None where the board has neither.
+        front: The labels that no other method beats in forgetting, retention and seconds.
+    """
+
+    board: Board
+    rows: Mapping[str, Sequence[Record]]
+    why: Mapping[str, Mapping[str, str]]
+    axes: tuple[str, str] | None
+    front: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Boards:
+    """A board with its requests.
+
+    Attributes:
+        key: What its rows share.
+        records: All of them.
+        whole: The view of all requests.
+        single: By request, where there are several.
+    """
+
+    key: BoardKey
+    records: Sequence[Record]
+    whole: View
+    single: Mapping[str, View]
+
+
+def views(records: Sequence[Record], failures: Sequence[Failure], references: Collection[str]) -> list[Boards]:
+    """The boards of some records, each as a whole and request by request.
+
+    Args:
+        records: In any order.
+        failures: Cells without a record; a method that failed everywhere is a row without numbers.
+        references: Names of the methods that do not compete.
+    """
+    found = []
+    for key, own in by_board(records).items():
+        failed = [each for each in failures if _is_of(each, key)]
+        requests = list(dict.fromkeys(pair(record)[0] for record in own))
+        single = {
+            request: _view(
+                [record for record in own if pair(record)[0] == request],
+                [each for each in failed if (cell := pair_of(each)) is not None and cell[0] == request],
+                references,
+            )
+            for request in (sorted(requests) if len(requests) > 1 else ())
+        }
+        found.append(Boards(key, own, _view(own, failed, references), single))
+    return found
+
+
+def _is_of(failure: Failure, key: BoardKey) -> bool:
+    cell = failure.cell
+    try:
+        kind = ForgetRequest.from_dict(cell["request"]).kind
+    except RequestError:
+        return False
+    named = (cell["suite"], cell["model"], cell["dataset"], kind, str(cell.get("precision", key.precision)))
+    return named == tuple(key)[:5] and pair_of(failure) is not None
+
+
+def _view(records: Sequence[Record], failures: Sequence[Failure], references: Collection[str]) -> View:
+    ((key, own),) = by_board(records).items()
+    present = {record.cell["method"] for record in own}
+    expected: dict[tuple[BoardKey, str], set[Pair]] = {}
+    for failure in failures:
+        cell = pair_of(failure)
+        if failure.cell["method"] not in present and cell is not None:
+            expected.setdefault((key, failure.cell["method"]), set()).add(cell)
+    (board,) = build(own, expected, references=references)
+    rows: dict[str, list[Record]] = by_row(own)
+    requests = {pair(record)[0] for record in own}
+    why = {}
+    for row in board.rows:
+        mine = rows.setdefault(row.method, [])
+        seeds = {record.cell["seed"] for record in mine}
+        cells = expected.get((key, row.method), {(request, seed) for request in requests for seed in seeds})
+        method = mine[0].cell["method"] if mine else row.method
+        failed = [each for each in failures if each.cell["method"] == method]
+        why[row.method] = _reasons(board, row, mine, missing_cells(row, mine, cells, failed))
+    axes = next((pair_ for pair_ in _AXES if set(pair_) <= set(board.columns)), None)
+    return View(board, rows, why, axes, _front(board, axes))
+
+
+def _reasons(board: Board, row: Row, records: Sequence[Record], missing: str) -> dict[str, str]:
+    metrics = [name for name in board.columns if row.metrics.get(name) is None]
+    costs = [name for name in board.costs if row.costs.get(name) is None]
+    found = {name: missing or empty_metric(name, records) for name in metrics}
+    return found | {name: missing or empty_cost(records) for name in costs}
+
+
+def _front(board: Board, axes: tuple[str, str] | None) -> frozenset[str]:
+    if axes is None:
+        return frozenset()
+    competing = [row for row in board.rows if not row.reference]
+    points = [point_of(row, axes) for row in competing]
+    costs = [row.costs.get(_FRONT_COST) for row in competing]
+    known = [(x, y, cost) for (x, y), cost in zip(points, costs, strict=True)]
+    return frozenset(competing[place].method for place in pareto_front(known))
+
+
+def point_of(row: Row, axes: tuple[str, str]) -> tuple[float | None, float | None]:
+    """Forgetting and retention of a row: 1 less what is left of the forget set, and what is kept. In [0, 1]."""
+    left, kept = (row.metrics.get(name) for name in axes)
+    return (None if left is None else 1 - left.mean), (None if kept is None else kept.mean)
+
+
+def plain(view: View, regimes: Mapping[str, str]) -> dict[str, Any]:
+    """A view as JSON for the page.
+
+    Args:
+        view: The view.
+        regimes: By method, for rows without records.
+    """
+    board = replace(
+        view.board,
+        rows=tuple(row if row.regime else replace(row, regime=regimes.get(row.method, "")) for row in view.board.rows),
+    )
+    first, last = latex_frame(heads(board), left=WORDS, above=(title(board), *board.notes))
+    deep = [name for name in DEEP if any(row.metrics.get(name) for row in board.rows)]
+    relearning = [name for name in RELEARNING if any(row.metrics.get(name) for row in board.rows)]
+    wanted = list(dict.fromkeys((*board.columns, *(view.axes or ()), *deep, *relearning)))
+    return {
+        "title": title(board),
+        "heads": heads(board),
+        "names": [*_FIXED, *board.columns, *board.costs],
+        "metrics": {name: _described(name) for name in wanted},
+        "costs": {name: {"head": COST_UNITS[name][0], "unit": COST_UNITS[name][1]} for name in board.costs},
+        "axes": view.axes,
+        "deep": deep,
+        "relearning": relearning,
+        "notes": list(board.notes),
+        "latex": ["\n".join(first), "\n".join(last)],
+        "rows": [_row(view, board, row, wanted) for row in board.rows],
+    }
+
+
+def _described(name: str) -> dict[str, Any]:
+    column, measure = describe(name), find(name)
+    scale, digits = unit_of(column)
+    words = {"head": column.head, "direction": column.direction, "scale": scale, "digits": digits}
+    return {**words, "title": "" if measure is None else measure.title}
+
+
+def _row(view: View, board: Board, row: Row, wanted: Sequence[str]) -> dict[str, Any]:
+    shown = texts(board, row)
+    return {
+        "label": row.method,
+        "method": view.rows[row.method][0].cell["method"] if view.rows[row.method] else row.method,
+        "regime": row.regime,
+        "reference": row.reference,
+        "landmark": row.method in LANDMARKS,
+        "rank": row.rank,
+        "best": row.rank_best,
+        "worst": row.rank_worst,
+        "front": row.method in view.front,
+        "point": [None, None] if view.axes is None else list(point_of(row, view.axes)),
+        "texts": shown,
+        "numbers": {name: _ends(row.metrics.get(name)) for name in wanted},
+        "costs": dict(row.costs),
+        "why": dict(view.why[row.method]),
+        "latex": latex_row(shown),
+    }
+
+
+def _ends(interval: Interval | None) -> list[float | None] | None:
+    return None if interval is None else [interval.mean, interval.low, interval.high]
