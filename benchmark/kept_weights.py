@@ -58,7 +58,8 @@ class KeptWeights:
         """As the file holds it."""
         about = {"key": self.key, "original": self.original, "outputs": self.outputs}
         about |= {"refused": json.dumps(self.refused), "tensors": _digest(self.tensors)}
-        return save(dict(self.tensors), metadata=about)
+        content: bytes = save(dict(self.tensors), metadata=about)
+        return content
 
     @classmethod
     def read(cls, path: Path) -> KeptWeights | None:
@@ -86,7 +87,8 @@ class KeptWeights:
         try:
             with safe_open(path, framework="pt") as stored:
                 about = stored.metadata() or {}
-            return about["key"] == key and about["outputs"] == hashlib.sha256(outputs.read_bytes()).hexdigest()
+            mine = hashlib.sha256(outputs.read_bytes()).hexdigest()
+            return bool(about["key"] == key and about["outputs"] == mine)
         except (OSError, SafetensorError, KeyError):
             return False
 

@@ -1,4 +1,4 @@
-"""What forgetting costs, as points: forget against retain of every row of a leaderboard, and which no other row beats."""
+"""What forgetting costs, as points: forget against retain of every row of a leaderboard, and which are unbeaten."""
 
 from __future__ import annotations
 

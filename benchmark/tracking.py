@@ -110,7 +110,8 @@ class Tracker:
             run.log({"pareto": _table(COLUMNS, points)})
         for board in dict.fromkeys(str(point["board"]) for point in points):
             mine = _table(COLUMNS, [point for point in points if point["board"] == board])
-            run.log({f"pareto/{re.sub(r'[^A-Za-z0-9_.]+', '-', board)}": wandb.plot.scatter(mine, "forget", "retain", title=board)})
+            name = re.sub(r"[^A-Za-z0-9_.]+", "-", board)
+            run.log({f"pareto/{name}": wandb.plot.scatter(mine, "forget", "retain", title=board)})
         run.finish()
 
     def close(self, *, failed: bool = False) -> None:

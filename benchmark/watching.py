@@ -89,7 +89,8 @@ class Probe:
 
 def _caption(captions: tuple[str, ...], request: ForgetRequest) -> str:
     """The first caption that mentions what is to be forgotten; else the first."""
-    return next((text for text, hit in zip(captions, mentions(captions, request.words), strict=True) if hit), captions[0])
+    hits = mentions(captions, request.words)
+    return next((text for text, hit in zip(captions, hits, strict=True) if hit), captions[0])
 
 
 @dataclass

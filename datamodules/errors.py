@@ -33,7 +33,7 @@ class UnknownNameError(BenchmarkError):
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Up to three known names that are like a name, the likest first; capitals, hyphens and underscores do not count."""
+    """Up to three known names that are like a name, the likest first; capitals and hyphens do not count."""
     plain = {each: each.lower().replace("-", "_") for each in known}
     asked = name.lower().replace("-", "_")
     close = difflib.get_close_matches(asked, dict.fromkeys(plain.values()), n=3, cutoff=0.5)

@@ -130,7 +130,7 @@ def _again(
     _check_filter(made.unlearned.clip.refused, cell)
     if worst.size > tolerance:
         raise ExportError(
-            f"{worst.metric} is {worst.recorded} in the record and {worst.now} now, more than --tolerance {tolerance:g}: "
+            f"{worst.metric} is {worst.recorded} in the record and {worst.now} now, beyond --tolerance {tolerance:g}: "
             "this is another model, it is not exported; `verify` shows every number"
         )
     print(f"verified: the largest difference to the record is {worst.size:.4f} ({len(record.metrics)} numbers)")
@@ -142,8 +142,8 @@ def _check_filter(refused: tuple[str, ...], cell: Cell) -> None:
 
     if refused:
         raise ExportError(
-            f"method {cell.method!r} filters answers and leaves the weights as they are: an exported model would forget "
-            "nothing; export the record of a method that edits weights"
+            f"method {cell.method!r} filters answers and leaves the weights as they are: an exported model would "
+            "forget nothing; export the record of a method that edits weights"
         )
 
 

@@ -100,7 +100,7 @@ class CardWriter:
             ("parts that it may edit", plain(", ".join(self.method.edits))),
             ("hyperparameters", settings or "none"),
             ("seed", plain(cell["seed"])),
-            ("unlearning took", NOT_MEASURED if seconds is None else f"{seconds:.1f} s"),
+            ("unlearning took", NOT_MEASURED if seconds is None else f"{seconds:.3g} s"),
             ("tensors that differ", NOT_MEASURED if size is None else f"{size / 1e6:.2f} MB"),
         ]
         return "\n".join(f"- {name}: {value}" for name, value in rows)
@@ -113,7 +113,9 @@ class CardWriter:
         return note + self._table(shown)
 
     def _probes(self) -> str:
-        measured = [family for family in PROBES if any(name in self.record.metrics for name in FAMILIES[family].metrics)]
+        measured = [
+            family for family in PROBES if any(name in self.record.metrics for name in FAMILIES[family].metrics)
+        ]
         missing = [family for family in PROBES if family not in measured]
         parts = []
         if measured:
@@ -131,13 +133,13 @@ class CardWriter:
     def _warnings(self) -> str:
         again = self.record.metrics.get("forget/relearn_acc1@16")
         found = (
-            f"Fine-tuning on 16 images of each forgotten class brings its accuracy to {value_text(again, percent=True)}."
+            f"Fine-tuning on 16 images of a forgotten class brings its accuracy to {value_text(again, percent=True)}."
             if again is not None and again.value is not None
             else "How much a few images bring back was not measured for this model."
         )
         return "\n".join(f"- {line}" for line in (
-            "**Not a privacy guarantee.** Nothing shows that the influence of any training image is gone; do not use it "
-            "to answer a request for erasure, or to claim that data were deleted.",
+            "**Not a privacy guarantee.** Nothing shows that the influence of any training image is gone; do not use "
+            "it to answer a request for erasure, or to claim that data were deleted.",
             f"**Not a safety filter.** Who has the weights can bring the class back. {found}",
             "**Not a general model.** What else changed is known only for the data sets of the table above.",
             "**Not for people.** No surveillance, no recognition of faces, no decision about a person: the original "
@@ -147,7 +149,9 @@ class CardWriter:
 
     def _provenance(self) -> str:
         record, origin = self.record, self.record.provenance
-        packages = ", ".join(f"{plain(name)} {plain(value)}" for name, value in dict(origin.get("packages", {})).items())
+        packages = ", ".join(
+            f"{plain(name)} {plain(value)}" for name, value in dict(origin.get("packages", {})).items()
+        )
         rows = [
             ("record", f"`record.json` in this folder, key {record.key}"),
             ("weights of the original", plain(origin.get("weights", "not known"))),
@@ -178,7 +182,7 @@ def _cell(metrics: Metrics | None, name: str, *, percent: bool) -> str:
 def _row_head(name: str, title: str) -> str:
     part, _, rest = name.partition("/")
     where = _HEADS.get(part, f"other data: {plain(rest.partition('/')[0])}")
-    return f"{where}: {plain(title.partition(';')[0].partition('(')[0].strip() or name)}"
+    return f"{where}: {plain(title.partition(';')[0] or name)}"
 
 
 def value_text(metric: Metric | None, *, percent: bool) -> str:

@@ -79,6 +79,6 @@ def write_tokenizer(clip: Clip, folder: Path) -> None:
         tokenize.tokenizer.save_pretrained(str(folder))
     elif not isinstance(tokenize, SimpleTokenizer):
         raise ExportError(
-            f"model {clip.name!r} has a tokenizer ({type(tokenize).__name__}) that open_clip cannot read from a folder: "
-            "it cannot be exported"
+            f"model {clip.name!r} has a tokenizer ({type(tokenize).__name__}) that open_clip cannot read from a "
+            "folder: it cannot be exported"
         )

@@ -75,6 +75,7 @@ def write_model(folder: Path, clip: Clip, model: str) -> None:
     """
     state = {name: value.detach().cpu().contiguous().clone() for name, value in clip.model.state_dict().items()}
     save_file(state, folder / MODEL, metadata={"format": "pt"})
+    (folder / MODEL).chmod(0o644)  # the library makes it readable by its owner alone
     text = json.dumps(open_clip_config(model, clip), indent=2) + "\n"
     (folder / CONFIG).write_text(text, encoding="utf-8")
     write_tokenizer(clip, folder)

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 LONGEST = 300
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#|~&$!@^=+])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$!@])")
 
 
 def plain(text: object) -> str:
