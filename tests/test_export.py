@@ -138,7 +138,7 @@ def test_a_fresh_process_meets_the_record(real: World, tmp_path: Path) -> None:
 
     record = _record(real, "nullspace")
     answer = _export(real, record.key[:12], tmp_path / "model")
-    assert answer.status == 0 and "the weights kept in" in answer.out, answer.err
+    assert answer.status == 0 and "taken: the weights kept beside the record" in answer.out, answer.err
     assert {path.name for path in (tmp_path / "model").iterdir()} == {MODEL, CONFIG, CARD, RECORD}
     with small_world():
         dataset = open_dataset("shapes", None, real.cache, 64)

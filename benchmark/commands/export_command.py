@@ -102,7 +102,7 @@ def _kept(runner: CellRunner, cell: Cell, record: Record, place: Path) -> Clip |
         return None
     clip = pristine.copy()
     kept.put_into(clip)
-    print(f"the weights kept in {path}: {_size(kept)}")
+    print(f"taken: the weights kept beside the record ({_size(kept)})")
     return clip
 
 
