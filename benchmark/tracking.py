@@ -7,6 +7,7 @@ what forgetting costs as plots. `offline` needs no account: `wandb sync` uploads
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 WandbMode = Literal["off", "offline", "online"]
 PROJECT = "clip-unlearning-benchmark"
+LONGEST_NAME = 32
+"""Characters of a plot's name; the whole name of its table may have 128, the suite's among them."""
 
 
 @dataclass
@@ -110,8 +113,7 @@ class Tracker:
             run.log({"pareto": _table(COLUMNS, points)})
         for board in dict.fromkeys(str(point["board"]) for point in points):
             mine = _table(COLUMNS, [point for point in points if point["board"] == board])
-            name = re.sub(r"[^A-Za-z0-9_.]+", "-", board)
-            run.log({f"pareto/{name}": wandb.plot.scatter(mine, "forget", "retain", title=board)})
+            run.log({f"pareto/{_short(board)}": wandb.plot.scatter(mine, "forget", "retain", title=board)})
         run.finish()
 
     def close(self, *, failed: bool = False) -> None:
@@ -119,6 +121,12 @@ class Tracker:
         logger = self._current.pop("logger", None)
         if logger is not None:
             logger.experiment.finish(exit_code=int(failed))
+
+
+def _short(board: str) -> str:
+    """A board's name as Weights & Biases takes it: few characters, only some of them allowed; one a board."""
+    words = re.sub(r"[^A-Za-z0-9_.]+", "-", board).strip("-")
+    return f"{words[:LONGEST_NAME]}-{hashlib.sha256(board.encode()).hexdigest()[:6]}"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from world import Answer, World, command
+from world import Answer, World, command, write_plugin
 
 from benchmark.cli import COMMANDS, build_parser
 from benchmark.examples import EXAMPLES
@@ -71,7 +71,7 @@ def test_a_wrong_name_is_answered_with_the_nearest(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(finished.suite, tmp_path / "tiny.yaml")
-    (tmp_path / "stranger.py").write_text("CARD = None\n")
+    write_plugin(tmp_path)
     key = min(finished.records())
     slip = key[:4] + ("0" if key[4] != "0" else "1") + key[5:10]
     words = {"MISKEY": slip, "KEY12": key[:12], "KEY": key, "RESULTS": str(finished.results), "HERE": str(tmp_path)}
