@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 from benchmark.cells import Cell
 from benchmark.records import Record
 
 PLAIN_EVERY_SECONDS = 30.0
+NARROW, WIDE = 100, 120
+"""Columns of a terminal below which there is no bar, and from which on it is long; our choice."""
 
 
 def clock(seconds: float) -> str:
@@ -59,15 +62,7 @@ class Progress:
         if skipped:
             self.console.print(f"{skipped} cells are done already; {len(todo)} to run")
         if self.console.is_terminal:
-            self._bars = RichProgress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=self.console,
-                transient=True,
-            )
+            self._bars = RichProgress(*_columns(self.console.width), console=self.console, transient=True)
             self._bars.start()
             self._all = self._bars.add_task("cells", total=len(todo), note="")
             self._one = self._bars.add_task("", total=None, note="")
@@ -160,6 +155,14 @@ class Progress:
                 highlight=False,
                 soft_wrap=True,
             )
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """What stands in a line: numbers and notes whole, the cell's name and the bar as the terminal has room for them."""
+    name = Column(max_width=width // 4, no_wrap=True, overflow="ellipsis")
+    bar = [BarColumn(bar_width=24 if width >= WIDE else 8), TimeElapsedColumn()] if width >= NARROW else []
+    notes = TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True))
+    return [TextColumn("{task.description}", table_column=name), *bar, MofNCompleteColumn(), notes]
 
 
 def _headline(record: Record) -> str:
