@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from datamodules.errors import BenchmarkError
+from benchmark.examples import examples
+from datamodules.errors import BenchmarkError, UnknownNameError
 
 COMMANDS: dict[str, str] = {
     "run": "run what is missing of a suite, then show the leaderboard",
@@ -19,22 +21,25 @@ COMMANDS: dict[str, str] = {
     "tables": "show a paper's tables, published and measured numbers side by side",
     "list": "list methods, datasets, models, suites or measures",
     "verify": "run a recorded cell again and compare",
+    "export": "write a recorded cell's unlearned model as a folder that open_clip loads",
     "measure": "add a family of measures to records that are there",
     "generate": "generate images with a recorded cell's text encoder and count the concept in them",
     "check": "run the contract tests on a method file",
     "pretrain": "train a small CLIP from a recipe",
     "download": "fetch a data set",
 }
-POSITIONAL = {
+POSITIONAL = (
     ("list", "what"),
     ("tables", "paper"),
     ("verify", "key"),
+    ("export", "key"),
+    ("export", "folder"),
     ("measure", "family"),
     ("generate", "key"),
     ("check", "file"),
     ("pretrain", "recipe"),
     ("download", "dataset"),
-}
+)
 PAIRS = {("leaderboard", "compare")}
 """Options that take two words, which jsonargparse does not read from a type."""
 
@@ -56,9 +61,40 @@ class Parser(ArgumentParser):
         return super().add_argument(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise instead of printing the usage."""
-        lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-        raise UsageError(f"{' '.join(lines)}; see `{self.prog.replace(' [options]', '')} --help`") from ex
+        """Raise instead of printing the usage; a wrong name is answered with the nearest ones."""
+        line = _in_words(" ".join(str(message).split()), [name for name in self._option_string_actions if name != "-h"])
+        joint = " See" if line.endswith("?") else "; see"
+        raise UsageError(f"{line}{joint} `{self.prog.replace(' [options]', '')} --help`") from ex
+
+
+class _Formatter(DefaultHelpFormatter):
+    """Wraps everything but the examples, whose lines are commands to paste."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("examples:"):
+            return text
+        return super()._fill_text(text, width, indent)
+
+
+def _in_words(message: str, options: list[str]) -> str:
+    """A parser's message as the other errors are: what is unknown, and what is near.
+
+    Args:
+        message: On one line.
+        options: The options that the command has.
+    """
+    command = re.search(r"invalid choice: '(.*?)' \(choose from", message)
+    if command:
+        return str(UnknownNameError("command", command[1], COMMANDS))
+    unknown = re.match(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE)
+    if unknown:
+        return str(UnknownNameError("option", unknown[1], options))
+    choice = re.search(r'key "(\w+)".*?Literal\[(.*?)\]\. Got value: (.*)', message)
+    if choice:
+        option = f"--{choice[1].replace('_', '-')}"
+        kind = f"value of {option}" if option in options else choice[1]
+        return str(UnknownNameError(kind, choice[3], re.findall(r"'(.*?)'", choice[2])))
+    return message
 
 
 def command_function(name: str) -> Callable[..., int]:
@@ -73,22 +109,22 @@ def build_parser(wanted: str | None) -> Parser:
     parser = Parser(
         prog="python -m benchmark",
         description="A benchmark of methods that remove a class or a concept from a trained CLIP.",
-        epilog="Start with: python -m benchmark run --all",
+        epilog=examples(""),
+        formatter_class=_Formatter,
     )
     commands = parser.add_subcommands(dest="command", required=True)
     for name, help_text in COMMANDS.items():
-        command = Parser(description=help_text)
+        command = Parser(description=help_text, epilog=examples(name), formatter_class=_Formatter)
         if name == wanted:
             function = command_function(name)
-            command.description = inspect.getdoc(function)
-            positional = {parameter for owner, parameter in POSITIONAL if owner == name}
+            positional = [parameter for owner, parameter in POSITIONAL if owner == name]
             pairs = {parameter for owner, parameter in PAIRS if owner == name}
             skip: set[str | int] = {*positional, *pairs}
             command.add_function_arguments(function, as_positional=False, as_group=False, skip=skip)
             for parameter in sorted(pairs):
                 words, text = ("A", "B"), _argument_help(function, parameter)
                 command.add_argument(f"--{parameter}", type=str, nargs=2, metavar=words, help=text)
-            for parameter in sorted(positional):
+            for parameter in positional:
                 annotation = inspect.signature(function, eval_str=True).parameters[parameter].annotation
                 command.add_argument(parameter, type=annotation, help=_argument_help(function, parameter))
             command.description = (inspect.getdoc(function) or "").partition("\nArgs:")[0].strip()

@@ -94,16 +94,20 @@ def save_compact(
     temporary.replace(path)
 
 
-def load_compact(path: Path, name: str) -> Clip:
-    """Load a file written by `save_compact`.
+def read_architecture(path: Path, name: str) -> Architecture:
+    """The architecture of a file written by `save_compact`, without its weights.
 
     Raises:
         WeightsError: If the file is missing or is not such a file.
     """
+    return _read(path, name, tensors=False)[0]
+
+
+def _read(path: Path, name: str, *, tensors: bool = True) -> tuple[Architecture, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+            found = {key: stored.get_tensor(key) for key in stored.keys() if tensors}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise WeightsError(
             f"model {name!r}: cannot read weights from {path} ({error}); train them with "
@@ -115,7 +119,26 @@ def load_compact(path: Path, name: str) -> Clip:
             f"as in --model ViT-B-32:{path}"
         )
     try:
-        architecture = Architecture(**json.loads(metadata["architecture"]))
+        return Architecture(**json.loads(metadata["architecture"])), found
+    except (TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"{path} is damaged or from another version ({type(error).__name__}: {str(error).splitlines()[0]}); "
+        "train it again with `python -m benchmark pretrain`"
+    )
+
+
+def load_compact(path: Path, name: str) -> Clip:
+    """Load a file written by `save_compact`.
+
+    Raises:
+        WeightsError: If the file is missing or is not such a file.
+    """
+    architecture, tensors = _read(path, name)
+    try:
         model = architecture.build()
         ids = tensors.pop(TOKEN_IDS).long()
         rows = torch.zeros(VOCABULARY, architecture.text["width"])
@@ -123,10 +146,7 @@ def load_compact(path: Path, name: str) -> Clip:
         state = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
         model.load_state_dict({**state, TOKEN_ROWS: rows}, strict=True)
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
-        raise WeightsError(
-            f"{path} is damaged or from another version ({type(error).__name__}: {str(error).splitlines()[0]}); "
-            "train it again with `python -m benchmark pretrain`"
-        ) from error
+        raise _damaged(path, error) from error
     model.eval()
     context = architecture.text["context_length"]
     return Clip(model, tokenizer(context), architecture.image_input, name, scale="small")

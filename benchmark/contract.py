@@ -12,6 +12,7 @@ import torch
 
 from benchmark.isolation import isolated
 from benchmark.models import load_clip
+from benchmark.nearest import near_file
 from benchmark.planning import PRETRAINING
 from benchmark.unlearn import Unlearned, unlearn
 from datamodules.dataset import Dataset
@@ -49,7 +50,7 @@ def check_method(file: Path, models: Sequence[str], cache_dir: Path) -> Iterator
         ContractError: If the file does not exist.
     """
     if not file.is_file():
-        raise ContractError(f"no file {file}")
+        raise ContractError(f"no file {file}{near_file(file)}")
     try:
         declaration = read_method(file)
     except BenchmarkError as error:

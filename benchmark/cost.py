@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,28 @@ class Cost:
     seconds: float = 0.0
     peak_memory_bytes: int | None = None
     flops: int = 0
+    _device: torch.device = field(default_factory=lambda: torch.device("cpu"), repr=False)
+    _memory: _Memory | None = field(default=None, repr=False)
+    _paused_seconds: float = field(default=0.0, repr=False)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave a block of work out of the seconds and the memory; on another model than the measured one."""
+        _wait(self._device)
+        start = time.perf_counter()
+        try:
+            with nullcontext() if self._memory is None else self._memory.paused():
+                yield
+        finally:
+            _wait(self._device)
+            self._paused_seconds += time.perf_counter() - start
 
 
 @contextmanager
 def measured(clip: Clip) -> Iterator[Cost]:
     """Measure the work of a block on a CLIP. The yielded cost is filled in when the block ends."""
-    cost = Cost()
     device = clip.device
+    cost = Cost(_device=device)
     with _counted_flops(clip, cost), _peak_memory(device, cost):
         _wait(device)
         start = time.perf_counter()
@@ -53,7 +68,7 @@ def measured(clip: Clip) -> Iterator[Cost]:
             yield cost
         finally:
             _wait(device)
-            cost.seconds = time.perf_counter() - start
+            cost.seconds = time.perf_counter() - start - cost._paused_seconds
 
 
 def _wait(device: torch.device) -> None:
@@ -61,33 +76,64 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+class _Memory:
+    """The largest memory above what was held, sample by sample; what a paused block took and kept is left out."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device if device.type == "cuda" else None
+        self._lock = threading.Lock()
+        self._held, self.peak = self._now(), 0
+        self._reset()
+
+    def sample(self) -> None:
+        """Look at what is held now, or, on a GPU, at the most that was held since the last look."""
+        with self._lock:
+            most = self._now() if self._cuda is None else torch.cuda.max_memory_allocated(self._cuda)
+            self.peak = max(self.peak, most - self._held)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not look while the block runs."""
+        self.sample()
+        with self._lock:
+            before = self._now()
+            try:
+                yield
+            finally:
+                self._held += self._now() - before
+                self._reset()
+
+    def _now(self) -> int:
+        return _resident_bytes() if self._cuda is None else torch.cuda.memory_allocated(self._cuda)
+
+    def _reset(self) -> None:
+        if self._cuda is not None:
+            torch.cuda.reset_peak_memory_stats(self._cuda)
+
+
 @contextmanager
 def _peak_memory(device: torch.device, cost: Cost) -> Iterator[None]:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        held = torch.cuda.memory_allocated(device)
-        yield
-        cost.peak_memory_bytes = torch.cuda.max_memory_allocated(device) - held
-        return
-    if not STATM.exists():
+    if device.type != "cuda" and not STATM.exists():
         yield
         return
-    held = peak = _resident_bytes()
+    cost._memory = memory = _Memory(device)
     stop = threading.Event()
 
     def watch() -> None:
-        nonlocal peak
         while not stop.wait(SAMPLING_SECONDS):
-            peak = max(peak, _resident_bytes())
+            memory.sample()
 
     watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+    if device.type != "cuda":
+        watcher.start()
     try:
         yield
     finally:
         stop.set()
-        watcher.join()
-        cost.peak_memory_bytes = max(peak, _resident_bytes()) - held
+        if watcher.is_alive():
+            watcher.join()
+        memory.sample()
+        cost.peak_memory_bytes = memory.peak
 
 
 def _resident_bytes() -> int:

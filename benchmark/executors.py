@@ -58,13 +58,14 @@ def run_local(
                 message = f"{type(error).__name__}: {error}"
                 ledger.append(cell.key, cell.identity(), error)
                 outcome.failed.append((cell, message))
-                progress.failed(cell, message)
                 runner.tracker.close(failed=True)
+                progress.failed(cell, message)
             else:
                 outcome.finished.append(record)
                 progress.done(cell, record)
     except KeyboardInterrupt:
         outcome.interrupted = True
+        runner.tracker.close(failed=True)
     finally:
         progress.stop()
     return outcome

@@ -104,8 +104,7 @@ def load_clip(name: str) -> Clip:
         return load_blip(blip_folder(name, tag, path))
     if architecture == "compact" and path is not None:
         return load_compact(path, path.stem if name in shipped_models() else name)
-    if tag == "openai":
-        architecture = _quickgelu(architecture)
+    architecture = built_architecture(architecture, tag)
     if path is not None:
         return _from_file(name, architecture, path)
     import open_clip
@@ -119,6 +118,11 @@ def load_clip(name: str) -> Clip:
             f"the checkpoint here and use --model {architecture}:FILE"
         ) from error
     return _wrap(model, architecture, name)
+
+
+def built_architecture(architecture: str, tag: str) -> str:
+    """The open_clip architecture that is built for a weights tag: OpenAI's weights need QuickGELU."""
+    return _quickgelu(architecture) if tag == "openai" else architecture
 
 
 def _from_file(name: str, architecture: str, path: Path) -> Clip:

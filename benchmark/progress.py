@@ -8,13 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 from benchmark.cells import Cell
 from benchmark.records import Record
 
 PLAIN_EVERY_SECONDS = 30.0
+NARROW, WIDE = 100, 120
+"""Columns of a terminal below which there is no bar, and from which on it is long; our choice."""
 
 
 def clock(seconds: float) -> str:
@@ -46,6 +50,9 @@ class Progress:
         self._all: TaskID | None = None
         self._one: TaskID | None = None
         self._last_line = time.monotonic()
+        self._running = False
+        self._phase, self._falls = "", ""
+        self._first: tuple[float, float] | None = None
 
     def start(self, todo: Sequence[Cell], *, skipped: int) -> None:
         """Begin a run of these cells."""
@@ -55,34 +62,36 @@ class Progress:
         if skipped:
             self.console.print(f"{skipped} cells are done already; {len(todo)} to run")
         if self.console.is_terminal:
-            self._bars = RichProgress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=self.console,
-                transient=True,
-            )
+            self._bars = RichProgress(*_columns(self.console.width), console=self.console, transient=True)
             self._bars.start()
             self._all = self._bars.add_task("cells", total=len(todo), note="")
             self._one = self._bars.add_task("", total=None, note="")
 
     def cell(self, cell: Cell) -> None:
         """A cell begins."""
-        self._cell_began = time.monotonic()
+        self._cell_began, self._running = time.monotonic(), True
+        self._phase, self._falls, self._first = "", "", None
         if self._bars is not None and self._one is not None:
-            self._bars.reset(self._one, total=None, description=f"{cell.method}: {cell.request}", note="")
+            description = escape(f"{cell.method}: {cell.request}")
+            self._bars.reset(self._one, total=None, description=description, note="")
 
     def phase(self, name: str) -> None:
         """A phase of the running cell begins."""
-        if self._bars is not None and self._one is not None:
-            self._bars.update(self._one, note=name)
+        self._phase = name
+        self._show()
 
     def step(self, done: int, total: int) -> None:
         """A step of the unlearning is done."""
         if self._bars is not None and self._one is not None:
             self._bars.update(self._one, completed=done, total=total)
+            self._show()
+
+    def accuracy(self, forget: float, retain: float) -> None:
+        """What the running cell's model knows of a few dozen training images to forget and to keep, in [0, 1]."""
+        first = self._first = self._first or (forget, retain)
+        pairs = zip(("forget", "retain"), first, (forget, retain), strict=True)
+        self._falls = ", ".join(f"{part} {100 * was:.0f} → {100 * now:.0f} %" for part, was, now in pairs)
+        self._show()
 
     def done(self, cell: Cell, record: Record) -> None:
         """A cell is finished."""
@@ -109,17 +118,31 @@ class Progress:
             return None
         default = sum(known) / len(known)
         total = 0.0
-        for cell in self._todo[self._done :]:
+        for number, cell in enumerate(self._todo[self._done :]):
             times = self._took.get(cell.method)
-            total += sum(times) / len(times) if times else self.expected.get(cell.method, default)
+            takes = sum(times) / len(times) if times else self.expected.get(cell.method, default)
+            spent = time.monotonic() - self._cell_began if self._running and number == 0 else 0.0
+            total += max(takes - spent, 0.0)
         return total
+
+    def _left(self) -> str:
+        left = self.seconds_left()
+        return f"{clock(left)} left" if left is not None else ""
+
+    def _show(self) -> None:
+        """The notes beside the bars: phase and accuracies of the running cell, and the time left."""
+        if self._bars is not None and self._one is not None and self._all is not None:
+            self._bars.update(self._one, note=", ".join(part for part in (self._phase, self._falls) if part))
+            to_go = f"{len(self._todo) - self._done} to go"
+            self._bars.update(self._all, note=", ".join(part for part in (to_go, self._left()) if part))
 
     def _advance(self, line: str) -> None:
         self._done += 1
-        left = self.seconds_left()
-        note = f"{clock(left)} left" if left is not None else ""
+        self._running = False
+        note = self._left()
         if self._bars is not None and self._all is not None:
-            self._bars.update(self._all, completed=self._done, note=note)
+            self._bars.update(self._all, completed=self._done)
+            self._show()
             return
         now = time.monotonic()
         last = self._done == len(self._todo)
@@ -132,6 +155,14 @@ class Progress:
                 highlight=False,
                 soft_wrap=True,
             )
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """What stands in a line: numbers and notes whole, the cell's name and the bar as the terminal has room for them."""
+    name = Column(max_width=width // 4, no_wrap=True, overflow="ellipsis")
+    bar = [BarColumn(bar_width=24 if width >= WIDE else 8), TimeElapsedColumn()] if width >= NARROW else []
+    notes = TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True))
+    return [TextColumn("{task.description}", table_column=name), *bar, MofNCompleteColumn(), notes]
 
 
 def _headline(record: Record) -> str:

@@ -22,6 +22,8 @@ from benchmark.references import References, needs_retrained
 from benchmark.shelf import Shelf
 from benchmark.tracking import Tracker
 from benchmark.unlearn import StepReport, Unlearned, unlearn
+from benchmark.watching import Watcher
+from benchmark.weights_keeper import WeightsKeeper
 from datamodules.dataset import Dataset, SplitName
 from datamodules.errors import BenchmarkError
 from datamodules.unlearning import Retrained
@@ -33,10 +35,11 @@ Phase = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Made:
-    """What running a cell gives: the record, and the outputs to keep beside it."""
+    """What running a cell gives: the record, the outputs to keep beside it, and the unlearned model."""
 
     record: Record
     outputs: Outputs
+    unlearned: Unlearned
 
 
 @dataclass
@@ -50,6 +53,8 @@ class CellRunner:
         tracker: The experiment loggers.
         plugins: Files given with `--plugin`, for the command in the record.
         suite_file: The suite as it was given, likewise; by default the cell's suite.
+        keeper: Keeps unlearned weights beside the records; None keeps none.
+        watcher: Shows how the accuracy falls while a method unlearns; None shows nothing.
     """
 
     registry: Registry
@@ -58,6 +63,8 @@ class CellRunner:
     tracker: Tracker
     plugins: tuple[Path, ...] = ()
     suite_file: str = ""
+    keeper: WeightsKeeper | None = None
+    watcher: Watcher | None = None
 
     def __post_init__(self) -> None:
         self.shelf = Shelf(self.where)
@@ -80,9 +87,13 @@ class CellRunner:
 
         references = self.references(cell, metrics_of)
         made = self.make(cell, references, on_phase=on_phase, on_step=on_step)
-        self.store.write(made.record, made.outputs)
-        self.tracker.summarise(made.record)
-        return made.record
+        record, weights = made.record, None
+        if self.keeper is None:
+            self.store.write(record, made.outputs)
+        else:
+            record, weights = self.keeper.write(record, made.outputs, made.unlearned)
+        self.tracker.summarise(record, weights)
+        return record
 
     def references(self, cell: Cell, metrics_of: Callable[[Cell], Metrics] | None = None) -> References:
         """What a cell is compared with.
@@ -180,7 +191,7 @@ class CellRunner:
             ),
             report=report,
         )
-        return Made(record, outputs)
+        return Made(record, outputs, result)
 
     def _evaluate(
         self, cell: Cell, references: References, result: Unlearned
@@ -257,6 +268,7 @@ class CellRunner:
             logger=self.tracker.logger(cell),
             on_step=on_step,
             retrained=retrained,
+            watch=None if self.watcher is None else self.watcher.watch(clip, dataset, cell.request, _precision(cell)),
         )
 
 

@@ -30,6 +30,7 @@ from typing import Any
 import yaml
 
 from benchmark.evaluation.families import FAMILIES
+from benchmark.nearest import near_file
 from benchmark.suite import ALL, Setting, Suite, Task, Variant
 from datamodules.errors import BenchmarkError, UnknownNameError
 from datamodules.request import ForgetRequest
@@ -62,7 +63,9 @@ def load_suite(name: str) -> Suite:
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
-            raise SuiteError(f"suite file {path} does not exist; list the suites of the package with `list suites`")
+            raise SuiteError(
+                f"suite file {path} does not exist{near_file(path)}; list the suites of the package with `list suites`"
+            )
     elif name in suite_names():
         path = _HERE / f"{name}.yaml"
     else:

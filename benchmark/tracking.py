@@ -1,13 +1,17 @@
 """Experiment tracking: Lightning's CSV logger, or Weights & Biases through Lightning's logger.
 
-A Weights & Biases run has the cell key as its id, the suite as its group and the record's metrics as its summary; the
-leaderboard is logged as a table at the end. `offline` needs no account: `wandb sync` uploads it later.
+A Weights & Biases run has the cell key as its id, the suite as its group and the record's metrics as its summary; where
+weights are saved, they and the record are its artifact. At the end one more run holds the leaderboard as a table and
+what forgetting costs as plots. `offline` needs no account: `wandb sync` uploads it later.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 WandbMode = Literal["off", "offline", "online"]
 PROJECT = "clip-unlearning-benchmark"
+LONGEST_NAME = 32
+"""Characters of a plot's name; the whole name of its table may have 128, the suite's among them."""
 
 
 @dataclass
@@ -66,24 +72,32 @@ class Tracker:
         self._current["logger"] = logger
         return logger
 
-    def summarise(self, record: Record) -> None:
-        """Write the metrics and the cost of a finished cell into its run's summary, and end the run."""
+    def summarise(self, record: Record, weights: Path | None = None) -> None:
+        """Write the metrics and the cost of a finished cell into its run's summary, and end the run.
+
+        Args:
+            record: What the cell found.
+            weights: The file of its unlearned weights, beside the record's; they become an artifact.
+        """
         logger = self._current.get("logger")
         if logger is None:
             return
         summary = {name: metric.value for name, metric in record.metrics.items() if metric.value is not None}
         summary |= {f"cost/{name}": value for name, value in record.cost.items() if value is not None}
         logger.experiment.summary.update(summary)
+        if weights is not None:
+            logger.experiment.log_artifact(_artifact(record, weights))
         self.close()
 
     def leaderboard(self, suite: str, rows: list[dict[str, Any]]) -> None:
-        """Log the leaderboard as a table, in a run of its own."""
+        """Log the leaderboard as a table, and the Pareto plots, in a run of its own."""
         if self.wandb == "off" or self.folder is None or not rows:
             return
         import wandb
 
+        from benchmark.pareto_rows import COLUMNS, pareto_rows
+
         self.close()
-        columns = list(dict.fromkeys(column for row in rows for column in row))
         run = wandb.init(
             project=PROJECT,
             id=f"leaderboard-{suite}",
@@ -93,7 +107,13 @@ class Tracker:
             mode=self.wandb,
             resume="allow",
         )
-        run.log({"leaderboard": wandb.Table(columns=columns, data=[[row.get(c) for c in columns] for row in rows])})
+        run.log({"leaderboard": _table(list(dict.fromkeys(name for row in rows for name in row)), rows)})
+        points = pareto_rows(rows)
+        if points:
+            run.log({"pareto": _table(COLUMNS, points)})
+        for board in dict.fromkeys(str(point["board"]) for point in points):
+            mine = _table(COLUMNS, [point for point in points if point["board"] == board])
+            run.log({f"pareto/{_short(board)}": wandb.plot.scatter(mine, "forget", "retain", title=board)})
         run.finish()
 
     def close(self, *, failed: bool = False) -> None:
@@ -101,3 +121,26 @@ class Tracker:
         logger = self._current.pop("logger", None)
         if logger is not None:
             logger.experiment.finish(exit_code=int(failed))
+
+
+def _short(board: str) -> str:
+    """A board's name as Weights & Biases takes it: few characters, only some of them allowed; one a board."""
+    words = re.sub(r"[^A-Za-z0-9_.]+", "-", board).strip("-")
+    return f"{words[:LONGEST_NAME]}-{hashlib.sha256(board.encode()).hexdigest()[:6]}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
+    import wandb
+
+    return wandb.Table(columns=list(columns), data=[[row.get(column) for column in columns] for row in rows])
+
+
+def _artifact(record: Record, weights: Path) -> Any:
+    """The edited tensors of a cell and its record, under the names that they have in a results folder."""
+    import wandb
+
+    about = f"put the files into results/runs/{record.cell['suite']}/, then: python -m benchmark export KEY DIR"
+    artifact = wandb.Artifact(f"model-{record.key[:12]}", type="model", description=about, metadata=record.cell)
+    for path in (weights, weights.with_suffix(".npz"), weights.with_suffix(".json")):
+        artifact.add_file(str(path), name=path.name)
+    return artifact

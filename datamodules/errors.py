@@ -22,7 +22,7 @@ class UnknownNameError(BenchmarkError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str = "") -> None:
         names = list(known)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        near = nearest(name, names)
         if near:
             advice = f"did you mean {' or '.join(repr(n) for n in near)}?"
         elif 0 < len(names) <= 20:
@@ -30,6 +30,14 @@ class UnknownNameError(BenchmarkError):
         else:
             advice = f"{len(names)} are known"
         super().__init__(f"unknown {kind} {name!r}: {advice}{' ' + hint if hint else ''}")
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three known names that are like a name, the likest first; capitals and hyphens do not count."""
+    plain = {each: each.lower().replace("-", "_") for each in known}
+    asked = name.lower().replace("-", "_")
+    close = difflib.get_close_matches(asked, dict.fromkeys(plain.values()), n=3, cutoff=0.5)
+    return [next(each for each, form in plain.items() if form == found) for found in close]
 
 
 class DatasetNotFoundError(BenchmarkError):

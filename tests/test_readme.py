@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from world import World, command
 
 from benchmark.__main__ import main
 from benchmark.contract import check_method
 from methods.registry import Registry
 
+pytest_plugins = ("world",)
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -31,6 +35,25 @@ def test_the_readme_method_is_listed(readme_method: Path, capsys: pytest.Capture
     assert "my_method" in Registry([readme_method]).names()
     assert main(["list", "methods", "--plugin", str(readme_method)]) == 0
     assert "my_method" in capsys.readouterr().out
+
+
+def test_the_readme_method_pasted_into_an_empty_folder_is_on_the_leaderboard(
+    readme_method: Path, world: World, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's own command, in a folder that holds nothing but the page's own file; the suite is a tiny one."""
+    folder = tmp_path_factory.mktemp("empty")
+    readme_method.rename(folder / readme_method.name)
+    monkeypatch.chdir(folder)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^python -m benchmark (run --plugin my_method\.py[^#\n]*)", text, re.MULTILINE)
+    where = ("--suite", world.suite, "--cache-dir", world.cache, "--device", "cpu")
+    assert command(*shlex.split(line), *where).status == 0
+    assert {path.name for path in folder.iterdir()} >= {"my_method.py", "results"}
+    boards = json.loads(command("leaderboard", "--format", "json").out)
+    found = {row["method"]: row for board in boards for row in board["rows"] if board["key"]["kind"] == "class"}
+    assert set(found) == {"my_method", "original"} and found["my_method"]["rank"] == 1
+    assert found["my_method"]["costs"]["edited_bytes"] > 0 == found["original"]["costs"]["edited_bytes"]
+    assert "my_method" in command("leaderboard").out
 
 
 def test_the_readme_names_only_commands_and_suites_that_exist() -> None:

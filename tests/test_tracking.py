@@ -75,6 +75,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
     (file,) = folder.glob("*.wandb")
     found: dict[str, Any] = {"summary": {}, "config": {}, "history": [], "folder": folder, "ended": False}
+    found["artifacts"] = []
     for data in _chunks(file):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
@@ -88,6 +89,10 @@ def _read(folder: Path) -> dict[str, Any]:
             found["summary"] |= {_key(item): json.loads(item.value_json) for item in record.summary.update}
         elif kind == "history":
             found["history"].append({_key(item): json.loads(item.value_json) for item in record.history.item})
+        elif kind == "artifact":
+            content = record.artifact
+            entries = content.manifest.contents or []
+            found["artifacts"].append({"name": content.name, "type": content.type, "files": {e.path for e in entries}})
         elif kind == "exit":
             found["ended"] = record.exit.exit_code == 0
     return found
@@ -103,7 +108,7 @@ def tracked(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> di
     for variable in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(variable, str(tmp_path / "home"))
     monkeypatch.setenv("WANDB_SILENT", "true")
-    answer = world.run(*TWO_STEPS, "--wandb", "offline")
+    answer = world.run(*TWO_STEPS, "--wandb", "offline", "--save-weights")
     assert answer.status == 0, answer.err
     runs = [_read(folder) for folder in (world.results / "wandb").glob("offline-run-*")]
     return {run["id"]: run for run in runs}
@@ -131,3 +136,44 @@ def test_wandb_offline_holds_every_cell(world: World, tracked: dict[str, dict[st
     assert {row["rank"] for row in rows if row["method"] == "original"} == {None}
     assert all(row["score/kravets"] is not None for row in rows)
     assert not (world.results / "logs").exists()
+
+
+def test_wandb_offline_holds_the_pareto_plots(world: World, tracked: dict[str, dict[str, Any]]) -> None:
+    board = tracked["leaderboard-tiny"]
+    summary = board["summary"]
+    content = json.loads((board["folder"] / "files" / summary["pareto.path"]).read_text())
+    points = [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+    assert {(point["method"], point["front"]) for point in points} >= {("original", True)}
+    by_class = [point for point in points if " · class · " in point["board"]]
+    assert len(points) == 4 and len(by_class) == 2
+    records = [record for record in world.records().values() if "classes" in record.cell["request"]]
+    for record in records:
+        (point,) = [point for point in by_class if point["method"] == record.cell["method"]]
+        assert point["forget"] == pytest.approx(record.metrics["forget/acc1"].value)
+        assert point["retain"] == pytest.approx(record.metrics["retain/acc1"].value)
+    plots = [name for name in summary if name.startswith("pareto/") and name.endswith("._type")]
+    assert len(plots) == 2 and len({point["board"] for point in points}) == 2
+
+
+def test_wandb_offline_holds_the_models(world: World, tracked: dict[str, dict[str, Any]]) -> None:
+    for key in world.records():
+        (model,) = [each for each in tracked[key]["artifacts"] if each["type"] == "model"]
+        assert model["name"] == f"model-{key[:12]}"
+        assert model["files"] == {f"{key}.json", f"{key}.npz", f"{key}.safetensors"}
+    assert not [each for each in tracked["leaderboard-tiny"]["artifacts"] if each["type"] == "model"]
+
+
+def test_wandb_offline_holds_the_forgetting_curve(world: World, tracked: dict[str, dict[str, Any]]) -> None:
+    for key, record in world.records().items():
+        looks = [row for row in tracked[key]["history"] if "watch/forget_accuracy" in row]
+        steps = [row["trainer/global_step"] for row in looks]
+        assert steps == sorted(steps) and steps[0] == 0
+        assert steps[-1] == (3 if record.cell["method"] == "cliperase" else 1)
+        assert all(0 <= row[f"watch/{part}_accuracy"] <= 1 for row in looks for part in ("forget", "retain"))
+
+
+def test_a_run_of_saved_weights_without_wandb_has_no_curve(world: World) -> None:
+    assert world.run(*TWO_STEPS, "--save-weights").status == 0
+    key = next(r.key for r in world.records().values() if r.cell["method"] == "cliperase")
+    with (world.results / "logs" / "tiny" / key[:12] / "metrics.csv").open() as stream:
+        assert csv.DictReader(stream).fieldnames == ["loss", "step"]

@@ -11,8 +11,6 @@ def check_command(file: str, model: str | None = None, cache_dir: str | None = N
     Runs the method for a few steps on small CLIPs and the embedded world, and checks its card, its data regime, what it
     edits, that it can be repeated, and that it leaves numbers behind.
 
-    Examples: `check my_method.py`.
-
     Args:
         file: The method's file.
         model: The CLIPs to try, separated by commas; by default the small ones of the package.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,11 @@ def numbers(text: str | None, option: str) -> tuple[int, ...]:
         if not item.isdecimal():
             raise BenchmarkError(f"{option} takes whole numbers separated by commas, such as 0,1,2; not {item!r}")
     return tuple(int(item) for item in words(text))
+
+
+def same_command(further: Sequence[str] = ()) -> str:
+    """The command line of this process as it can be pasted, with further arguments at its end."""
+    return f"python -m benchmark {shlex.join([*sys.argv[1:], *further])}"
 
 
 def cache_folder(named: str | None) -> Path:
@@ -96,6 +103,7 @@ def make_plan(
         BenchmarkError: On anything that is wrong.
     """
     from benchmark.cells import shard as shard_of
+    from benchmark.nearest import near_keys
     from benchmark.planning import Where, expand, with_overrides
     from benchmark.records import RecordStore
     from benchmark.suites import load_suite
@@ -118,9 +126,10 @@ def make_plan(
         except ValueError as error:
             raise BenchmarkError(str(error)) from error
     if keys is not None:
-        cells = [cell for cell in cells if cell.key.startswith(words(keys))]
+        every, cells = cells, [cell for cell in cells if cell.key.startswith(words(keys))]
         if not cells:
-            raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {keys}; see `plan`")
+            near = near_keys(words(keys)[0] if words(keys) else "", [cell.key for cell in every])
+            raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {keys}{near}; see `plan`")
     return Plan(chosen, cells, registry, where, RecordStore(Path(results)))
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 def download_command(dataset: str, data_dir: str = "data") -> int:
     """Fetch a data set into the data folder, verified on arrival; or say what to put where by hand.
 
-    Examples: `download cifar100 --data-dir data`.
-
     Args:
         dataset: A data set's name, see `list datasets`.
         data_dir: The folder of the real data sets.

@@ -38,8 +38,6 @@ def generate_command(
     The cell's unlearning runs again. Its text encoder and the original one are put into a Stable Diffusion pipeline,
     which draws the same prompts from the same noise with each. Another CLIP says what the images show.
 
-    Examples: `generate 3f2a9c --pipeline pipelines/stable-diffusion-v1-4 --device cuda`.
-
     Args:
         key: The key of a record, its beginning, or a record's file.
         pipeline: The folder of a Stable Diffusion 1.x pipeline in diffusers' format, with safetensors weights.

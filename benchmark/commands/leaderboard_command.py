@@ -12,7 +12,7 @@ from datamodules.errors import BenchmarkError
 if TYPE_CHECKING:
     from benchmark.cells import Cell
     from benchmark.leaderboard import Board
-    from benchmark.records import Record
+    from benchmark.records import Record, RecordStore
     from benchmark.tables import Format
     from methods.registry import Registry
 
@@ -27,9 +27,6 @@ def leaderboard_command(
     metric: str | None = None,
 ) -> int:
     """Show the leaderboard of the records: by model, data set and kind of request.
-
-    Examples: `leaderboard`; `leaderboard --suite quick --format markdown`; `leaderboard --reference`;
-    `leaderboard --reference --compare lip cliperase`.
 
     Args:
         suite: Only this suite.
@@ -53,8 +50,7 @@ def leaderboard_command(
     for message in store.set_aside:
         print(message, file=sys.stderr)
     if not records:
-        what = f"of suite {suite!r} " if suite else ""
-        raise BenchmarkError(f"no records {what}in {store.folder}; make some with `python -m benchmark run --all`")
+        raise BenchmarkError(no_records(store, suite))
     registry = Registry([Path(file) for file in words(plugin)])
     boards = boards_of(records, registry)
     if compare:
@@ -62,6 +58,17 @@ def leaderboard_command(
     else:
         sys.stdout.write(render(boards, format))
     return 0
+
+
+def no_records(store: RecordStore, suite: str | None) -> str:
+    """The line that says so, with the nearest suite that has some, and how to make some."""
+    from benchmark.nearest import did_you_mean
+
+    if not suite:
+        return f"no records in {store.folder}; make some with `python -m benchmark run --all`"
+    near = did_you_mean(suite, sorted({record.cell["suite"] for record in store.all()}))
+    make = f"make some with `python -m benchmark run --suite {suite}`"
+    return f"no records of suite {suite!r} in {store.folder}{near or f'; {make}'}"
 
 
 def _compared(

@@ -26,7 +26,7 @@ def measure_command(
     """Add a family of measures to existing records.
 
     Test outputs are kept beside each record, so a family that needs no more is computed from them at once; another one
-    lets the method unlearn again. Examples: `measure confusion_audit`; `measure linear_probe --suite quick`.
+    lets the method unlearn again.
 
     Args:
         family: A family of measures, see `list measures`.
@@ -38,6 +38,7 @@ def measure_command(
         again: Also where the record has the family already.
         plugin: Files of further methods, separated by commas.
     """
+    from benchmark.commands.leaderboard_command import no_records
     from benchmark.commands.verify_command import cell_of
     from benchmark.evaluation.families import FAMILIES
     from benchmark.measuring import add_family
@@ -52,7 +53,7 @@ def measure_command(
     store = RecordStore(Path(results))
     records = store.all(suite)
     if not records:
-        raise BenchmarkError(f"no records in {results}{f' of suite {suite}' if suite else ''}: run something first")
+        raise BenchmarkError(no_records(store, suite))
     registry = Registry([Path(file) for file in words(plugin)])
     todo = [r for r in records if again or any(name not in r.metrics for name in FAMILIES[family].metrics)]
     todo.sort(key=lambda record: (record.cell["model"], record.cell["method"] not in ("original", "retrain")))

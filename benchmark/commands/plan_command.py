@@ -24,8 +24,6 @@ def plan_command(
 ) -> int:
     """Show a suite's cells: done, missing or failed, with the time that they are expected to take.
 
-    Examples: `plan`; `plan --suite cifar100 --data-dir data`; `plan --shard 1/4`.
-
     Args:
         suite: A suite of the package, or a YAML file.
         methods: Names, separated by commas.

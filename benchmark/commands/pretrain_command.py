@@ -21,9 +21,6 @@ def pretrain_command(
 ) -> int:
     """Train a small CLIP from a recipe, write one small file, and say how well it does.
 
-    Examples: `pretrain shapes-resnet`; `pretrain mini --data-dir data`;
-    `pretrain shapes-vit --exclude '{shapes: {classes: [star]}}'`.
-
     Args:
         recipe: shapes-resnet, shapes-vit or mini.
         out: The file to write; by default RECIPE.safetensors here.

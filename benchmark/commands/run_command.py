@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchmark.commands.common import Plan, check_cache, expected_seconds, known_records, make_plan, words
+from benchmark.commands.common import Plan, check_cache, expected_seconds, known_records, make_plan, same_command, words
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ def run_command(
     wandb: Literal["off", "offline", "online"] = "off",
     plugin: str | None = None,
     set: str | None = None,
+    save_weights: bool = False,
 ) -> int:
     """Run what is missing of a suite, skip what is done, and show the leaderboard.
 
-    Examples: `run --all`; `run --suite cifar100 --data-dir data`; `run --methods ccup,lip --seeds 0`;
-    `run --plugin my_method.py --methods my_method,original`; `run --set ccup.forget_weight=30 --methods ccup`.
+    Stop it with Ctrl-C and run it again: what is done is kept, and it says how to go on.
 
     Args:
         all: Every registered method; the same as naming none.
@@ -52,6 +52,8 @@ def run_command(
         wandb: Weights & Biases logging; offline needs no account.
         plugin: Files of further methods, separated by commas.
         set: Hyperparameters as METHOD.NAME=VALUE, separated by commas.
+        save_weights: Keep the edited tensors of each cell beside its record (KEY.safetensors), for `export`; cells
+            that are done without them run again, their records stay.
     """
     if all and methods:
         raise BenchmarkError("--all runs every method: leave out --methods, or leave out --all")
@@ -79,26 +81,43 @@ def run_command(
     from benchmark.progress import Progress
     from benchmark.runner import CellRunner
     from benchmark.tracking import Tracker
+    from benchmark.watching import Watcher
+    from benchmark.weights_keeper import WeightsKeeper, has_weights
 
     out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True, highlight=False)
     folder = Path(results)
     tracker = Tracker(folder, wandb)
     plugins = tuple(Path(file) for file in words(plugin))
     runner = CellRunner(plan.registry, plan.where, plan.store, tracker, plugins, suite)
-    todo = [cell for cell in plan.cells if force or plan.store.read(cell.key) is None]
+    recorded = {cell.key for cell in plan.cells if not force and plan.store.read(cell.key) is not None}
+    again = {key for key in recorded if save_weights and not has_weights(plan.store, key)}
+    if save_weights:
+        runner.keeper = WeightsKeeper(plan.store, again)
+    todo = [cell for cell in plan.cells if cell.key not in recorded - again]
     runner.check_needs(todo)
-    expected = expected_seconds(known_records(plan.store), plan.suite.models)
+    if again:
+        err.print(f"{len(again)} cells are done without weights: they run again for them, their records stay")
+    progress = Progress(expected_seconds(known_records(plan.store), plan.suite.models))
+    if progress.console.is_terminal or wandb != "off":
+        runner.watcher = Watcher(progress.accuracy, logged=wandb != "off")
     ledger = Ledger(folder)
     skipped = len(plan.cells) - len(todo)
-    outcome = run_local(todo, runner, ledger, Progress(expected), skipped=skipped)
+    outcome = run_local(todo, runner, ledger, progress, skipped=skipped)
     for message in dict.fromkeys(plan.store.set_aside):
         err.print(message, markup=False)
     _show_leaderboard(plan, tracker)
     if not outcome.finished and not outcome.failed and not outcome.interrupted:
         out.print(f"nothing to do: all {len(plan.cells)} cells of suite {plan.suite.name} are done (in {results})")
     elif outcome.interrupted:
-        left = len(todo) - len(outcome.finished) - len(outcome.failed)
-        out.print(f"interrupted: {len(outcome.finished)} cells finished, {left} left; run the same command to go on")
+        ended = {record.key for record in outcome.finished} | {cell.key for cell, _ in outcome.failed}
+        rest = [cell.key[:12] for cell in todo if cell.key not in ended]
+        only = ["--keys", ",".join(rest)] if force else []  # the same command would begin anew
+        failed = f", {len(outcome.failed)} failed (see {ledger.path})" if outcome.failed else ""
+        out.print(
+            f"interrupted: {len(outcome.finished)} cells finished now, {skipped} were done{failed}, {len(rest)} left; "
+            f"what is finished is kept in {results}; go on with:\n    {same_command(only)}",
+            markup=False,
+        )
         return 130
     else:
         out.print(f"{len(outcome.finished)} cells run, {skipped} were done, {len(outcome.failed)} failed")

@@ -21,8 +21,6 @@ def tables_command(
     The measured numbers are those of the records of the paper's suite, such as `run --suite paper-lip --data-dir data`
     makes; a number that is not known stays "not known".
 
-    Examples: `tables lip`; `tables cliperase --format markdown`.
-
     Args:
         paper: lip, ccup, cliperase, diet or negmerge.
         results: The folder of the records.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.commands.common import REFERENCE, cache_folder, words
+from benchmark.verification import TOLERANCE
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -19,13 +20,12 @@ def verify_command(
     data_dir: str | None = None,
     cache_dir: str | None = None,
     device: str | None = None,
-    tolerance: float = 0.005,
+    tolerance: float = TOLERANCE,
     plugin: str | None = None,
 ) -> int:
     """Run a recorded cell again and compare its metrics with the record.
 
-    Examples: `verify 3f2a9c` (a key or its beginning, among your records and the reference records);
-    `verify results/reference/quick/KEY.json`.
+    A key or its beginning names one of your records or of the reference records.
 
     Args:
         key: The key of a record, its beginning, or a record's file.
@@ -43,6 +43,7 @@ def verify_command(
     from benchmark.records import RecordStore
     from benchmark.runner import CellRunner
     from benchmark.tracking import Tracker
+    from benchmark.verification import gaps, largest
     from methods.registry import Registry
 
     recorded = find_record(key, Path(results))
@@ -58,19 +59,11 @@ def verify_command(
     table = Table(title=f"{cell} · {recorded.key[:12]}", title_justify="left", header_style="bold")
     for head in ("metric", "recorded", "now", "difference"):
         table.add_column(head, justify="left" if head == "metric" else "right")
-    worst = 0.0
-    for name, metric in recorded.metrics.items():
-        new = again.metrics[name].value if name in again.metrics else None
-        if metric.value is None or new is None:
-            gap = 0.0 if metric.value == new else float("inf")
-        else:
-            gap = abs(metric.value - new)
-        worst = max(worst, gap)
-        shown = (
-            f"{metric.value:.4f}" if metric.value is not None else "–",
-            f"{new:.4f}" if new is not None else "–",
-        )
-        table.add_row(name, *shown, f"{gap:.4f}", style="red" if gap > tolerance else "")
+    found = gaps(recorded, again)
+    for gap in found:
+        values = ("–" if value is None else f"{value:.4f}" for value in (gap.recorded, gap.now))
+        table.add_row(gap.metric, *values, f"{gap.size:.4f}", style="red" if gap.size > tolerance else "")
+    worst = largest(found).size
     Console(width=None if Console().is_terminal else 120).print(table)
     if worst > tolerance:
         print(f"differs: the largest difference is {worst:.4f}, more than the tolerance of {tolerance:g}")
@@ -87,12 +80,13 @@ def find_record(key: str, results: Path) -> Record:
     """
     import json
 
+    from benchmark.nearest import near_file, near_keys
     from benchmark.records import Record, RecordStore
 
     if key.endswith(".json"):
         path = Path(key)
         if not path.is_file():
-            raise BenchmarkError(f"no record file {path}")
+            raise BenchmarkError(f"no record file {path}{near_file(path)}")
         try:
             return Record.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
         except ValueError as error:
@@ -102,7 +96,12 @@ def find_record(key: str, results: Path) -> Record:
     found = {record.key: record for record in reversed(records) if record.key.startswith(key)}
     if len(found) != 1:
         what = "no record has a key that begins" if not found else f"{len(found)} records have keys that begin"
-        raise BenchmarkError(f"{what} with {key!r} in {results} or the reference records; see `plan` for keys")
+        near = near_keys(key, [record.key for record in records]) if not found else ""
+        some = ", ".join(f"{one.key[:12]} ({one.cell['method']})" for one in list(found.values())[:3])
+        some = f": {some}, ..." if some else ""
+        raise BenchmarkError(
+            f"{what} with {key!r} in {results} or the reference records{near}{some}; see `plan` for keys"
+        )
     return next(iter(found.values()))
 
 

@@ -1,0 +1,71 @@
+"""What `--help` shows of each command at its end: commands that work as they stand, and what they do."""
+
+from __future__ import annotations
+
+EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "": (
+        ("run --all", "every method on the embedded world, no file and no network needed"),
+        ("leaderboard --reference", "the records that come with the project"),
+        ("list methods", "what there is; also datasets, models, suites, measures"),
+        ("check my_method.py", "does your method keep the contract?"),
+    ),
+    "run": (
+        ("run --all", "suite quick; stop and start it as you like"),
+        ("run --methods ccup,lip --seeds 0", "two methods, one seed"),
+        ("run --suite cifar100 --data-dir data", "real images"),
+        ("run --model ViT-B-32/openai --suite cifar100 --data-dir data", "any open_clip model and weights"),
+        ("run --plugin my_method.py --methods my_method,original", "your method beside doing nothing"),
+        ("run --methods ccup --set ccup.forget_weight=30", "another hyperparameter: a row of its own"),
+        ("run --methods ccup --save-weights", "keep what was unlearned, for export"),
+        ("run --shard 1/4", "a quarter of the cells, for a job array"),
+        ("run --all --wandb offline", "Weights & Biases without an account"),
+    ),
+    "plan": (
+        ("plan", "what suite quick has done and how long the rest takes"),
+        ("plan --suite cifar100 --data-dir data", "the same of real images"),
+    ),
+    "leaderboard": (
+        ("leaderboard", "your records"),
+        ("leaderboard --suite quick --format markdown", "one suite, to paste"),
+        ("leaderboard --reference", "the records that come with the project"),
+        ("leaderboard --reference --compare lip cliperase", "are two methods different?"),
+    ),
+    "tables": (("tables lip", "Lip's tables"), ("tables cliperase --format markdown", "CLIPErase's, to paste")),
+    "list": (
+        ("list methods", "what each reads and edits, and its defaults"),
+        ("list measures", "what each column means"),
+        ("list methods --plugin my_method.py", "yours among them"),
+    ),
+    "verify": (
+        ("verify 3f2a9c", "the record whose key begins so"),
+        ("verify results/reference/quick/KEY.json", "a record's file"),
+    ),
+    "export": (
+        ("export 3f2a9c my-clip", "a folder that open_clip loads, with a model card"),
+        ("export results/runs/cifar100/KEY.json my-clip --data-dir data", "a record's file, of real images"),
+    ),
+    "measure": (
+        ("measure confusion_audit", "from what is kept beside the records"),
+        ("measure linear_probe --suite quick", "unlearns again"),
+    ),
+    "generate": (
+        ("generate 3f2a9c --pipeline pipelines/stable-diffusion-v1-4 --device cuda", "fifty images, before and after"),
+    ),
+    "check": (("check my_method.py", "clause by clause, on the small CLIPs"),),
+    "pretrain": (
+        ("pretrain shapes-resnet", "some minutes"),
+        ("pretrain mini --data-dir data", "some hours"),
+        ("pretrain shapes-vit --exclude '{shapes: {classes: [star]}}'", "a model that never saw a star"),
+    ),
+    "download": (("download cifar100 --data-dir data", "verified on arrival"),),
+}
+
+
+def examples(command: str) -> str:
+    """The lines that `--help` ends with.
+
+    Args:
+        command: A command, or "" for the program itself.
+    """
+    lines = (f"  # {what}\n  python -m benchmark {line}" for line, what in EXAMPLES[command])
+    return "\n".join(("examples:", *lines))

@@ -1,0 +1,84 @@
+"""`open_clip_config.json`: the architecture as open_clip builds it, and the preprocessing that was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmark.blip_folder import BLIP
+from benchmark.compact import VOCABULARY, read_architecture
+from benchmark.models import built_architecture, parse_model
+from datamodules.errors import BenchmarkError
+from methods.clip import Clip
+
+
+class ExportError(BenchmarkError):
+    """A model that a folder in open_clip's format cannot carry, or a folder that cannot be written."""
+
+
+def check_exportable(model: str) -> None:
+    """Find out before any work whether a model can be exported.
+
+    Args:
+        model: As a record names it.
+
+    Raises:
+        ExportError: If it is none of open_clip's.
+    """
+    if parse_model(model)[0] == BLIP:
+        raise ExportError(
+            f"model {model!r} is a BLIP, which open_clip does not load: only CLIPs are exported; "
+            "`run --save-weights` keeps its edited tensors as safetensors"
+        )
+
+
+def open_clip_config(model: str, clip: Clip) -> dict[str, Any]:
+    """What open_clip needs to build a model and its transforms.
+
+    The preprocessing is the one under which the numbers were measured: the shorter side resized, bicubic, and the
+    centre cropped, whatever the model's own weights tag says.
+
+    Args:
+        model: As a record names it.
+        clip: The loaded model.
+    """
+    return {
+        "model_cfg": _model_config(model),
+        "preprocess_cfg": {
+            "size": clip.preprocessing.image_size,
+            "mean": list(clip.preprocessing.mean),
+            "std": list(clip.preprocessing.std),
+            "interpolation": "bicubic",
+            "resize_mode": "shortest",
+        },
+    }
+
+
+def _model_config(model: str) -> dict[str, Any]:
+    architecture, tag, path = parse_model(model)
+    if architecture == "compact" and path is not None:
+        mine = read_architecture(path, model)
+        text = {**mine.text, "vocab_size": VOCABULARY}
+        return {"embed_dim": mine.embed_dim, "vision_cfg": dict(mine.vision), "text_cfg": text}
+    import open_clip
+
+    config: dict[str, Any] = open_clip.get_model_config(built_architecture(architecture, tag))
+    return config
+
+
+def write_tokenizer(clip: Clip, folder: Path) -> None:
+    """Write the tokenizer's files where the model needs other than CLIP's own, which open_clip has.
+
+    Raises:
+        ExportError: If it is one that open_clip cannot read from a folder.
+    """
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+
+    tokenize: Any = getattr(clip.tokenize, "func", clip.tokenize)
+    if isinstance(tokenize, HFTokenizer):
+        tokenize.tokenizer.save_pretrained(str(folder))
+    elif not isinstance(tokenize, SimpleTokenizer):
+        raise ExportError(
+            f"model {clip.name!r} has a tokenizer ({type(tokenize).__name__}) that open_clip cannot read from a "
+            "folder: it cannot be exported"
+        )

@@ -1,0 +1,127 @@
+"""The exported folder: made beside its place and moved there, read back by open_clip alone before that."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from benchmark.export.config import ExportError, open_clip_config, write_tokenizer
+from methods.clip import Clip
+
+MODEL, CONFIG, CARD, RECORD = "open_clip_model.safetensors", "open_clip_config.json", "README.md", "record.json"
+LARGEST_GAP = 1e-5
+"""Largest difference of a unit-norm feature between the model and what open_clip reads back."""
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to be filled, which takes the target's place when the block ends, or vanishes if it raises.
+
+    Args:
+        target: Must not exist, or be empty.
+
+    Raises:
+        ExportError: If the disk refuses it.
+    """
+    work = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        work.mkdir(parents=True)
+        yield work
+        if target.is_dir():
+            for file in sorted(work.iterdir(), key=lambda each: each.name == CONFIG):  # without it, it is no model
+                file.rename(target / file.name)
+        else:
+            work.rename(target)
+    except OSError as error:
+        raise ExportError(f"{target} cannot be written ({error.strerror or error}); name another folder") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def check_target(folder: str) -> Path:
+    """Find out before any work whether a folder can be made.
+
+    Raises:
+        ExportError: If it holds something, or cannot be made.
+    """
+    target = Path(folder).expanduser().resolve()
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise ExportError(f"{folder} is there already and not empty: name another folder, or remove it first")
+    probe = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        probe.mkdir(parents=True)
+        probe.rmdir()
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be made ({error.strerror or error}); name another folder") from error
+    return target
+
+
+def write_model(folder: Path, clip: Clip, model: str) -> None:
+    """Write weights, configuration and tokenizer.
+
+    Args:
+        folder: Where.
+        clip: The unlearned model, whole.
+        model: The model as the record names it.
+    """
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in clip.model.state_dict().items()}
+    save_file(state, folder / MODEL, metadata={"format": "pt"})
+    (folder / MODEL).chmod(0o644)  # the library makes it readable by its owner alone
+    text = json.dumps(open_clip_config(model, clip), indent=2) + "\n"
+    (folder / CONFIG).write_text(text, encoding="utf-8")
+    write_tokenizer(clip, folder)
+
+
+@torch.no_grad()
+def check_model(folder: Path, clip: Clip, texts: Sequence[str]) -> float:
+    """Load the folder by open_clip alone and compare: tokens equal, image and text features within `LARGEST_GAP`.
+
+    Args:
+        folder: With weights and configuration.
+        clip: The unlearned model.
+        texts: Prompts to compare.
+
+    Returns:
+        The largest difference of a unit-norm feature.
+
+    Raises:
+        ExportError: If open_clip cannot read it, or reads another model.
+    """
+    import open_clip
+
+    name = f"local-dir:{folder}"
+    try:
+        loaded, _, _ = open_clip.create_model_and_transforms(name)
+        tokens: Tensor = open_clip.get_tokenizer(name)(list(texts))
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise ExportError(f"open_clip cannot read the exported model ({type(error).__name__}: {first})") from error
+    model: Any = loaded.eval()
+    if not torch.equal(tokens, clip.tokenize(list(texts))):
+        raise ExportError("the exported tokenizer gives other tokens than the model's own: it cannot be exported")
+    mine = clip.copy()
+    mine.model.to("cpu").eval()
+    side = clip.preprocessing.image_size
+    images = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0))
+    gap = 0.0
+    for was, now in (
+        (mine.encode_image(images), model.encode_image(images)),
+        (mine.encode_text(texts), model.encode_text(tokens)),
+    ):
+        ours, theirs = (torch.nn.functional.normalize(each.float(), dim=-1) for each in (was, now))
+        gap = max(gap, float((ours - theirs).abs().max()))
+    if not gap <= LARGEST_GAP:
+        raise ExportError(
+            f"open_clip reads back another model (features differ by {gap:.1e}): what this method left does not fit "
+            "into open_clip's format"
+        )
+    return gap
