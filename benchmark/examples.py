@@ -30,6 +30,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("leaderboard --reference", "the records that come with the project"),
         ("leaderboard --reference --compare lip cliperase", "are two methods different?"),
     ),
+    "report": (
+        ("report", "your records and the project's, as one page"),
+        ("report --records reference --out page.html", "those of the project alone"),
+        ("report --suite quick --figures figures", "one suite, and SVG and PDF files for a paper"),
+    ),
     "tables": (("tables lip", "Lip's tables"), ("tables cliperase --format markdown", "CLIPErase's, to paste")),
     "list": (
         ("list methods", "what each reads and edits, and its defaults"),

@@ -20,8 +20,6 @@ def report_command(
 ) -> int:
     """Write one HTML page that shows the records: leaderboards, plots, predictions, cards. It needs no network.
 
-    Examples: `report`; `report --records reference --out page.html`; `report --suite quick --figures figures`.
-
     Args:
         results: The folder of your records; they are only read.
         records: own, those of the project (reference), or all; of one cell in both yours counts.
