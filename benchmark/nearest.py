@@ -24,7 +24,7 @@ def near_keys(prefix: str, keys: Iterable[str]) -> str:
     if len(asked) < TELLING:
         return ""
     beginnings = {key[: len(asked)]: key[:SHOWN] for key in keys}
-    close = difflib.get_close_matches(asked, beginnings, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(asked, beginnings, n=3, cutoff=0.75)
     return f": did you mean {' or '.join(beginnings[each] for each in close)}?" if close else ""
 
 
