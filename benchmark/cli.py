@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from benchmark.examples import examples
+from benchmark.examples import HEAD, examples
 from datamodules.errors import BenchmarkError, UnknownNameError
 
 COMMANDS: dict[str, str] = {
@@ -71,7 +71,7 @@ class _Formatter(DefaultHelpFormatter):
     """Wraps everything but the examples, whose lines are commands to paste."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if text.startswith("examples:"):
+        if text.startswith(HEAD):
             return text
         return super()._fill_text(text, width, indent)
 

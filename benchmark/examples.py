@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+HEAD = "Examples:"
+
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "": (
         ("run --all", "every method on the embedded world, no file and no network needed"),
@@ -73,4 +75,4 @@ def examples(command: str) -> str:
         command: A command, or "" for the program itself.
     """
     lines = (f"  # {what}\n  python -m benchmark {line}" for line, what in EXAMPLES[command])
-    return "\n".join(("examples:", *lines))
+    return "\n".join((HEAD, *lines))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from datamodules.errors import nearest
 
-SHOWN = 12
-"""Digits of a key that are enough to name it."""
+SHOWN, TELLING = 12, 6
+"""Digits of a key that are enough to name it, and how many must be given to look for a slip among them; our choice."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -21,8 +21,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def near_keys(prefix: str, keys: Iterable[str]) -> str:
     """The same for the beginning of a key: keys are compared as far as it goes."""
     asked = prefix.lower()
-    beginnings = {key[: max(len(asked), 1)]: key[:SHOWN] for key in keys}
-    close = difflib.get_close_matches(asked, beginnings, n=3, cutoff=0.6)
+    if len(asked) < TELLING:
+        return ""
+    beginnings = {key[: len(asked)]: key[:SHOWN] for key in keys}
+    close = difflib.get_close_matches(asked, beginnings, n=3, cutoff=0.75)
     return f": did you mean {' or '.join(beginnings[each] for each in close)}?" if close else ""
 
 

@@ -94,8 +94,8 @@ def test_what_is_like_nothing_lists_or_counts() -> None:
 def test_nearest_ignores_capitals_and_hyphens() -> None:
     assert nearest("Random-Noise", ["random_noise", "original"]) == ["random_noise"]
     assert nearest("zzzz", ["random_noise", "original"]) == []
-    assert near_keys("ABCE", ["abcd" + "0" * 60, "ffff" + "0" * 60]) == ": did you mean abcd00000000?"
-    assert near_keys("", []) == near_keys("1234", ["abcd"]) == ""
+    assert near_keys("ABCE000", ["abcd" + "0" * 60, "ffff" + "1" * 60]) == ": did you mean abcd00000000?"
+    assert near_keys("", []) == near_keys("1e5", ["01e5" + "0" * 60]) == near_keys("1234567", ["abcd" * 16]) == ""
 
 
 def test_a_file_is_looked_for_in_its_folder(tmp_path: Path) -> None:
