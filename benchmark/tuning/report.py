@@ -24,7 +24,7 @@ def trials_table(space: SearchSpace, found: Sequence[Outcome]) -> str:
     """
     base = untuned_of(found).objective
     requests = [*found[0].scores]
-    heads = ["#", "trial", "S ↓", "S less untuned", *space.dimensions, *(f"S {request}" for request in requests)]
+    heads = ["#", "trial", "S ↓", "from untuned", *space.dimensions, *(f"S {request}" for request in requests)]
     rows = []
     for rank, outcome in enumerate(found, start=1):
         known = outcome.objective is not None
@@ -47,7 +47,7 @@ def verdict(space: SearchSpace, found: Sequence[Outcome]) -> str:
     if untuned.objective is None:
         return f"{space.method}: S {best.objective:.3f} with {values}; the untuned default failed"
     less = untuned.objective - best.objective
-    return f"{space.method}: S {best.objective:.3f} with {values}; the untuned default has {less:.3f} more"
+    return f"{space.method}: S {best.objective:.3f} with {values}; {less:.3f} below the untuned default"
 
 
 def _score(value: float | None, missing: str) -> str:

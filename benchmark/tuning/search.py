@@ -53,7 +53,7 @@ class Outcome:
 
     Attributes:
         trial: The setting.
-        scores: S by request; None where it is undefined or the cell failed.
+        scores: S by request (and seed, where there are several); None where it is undefined or the cell failed.
         failures: One line a cell that failed or has no S.
     """
 
@@ -137,8 +137,9 @@ def outcomes(
     for trial in trials:
         scores: dict[str, float | None] = {}
         failures = []
+        several = len({cell.seed for cell in cells[trial.number]}) > 1
         for cell in cells[trial.number]:
-            name = f"{cell.request}, seed {cell.seed}"
+            name = f"{cell.request}, seed {cell.seed}" if several else str(cell.request)
             record = store.read(cell.key, cell.suite)
             metric = None if record is None else record.metrics.get(OBJECTIVE)
             scores[name] = None if metric is None else metric.value

@@ -19,6 +19,7 @@ from benchmark.tuning.search import BY_VALUES, Outcome, Trial, cells_of, outcome
 from benchmark.tuning.space import SearchSpace, space_of
 
 INTERRUPTED = 130
+DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,11 @@ class Tuner:
         best = found[0]
         if self.out is None or best.objective is None:
             return
+        untuned = untuned_of(found).objective
         entry = Tuned(
             values=dict(best.trial.values),
-            objective=best.objective,
-            untuned_objective=untuned_of(found).objective,
+            objective=round(best.objective, DIGITS),
+            untuned_objective=None if untuned is None else round(untuned, DIGITS),
             trials=len(found),
             failed=sum(outcome.objective is None for outcome in found),
             suite=self.suite.name,
