@@ -183,7 +183,7 @@ def test_the_default_stays_where_it_is_the_best(tiny_world: SimpleNamespace, tmp
 def test_a_trial_that_diverges_is_the_worst_and_is_not_run_again(tiny_world: SimpleNamespace, tmp_path: Path) -> None:
     bench = Bench(tiny_world, tmp_path, DIVERGES)
     with small_world():
-        first, second = bench.tune(), bench.tune()
+        first, second = (bench.tune("stranger", "--trials", "5") for _ in range(2))
     assert first.status == second.status == 0, first.err
     assert "DivergedError" in first.out and "to run" not in second.err and second.out == first.out
     entry = load_tuned(bench.out)["stranger"]
@@ -196,7 +196,7 @@ def test_another_failure_is_the_worst_too_but_ends_with_status_1_and_runs_again(
 ) -> None:
     bench = Bench(tiny_world, tmp_path, BREAKS)
     with small_world():
-        first, second = bench.tune(), bench.tune()
+        first, second = (bench.tune("stranger", "--trials", "5") for _ in range(2))
     assert first.status == second.status == 1
     assert "RuntimeError: no such factor" in first.out and "failures.jsonl" in first.out
     assert "to run" in second.err and load_tuned(bench.out)["stranger"].failed > 0
