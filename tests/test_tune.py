@@ -14,7 +14,9 @@ from world import Answer, World, command, small_world, write_plugin, write_suite
 
 from benchmark.commands.verify_command import cell_of
 from benchmark.grouping import board_key
+from benchmark.ledger import Failure
 from benchmark.records import RecordStore
+from benchmark.report.views import views
 from benchmark.runner import CellRunner
 from benchmark.tuning.defaults import TUNED, load_tuned
 from benchmark.tuning.search import MODEL, SUITE, TRIALS
@@ -378,6 +380,17 @@ def test_a_search_that_is_not_the_common_one_is_not_kept_in_the_project(bench: B
     answer = bench.tune("stranger", "--trials", "2", "--out", "")
     assert answer.status == 0 and "its values are not kept; name a file with --out" in answer.out
     assert (TUNED.read_bytes() if TUNED.exists() else b"") == before
+
+
+def test_a_failed_tuned_cell_is_a_row_of_the_tuned_board_alone(both: tuple[World, tuple[object, ...]]) -> None:
+    world, options = both
+    assert world.run(*options).status == 0
+    records = [*world.records().values()]
+    of = next(r for r in records if r.cell["method"] == "stranger" and r.cell.get("tuned"))
+    failure = Failure.of("f" * 64, {**of.cell, "method": "ccup"}, RuntimeError("no"))
+    found = views(records, [failure], ["original", "random_noise"])
+    rows = {board.key: {row.method for row in board.whole.board.rows} for board in found}
+    assert {key for key, names in rows.items() if "ccup" in names} == {board_key(of)}
 
 
 # -- what is committed ---------------------------------------------------------------------------------------
