@@ -32,6 +32,7 @@ class Cell:
         scale: Which defaults the model takes: "small" or "published".
         by_request: Hyperparameters that the suite sets by model or class: they differ within one row.
         measures: The families of further measures, beside the accuracies and recalls that every cell has.
+        tuned: Of a run with tuned values, the budget that found them; empty where the defaults are those declared.
     """
 
     suite: str
@@ -50,10 +51,11 @@ class Cell:
     scale: str = field(default="published")
     by_request: tuple[str, ...] = ()
     measures: tuple[str, ...] = ()
+    tuned: str = ""
 
     def identity(self) -> dict[str, Any]:
-        """What the key is made from: every field; `by_request` and `measures` only where a suite has them."""
-        optional = {"by_request": list(self.by_request), "measures": list(self.measures)}
+        """What the key is made from: every field; `by_request`, `measures` and `tuned` only where there are any."""
+        optional = {"by_request": list(self.by_request), "measures": list(self.measures), "tuned": self.tuned}
         return {
             "suite": self.suite,
             "method": self.method,

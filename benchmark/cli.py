@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "run": "run what is missing of a suite, then show the leaderboard",
     "plan": "show a suite's cells: done, missing, failed, and what they will take",
     "leaderboard": "show the leaderboard of the records",
+    "tune": "search a method's hyperparameters, with the same budget as every other's",
     "report": "write one page with leaderboards, plots and cards, and static figures",
     "tables": "show a paper's tables, published and measured numbers side by side",
     "list": "list methods, datasets, models, suites or measures",
@@ -36,6 +37,7 @@ POSITIONAL = (
     ("export", "folder"),
     ("measure", "family"),
     ("generate", "key"),
+    ("tune", "method"),
     ("check", "file"),
     ("pretrain", "recipe"),
     ("download", "dataset"),
@@ -86,6 +88,9 @@ def _in_words(message: str, options: list[str]) -> str:
     command = re.search(r"invalid choice: '(.*?)' \(choose from", message)
     if command:
         return str(UnknownNameError("command", command[1], COMMANDS))
+    dotted = re.match(r"unrecognized arguments: --(\w+\.\w+)(?:[= ]([^\s-]\S*))?", message, re.IGNORECASE)
+    if dotted:
+        return f"a hyperparameter is given as --set {dotted[1]}={dotted[2] or 'VALUE'}"
     unknown = re.match(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE)
     if unknown:
         return str(UnknownNameError("option", unknown[1], options))
@@ -125,8 +130,10 @@ def build_parser(wanted: str | None) -> Parser:
                 words, text = ("A", "B"), _argument_help(function, parameter)
                 command.add_argument(f"--{parameter}", type=str, nargs=2, metavar=words, help=text)
             for parameter in positional:
-                annotation = inspect.signature(function, eval_str=True).parameters[parameter].annotation
-                command.add_argument(parameter, type=annotation, help=_argument_help(function, parameter))
+                declared = inspect.signature(function, eval_str=True).parameters[parameter]
+                optional = {} if declared.default is inspect.Parameter.empty else {"nargs": "?", "default": None}
+                text = _argument_help(function, parameter)
+                command.add_argument(parameter, type=declared.annotation, help=text, **optional)
             command.description = (inspect.getdoc(function) or "").partition("\nArgs:")[0].strip()
         commands.add_subcommand(name, command, help=help_text)
     return parser

@@ -18,6 +18,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("run --model ViT-B-32/openai --suite cifar100 --data-dir data", "any open_clip model and weights"),
         ("run --plugin my_method.py --methods my_method,original", "your method beside doing nothing"),
         ("run --methods ccup --set ccup.forget_weight=30", "another hyperparameter: a row of its own"),
+        ("run --tuned", "with the values that `tune` found, on boards of their own"),
         ("run --methods ccup --save-weights", "keep what was unlearned, for export"),
         ("run --shard 1/4", "a quarter of the cells, for a job array"),
         ("run --all --wandb offline", "Weights & Biases without an account"),
@@ -36,6 +37,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("report", "your records and the project's, as one page"),
         ("report --records reference --out page.html", "those of the project alone"),
         ("report --suite quick --figures figures", "one suite, and SVG and PDF files for a paper"),
+    ),
+    "tune": (
+        ("tune ccup", "one method, 12 trials, kept for `run --tuned`"),
+        ("tune --all", "every ranked method: hours"),
+        ("tune ccup --trials 40 --out my_values.yaml", "a search of your own, for `run --tuned-values`"),
     ),
     "tables": (("tables lip", "Lip's tables"), ("tables cliperase --format markdown", "CLIPErase's, to paste")),
     "list": (

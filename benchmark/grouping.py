@@ -1,7 +1,7 @@
 """Which records may be compared: the boards, and the rows of a board.
 
-A board holds one suite, model, data set, kind of request, precision and device. A row holds one method with one
-setting and one source.
+A board holds one suite, model, data set, kind of request, precision, device and tuning budget (none, of the defaults
+as declared). A row holds one method with one setting and one source.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datamodules.request import ForgetRequest
 
 
 class BoardKey(NamedTuple):
-    """What the rows of a board share; `kind` is "class", "3 classes" or "concept"."""
+    """What the rows of a board share; `kind` is "class", "3 classes" or "concept", `tuned` a tuned run's budget."""
 
     suite: str
     model: str
@@ -24,13 +24,15 @@ class BoardKey(NamedTuple):
     kind: str
     precision: str
     device: str
+    tuned: str = ""
 
     def __str__(self) -> str:
         return self.title()
 
     def title(self, middle: str = "") -> str:
         """The key in words; `middle` stands before the device."""
-        parts = (self.suite, self.model, self.dataset, f"forget {self.kind}", middle, self.device, self.precision)
+        what = (f"forget {self.kind}", self.tuned and f"tuned: {self.tuned}")
+        parts = (self.suite, self.model, self.dataset, *what, middle, self.device, self.precision)
         return " · ".join(part for part in parts if part)
 
 
@@ -51,7 +53,8 @@ def board_key(record: Record) -> BoardKey:
     cell, provenance = record.cell, record.provenance
     kind = ForgetRequest.from_dict(cell["request"]).kind
     precision, device = (str(provenance.get(name) or "unknown") for name in ("precision", "device"))
-    return BoardKey(cell["suite"], cell["model"], cell["dataset"], kind, precision, device)
+    tuned = str(cell.get("tuned") or "")
+    return BoardKey(cell["suite"], cell["model"], cell["dataset"], kind, precision, device, tuned)
 
 
 def pair(record: Record) -> Pair:

@@ -50,7 +50,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     Raises:
         BenchmarkError: On any name, value or file that is wrong; nothing has been run.
     """
-    methods = _methods(suite, registry)
+    methods = methods_of(suite, registry)
     named = {
         *suite.hparams,
         *suite.seeds_of,
@@ -65,8 +65,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     sources = {name: registry.source_hash(name) for name in methods}
     cells: list[Cell] = []
     for model in dict.fromkeys(suite.models):
-        architecture, _, _ = parse_model(model)
-        scale = "small" if architecture == "compact" else "published"
+        scale = scale_of(model)
         weights = model_identity(model)
         _check_settings(suite, registry, scale)
         for task in suite.tasks:
@@ -98,6 +97,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                             scale=scale,
                             by_request=tuple(sorted(varying)),
                             measures=suite.measures,
+                            tuned=suite.tuned,
                         )
                         for setting in settings
                         for seed in seeds
@@ -105,7 +105,13 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     return list({cell.key: cell for cell in cells}.values())
 
 
-def _methods(suite: Suite, registry: Registry) -> tuple[str, ...]:
+def scale_of(model: str) -> str:
+    """Which defaults a model takes: "small" for the compact files of this project, "published" for all others."""
+    return "small" if parse_model(model)[0] == "compact" else "published"
+
+
+def methods_of(suite: Suite, registry: Registry) -> tuple[str, ...]:
+    """The methods of a suite by name, `ALL` spelled out."""
     every = [name for name in registry.names() if registry.declaration(name).card.regime != PRETRAINING]
     asked = suite.methods or (ALL,)
     return tuple(dict.fromkeys(name for each in asked for name in (every if each == ALL else [each])))

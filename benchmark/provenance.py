@@ -37,7 +37,9 @@ def provenance(cell: Cell, *, card: MethodCard, weights: str, device: str, comma
     }
 
 
-def command(cell: Cell, *, suite: str, settings: Mapping[str, Any], plugins: tuple[Path, ...] = ()) -> str:
+def command(
+    cell: Cell, *, suite: str, settings: Mapping[str, Any], plugins: tuple[Path, ...] = (), tuned_values: str = ""
+) -> str:
     """The command line that repeats a cell. Real data sets need `--data-dir` added.
 
     Args:
@@ -45,12 +47,15 @@ def command(cell: Cell, *, suite: str, settings: Mapping[str, Any], plugins: tup
         suite: The suite's name or file, as it was given.
         settings: The hyperparameters that differ from the method's defaults.
         plugins: Files of further methods.
+        tuned_values: The file of a tuned cell's values, if not the project's.
     """
     parts = ["python -m benchmark run", f"--suite {suite}", f"--model {cell.model}", f"--methods {cell.method}"]
     parts += [f"--seeds {cell.seed}", f"--precision {cell.precision}", f"--device {cell.device}"]
     if plugins:
         parts.append(f"--plugin {','.join(map(str, plugins))}")
-    if settings:
+    if cell.tuned:
+        parts.append(f"--tuned-values {tuned_values}" if tuned_values else "--tuned")
+    elif settings:
         parts.append("--set " + ",".join(f"{cell.method}.{name}={json.dumps(v)}" for name, v in settings.items()))
     parts += [f"--keys {cell.key[:12]}", "--force"]
     return " ".join(parts)
@@ -75,7 +80,9 @@ def git_commit() -> str | None:
     here = Path(__file__).resolve().parent.parent
     try:
         commit = _git(here, "rev-parse", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--", "benchmark", "methods", "datamodules")
+        # Tuned values are in each record's hyperparameters; a search that writes some does not change the code.
+        code = ("benchmark", "methods", "datamodules", ":(exclude)benchmark/tuning/tuned.yaml")
+        changed = _git(here, "status", "--porcelain", "--", *code)
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+changes" if changed else "")

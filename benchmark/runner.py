@@ -53,6 +53,7 @@ class CellRunner:
         tracker: The experiment loggers.
         plugins: Files given with `--plugin`, for the command in the record.
         suite_file: The suite as it was given, likewise; by default the cell's suite.
+        tuned_values: The file of tuned values as it was given, likewise; by default the project's.
         keeper: Keeps unlearned weights beside the records; None keeps none.
         watcher: Shows how the accuracy falls while a method unlearns; None shows nothing.
     """
@@ -63,6 +64,7 @@ class CellRunner:
     tracker: Tracker
     plugins: tuple[Path, ...] = ()
     suite_file: str = ""
+    tuned_values: str = ""
     keeper: WeightsKeeper | None = None
     watcher: Watcher | None = None
 
@@ -248,7 +250,8 @@ class CellRunner:
         kind = self.registry.declaration(cell.method).hyperparameters
         defaults = vars(resolve(kind, cell.scale, {}))
         settings = {name: value for name, value in cell.hparams.items() if defaults.get(name) != value}
-        return command(cell, suite=self.suite_file or cell.suite, settings=settings, plugins=self.plugins)
+        suite, tuned = self.suite_file or cell.suite, self.tuned_values
+        return command(cell, suite=suite, settings=settings, plugins=self.plugins, tuned_values=tuned)
 
     def _unlearn(self, cell: Cell, on_step: StepReport | None, retrained: Retrained | None) -> Unlearned:
         clip = self.shelf.pristine(cell.model)[0].copy()

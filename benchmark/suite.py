@@ -69,6 +69,7 @@ class Suite:
         by_request: Overrides for some models or classes.
         measures: Families of measures beyond those that every cell has.
         seeds_of: Seeds of single methods in the place of the suite's.
+        tuned: The budget of the tuning that `hparams` are from (`benchmark.tuning.defaults`); empty for untuned runs.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Suite:
     by_request: tuple[Setting, ...] = ()
     measures: tuple[str, ...] = ()
     seeds_of: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    tuned: str = ""
 
     def settings(
         self, method: str, model: str, dataset: str, request: ForgetRequest

@@ -72,13 +72,14 @@ def check_cache(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """A suite, its cells, and what is needed to run them."""
+    """A suite, its cells, what is needed to run them, and what the user must know first, one line each."""
 
     suite: Suite
     cells: list[Cell]
     registry: Registry
     where: Where
     store: RecordStore
+    notes: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -96,6 +97,8 @@ def make_plan(
     plugin: str | None,
     settings: str | None,
     keys: str | None = None,
+    tuned: bool = False,
+    tuned_values: str | None = None,
 ) -> Plan:
     """Check every argument and expand the suite.
 
@@ -117,6 +120,14 @@ def make_plan(
         models=words(model),
         settings=words(settings),
     )
+    notes: list[str] = []
+    if tuned or tuned_values:
+        from benchmark.tuning.defaults import TUNED, TunedError, with_tuned
+
+        file = Path(tuned_values).expanduser() if tuned_values else TUNED
+        if tuned_values and not file.is_file():
+            raise TunedError(f"no file {file} of tuned values: make one with `python -m benchmark tune --out`")
+        chosen, notes = with_tuned(chosen, registry, file)
     data = Path(data_dir).expanduser() if data_dir else None
     where = Where(data, cache_folder(cache_dir), device)
     cells = expand(chosen, registry, where, precision=precision)
@@ -130,7 +141,7 @@ def make_plan(
         if not cells:
             near = near_keys(words(keys)[0] if words(keys) else "", [cell.key for cell in every])
             raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {keys}{near}; see `plan`")
-    return Plan(chosen, cells, registry, where, RecordStore(Path(results)))
+    return Plan(chosen, cells, registry, where, RecordStore(Path(results)), tuple(notes))
 
 
 def expected_seconds(records: Sequence[Record], models: Sequence[str]) -> dict[str, float]:

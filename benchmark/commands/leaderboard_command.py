@@ -101,7 +101,8 @@ def boards_of(records: Sequence[Record], registry: Registry, *, cells: Sequence[
         devices = {board_key(record).device for record in records}
         for cell in cells:
             for device in devices:
-                key = BoardKey(cell.suite, cell.model, cell.dataset, cell.request.kind, cell.precision, device)
+                shared = (cell.suite, cell.model, cell.dataset, cell.request.kind, cell.precision, device, cell.tuned)
+                key = BoardKey(*shared)
                 expected.setdefault((key, cell.method), set()).add((str(cell.request), cell.seed))
     return build(records, expected, references=references)
 

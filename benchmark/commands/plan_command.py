@@ -21,6 +21,8 @@ def plan_command(
     shard: str | None = None,
     plugin: str | None = None,
     set: str | None = None,
+    tuned: bool = False,
+    tuned_values: str | None = None,
 ) -> int:
     """Show a suite's cells: done, missing or failed, with the time that they are expected to take.
 
@@ -37,6 +39,8 @@ def plan_command(
         shard: i/n: only the i-th of n parts of the cells.
         plugin: Files of further methods, separated by commas.
         set: Hyperparameters as METHOD.NAME=VALUE, separated by commas.
+        tuned: With the values that `tune` found, on boards of their own; small CLIPs only.
+        tuned_values: The same with the values of a file that `tune --out` wrote.
     """
     from rich.console import Console
     from rich.table import Table
@@ -57,10 +61,13 @@ def plan_command(
         shard=shard,
         plugin=plugin,
         settings=set,
+        tuned=tuned,
+        tuned_values=tuned_values,
     )
     failures = Ledger(Path(results)).failures()
     expected = expected_seconds(known_records(plan.store), plan.suite.models)
-    table = Table(title=f"{plan.suite.name}: {plan.suite.title}", title_justify="left", header_style="bold")
+    tuned_by = f" (tuned: {plan.suite.tuned})" if plan.suite.tuned else ""
+    table = Table(title=f"{plan.suite.name}: {plan.suite.title}{tuned_by}", title_justify="left", header_style="bold")
     for head in ("key", "state", "method", "forget", "data set", "model", "seed", "expected"):
         table.add_column(head)
     counts = {"done": 0, "missing": 0, "failed": 0}
@@ -83,7 +90,7 @@ def plan_command(
             str(cell.seed),
         )
         table.add_row(*values, shown)
-    for message in dict.fromkeys(plan.store.set_aside):
+    for message in (*plan.notes, *dict.fromkeys(plan.store.set_aside)):
         print(message, file=sys.stderr)
     console = Console(soft_wrap=False) if Console().is_terminal else Console(width=140)
     console.print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +30,8 @@ def run_command(
     wandb: Literal["off", "offline", "online"] = "off",
     plugin: str | None = None,
     set: str | None = None,
+    tuned: bool = False,
+    tuned_values: str | None = None,
     save_weights: bool = False,
 ) -> int:
     """Run what is missing of a suite, skip what is done, and show the leaderboard.
@@ -52,6 +55,8 @@ def run_command(
         wandb: Weights & Biases logging; offline needs no account.
         plugin: Files of further methods, separated by commas.
         set: Hyperparameters as METHOD.NAME=VALUE, separated by commas.
+        tuned: With the values that `tune` found, on boards of their own; small CLIPs only.
+        tuned_values: The same with the values of a file that `tune --out` wrote.
         save_weights: Keep the edited tensors of each cell beside its record (KEY.safetensors), for `export`; cells
             that are done without them run again, their records stay.
     """
@@ -71,7 +76,11 @@ def run_command(
         plugin=plugin,
         settings=set,
         keys=keys,
+        tuned=tuned,
+        tuned_values=tuned_values,
     )
+    for note in plan.notes:
+        print(note, file=sys.stderr)
     plan.store.check_writable()
     check_cache(plan.where.cache_dir)
     from rich.console import Console
@@ -88,7 +97,7 @@ def run_command(
     folder = Path(results)
     tracker = Tracker(folder, wandb)
     plugins = tuple(Path(file) for file in words(plugin))
-    runner = CellRunner(plan.registry, plan.where, plan.store, tracker, plugins, suite)
+    runner = CellRunner(plan.registry, plan.where, plan.store, tracker, plugins, suite, tuned_values or "")
     recorded = {cell.key for cell in plan.cells if not force and plan.store.read(cell.key) is not None}
     again = {key for key in recorded if save_weights and not has_weights(plan.store, key)}
     if save_weights:
@@ -137,4 +146,4 @@ def _show_leaderboard(plan: Plan, tracker: Tracker) -> None:
         return
     boards = boards_of(records, plan.registry, cells=plan.cells)
     print(render(boards, "table"))
-    tracker.leaderboard(plan.suite.name, flat_rows(boards))
+    tracker.leaderboard(plan.suite.name + ("-tuned" if plan.suite.tuned else ""), flat_rows(boards))

@@ -60,7 +60,9 @@ def places(views: Sequence[View]) -> dict[str, list[Place]]:
     for view in views:
         board = view.board
         competing = [row for row in board.rows if not row.reference]
-        name = " · ".join((board.key.suite, board.key.model, board.key.dataset, f"forget {board.key.kind}"))
+        key = board.key
+        tuned = ("tuned",) if key.tuned else ()
+        name = " · ".join((key.suite, key.model, key.dataset, f"forget {key.kind}", *tuned))
         for column, head, sign in _columns(board):
             means = {row.method: value for row in competing if (value := _value(row, column)) is not None}
             if len(means) < FEWEST:

@@ -79,7 +79,7 @@ def write_figures(content: Content, folder: Path) -> list[str]:
 
 def _file_name(board: Boards) -> str:
     key = board.key
-    parts = "-".join((key.suite, key.model, key.dataset, key.kind))
+    parts = "-".join((key.suite, key.model, key.dataset, key.kind, *(("tuned",) if key.tuned else ())))
     return re.sub(r"[^A-Za-z0-9.-]+", "-", parts).strip("-.")[:120] or "board"
 
 

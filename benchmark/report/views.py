@@ -96,7 +96,8 @@ def _is_of(failure: Failure, key: BoardKey) -> bool:
     except RequestError:
         return False
     named = (cell["suite"], cell["model"], cell["dataset"], kind, str(cell.get("precision", key.precision)))
-    return named == tuple(key)[:5] and pair_of(failure) is not None
+    same = named == tuple(key)[:5] and str(cell.get("tuned") or "") == key.tuned
+    return same and pair_of(failure) is not None
 
 
 def _view(records: Sequence[Record], failures: Sequence[Failure], references: Collection[str]) -> View:

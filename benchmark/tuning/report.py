@@ -1,0 +1,62 @@
+"""A finished search as text: every trial, best first, with its distance from the untuned default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark.tables import text_table
+from benchmark.tuning.search import Outcome
+from benchmark.tuning.space import SearchSpace
+
+
+def untuned_of(found: Sequence[Outcome]) -> Outcome:
+    """The outcome of the untuned default."""
+    return next(outcome for outcome in found if outcome.trial.number == 0)
+
+
+def trials_table(space: SearchSpace, found: Sequence[Outcome]) -> str:
+    """The trials of a search as a table.
+
+    Args:
+        space: What was searched.
+        found: Best first.
+    """
+    base = untuned_of(found).objective
+    requests = [*found[0].scores]
+    heads = ["#", "trial", "S ↓", "from untuned", *space.dimensions, *(f"S {request}" for request in requests)]
+    rows = []
+    for rank, outcome in enumerate(found, start=1):
+        known = outcome.objective is not None
+        row = [str(rank) if known else "–", "untuned" if outcome.trial.number == 0 else str(outcome.trial.number)]
+        row += [_score(outcome.objective, "failed"), _less(outcome.objective, base)]
+        row += [_shown(outcome.trial.values[name]) for name in space.dimensions]
+        rows.append([*row, *(_score(outcome.scores[request], "–") for request in requests)])
+    return text_table(heads, rows, left=())
+
+
+def verdict(space: SearchSpace, found: Sequence[Outcome]) -> str:
+    """What the search says, in one line."""
+    best, untuned = found[0], untuned_of(found)
+    if best.objective is None:
+        return f"{space.method}: no trial gave a score: there is nothing to tune with"
+    if best is untuned:
+        score = f"S {best.objective:.3f}"
+        return f"{space.method}: the untuned default ({score}) is the best of {len(found)} trials: it stays"
+    values = ", ".join(f"{name}={_shown(value)}" for name, value in best.trial.values.items())
+    if untuned.objective is None:
+        return f"{space.method}: S {best.objective:.3f} with {values}; the untuned default failed"
+    less = untuned.objective - best.objective
+    return f"{space.method}: S {best.objective:.3f} with {values}; {less:.3f} below the untuned default"
+
+
+def _score(value: float | None, missing: str) -> str:
+    return missing if value is None else f"{value:.4f}"
+
+
+def _less(value: float | None, base: float | None) -> str:
+    return "" if value is None or base is None else f"{value - base:+.4f}"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

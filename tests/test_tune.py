@@ -1,0 +1,413 @@
+"""`tune` and `run --tuned`, as a user meets them, on a small world."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from world import Answer, World, command, small_world, write_plugin, write_suite
+
+from benchmark.commands.verify_command import cell_of
+from benchmark.grouping import board_key
+from benchmark.ledger import Failure
+from benchmark.records import RecordStore
+from benchmark.report.views import views
+from benchmark.runner import CellRunner
+from benchmark.tuning.defaults import TUNED, load_tuned
+from benchmark.tuning.search import MODEL, SUITE, TRIALS
+from benchmark.tuning.space import competes, space_of
+from methods.registry import Registry
+
+pytest_plugins = ("world",)
+
+ROOT = Path(__file__).resolve().parents[1]
+REGISTRY = Registry()
+TUNING_SUITE = """title: what nothing reports
+models: [{model}]
+seeds: [0]
+tasks: [{{dataset: shapes, others: [shapes_colours], requests: [{{classes: [heart]}}, {{classes: [trapezoid]}}]}}]
+"""
+BEST = 2.0
+KNOWN = """
+        weight = visual_projection(self.clip).weight
+        away = abs(torch.tensor(self.h.factor / 2.0).log10())
+        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+        weight.mul_(1 + 0.01 * away * noise)
+"""
+DIVERGES = """
+        if self.h.factor > 0.5:
+            visual_projection(self.clip).weight.fill_(float("nan"))
+"""
+BREAKS = """
+        if self.h.factor > 0.5:
+            raise RuntimeError("no such factor")
+"""
+
+
+class Bench:
+    """A tuning suite, a stranger's method, and the file of the values found."""
+
+    def __init__(self, tiny: SimpleNamespace, folder: Path, body: str = KNOWN) -> None:
+        self.model, self.cache, self.results, self.out = tiny.model, tiny.cache, folder / "results", folder / "t.yaml"
+        self.suite = write_suite(folder, tiny.model, TUNING_SUITE, "unreported.yaml")
+        self.plugin = write_plugin(folder, body=body)
+        self.world = World(write_suite(folder, tiny.model), tiny.cache, self.results)
+
+    def tune(self, method: str = "stranger", *options: object) -> Answer:
+        where = ("--suite", self.suite, "--model", self.model, "--results", self.results, "--cache-dir", self.cache)
+        out = () if "--out" in options else ("--out", self.out)
+        return command("tune", method, *where, "--device", "cpu", "--plugin", self.plugin, *out, *options)
+
+    def trials(self) -> RecordStore:
+        return RecordStore(self.results / "tuning")
+
+
+@pytest.fixture
+def bench(tiny_world: SimpleNamespace, tmp_path: Path) -> Iterator[Bench]:
+    with small_world():
+        yield Bench(tiny_world, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, Answer]]:
+    """The stranger after one search of the usual length; not to be changed."""
+    found = Bench(tiny_world, tmp_path_factory.mktemp("tuned"))
+    with small_world():
+        answer = found.tune()
+    assert answer.status == 0, answer.err
+    yield found, answer
+
+
+# -- the search ----------------------------------------------------------------------------------------------
+
+
+def test_a_known_optimum_is_found_better_than_the_default(tuned: tuple[Bench, Answer]) -> None:
+    bench, answer = tuned
+    (entry,) = load_tuned(bench.out).values()
+    assert entry.untuned_objective is not None and entry.objective < entry.untuned_objective
+    tried = [r.cell["hparams"]["factor"] for r in bench.trials().all() if r.cell["method"] == "stranger"]
+    assert len(set(tried)) == TRIALS and tried.count(0.5) == 2
+    nearest = min(tried, key=lambda factor: abs(math.log10(factor / BEST)))
+    assert entry.values == {"factor": nearest}
+    assert (
+        f"factor={nearest:g}; {entry.untuned_objective - entry.objective:.3f} below the untuned default" in answer.out
+    )
+    lines = [line for line in answer.out.splitlines() if line.split()[:1] == ["1"]]
+    assert lines[0].split()[4] == f"{nearest:g}", "the best stands at the top"
+
+
+def test_the_objective_is_the_mean_of_s_over_the_requests(tuned: tuple[Bench, Answer]) -> None:
+    bench, _ = tuned
+    (entry,) = load_tuned(bench.out).values()
+    of = {0.5: entry.untuned_objective, entry.values["factor"]: entry.objective}
+    for factor, objective in of.items():
+        own = [r for r in bench.trials().all() if r.cell["hparams"].get("factor") == factor]
+        assert {str(r.cell["request"]["classes"]) for r in own} == {"['heart']", "['trapezoid']"}
+        scores = [r.metrics["score/kravets"].value for r in own]
+        assert objective == pytest.approx(sum(scores) / 2, abs=1e-6)
+
+
+def test_what_is_kept_says_how_it_was_found(tuned: tuple[Bench, Answer]) -> None:
+    bench, _ = tuned
+    (entry,) = load_tuned(bench.out).values()
+    assert (entry.trials, entry.failed, entry.suite, entry.model) == (TRIALS, 0, "unreported", str(bench.model))
+    assert (
+        entry.command.startswith("python -m benchmark tune stranger --model ") and f"--out {bench.out}" in entry.command
+    )
+    assert Registry([bench.plugin]).source_hash("stranger").startswith(entry.method_source)
+
+
+def test_a_second_call_runs_nothing_and_says_the_same(
+    tuned: tuple[Bench, Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, first = tuned
+    before = bench.out.read_text()
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a cell was run")
+
+    monkeypatch.setattr(CellRunner, "run", never)
+    with small_world():
+        answer = bench.tune()
+    assert (answer.status, answer.out, bench.out.read_text()) == (0, first.out, before)
+
+
+def test_a_search_goes_on_where_it_was(tuned: tuple[Bench, Answer], bench: Bench) -> None:
+    shutil.copytree(tuned[0].results, bench.results)
+    store = bench.trials()
+    lost = next(r for r in store.all() if r.cell["method"] == "stranger")
+    store.path("unreported", lost.key).unlink()
+    bench.plugin.write_text(tuned[0].plugin.read_text())
+    answer = bench.tune()
+    assert answer.status == 0 and "23 cells are done already; 1 to run" in answer.err
+    assert load_tuned(bench.out)["stranger"].values == load_tuned(tuned[0].out)["stranger"].values
+
+
+def test_a_shorter_search_is_part_of_a_longer_one(tuned: tuple[Bench, Answer], bench: Bench) -> None:
+    shutil.copytree(tuned[0].results, bench.results)
+    answer = bench.tune("stranger", "--trials", "4")
+    assert answer.status == 0 and "to run" not in answer.err
+    assert load_tuned(bench.out)["stranger"].trials == 4
+
+
+def test_ctrl_c_keeps_what_is_done_and_no_value(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, calls = CellRunner.run, []
+
+    def stop(self: CellRunner, *arguments: object, **named: object) -> object:
+        calls.append(arguments)
+        if len(calls) > 4:
+            raise KeyboardInterrupt
+        return run(self, *arguments, **named)
+
+    monkeypatch.setattr(CellRunner, "run", stop)
+    answer = bench.tune()
+    assert answer.status == 130 and "run the same command to go on" in answer.out and not bench.out.exists()
+    assert bench.trials().all()
+
+
+def test_the_default_stays_where_it_is_the_best(tiny_world: SimpleNamespace, tmp_path: Path) -> None:
+    bench = Bench(tiny_world, tmp_path, KNOWN.replace("2.0", "0.5"))
+    with small_world():
+        answer = bench.tune("stranger", "--trials", "4")
+    assert "the untuned default" in answer.out and "is the best of 4 trials: it stays" in answer.out
+    entry = load_tuned(bench.out)["stranger"]
+    assert entry.values == {"factor": 0.5} and entry.objective == entry.untuned_objective
+
+
+# -- trials that fail ----------------------------------------------------------------------------------------
+
+
+def test_a_trial_that_diverges_is_the_worst_and_is_not_run_again(tiny_world: SimpleNamespace, tmp_path: Path) -> None:
+    bench = Bench(tiny_world, tmp_path, DIVERGES)
+    with small_world():
+        first, second = (bench.tune("stranger", "--trials", "5") for _ in range(2))
+    assert first.status == second.status == 0, first.err
+    assert "DivergedError" in first.out and "to run" not in second.err and second.out == first.out
+    entry = load_tuned(bench.out)["stranger"]
+    over = sum(line.startswith("trial ") and "heart" in line for line in first.out.splitlines())
+    assert entry.failed == over > 0 and entry.values["factor"] <= 0.5
+
+
+def test_another_failure_is_the_worst_too_but_ends_with_status_1_and_runs_again(
+    tiny_world: SimpleNamespace, tmp_path: Path
+) -> None:
+    bench = Bench(tiny_world, tmp_path, BREAKS)
+    with small_world():
+        first, second = (bench.tune("stranger", "--trials", "5") for _ in range(2))
+    assert first.status == second.status == 1
+    assert "RuntimeError: no such factor" in first.out and "failures.jsonl" in first.out
+    assert "to run" in second.err and load_tuned(bench.out)["stranger"].failed > 0
+
+
+def test_where_every_trial_fails_nothing_is_kept(tiny_world: SimpleNamespace, tmp_path: Path) -> None:
+    bench = Bench(tiny_world, tmp_path, DIVERGES.replace("> 0.5", "> 0.0"))
+    with small_world():
+        answer = bench.tune("stranger", "--trials", "2")
+    assert "no trial gave a score" in answer.out and not bench.out.exists()
+
+
+# -- tuned runs ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def both(tuned: tuple[Bench, Answer], tmp_path: Path) -> Iterator[tuple[World, tuple[object, ...]]]:
+    """An untuned run, and the options that make the same run tuned."""
+    bench = tuned[0]
+    world = World(bench.world.suite, bench.cache, tmp_path / "results")
+    options = ("--plugin", bench.plugin, "--methods", "original,stranger,random_noise,lip")
+    with small_world():
+        assert world.run("--plugin", bench.plugin, "--methods", "original,stranger").status == 0
+        yield world, (*options, "--tuned-values", bench.out)
+
+
+def test_tuned_and_untuned_rows_never_meet(both: tuple[World, tuple[object, ...]]) -> None:
+    world, options = both
+    untuned = world.records()
+    answer = world.run(*options)
+    assert answer.status == 0, answer.err
+    assert "1 method is not tuned and left out (lip): run `python -m benchmark tune lip`" in answer.err
+    fresh = {key: record for key, record in world.records().items() if key not in untuned}
+    assert {record.cell["method"] for record in fresh.values()} == {"original", "stranger", "random_noise"}
+    assert {record.cell["tuned"] for record in fresh.values()} == {f"{TRIALS} trials on unreported, {_model(world)}"}
+    assert not {board_key(r) for r in fresh.values()} & {board_key(r) for r in untuned.values()}
+    assert all(r.references["original"] in fresh for r in fresh.values() if r.cell["method"] != "original")
+    shown = command("leaderboard", "--results", world.results).out
+    titles = [line for line in shown.splitlines() if line.startswith("tiny ·")]
+    assert len(titles) == 4 and sum("tuned: 12 trials on unreported" in title for title in titles) == 2
+    assert "stranger factor=" not in shown, "on one board two settings of a method would be told apart by name"
+
+
+def test_a_tuned_record_says_what_it_is_and_repeats(both: tuple[World, tuple[object, ...]]) -> None:
+    world, options = both
+    assert world.run(*options).status == 0
+    record = next(r for r in world.records().values() if r.cell["method"] == "stranger" and r.cell.get("tuned"))
+    file = str(options[-1])
+    assert record.cell["hparams"] == dict(load_tuned(Path(file))["stranger"].values)
+    assert cell_of(record).key == record.key
+    asked = record.provenance["command"].split()
+    assert asked[asked.index("--tuned-values") + 1] == file and "--set" not in asked
+    plan = command(
+        "plan", *asked[4:-3], "--results", world.results, "--cache-dir", world.cache
+    )  # but for --keys KEY --force
+    assert record.key[:12] in plan.out and f"tuned: {record.cell['tuned']}" in plan.out
+
+
+def test_reference_rows_and_methods_with_nothing_to_tune_run_as_they_are(
+    both: tuple[World, tuple[object, ...]],
+) -> None:
+    world, options = both
+    with_leace = [str(each).replace(",lip", ",leace") for each in options]
+    plan = world("plan", *with_leace)
+    assert plan.status == 0 and "not tuned" not in plan.err and " leace " in plan.out
+    assert command("tune", "leace", "--out", world.results / "x.yaml", "--cache-dir", world.cache).out.startswith(
+        "leace: nothing to tune (batch_size and max_steps"
+    )
+
+
+def test_a_method_that_changed_since_is_named(both: tuple[World, tuple[object, ...]], tmp_path: Path) -> None:
+    world, options = both
+    content = yaml.safe_load(Path(str(options[-1])).read_text())
+    content["stranger"]["method_source"] = "0" * 16
+    (tmp_path / "old.yaml").write_text(yaml.safe_dump(content))
+    answer = world("plan", *options[:-1], tmp_path / "old.yaml")
+    assert "'stranger' changed since it was tuned" in answer.err and answer.status == 0
+
+
+def _model(world: World) -> str:
+    return next(line for line in world.suite.read_text().splitlines() if line.startswith("models"))[9:-1]
+
+
+# -- what is refused -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--set", "stranger.factor=1"), "leave out --set"),
+        (("--model", "ViT-B-32/openai"), "keeps the published defaults"),
+        (("--methods", "lip"), "no method is left to run: 1 method is not tuned and left out (lip)"),
+        (("--tuned-values", "nowhere.yaml"), "no file nowhere.yaml of tuned values"),
+    ],
+)
+def test_a_tuned_run_is_refused(
+    tuned: tuple[Bench, Answer], tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    bench = tuned[0]
+    world = World(bench.world.suite, bench.cache, tmp_path / "results")
+    chosen = () if "--methods" in options else ("--methods", "original,stranger")
+    with small_world():
+        line = world.run("--plugin", bench.plugin, "--tuned-values", bench.out, *chosen, *options).error
+    assert message in line and world.files() == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trials": 24}, "one file holds one budget"),
+        ({"trials": "many"}, "of the wrong kind"),
+        ({"values": [1]}, "of the wrong kind"),
+        ({"values": {"faktor": 1.0}}, "unknown hyperparameter 'faktor'"),
+        ({"values": {"factor": -1.0}}, "factor=-1.0 is out of its range"),
+        ({"colour": "red"}, "the entry of 'other' is not {"),
+    ],
+)
+def test_a_damaged_file_of_values(
+    tuned: tuple[Bench, Answer], tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    bench = tuned[0]
+    content = yaml.safe_load(bench.out.read_text())
+    name = "stranger" if "unknown" in message or "range" in message else "other"
+    content[name] = {**content["stranger"], **change}
+    file = tmp_path / "bad.yaml"
+    file.write_text(yaml.safe_dump(content))
+    world = World(bench.world.suite, bench.cache, tmp_path / "results")
+    with small_world():
+        line = world.run("--plugin", bench.plugin, "--methods", "stranger", "--tuned-values", file).error
+    assert message in line and world.files() == set()
+
+
+def test_a_file_of_values_that_is_no_yaml(tuned: tuple[Bench, Answer], tmp_path: Path) -> None:
+    world = World(tuned[0].world.suite, tuned[0].cache, tmp_path / "results")
+    for text in ("[x", "- 1\n"):
+        (tmp_path / "bad.yaml").write_text(text)
+        with small_world():
+            assert "bad.yaml" in world.run("--tuned-values", tmp_path / "bad.yaml").error
+    (tmp_path / "bad.yaml").write_text("")
+    with small_world():
+        assert "nothing is tuned yet" in world.run("--tuned-values", tmp_path / "bad.yaml").error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "name a method, such as `tune ccup`, or all of them"),
+        (("ccup", "--all"), "name a method, such as `tune ccup`, or all of them"),
+        (("cup",), "did you mean 'ccup'"),
+        (("original",), "'original' is a reference row"),
+        (("retrain",), "'retrain' is a reference row"),
+        (("ccup", "--trials", "0"), "--trials 0"),
+        (("ccup", "--trials", "many"), "trials"),
+        (("ccup", "--model", "ViT-B-32/openai"), "keeps the published defaults"),
+        (("ccup", "--model", "shapes-resnet,shapes-vit"), "tuning takes one model"),
+        (("ccup", "--model", "shapes-resnt"), "did you mean 'shapes-resnet'"),
+        (("ccup", "--suite", "quick"), "tune on classes that no suite reports"),
+        (("ccup", "--suite", "quik"), "did you mean 'quick'"),
+        (("ccup", "--plugin", "nowhere.py"), "plugin file nowhere.py does not exist"),
+    ],
+)
+def test_a_search_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.setattr(CellRunner, "run", lambda *_, **__: pytest.fail("a cell was run"))
+    line = command("tune", *arguments, "--results", world.results, "--cache-dir", world.cache).error
+    assert message in line and world.files() == set()
+
+
+def test_another_budget_does_not_go_into_the_same_file(tuned: tuple[Bench, Answer], bench: Bench) -> None:
+    shutil.copy(tuned[0].out, bench.out)
+    before = bench.out.read_bytes()
+    assert "name another file with --out" in bench.tune("stranger", "--trials", "3").error
+    assert bench.out.read_bytes() == before and not bench.trials().all()
+
+
+def test_a_search_that_is_not_the_common_one_is_not_kept_in_the_project(bench: Bench) -> None:
+    before = TUNED.read_bytes() if TUNED.exists() else b""
+    answer = bench.tune("stranger", "--trials", "2", "--out", "")
+    assert answer.status == 0 and "its values are not kept; name a file with --out" in answer.out
+    assert (TUNED.read_bytes() if TUNED.exists() else b"") == before
+
+
+def test_a_failed_tuned_cell_is_a_row_of_the_tuned_board_alone(both: tuple[World, tuple[object, ...]]) -> None:
+    world, options = both
+    assert world.run(*options).status == 0
+    records = [*world.records().values()]
+    of = next(r for r in records if r.cell["method"] == "stranger" and r.cell.get("tuned"))
+    failure = Failure.of("f" * 64, {**of.cell, "method": "ccup"}, RuntimeError("no"))
+    found = views(records, [failure], ["original", "random_noise"])
+    rows = {board.key: {row.method for row in board.whole.board.rows} for board in found}
+    assert {key for key, names in rows.items() if "ccup" in names} == {board_key(of)}
+
+
+# -- what is committed ---------------------------------------------------------------------------------------
+
+
+def test_the_committed_values_were_found_by_the_common_search() -> None:
+    for name, entry in load_tuned().items():
+        assert (entry.trials, entry.suite, entry.model) == (TRIALS, SUITE, MODEL)
+        assert entry.command == f"python -m benchmark tune {name}" and competes(REGISTRY, name)
+        dimensions = space_of(REGISTRY, name).dimensions
+        assert set(entry.values) == set(dimensions)
+        assert all(dimensions[key].holds(value) for key, value in entry.values.items())
+        assert entry.untuned_objective is None or entry.objective <= entry.untuned_objective
+
+
+def test_the_committed_untuned_records_keep_their_keys_and_boards() -> None:
+    for record in RecordStore(ROOT / "results" / "reference").all():
+        if "tuned" not in record.cell:
+            assert cell_of(record).key == record.key and board_key(record).tuned == ""
+            assert "tuned" not in board_key(record).title()
