@@ -45,5 +45,16 @@ def dataset_class(name: str) -> type[Dataset]:
 
 
 def open_dataset(name: str, data_dir: Path | None, cache_dir: Path, image_size: int) -> Dataset:
-    """Open a data set; its files are checked, its images are not decoded yet."""
+    """Open a data set; its files are checked, its images are not decoded yet.
+
+    Args:
+        name: A registered name, or `folder:NAME` for your own images (`image_folder.py`).
+        data_dir: What `--data-dir` names.
+        cache_dir: Where decoded images are kept.
+        image_size: The side to which image files are decoded.
+    """
+    if name.startswith("folder:"):
+        from datamodules.image_folder import ImageFolder
+
+        return ImageFolder(data_dir, cache_dir, image_size, name.removeprefix("folder:"))
     return dataset_class(name)(data_dir, cache_dir, image_size)

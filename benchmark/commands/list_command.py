@@ -58,6 +58,8 @@ def _datasets() -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("data set", "tasks", "below --data-dir", "what", "source")]
     for card in dataset_cards().values():
         rows.append((card.name, ", ".join(card.tasks), card.folder or "nothing needed", card.title, card.source))
+    layout = "NAME/{train,test}/CLASS/*.jpg"
+    rows.append(("folder:NAME", "classification", layout, "your own images, one folder a class", "yours"))
     return rows
 
 
