@@ -1,0 +1,42 @@
+"""methods/README.md: one line for every method that competes, with the numbers of the reference records."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import pytest
+from world import command
+
+from benchmark.tuning.space import competes
+from methods.registry import Registry
+
+PAGE = Path(__file__).parents[2] / "methods" / "README.md"
+LINE = re.compile(r"^\| \[?`(\w+)`.*?\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (.+) \|$", re.MULTILINE)
+
+
+def rows() -> dict[str, tuple[str, ...]]:
+    return {name: tuple(rest) for name, *rest in LINE.findall(PAGE.read_text(encoding="utf-8"))}
+
+
+def boards(suite: str) -> dict[tuple[str, str], str]:
+    text = command("leaderboard", "--reference", "--suite", suite, "--format", "csv").out
+    return {(row["method"], row["kind"]): row["score/kravets"] for row in csv.DictReader(io.StringIO(text))}
+
+
+def test_every_method_that_competes_has_its_line() -> None:
+    registry = Registry()
+    competing = {name for name in registry.names() if competes(registry, name)}
+    assert set(rows()) == competing | {"original"}
+    assert all(len(sentence) > 30 for *_, sentence in rows().values())
+
+
+@pytest.mark.parametrize(
+    ("place", "suite", "kind"), [(0, "quick", "class"), (1, "quick", "concept"), (2, "cifar100", "class")]
+)
+def test_the_numbers_are_those_of_the_records(place: int, suite: str, kind: str) -> None:
+    measured = boards(suite)
+    for name, entry in rows().items():
+        assert entry[place] == f"{float(measured[name, kind]):.3f}", name
