@@ -1,0 +1,71 @@
+"""lip_step: one step of Lip, against the loop as its code does it: one noise draw at a time, a text for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from benchmark.speed.bench import Bench
+from benchmark.speed.findings import Finding, Side, alternate
+from methods.clip import Clip
+from methods.lip import LOSS_PROMPT, lipschitz_loss
+
+MODEL, IMAGES, DRAWS, SIGMA = "shapes-resnet", 32, 10, 0.5
+"""The embedded world's model, and Lip's settings on it."""
+REPEATS = 5
+SAME = 1e-5
+
+
+def measure(bench: Bench) -> Iterator[Finding]:
+    """Loss and gradients of one step; the noise of both is that of one seed."""
+    clip = bench.model(MODEL)
+    clip.model.requires_grad_(True)
+    side = clip.preprocessing.image_size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        images = clip.preprocessing.normalise(torch.rand(IMAGES, 3, side, side)).to(bench.device)
+    prompts = [LOSS_PROMPT.format("star")] * IMAGES
+    losses: dict[str, float] = {}
+
+    def ours() -> None:
+        torch.manual_seed(0)
+        clip.model.zero_grad()
+        loss = lipschitz_loss(clip, images, prompts, sigma=SIGMA, draws=DRAWS)
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses["ours"] = float(loss.detach())
+
+    def plain() -> None:
+        torch.manual_seed(0)
+        clip.model.zero_grad()
+        loss = plain_loss(clip, images, prompts, sigma=SIGMA, draws=DRAWS)
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses["plain"] = float(loss.detach())
+
+    with torch.random.fork_rng(devices=[]):
+        here, there = alternate(ours, plain, bench.device, repeats=REPEATS)
+    gap = abs(losses["ours"] - losses["plain"])
+    yield Finding(
+        f"{MODEL}, {DRAWS} draws of {IMAGES} images, fp32",
+        (Side("plain loop", 1 / there, "steps/s"), Side("this suite", 1 / here, "steps/s")),
+        there / here,
+        least=1.0,
+        note=f"the losses differ by {gap:.1e} ({'the same' if gap <= SAME else 'NOT the same'} to {SAME:.0e})",
+    )
+
+
+def plain_loss(clip: Clip, images: Tensor, prompts: list[str], *, sigma: float, draws: int) -> Tensor:
+    """Lip's loss by a loop over the noise draws; see `methods/lip.py` for the formula and the arguments."""
+    text = clip.encode_text(prompts)
+    embedded = clip.encode_image(images)
+    total = torch.zeros((), device=images.device)
+    for _ in range(draws):
+        noisy = torch.clamp(images + sigma * torch.randn_like(images), images.min(), images.max())
+        with torch.no_grad():
+            noisy_embedded = clip.encode_image(noisy)
+        distance = (images - noisy).flatten(1).norm(dim=1)
+        text_part = (text - noisy_embedded).norm(dim=1) / (2 * distance)
+        image_part = (embedded - noisy_embedded).norm(dim=1) / (2 * distance)
+        total = total + (text_part + image_part).sum()
+    return total / (2 * draws)
