@@ -37,9 +37,9 @@ def measure(bench: Bench) -> Iterator[Finding]:
 
     with torch.random.fork_rng(devices=[]):
         noise = torch.randn(DRAWS * IMAGES, 3, side, side).to(bench.device)
-        with _noise(noise):
+        with same_noise(noise):
             ours = step(lipschitz_loss)
-        with _noise(noise):
+        with same_noise(noise):
             plain = step(plain_loss)
         here, there = alternate(lambda: step(lipschitz_loss), lambda: step(plain_loss), bench.device, repeats=REPEATS)
     gap = abs(ours - plain)
@@ -53,7 +53,7 @@ def measure(bench: Bench) -> Iterator[Finding]:
 
 
 @contextmanager
-def _noise(noise: Tensor) -> Iterator[None]:
+def same_noise(noise: Tensor) -> Iterator[None]:
     """Let `torch.randn_like` give these values, one image after another, while the block runs."""
     drawn, given = torch.randn_like, 0
 
