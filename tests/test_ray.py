@@ -50,7 +50,7 @@ def cluster() -> Iterator[Any]:
         try:
             _node(made)
             _node(made)
-        except Exception as error:  # a machine that is too busy for the half minute that Ray gives its processes
+        except Exception as error:  # noqa: BLE001 - a machine too busy for the half minute that Ray allows
             pytest.skip(f"Ray could not be started here ({error})")
         hook = {"worker_process_setup_hook": "world_of_workers.set_up"}
         ray.init(address=made.address, log_to_driver=False, logging_level="error", runtime_env=hook)
