@@ -20,7 +20,6 @@ def speed_command(
 
     Both sides of a ratio take turns in one run, so other load on the machine meets both. A measurement that needs a
     package or images that are not here is left out, with the reason.
-    Examples: `speed`; `speed --data-dir data`; `speed --only lip_step,encoding --json speed.json`.
 
     Args:
         json: Write the findings to this file too.
