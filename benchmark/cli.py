@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "check": "run the contract tests on a method file",
     "pretrain": "train a small CLIP from a recipe",
     "download": "fetch a data set",
+    "speed": "measure the suite's speed on this machine",
 }
 POSITIONAL = (
     ("list", "what"),

@@ -104,7 +104,7 @@ class _Memory:
                 self._reset()
 
     def _now(self) -> int:
-        return _resident_bytes() if self._cuda is None else torch.cuda.memory_allocated(self._cuda)
+        return resident_bytes() if self._cuda is None else torch.cuda.memory_allocated(self._cuda)
 
     def _reset(self) -> None:
         if self._cuda is not None:
@@ -136,7 +136,8 @@ def _peak_memory(device: torch.device, cost: Cost) -> Iterator[None]:
         cost.peak_memory_bytes = memory.peak
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
+    """The memory that this process holds now; only where `STATM` exists."""
     return int(STATM.read_text().split()[1]) * 4096
 
 

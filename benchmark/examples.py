@@ -21,6 +21,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("run --tuned", "with the values that `tune` found, on boards of their own"),
         ("run --methods ccup --save-weights", "keep what was unlearned, for export"),
         ("run --shard 1/4", "a quarter of the cells, for a job array"),
+        ("run --executor ray --gpus-per-cell 0.5 --device cuda", "two cells on each GPU of this machine"),
+        ("run --executor ray --address auto", "on the Ray cluster that this machine belongs to"),
         ("run --all --wandb offline", "Weights & Biases without an account"),
     ),
     "plan": (
@@ -71,6 +73,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("pretrain shapes-vit --exclude '{shapes: {classes: [star]}}'", "a model that never saw a star"),
     ),
     "download": (("download cifar100 --data-dir data", "verified on arrival"),),
+    "speed": (
+        ("speed", "ratios on this machine, some minutes"),
+        ("speed --data-dir data --json speed.json", "with real images, and as a file"),
+        ("speed --only ceiling,encoding", "two measurements"),
+    ),
 }
 
 

@@ -117,7 +117,7 @@ def load_clip(name: str) -> Clip:
             f"model {name!r}: its weights could not be fetched or loaded ({first}); on a machine without network, copy "
             f"the checkpoint here and use --model {architecture}:FILE"
         ) from error
-    return _wrap(model, architecture, name)
+    return wrap(model, architecture, name)
 
 
 def built_architecture(architecture: str, tag: str) -> str:
@@ -153,7 +153,7 @@ def _from_file(name: str, architecture: str, path: Path) -> Clip:
         raise WeightsError(
             f"model {name!r}: {path.name} does not fit {architecture}: {str(error).splitlines()[-1].strip()}"
         ) from error
-    return _wrap(model, architecture, name)
+    return wrap(model, architecture, name)
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
@@ -208,7 +208,8 @@ def _quickgelu(architecture: str) -> str:
     return wanted
 
 
-def _wrap(model: nn.Module, architecture: str, name: str) -> Clip:
+def wrap(model: nn.Module, architecture: str, name: str) -> Clip:
+    """A CLIP around an open_clip model, with its tokenizer and preprocessing."""
     import open_clip
 
     visual: Any = model.visual

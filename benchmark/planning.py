@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cells import Cell
-from benchmark.hardware import resolve_device, resolve_precision
+from benchmark.hardware import Precision, resolve_device, resolve_precision
 from benchmark.models import model_identity, parse_model
 from benchmark.suite import ALL, Suite
 from datamodules.dataset import Dataset
@@ -31,11 +31,13 @@ class Where:
         data_dir: Where real data sets are, or None.
         cache_dir: Where decoded images, features and synthetic sets are kept.
         device: As `--device` names it.
+        elsewhere: Whether other machines compute: the device then need not be one of this machine.
     """
 
     data_dir: Path | None
     cache_dir: Path
     device: str = "auto"
+    elsewhere: bool = False
 
 
 def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | None = None) -> list[Cell]:
@@ -59,8 +61,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     }
     for name in (*methods, *sorted(named)):
         registry.declaration(name)
-    device = resolve_device(where.device)
-    chosen = resolve_precision(precision or suite.precision, where.device)
+    device, chosen = _hardware(where, precision or suite.precision)
     open_cached = cache(lambda name: open_dataset(name, where.data_dir, where.cache_dir, 64))
     sources = {name: registry.source_hash(name) for name in methods}
     cells: list[Cell] = []
@@ -90,7 +91,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                             hparams=_hparams(registry, name, scale, setting),
                             others=task.others,
                             precision=chosen,
-                            device=device.type,
+                            device=device,
                             method_source=sources[name],
                             data_revisions={n: d.revision for n, d in involved.items()},
                             weights=weights,
@@ -103,6 +104,17 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                         for seed in seeds
                     )
     return list({cell.key: cell for cell in cells}.values())
+
+
+def _hardware(where: Where, precision: str) -> tuple[str, Precision]:
+    """The kind of device and the precision of a run."""
+    if not (where.elsewhere and where.device == "cuda"):
+        return resolve_device(where.device).type, resolve_precision(precision, where.device)
+    if precision == "auto":
+        raise BenchmarkError(
+            "which precision is best on other machines is not known here: use --precision fp32 or bf16"
+        )
+    return "cuda", resolve_precision(precision, "cpu")
 
 
 def scale_of(model: str) -> str:

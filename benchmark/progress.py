@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -45,18 +46,27 @@ class Progress:
         self._todo: list[Cell] = []
         self._took: dict[str, list[float]] = {}
         self._done = 0
+        self._to_go: Counter[str] = Counter()
+        self._at_once = 1
         self._skipped = 0
         self._began = self._cell_began = time.monotonic()
         self._all: TaskID | None = None
         self._one: TaskID | None = None
         self._last_line = time.monotonic()
-        self._running = False
+        self._running = ""
         self._phase, self._falls = "", ""
         self._first: tuple[float, float] | None = None
 
-    def start(self, todo: Sequence[Cell], *, skipped: int) -> None:
-        """Begin a run of these cells."""
+    def start(self, todo: Sequence[Cell], *, skipped: int, at_once: int = 1) -> None:
+        """Begin a run of these cells.
+
+        Args:
+            todo: In the order in which they begin.
+            skipped: How many were done before.
+            at_once: How many run side by side.
+        """
         self._todo, self._skipped, self._began = list(todo), skipped, time.monotonic()
+        self._to_go, self._at_once = Counter(cell.method for cell in todo), at_once
         if not todo:
             return
         if skipped:
@@ -64,12 +74,14 @@ class Progress:
         if self.console.is_terminal:
             self._bars = RichProgress(*_columns(self.console.width), console=self.console, transient=True)
             self._bars.start()
-            self._all = self._bars.add_task("cells", total=len(todo), note="")
-            self._one = self._bars.add_task("", total=None, note="")
+            side_by_side = f", {self._at_once} at once" if self._at_once > 1 else ""
+            self._all = self._bars.add_task(f"cells{side_by_side}", total=len(todo), note="")
+            if self._at_once == 1:
+                self._one = self._bars.add_task("", total=None, note="")
 
     def cell(self, cell: Cell) -> None:
         """A cell begins."""
-        self._cell_began, self._running = time.monotonic(), True
+        self._cell_began, self._running = time.monotonic(), cell.method
         self._phase, self._falls, self._first = "", "", None
         if self._bars is not None and self._one is not None:
             description = escape(f"{cell.method}: {cell.request}")
@@ -93,17 +105,24 @@ class Progress:
         self._falls = ", ".join(f"{part} {100 * was:.0f} → {100 * now:.0f} %" for part, was, now in pairs)
         self._show()
 
-    def done(self, cell: Cell, record: Record) -> None:
-        """A cell is finished."""
-        self._took.setdefault(cell.method, []).append(time.monotonic() - self._cell_began)
-        self._advance(f"{cell}: {_headline(record)}")
+    def done(self, cell: Cell, record: Record, *, seconds: float | None = None) -> None:
+        """A cell is finished.
+
+        Args:
+            cell: In any order.
+            record: What it found.
+            seconds: What it took; by default the time since the last cell began.
+        """
+        spent = time.monotonic() - self._cell_began if seconds is None else seconds
+        self._took.setdefault(cell.method, []).append(spent)
+        self._advance(cell, f"{cell}: {_headline(record)}")
 
     def failed(self, cell: Cell, message: str) -> None:
         """A cell raised."""
         self.console.print(
             f"failed: {cell}: {message.splitlines()[0]}", style="red", markup=False, highlight=False, soft_wrap=True
         )
-        self._advance("")
+        self._advance(cell, "")
 
     def stop(self) -> None:
         """The run is over."""
@@ -118,12 +137,12 @@ class Progress:
             return None
         default = sum(known) / len(known)
         total = 0.0
-        for number, cell in enumerate(self._todo[self._done :]):
-            times = self._took.get(cell.method)
-            takes = sum(times) / len(times) if times else self.expected.get(cell.method, default)
-            spent = time.monotonic() - self._cell_began if self._running and number == 0 else 0.0
-            total += max(takes - spent, 0.0)
-        return total
+        for method, count in self._to_go.items():
+            times = self._took.get(method)
+            takes = sum(times) / len(times) if times else self.expected.get(method, default)
+            spent = time.monotonic() - self._cell_began if method == self._running else 0.0
+            total += count * takes - min(spent, takes)
+        return total / self._at_once
 
     def _left(self) -> str:
         left = self.seconds_left()
@@ -131,14 +150,16 @@ class Progress:
 
     def _show(self) -> None:
         """The notes beside the bars: phase and accuracies of the running cell, and the time left."""
-        if self._bars is not None and self._one is not None and self._all is not None:
-            self._bars.update(self._one, note=", ".join(part for part in (self._phase, self._falls) if part))
+        if self._bars is not None and self._all is not None:
+            if self._one is not None:
+                self._bars.update(self._one, note=", ".join(part for part in (self._phase, self._falls) if part))
             to_go = f"{len(self._todo) - self._done} to go"
             self._bars.update(self._all, note=", ".join(part for part in (to_go, self._left()) if part))
 
-    def _advance(self, line: str) -> None:
+    def _advance(self, cell: Cell, line: str) -> None:
         self._done += 1
-        self._running = False
+        self._to_go[cell.method] -= 1
+        self._running = ""
         note = self._left()
         if self._bars is not None and self._all is not None:
             self._bars.update(self._all, completed=self._done)

@@ -97,6 +97,15 @@ class CellRunner:
         self.tracker.summarise(record, weights)
         return record
 
+    def reference_cells(self, cell: Cell) -> list[Cell]:
+        """The cells whose metrics `references` asks for: they must be run before this one."""
+        if cell.method == RETRAIN:
+            return []
+        needed = [] if cell.method == ORIGINAL else [original_of(cell, self.registry)]
+        if needs_retrained(cell) and not self.shelf.retrained.why_not(cell.model):
+            needed.append(retrain_of(cell, self.registry))
+        return needed
+
     def references(self, cell: Cell, metrics_of: Callable[[Cell], Metrics] | None = None) -> References:
         """What a cell is compared with.
 

@@ -99,6 +99,7 @@ def make_plan(
     keys: str | None = None,
     tuned: bool = False,
     tuned_values: str | None = None,
+    elsewhere: bool = False,
 ) -> Plan:
     """Check every argument and expand the suite.
 
@@ -129,7 +130,7 @@ def make_plan(
             raise TunedError(f"no file {file} of tuned values: make one with `python -m benchmark tune --out`")
         chosen, notes = with_tuned(chosen, registry, file)
     data = Path(data_dir).expanduser() if data_dir else None
-    where = Where(data, cache_folder(cache_dir), device)
+    where = Where(data, cache_folder(cache_dir), device, elsewhere)
     cells = expand(chosen, registry, where, precision=precision)
     if shard:
         try:

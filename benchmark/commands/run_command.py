@@ -33,6 +33,10 @@ def run_command(
     tuned: bool = False,
     tuned_values: str | None = None,
     save_weights: bool = False,
+    executor: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    cpus_per_cell: int | None = None,
+    gpus_per_cell: float | None = None,
 ) -> int:
     """Run what is missing of a suite, skip what is done, and show the leaderboard.
 
@@ -59,9 +63,17 @@ def run_command(
         tuned_values: The same with the values of a file that `tune --out` wrote.
         save_weights: Keep the edited tensors of each cell beside its record (KEY.safetensors), for `export`; cells
             that are done without them run again, their records stay.
+        executor: local, one cell after another in this process; ray, one task a cell on this machine or a cluster.
+        address: HOST:PORT of a Ray cluster, or auto for the one that runs here; by default a new one on this machine.
+        cpus_per_cell: With ray, CPUs (and threads) of each cell; by default 1.
+        gpus_per_cell: With ray, GPUs of each cell, such as 0.5; by default 1 with --device cuda, else 0.
     """
     if all and methods:
         raise BenchmarkError("--all runs every method: leave out --methods, or leave out --all")
+    if executor == "local" and (address, cpus_per_cell, gpus_per_cell) != (None, None, None):
+        raise BenchmarkError("--address, --cpus-per-cell and --gpus-per-cell need --executor ray")
+    if executor == "ray" and save_weights:
+        raise BenchmarkError("--save-weights keeps the weights of cells that run here: leave out --executor ray")
     plan = make_plan(
         suite=suite,
         methods=methods,
@@ -78,6 +90,7 @@ def run_command(
         keys=keys,
         tuned=tuned,
         tuned_values=tuned_values,
+        elsewhere=executor == "ray",
     )
     for note in plan.notes:
         print(note, file=sys.stderr)
@@ -88,6 +101,7 @@ def run_command(
     from benchmark.executors import run_local
     from benchmark.ledger import Ledger
     from benchmark.progress import Progress
+    from benchmark.ray_run import RayOptions, on_ray
     from benchmark.runner import CellRunner
     from benchmark.tracking import Tracker
     from benchmark.watching import Watcher
@@ -103,7 +117,8 @@ def run_command(
     if save_weights:
         runner.keeper = WeightsKeeper(plan.store, again)
     todo = [cell for cell in plan.cells if cell.key not in recorded - again]
-    runner.check_needs(todo)
+    if executor == "local":
+        runner.check_needs(todo)
     if again:
         err.print(f"{len(again)} cells are done without weights: they run again for them, their records stay")
     progress = Progress(expected_seconds(known_records(plan.store), plan.suite.models))
@@ -111,7 +126,11 @@ def run_command(
         runner.watcher = Watcher(progress.accuracy, logged=wandb != "off")
     ledger = Ledger(folder)
     skipped = len(plan.cells) - len(todo)
-    outcome = run_local(todo, runner, ledger, progress, skipped=skipped)
+    if executor == "ray":
+        options = RayOptions(address, cpus_per_cell, gpus_per_cell)
+        outcome = on_ray(todo, plan, runner, options, ledger, progress, skipped=skipped)
+    else:
+        outcome = run_local(todo, runner, ledger, progress, skipped=skipped)
     for message in dict.fromkeys(plan.store.set_aside):
         err.print(message, markup=False)
     _show_leaderboard(plan, tracker)

@@ -1,0 +1,72 @@
+"""What the measurements share: folders, device, models without downloads, and the data set to measure on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmark.hardware import Precision
+from benchmark.speed.findings import LeftOutError
+from datamodules.dataset import Dataset
+from datamodules.errors import BenchmarkError
+from methods.clip import Clip
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The machine and the folders of a run.
+
+    Attributes:
+        device: Where models run.
+        data_dir: The folder of the real data sets, or None.
+        cache_dir: The folder of decoded images; features are never taken from it.
+    """
+
+    device: torch.device
+    data_dir: Path | None
+    cache_dir: Path
+
+    def model(self, name: str) -> Clip:
+        """A model that ships with the package, on the device."""
+        from benchmark.models import load_clip
+
+        clip = load_clip(name)
+        clip.model.to(self.device)
+        return clip
+
+    def architecture(self, name: str) -> Clip:
+        """An open_clip architecture with random weights, the same each time: as fast as with trained ones."""
+        import open_clip
+
+        from benchmark.models import wrap
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = open_clip.create_model(name, pretrained=None, device="cpu", precision="fp32")
+        model.requires_grad_(False)
+        clip = wrap(model, name, name)
+        clip.model.to(self.device)
+        return clip
+
+    def dataset(self, name: str, size: int) -> Dataset:
+        """A data set for models of an image size.
+
+        Raises:
+            LeftOutError: If it is not here.
+        """
+        from datamodules.registry import open_dataset
+
+        try:
+            return open_dataset(name, self.data_dir, self.cache_dir, size)
+        except BenchmarkError as error:
+            raise LeftOutError(f"{name} is not here ({error}); name its folder with --data-dir") from error
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """fp32, and bf16 where the chip multiplies bf16 matrices in hardware."""
+        from benchmark.hardware import resolve_precision
+
+        best = resolve_precision("auto", str(self.device))
+        return ("fp32",) if best == "fp32" else ("fp32", "bf16")

@@ -1,0 +1,110 @@
+"""evaluation: zero-shot classification and retrieval, against the package clip_benchmark on the same images and model.
+
+The suite's side is what a second model costs: images are decoded once for all models. No features are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+
+from benchmark.evaluation.accuracy import predict
+from benchmark.evaluation.embeddings import EmbeddingStore
+from benchmark.evaluation.evaluate import retrieval_metrics
+from benchmark.evaluation.mean_per_class_recall import mean_per_class_recall
+from benchmark.hardware import Precision
+from benchmark.speed import package
+from benchmark.speed.bench import Bench
+from benchmark.speed.findings import Finding, LeftOutError, Side, alternate
+from benchmark.speed.subsets import FirstImages, FirstPhotographs
+from datamodules.dataset import Dataset
+from methods.clip import Clip
+
+LEAST: dict[tuple[str, Precision], float] = {("ViT-B-32", "fp32"): 1.0, ("ViT-B-32", "bf16"): 1.2}
+LEAST_SMALL = 3.0
+CLASSIFIED = {"ViT-B-32": {"cpu": 128, "cuda": 4096}, "mini": {"cpu": 2000, "cuda": 10_000}}
+RETRIEVED = {"ViT-B-32": {"cpu": 64, "cuda": 1000}, "mini": {"cpu": 500, "cuda": 1000}}
+REPEATS = 3
+
+
+def measure(bench: Bench) -> Iterator[Finding]:
+    """Each model in each precision, on CIFAR-100 and on Flickr30K."""
+    package.require()
+    if bench.data_dir is None:
+        raise LeftOutError("it needs real images: name the folder of CIFAR-100 or Flickr30K with --data-dir")
+    for name, load in (("mini", bench.model), ("ViT-B-32", bench.architecture)):
+        clip = load(name)
+        for task in (_classification, _retrieval):
+            for precision in bench.precisions:
+                yield task(bench, clip, name, precision)
+
+
+def _classification(bench: Bench, clip: Clip, name: str, precision: Precision) -> Finding:
+    from torchvision.datasets import CIFAR100
+
+    count = CLASSIFIED[name][bench.device.type]
+    dataset = FirstImages(bench.dataset("cifar100", clip.preprocessing.image_size), count)
+    items = CIFAR100(str(bench.data_dir), train=False, transform=package.transform(clip))
+    images = package.FirstItems(items, count, dataset.class_names)
+    theirs = partial(package.classify, clip, images, dataset.templates, precision, bench)
+    ours = partial(classify, clip, dataset, precision)
+    return _compared(bench, f"{name}, zero-shot on {count} images of CIFAR-100", name, precision, count, ours, theirs)
+
+
+def _retrieval(bench: Bench, clip: Clip, name: str, precision: Precision) -> Finding:
+    count = RETRIEVED[name][bench.device.type]
+    dataset = FirstPhotographs(bench.dataset("flickr30k", clip.preprocessing.image_size), count)
+    items = package.FirstItems(package.Captioned(dataset.paths, dataset.captions, package.transform(clip)), count)
+    theirs = partial(package.retrieve, clip, items, precision, bench)
+    ours = partial(retrieve, clip, dataset, precision)
+    return _compared(bench, f"{name}, retrieval among {count} of Flickr30K", name, precision, count, ours, theirs)
+
+
+def classify(
+    clip: Clip, dataset: Dataset, precision: Precision, *, store: EmbeddingStore | None = None, keep: bool = False
+) -> dict[str, float]:
+    """The suite's zero-shot classification; from nothing but decoded images, or with the features of a store."""
+    store = store or EmbeddingStore(None, precision)
+    labels = torch.from_numpy(np.asarray(dataset.split("test").labels))
+    predicted = predict(
+        store.images(clip, dataset, "test", keep=keep), store.classifier(clip, dataset.class_names, dataset.templates)
+    ).cpu()
+    right = predicted == labels
+    recall = mean_per_class_recall(right, labels)
+    return {"acc1": float(right.float().mean()), "mean_per_class_recall": recall if recall is not None else 0.0}
+
+
+def retrieve(clip: Clip, dataset: Dataset, precision: Precision) -> dict[str, float]:
+    """The suite's retrieval, from nothing but decoded images."""
+    store = EmbeddingStore(None, precision)
+    images = store.images(clip, dataset, "test")
+    everything = torch.ones(len(images), dtype=torch.bool)
+    found = retrieval_metrics(store, clip, dataset, images, {"": everything})
+    return {name: metric.value for name, metric in found.items() if metric.value is not None and "@" in name}
+
+
+def _compared(
+    bench: Bench,
+    what: str,
+    name: str,
+    precision: Precision,
+    count: int,
+    ours: Callable[[], dict[str, float]],
+    theirs: Callable[[], dict[str, float]],
+) -> Finding:
+    found: dict[str, dict[str, float]] = {}
+    here, there = alternate(
+        lambda: found.update(ours=ours()), lambda: found.update(theirs=theirs()), bench.device, repeats=REPEATS
+    )
+    shared = found["ours"].keys() & found["theirs"].keys()
+    gap = max(abs(found["ours"][metric] - found["theirs"][metric]) for metric in shared)
+    return Finding(
+        f"{what}, {precision}",
+        (Side("clip_benchmark", count / there, "images/s"), Side("this suite", count / here, "images/s")),
+        there / here,
+        least=LEAST.get((name, precision), LEAST_SMALL),
+        note=f"{len(shared)} metrics, the largest difference is {100 * gap:.4f} points",
+    )

@@ -1,0 +1,116 @@
+"""The package clip_benchmark as the other side: the same images and model, decoded and transformed as it does it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.hardware import Precision
+from benchmark.speed.bench import Bench
+from benchmark.speed.findings import LeftOutError
+from methods.clip import Clip
+
+BATCH, RECALLS = 64, (1, 5, 10)
+"""The package's default batch, and the recalls that it is asked for."""
+
+
+class FirstItems(torch.utils.data.Dataset[Any]):
+    """The first items of a data set of (image, target); the package asks for `classes` too."""
+
+    def __init__(self, items: Any, count: int, classes: Sequence[str] = ()) -> None:
+        self._items, self._count, self.classes = items, min(count, len(items)), list(classes)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Any:
+        return self._items[index]
+
+
+class Captioned(torch.utils.data.Dataset[Any]):
+    """Image files with captions, as items of (transformed image, captions); decoded again each time."""
+
+    def __init__(
+        self, paths: Sequence[Path], captions: Sequence[tuple[str, ...]], transformed: Callable[[Any], Any]
+    ) -> None:
+        self._paths, self._captions, self._transform = paths, captions, transformed
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Any:
+        from PIL import Image
+
+        with Image.open(self._paths[index]) as image:
+            return self._transform(image.convert("RGB")), list(self._captions[index])
+
+
+def require() -> None:
+    """Find out whether the package is there.
+
+    Raises:
+        LeftOutError: If it is not.
+    """
+    try:
+        import clip_benchmark.metrics.zeroshot_classification
+        import clip_benchmark.metrics.zeroshot_retrieval  # noqa: F401
+    except ImportError as error:
+        raise LeftOutError(
+            f"the package clip_benchmark is not installed ({error}): pip install 'clip-unlearning-benchmark[speed]'"
+        ) from error
+
+
+def classify(
+    clip: Clip, images: FirstItems, templates: Sequence[str], precision: Precision, bench: Bench
+) -> dict[str, float]:
+    """Its zero-shot classification: acc1, acc5, mean_per_class_recall."""
+    from clip_benchmark.metrics import zeroshot_classification
+
+    loader = torch.utils.data.DataLoader(images, batch_size=BATCH)
+    named = [template.replace("{}", "{c}") for template in templates]
+    with _quiet():
+        found: dict[str, float] = zeroshot_classification.evaluate(
+            clip.model, loader, clip.tokenize, images.classes, named, bench.device.type, amp=precision == "bf16"
+        )
+    return found
+
+
+def retrieve(clip: Clip, images: FirstItems, precision: Precision, bench: Bench) -> dict[str, float]:
+    """Its zero-shot retrieval: recall at 1, 5 and 10 both ways."""
+    from clip_benchmark.datasets.builder import image_captions_collate_fn
+    from clip_benchmark.metrics import zeroshot_retrieval
+
+    loader = torch.utils.data.DataLoader(images, batch_size=BATCH, collate_fn=image_captions_collate_fn)
+    with _quiet():
+        found: dict[str, float] = zeroshot_retrieval.evaluate(
+            clip.model,
+            loader,
+            clip.tokenize,
+            bench.device.type,
+            amp=precision == "bf16",
+            recall_k_list=list(RECALLS),
+        )
+    return found
+
+
+def transform(clip: Clip) -> Callable[[Any], Any]:
+    """open_clip's transform for a model's images, which the package uses."""
+    from open_clip.transform import image_transform
+
+    wanted = clip.preprocessing
+    made: Callable[[Any], Any] = image_transform(
+        wanted.image_size, is_train=False, mean=wanted.mean, std=wanted.std, resize_mode="shortest"
+    )
+    return made
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Its progress bars are not wanted here."""
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        yield
