@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmark.records import Record
 from benchmark.speed.bench import Bench
 from benchmark.speed.cells import some_cells
 from benchmark.speed.findings import Finding, Side, seconds
@@ -22,7 +23,7 @@ def measure(bench: Bench) -> Iterator[Finding]:
         runner.run(cells[0])
         added, whole = [], []
         for cell in cells[1:]:
-            records = []
+            records: list[Record] = []
             total = seconds(lambda cell=cell, records=records: records.append(runner.run(cell)), bench.device)  # type: ignore[misc]
             cost = records[0].cost
             added.append(total - float(cost["unlearn_seconds"] or 0) - float(cost["evaluate_seconds"] or 0))
