@@ -166,11 +166,12 @@ class UnlearningDataModule(L.LightningDataModule):
             for part in PARTS_OF[regime]:
                 indices = np.flatnonzero(mask if part == "forget" else ~mask)
                 self._parts[part] = PairPart(dataset, indices, preprocessing, by_class=bool(request.classes), seed=seed)
+        self._sizes: dict[Part, int] = {part: len(pairs) for part, pairs in self._parts.items()}
 
     @property
     def sizes(self) -> dict[Part, int]:
-        """The number of images of each part that is handed out."""
-        return {part: len(pairs) for part, pairs in self._parts.items()}
+        """Images of each part that are handed out, held-out ones among them."""
+        return dict(self._sizes)
 
     def plan(self, *, steps: int, batch_size: int) -> None:
         """Set how many training batches of which size there will be."""

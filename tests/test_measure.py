@@ -67,4 +67,4 @@ def test_unknown_families_and_empty_folders_are_one_clear_line(mine: World, tmp_
     unknown = command("measure", "true_name", "--results", mine.results)
     assert unknown.status == 2 and "true_name_rank" in unknown.err
     empty = command("measure", "cka", "--results", tmp_path / "none")
-    assert empty.status == 2 and "run something first" in empty.err
+    assert empty.status == 2 and "make some with" in empty.err

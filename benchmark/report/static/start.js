@@ -81,7 +81,8 @@ byId("copyclose").addEventListener("click", () => byId("copybox").close());
 window.addEventListener("hashchange", openTarget);
 
 if (data.boards.length) {
-  const sizes = data.boards.map((each) => each.whole.rows.length);
+  // The default suite first, as on the command line; of its boards, or without it, the longest.
+  const sizes = data.boards.map((each) => each.whole.rows.length + (each.key.suite === "quick" ? 1e6 : 0));
   state.board = sizes.indexOf(Math.max(...sizes));
   for (const part of KEY_PARTS) byId(part).addEventListener("change", (event) => choose(part, event.target.value));
   byId("request").addEventListener("change", (event) => { state.request = event.target.value; redraw(); });
