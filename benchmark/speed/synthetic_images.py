@@ -24,9 +24,9 @@ from datamodules.synthetic import (
 from methods.synthetic_images import weights_key
 
 MODEL, DATASET, TARGET = "shapes-resnet", "shapes", 0
-TOGETHER, ALONE = 64, 6
+TOGETHER, ALONE = 64, 4
 """Images of each side; what one of them takes does not depend on how many are made one at a time."""
-ITERATIONS = 12
+ITERATIONS = 40
 """Steps a try at most, on both sides: enough to be timed."""
 LEAST = 3.0
 
