@@ -82,9 +82,9 @@ class _Curve(Callback):
                 trainer.logger.log_metrics({"loss": value}, step=batch_idx)
         if self._report is not None:
             self._report(batch_idx + 1, self._steps)
-        if self._watch is not None and batch_idx + 1 < self._steps and self._watch.due():
+        if self._watch is not None and batch_idx + 1 < self._steps and self._watch.due(batch_idx + 1, self._steps):
             with self.cost.paused():
-                _log(trainer.logger, self._watch, self._watch.look(self._clip), batch_idx + 1)
+                _log(trainer.logger, self._watch.look(self._clip), batch_idx + 1)
 
 
 def unlearn(
@@ -143,20 +143,22 @@ def unlearn(
     curve = _Curve(steps, on_step, watch, clip)
     trainer = make_trainer(clip.device, precision, logger=logger, callbacks=[curve])
     if watch is not None:
-        _log(logger, watch, watch.first(), 0)
+        _log(logger, watch.first(), 0)
     with measured(clip) as cost, guarded(data.guard()) as guard:
         curve.cost = cost
         _fit(trainer, method, data)
     if watch is not None:
-        _log(logger, watch, watch.look(clip), steps)
+        _log(logger, watch.look(clip), steps)
+        if logger is not None:
+            logger.save()
     cost.seconds += method.reused_seconds
     clip.model.eval()
     clip.model.requires_grad_(False)
     return _checked(method, clip, before, cost, guard.items_read, guard.items_distinct)
 
 
-def _log(logger: Logger | None, watch: Watch, seen: dict[str, float], step: int) -> None:
-    if logger is not None and watch.logged and seen:
+def _log(logger: Logger | None, seen: dict[str, float], step: int) -> None:
+    if logger is not None and seen:
         logger.log_metrics(seen, step=step)
 
 

@@ -3,7 +3,7 @@
 A few dozen *training* images, half to forget and half to keep, are classified every so often by a copy of the model as
 it stands. The unlearning does not notice: the copy has no hooks of the method or of the cost, random states are put
 back, the images are read before the read guard stands, and the time is taken out of the cost. It takes at most `SHARE`
-of the time, and a tower that has not changed since is not run again.
+of the time or a few looks of `FREE` seconds together, and a tower that has not changed since is not run again.
 
 For a request by class the number is zero-shot accuracy (first template); by concept, how often an image finds its own
 caption among those of the few dozen.
@@ -32,7 +32,11 @@ PER_PART = 32
 MOST_NAMES = 128
 """Names that images are told apart by; with more classes, only those of the chosen images."""
 SHARE = 0.05
-"""Largest share of the unlearning's time that looking may take."""
+"""Largest share of the unlearning's time that looking may take, beyond `FREE`."""
+LOOKS = 8
+"""Looks, evenly spread over the steps, that are taken out of `FREE`: enough for a curve of a short unlearning."""
+FREE = 0.25
+"""Seconds of looking at `LOOKS` steps that are allowed in any case; our choice: a small part of any cell's time."""
 KNOWN = 4
 """Requests whose images and first features are kept for the cells that follow."""
 
@@ -111,11 +115,9 @@ class Watch:
         start: The probe and the features of the model before.
         precision: Of the towers.
         report: Told each look.
-        logged: Whether the looks belong in the experiment's log.
     """
 
-    def __init__(self, clip: Clip, start: _Start, *, precision: Precision, report: Report, logged: bool) -> None:
-        self.logged = logged
+    def __init__(self, clip: Clip, start: _Start, *, precision: Precision, report: Report) -> None:
         self._copy = _copied(clip)
         self._probe, self._precision, self._report = start.probe, precision, report
         self._images, self._texts = start.images, start.texts
@@ -125,9 +127,16 @@ class Watch:
         """The accuracies before the first step."""
         return self._answer(self._copy.refused)
 
-    def due(self) -> bool:
-        """Whether another look keeps within its share of the time."""
-        return self._spent + self._dearest <= SHARE * (time.perf_counter() - self._began)
+    def due(self, step: int, steps: int) -> bool:
+        """Whether to look after a step: where it keeps within its share of the time, or is one of the few free ones.
+
+        Args:
+            step: How many are done.
+            steps: How many there will be.
+        """
+        after = self._spent + self._dearest
+        free = step * LOOKS // steps > (step - 1) * LOOKS // steps and after <= FREE
+        return free or after <= SHARE * (time.perf_counter() - self._began)
 
     def look(self, clip: Clip) -> dict[str, float]:
         """The accuracies of the model as it stands; empty where its tensors are not those that it came with.
@@ -168,11 +177,9 @@ class Watcher:
 
     Attributes:
         report: Told each look.
-        logged: Whether the looks belong in the experiment's log.
     """
 
     report: Report
-    logged: bool = False
     _known: dict[tuple[object, ...], _Start] = field(default_factory=dict)
 
     def watch(self, clip: Clip, dataset: Dataset, request: ForgetRequest, precision: Precision) -> Watch:
@@ -188,7 +195,7 @@ class Watcher:
         if key not in self._known:
             self._known = dict(list(self._known.items())[1 - KNOWN :])
             self._known[key] = self._start(clip, dataset, request, precision)
-        return Watch(clip, self._known[key], precision=precision, report=self.report, logged=self.logged)
+        return Watch(clip, self._known[key], precision=precision, report=self.report)
 
     def _start(self, clip: Clip, dataset: Dataset, request: ForgetRequest, precision: Precision) -> _Start:
         with isolated(0), torch.no_grad():

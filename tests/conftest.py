@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+MOST_WORKERS = 8
+"""Each holds a PyTorch of its own: about a gigabyte."""
+
+os.environ.pop("COLUMNS", None)  # pytest-xdist makes every terminal 80 wide
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported, here and in the processes of tests
 
 pytest.register_assert_rewrite("world")
 
@@ -30,3 +38,9 @@ def real_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of decoded images that lives as long as the session."""
     return tmp_path_factory.mktemp("cache")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """As many processes as there are cores for us, within reason."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)

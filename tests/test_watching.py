@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from benchmark.cost import measured
 from benchmark.progress import Progress
 from benchmark.runner import CellRunner
 from benchmark.tracking import Tracker
-from benchmark.watching import PER_PART, SHARE, Probe, Watcher
+from benchmark.watching import FREE, LOOKS, PER_PART, SHARE, Probe, Watcher
 from datamodules.request import ForgetRequest
 
 pytest_plugins = ("world",)
@@ -130,15 +131,27 @@ def test_it_keeps_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None
     _shrink(clip)
     watch.look(clip)  # takes a second
     looks, steps = 0, 1000
-    for _ in range(steps):
+    for step in range(1, steps + 1):
         now[0] += 0.5
-        if watch.due():
+        if watch.due(step, steps):
             _shrink(clip)
             watch.look(clip)
             looks += 1
     assert looks > 0
     assert (looks + 1) / now[0] <= SHARE
     assert (looks + 3) / now[0] > SHARE
+
+
+def test_a_few_looks_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    watch = Watcher(lambda *_: None).watch(tiny_clip("resnet"), TinyDataset(), APPLE, "fp32")
+    watch._dearest = FREE / 2
+    due = [step for step in range(1, 101) if watch.due(step, 100)]  # no time goes by: no share of it
+    assert len(due) == LOOKS and due[-1] == 100 and {b - a for a, b in itertools.pairwise(due)} <= {12, 13}
+    assert [step for step in range(1, 4) if watch.due(step, 3)] == [1, 2, 3]
+    watch._dearest = 2 * FREE
+    assert not any(watch.due(step, 100) for step in range(1, 101))
 
 
 def test_paused_time_is_no_cost() -> None:

@@ -122,8 +122,7 @@ def run_command(
     if again:
         err.print(f"{len(again)} cells are done without weights: they run again for them, their records stay")
     progress = Progress(expected_seconds(known_records(plan.store), plan.suite.models))
-    if progress.console.is_terminal or wandb != "off":
-        runner.watcher = Watcher(progress.accuracy, logged=wandb != "off")
+    runner.watcher = Watcher(progress.accuracy)
     ledger = Ledger(folder)
     skipped = len(plan.cells) - len(todo)
     if executor == "ray":

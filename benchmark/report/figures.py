@@ -31,6 +31,8 @@ _STYLE = {
 }
 _PANELS = 4
 """Panels of curves in a line."""
+_WATCHED = {"watch/forget_accuracy": "-", "watch/retain_accuracy": "--"}
+"""The accuracies that share a panel, and their lines: to forget, to keep."""
 
 
 def check_matplotlib() -> None:
@@ -173,13 +175,14 @@ def _apart(heights: Sequence[float], gap: float, top: float = 100.0) -> list[flo
 
 
 def _curves(board: Boards, content: Content) -> Figure | None:
-    """What methods told of their steps, one panel each."""
+    """How accuracy falls while methods unlearn (to keep: dashed) and what they told of their steps, one panel each."""
     panels: dict[tuple[str, str, str], list[tuple[str, Curve]]] = {}
     for label, records in board.whole.rows.items():
         for record in records:
             for curve in content.extras.curves.get(record.key, ()):
                 name = "{}, seed {}".format(*pair(record))
-                panels.setdefault((label, curve.name, curve.unit), []).append((name, curve))
+                title = "accuracy" if curve.name in _WATCHED else curve.name
+                panels.setdefault((label, title, curve.unit), []).append((name, curve))
     if not panels:
         return None
     regimes = {row.method: row.regime for row in board.whole.board.rows}
@@ -197,5 +200,8 @@ def _curves(board: Boards, content: Content) -> Figure | None:
 
 def _panel(axes: Any, own: Sequence[tuple[str, Curve]], colour: str) -> None:
     for _, curve in own:
-        axes.plot(curve.steps, curve.values, color=colour, linewidth=0.8, marker="." if len(curve.steps) < 3 else "")
+        mark, style = "." if len(curve.steps) < 3 else "", _WATCHED.get(curve.name, "-")
+        axes.plot(curve.steps, curve.values, color=colour, linewidth=0.8, marker=mark, linestyle=style)
+        if curve.name in _WATCHED:
+            axes.set_ylim(-0.03, 1.03)
     axes.tick_params(labelsize=6)

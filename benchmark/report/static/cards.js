@@ -3,48 +3,57 @@ const recordsHere = () => data.records
   .filter((record) => record.board === state.board && (!state.request || record.request === state.request));
 const rowByLabel = () => new Map(view().rows.map((row) => [row.label, row]));
 
+const WATCHED = new Map([["watch/forget_accuracy", "to forget"], ["watch/retain_accuracy", "to keep"]]);
+
 function drawCurves() {
   const rows = rowByLabel();
-  const found = new Map();
+  const accuracies = new Map(), told = new Map();
   for (const record of recordsHere()) {
     const row = rows.get(record.label);
     if (!row || !fits(row)) continue;
     for (const curve of data.curves[record.key] || []) {
-      const name = `${record.label}\n${curve.name}\n${curve.unit}`;
-      if (!found.has(name)) found.set(name, { row, curve, lines: [] });
-      found.get(name).lines.push({ record, curve });
+      const watched = WATCHED.get(curve.name);
+      if (watched && curve.points.at(-1)[0] < 2) continue; // one step: before and after are on the board
+      const found = watched ? accuracies : told;
+      const name = watched ? record.label : `${record.label}\n${curve.name}\n${curve.unit}`;
+      if (!found.has(name)) found.set(name, { row, curve, title: watched ? "accuracy" : curve.name, lines: [] });
+      found.get(name).lines.push({ record, curve, kept: curve.name === "watch/retain_accuracy", watched });
     }
   }
-  const list = byId("curve-list");
-  if (!found.size) {
-    list.replaceChildren(el("p", { class: "notice" }, "No method of this board and filter told of its steps: closed-form methods have none, and the losses of the others are in the logs beside your own records."));
-    return;
-  }
-  list.replaceChildren(...[...found.values()].map(curveCard));
+  const none = (text) => el("p", { class: "notice" }, text);
+  const cards = (found, text) => (found.size ? [...found.values()].map(curveCard) : [none(text)]);
+  byId("curve-list").replaceChildren(...cards(accuracies, "No accuracy over steps for this board and filter: closed-form methods have one step, and the logs lie beside your own records."));
+  byId("told-list").replaceChildren(...cards(told, "No method of this board and filter told of its steps."));
 }
 
-function curveCard({ row, curve, lines }) {
-  const points = lines.flatMap(({ record, curve: own }) => own.points.map(([x, y]) => ({
-    x, y, line: `${record.request}, seed ${record.seed}`,
+function curveCard({ row, curve, title, lines }) {
+  const points = lines.flatMap(({ record, curve: own, kept, watched }) => own.points.map(([x, y]) => ({
+    x, y, kept, part: watched || "", line: `${record.request}, seed ${record.seed}${watched ? `, images ${watched}` : ""}`,
   })));
+  const whole = lines[0].watched ? [0, 1] : null;
   const [low, high] = d3.extent(points, (point) => point.y);
+  const ofPart = (kept) => points.filter((point) => point.kept === kept);
+  const colour = colourOf(row.regime);
   const plot = Plot.plot({
     width: 270, height: 150, marginLeft: 52, marginBottom: 32, marginTop: 16, style: { fontSize: "11px", background: "none" },
-    ariaLabel: `${curve.name} of ${row.label} from ${toText(points[0].y)} to ${toText(points.at(-1).y)}, between ${toText(low)} and ${toText(high)}`,
-    x: { label: `${curve.unit} →`, ticks: 4, tickFormat: (step) => (Number.isInteger(step) ? String(step) : "") }, y: { label: null, ticks: 4, nice: true, tickFormat: "~g" },
+    ariaLabel: `${title} of ${row.label} from ${toText(points[0].y)} to ${toText(points.at(-1).y)}, between ${toText(low)} and ${toText(high)}`,
+    x: { label: `${curve.unit} →`, ticks: 4, tickFormat: (step) => (Number.isInteger(step) ? String(step) : "") },
+    y: { label: null, ticks: 4, nice: true, tickFormat: whole ? ".0%" : "~g", ...(whole && { domain: whole }) },
     marks: [
-      Plot.line(points, { x: "x", y: "y", z: "line", stroke: colourOf(row.regime), strokeWidth: 1.5 }),
-      points.length < 3 ? Plot.dot(points, { x: "x", y: "y", fill: colourOf(row.regime), r: 3 }) : null,
+      Plot.line(ofPart(false), { x: "x", y: "y", z: "line", stroke: colour, strokeWidth: 1.5 }),
+      Plot.line(ofPart(true), { x: "x", y: "y", z: "line", stroke: colour, strokeWidth: 1.5, strokeDasharray: "4 3" }),
+      points.length < 3 ? Plot.dot(points, { x: "x", y: "y", fill: colour, r: 3 }) : null,
       Plot.tip(points, Plot.pointerX({ x: "x", y: "y", fill: "var(--ground)", title: (p) => `${p.line}\n${curve.unit} ${p.x}: ${toText(p.y)}` })),
     ],
   });
   picture(plot);
   const rows = points.map((point) => [point.line, point.x, point.y]);
+  const runs = new Set(lines.map(({ record }) => record.key)).size;
   return el("figure", {},
-    el("figcaption", {}, glyph(row.regime), ` ${row.label}: ${curve.name} by ${curve.unit} `,
-      el("span", { class: "quiet" }, `${lines.length} run${lines.length > 1 ? "s" : ""}${curve.every > 1 ? `, one point in ${curve.every}` : ""}`)),
+    el("figcaption", {}, glyph(row.regime), ` ${row.label}: ${title} by ${curve.unit} `,
+      el("span", { class: "quiet" }, `${runs} run${runs > 1 ? "s" : ""}${curve.every > 1 ? `, one point in ${curve.every}` : ""}`)),
     plot,
-    el("button", { type: "button", "aria-label": `Copy as CSV: the curve of ${row.label}`, onclick: () => copy(csv([["run", curve.unit, curve.name], ...rows]), "CSV") }, "Copy as CSV"));
+    el("button", { type: "button", "aria-label": `Copy as CSV: ${title} by ${curve.unit} of ${row.label}`, onclick: () => copy(csv([["run", curve.unit, title], ...rows]), "CSV") }, "Copy as CSV"));
 }
 
 function drawPredictions() {
