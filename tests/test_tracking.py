@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,15 @@ def test_a_forced_run_writes_its_log_anew_and_is_quiet(world: World, recwarn: py
 def _chunks(file: Path) -> Iterator[bytes]:
     """The records of a `.wandb` file: LevelDB's log format after a head of 7 bytes (wandb's own reader has moved)."""
     data, place, parts = file.read_bytes(), 7, []
-    assert data[:4] == b":W&B"
+    assert not data or data[:4] == b":W&B"
     while place + 7 <= len(data):
         left = BLOCK - place % BLOCK
         if left < 7:
             place += left
             continue
         length, kind = struct.unpack_from("<HB", data, place + 4)
+        if place + 7 + length > len(data):  # not written to its end yet
+            return
         parts.append(data[place + 7 : place + 7 + length])
         place += 7 + length
         if kind in (1, 4):  # whole, or the last part
@@ -74,7 +77,7 @@ def _read(folder: Path) -> dict[str, Any]:
     from wandb.proto import wandb_internal_pb2
 
     (file,) = folder.glob("*.wandb")
-    found: dict[str, Any] = {"summary": {}, "config": {}, "history": [], "folder": folder, "ended": False}
+    found: dict[str, Any] = {"summary": {}, "config": {}, "history": [], "folder": folder, "ended": None}
     found["artifacts"] = []
     for data in _chunks(file):
         record = wandb_internal_pb2.Record()
@@ -98,6 +101,16 @@ def _read(folder: Path) -> dict[str, Any]:
     return found
 
 
+def _written(folder: Path) -> list[dict[str, Any]]:
+    """Every offline run of a folder: its file is written by a process of its own, a little after the run ends."""
+    latest = time.monotonic() + 30
+    while True:
+        runs = [_read(each) for each in folder.glob("offline-run-*")]
+        if all("id" in run and run["ended"] is not None for run in runs) or time.monotonic() > latest:
+            return runs
+        time.sleep(0.1)
+
+
 def _key(item: Any) -> str:
     return item.key or ".".join(item.nested_key)
 
@@ -110,8 +123,7 @@ def tracked(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> di
     monkeypatch.setenv("WANDB_SILENT", "true")
     answer = world.run(*TWO_STEPS, "--wandb", "offline", "--save-weights")
     assert answer.status == 0, answer.err
-    runs = [_read(folder) for folder in (world.results / "wandb").glob("offline-run-*")]
-    return {run["id"]: run for run in runs}
+    return {run["id"]: run for run in _written(world.results / "wandb")}
 
 
 def test_wandb_offline_holds_every_cell(world: World, tracked: dict[str, dict[str, Any]]) -> None:
