@@ -64,15 +64,18 @@ class _Curve(Callback):
 
     Attributes:
         cost: Of the unlearning; looks at the accuracy are taken out of it.
+        done: Steps so far; a method may stop before those planned.
     """
 
     def __init__(self, steps: int, report: StepReport | None, watch: Watch | None, clip: Clip) -> None:
         self._steps, self._report, self._watch, self._clip = steps, report, watch, clip
         self.cost = Cost()
+        self.done = 0
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self.done = batch_idx + 1
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, Tensor):
             value = float(loss.detach())
@@ -148,7 +151,7 @@ def unlearn(
         curve.cost = cost
         _fit(trainer, method, data)
     if watch is not None:
-        _log(logger, watch.look(clip), steps)
+        _log(logger, watch.look(clip), curve.done)
         if logger is not None:
             logger.save()
     cost.seconds += method.reused_seconds
