@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,11 @@ def check_share(share: Share) -> None:
         raise BenchmarkError(f"--gpus-per-cell {share.gpus:g}: name a part of one GPU, such as 0.5, or a whole number")
 
 
+_TOKEN = " (newer versions of Ray ask for a token: set RAY_AUTH_MODE=token on every machine, see README.md)"
+_ANSWERS_IN = 10.0
+"""Seconds within which a cluster's address must accept a connection; Ray itself tries for many minutes."""
+
+
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
     """Join the cluster at an address, or start one on this machine; a session that is connected already is used.
@@ -55,10 +61,11 @@ def connected(address: str | None) -> Iterator[None]:
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     target: dict[str, Any] = own if address is None else {"address": address}
     try:
+        _knock(address)
         ray.init(log_to_driver=False, logging_level="error", **target)
     except Exception as error:
         where = "Ray could not be started here" if address is None else f"no Ray cluster answers at {address!r}"
-        advice = "" if address is None else "; start one with `ray start --head`, or leave out --address"
+        advice = "" if address is None else f"; start one with `ray start --head`, or leave out --address{_TOKEN}"
         reason = str(error).splitlines()[0] if str(error) else ""
         raise BenchmarkError(f"{where} ({type(error).__name__}: {reason}){advice}") from error
     try:
@@ -94,3 +101,11 @@ def slots(share: Share) -> int:
             "for a cell: ask for fewer with --cpus-per-cell or --gpus-per-cell"
         )
     return fitting
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError where nothing listens at HOST:PORT."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_IN):
+            pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -79,14 +80,16 @@ def _outputs(world: World) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in world.results.rglob("*.npz")}
 
 
-def test_no_cluster_at_the_address_is_one_line() -> None:
+@pytest.mark.parametrize("address", ["auto", "127.0.0.1:9", "[::1]:9"])
+def test_no_cluster_at_the_address_is_one_line(address: str) -> None:
     ray = pytest.importorskip("ray", reason="Ray is not installed (extra `ray`)")
     from benchmark.ray_cluster import connected
     from datamodules.errors import BenchmarkError
 
     if ray.is_initialized():
         pytest.skip("this process is connected to a cluster already")
-    with pytest.raises(BenchmarkError, match=r"no Ray cluster answers at 'auto'.*ray start --head"), connected("auto"):
+    message = rf"no Ray cluster answers at '{re.escape(address)}'.*ray start --head"
+    with pytest.raises(BenchmarkError, match=message), connected(address):
         pass
 
 
