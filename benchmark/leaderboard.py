@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from benchmark.comparison import cell_values, rank_ranges
 from benchmark.evaluation.catalogue import find
+from benchmark.fronts import FRONT_NOTE, axes_of, front
 from benchmark.grouping import BoardKey, Pair, by_board, by_row, pair
 from benchmark.records import Metric, Record
 from benchmark.statistics import Interval, t_interval
@@ -86,6 +87,7 @@ class Row:
         costs: Mean by cost, in the units of its name; None likewise.
         rank_best: The best rank that the row may hold (`benchmark.comparison.rank_ranges`); None without a rank.
         rank_worst: The worst, likewise.
+        front: Whether no other method forgets as much, retains as much and takes as little time (`benchmark.fronts`).
     """
 
     method: str
@@ -98,6 +100,7 @@ class Row:
     costs: dict[str, float | None]
     rank_best: int | None = None
     rank_worst: int | None = None
+    front: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,16 +165,17 @@ def _board(key: BoardKey, records: list[Record], expected: Expected, references:
         if board == key and method not in present:
             count = len(set(expected[board, method]))
             rows.append(Row(method, "", method in references, None, 0, count, {}, {}))
-    ranked = _with_ranges(_ranked(rows), counted)
-    notes[1:1] = _range_notes(ranked, len(requests))
     names = {name for record in records for name in record.metrics}
     by_class = _DEEP_COLUMNS if "score/robust" in names else _CLASS_COLUMNS
     shown = _CONCEPT_COLUMNS if key.kind == "concept" else by_class
+    columns = tuple(name for name in shown if name in names)
+    ranked = _with_fronts(_with_ranges(_ranked(rows), counted), columns)
+    notes[1:1] = [*_range_notes(ranked, len(requests)), *([FRONT_NOTE] if any(row.front for row in ranked) else [])]
     return Board(
         key,
         len(requests),
         len({record.cell["seed"] for record in records}),
-        tuple(name for name in shown if name in names),
+        columns,
         tuple(name for name in COSTS if any(record.cost.get(name) is not None for record in records)),
         tuple(ranked),
         tuple(notes),
@@ -229,6 +233,12 @@ def _with_ranges(rows: list[Row], counted: Mapping[str, list[Record]]) -> list[R
     ranges = rank_ranges({row.method: cell_values(counted[row.method], RANKED_BY) for row in rows if row.rank})
     found = ((row, ranges.get(row.method, (None, None))) for row in rows)
     return [replace(row, rank_best=best, rank_worst=worst) for row, (best, worst) in found]
+
+
+def _with_fronts(rows: list[Row], columns: Collection[str]) -> list[Row]:
+    competing = {row.method: (row.metrics, row.costs) for row in rows if not row.reference}
+    best = front(competing, axes_of(columns)) if len(competing) > 1 else frozenset()
+    return [replace(row, front=row.method in best) for row in rows]
 
 
 def _range_notes(rows: list[Row], requests: int) -> list[str]:

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.evaluation.catalogue import Column, describe
+from benchmark.fronts import MARK
 from benchmark.grouping import BoardKey
 from benchmark.leaderboard import COSTS, UNRANKED, Board, Row
 from benchmark.statistics import Interval
@@ -73,7 +74,7 @@ def texts(board: Board, row: Row) -> list[str]:
     cells = str(row.cells) if row.cells == row.expected else f"{row.cells}/{row.expected}"
     values = [_value(row.metrics.get(name), describe(name)) for name in board.columns]
     costs = [_cost(row.costs.get(name), COST_UNITS[name][1]) for name in board.costs]
-    rank = UNRANKED if row.rank is None else str(row.rank)
+    rank = (f"{MARK} " if row.front else "") + (UNRANKED if row.rank is None else str(row.rank))
     return [rank, _range(row), row.method, row.regime, cells, *values, *costs]
 
 
@@ -179,7 +180,7 @@ def _csv(boards: Sequence[Board]) -> str:
     names += [f"{name}{end}" for name in metrics for end in ("", "_low", "_high")]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*names, *COSTS, "rank_best", "rank_worst"])
+    writer.writerow([*names, *COSTS, "rank_best", "rank_worst", "front"])
     for board in boards:
         for row in board.rows:
             values: list[Any] = [
@@ -193,7 +194,7 @@ def _csv(boards: Sequence[Board]) -> str:
             for name in metrics:
                 mean = row.metrics.get(name)
                 values += [None] * 3 if mean is None else [mean.mean, mean.low, mean.high]
-            values += [*(row.costs.get(name) for name in COSTS), row.rank_best, row.rank_worst]
+            values += [*(row.costs.get(name) for name in COSTS), row.rank_best, row.rank_worst, int(row.front)]
             writer.writerow([*board.key, *values])
     return out.getvalue()
 

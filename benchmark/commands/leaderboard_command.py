@@ -119,6 +119,7 @@ def flat_rows(boards: Sequence[Board]) -> list[dict[str, Any]]:
                 "rank": row.rank,
                 "rank_best": row.rank_best,
                 "rank_worst": row.rank_worst,
+                "front": row.front,
             }
             flat |= {name: interval.mean if interval else None for name, interval in row.metrics.items()}
             flat |= dict(row.costs)

@@ -7,12 +7,13 @@ from math import log
 from typing import Any
 
 from benchmark.evaluation.catalogue import describe
+from benchmark.fronts import point_of
 from benchmark.leaderboard import Row
 from benchmark.report.content import Content
 from benchmark.report.figure_parts import Figure, head_of, new_axes, plain_text, titled
 from benchmark.report.labels import place_labels
 from benchmark.report.palette import LOOKS, look
-from benchmark.report.views import DEEP, LANDMARKS, Boards, View, point_of
+from benchmark.report.views import DEEP, LANDMARKS, Boards, View
 
 _SMALL, _LARGE = 16.0, 130.0
 """Areas of the cheapest and the dearest point, in square points."""
@@ -23,7 +24,7 @@ def trade_off(board: Boards, content: Content) -> Figure | None:
     view = board.whole
     if view.axes is None:
         return None
-    points = [(row, kept, gone) for row in view.board.rows for gone, kept in [point_of(row, view.axes)]]
+    points = [(row, kept, gone) for row in view.board.rows for gone, kept in [point_of(row.metrics, view.axes)]]
     known = [(row, 100 * kept, 100 * gone) for row, kept, gone in points if kept is not None and gone is not None]
     if not known:
         return None
@@ -63,7 +64,7 @@ def deep(board: Boards, content: Content) -> Figure | None:
 def _scatter(axes: Any, points: Sequence[tuple[Row, float, float]], view: View) -> None:
     area = _areas([row for row, *_ in points])
     for row, x, y in sorted(points, key=lambda point: -area[point[0].method]):
-        drawn, front = look(row.regime), row.method in view.front
+        drawn, front = look(row.regime), row.front
         edge = {"edgecolors": "black", "linewidths": 1.3 if front else 0.4, "alpha": 0.5 if row.reference else 0.85}
         axes.scatter(x, y, s=area[row.method], c=drawn.light, marker=drawn.marker, **edge)
         if row.method in LANDMARKS:
@@ -80,7 +81,7 @@ def _labelled(figure: Figure, panels: Sequence[tuple[Any, Sequence[tuple[Row, fl
     for axes, points in panels:
         named = []
         for row, x, y in points:
-            weight = 4 * (row.method in LANDMARKS) + 2 * (row.method in view.front) + 1 / (row.rank or 1e6)
+            weight = 4 * (row.method in LANDMARKS) + 2 * (row.front) + 1 / (row.rank or 1e6)
             named.append((plain_text(row.method), x, y, weight))
         place_labels(axes, named)
 

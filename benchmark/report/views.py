@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.evaluation.catalogue import describe, find
 from benchmark.evaluation.families import SHOTS
-from benchmark.evaluation.pareto import pareto_front
+from benchmark.fronts import axes_of, point_of
 from benchmark.grouping import BoardKey, Pair, by_board, by_row, pair
 from benchmark.leaderboard import Board, Row, build
 from benchmark.ledger import Failure
@@ -24,9 +24,7 @@ LANDMARKS = ("original", "retrain")
 """The rows between which all others lie: nothing forgotten, and never seen. Names as in `benchmark.planning`."""
 DEEP = ("forget/probe_acc1", "forget/relearn_acc1@16", "forget/soft_prompt_acc1", "forget/worst_prompt_acc1")
 RELEARNING = tuple(f"forget/relearn_acc1@{shots}" for shots in SHOTS)
-_AXES = (("forget/acc1", "retain/acc1"), ("forget/mean_recall", "retain/mean_recall"))
 _FIXED = ("rank", "range", "method", "reads", "cells")
-_FRONT_COST = "unlearn_seconds"
 
 
 @dataclass(frozen=True)
@@ -38,14 +36,12 @@ class View:
         rows: By label, the records that went into a row.
         why: By label and column, why a cell is empty.
         axes: The metrics of forgetting and of retention; None where the board has neither.
-        front: The labels that no other method beats in forgetting, retention and seconds.
     """
 
     board: Board
     rows: Mapping[str, Sequence[Record]]
     why: Mapping[str, Mapping[str, str]]
     axes: tuple[str, str] | None
-    front: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -119,8 +115,7 @@ def _view(records: Sequence[Record], failures: Sequence[Failure], references: Co
         method = mine[0].cell["method"] if mine else row.method
         failed = [each for each in failures if each.cell["method"] == method]
         why[row.method] = _reasons(board, row, mine, missing_cells(row, mine, cells, failed))
-    axes = next((pair_ for pair_ in _AXES if set(pair_) <= set(board.columns)), None)
-    return View(board, rows, why, axes, _front(board, axes))
+    return View(board, rows, why, axes_of(board.columns))
 
 
 def _reasons(board: Board, row: Row, records: Sequence[Record], missing: str) -> dict[str, str]:
@@ -128,22 +123,6 @@ def _reasons(board: Board, row: Row, records: Sequence[Record], missing: str) ->
     costs = [name for name in board.costs if row.costs.get(name) is None]
     found = {name: missing or empty_metric(name, records) for name in metrics}
     return found | {name: missing or empty_cost(records) for name in costs}
-
-
-def _front(board: Board, axes: tuple[str, str] | None) -> frozenset[str]:
-    if axes is None:
-        return frozenset()
-    competing = [row for row in board.rows if not row.reference]
-    points = [point_of(row, axes) for row in competing]
-    costs = [row.costs.get(_FRONT_COST) for row in competing]
-    known = [(x, y, cost) for (x, y), cost in zip(points, costs, strict=True)]
-    return frozenset(competing[place].method for place in pareto_front(known))
-
-
-def point_of(row: Row, axes: tuple[str, str]) -> tuple[float | None, float | None]:
-    """Forgetting and retention of a row: 1 less what is left of the forget set, and what is kept. In [0, 1]."""
-    left, kept = (row.metrics.get(name) for name in axes)
-    return (None if left is None else 1 - left.mean), (None if kept is None else kept.mean)
 
 
 def plain(view: View, regimes: Mapping[str, str]) -> dict[str, Any]:
@@ -194,8 +173,8 @@ def _row(view: View, board: Board, row: Row, wanted: Sequence[str]) -> dict[str,
         "rank": row.rank,
         "best": row.rank_best,
         "worst": row.rank_worst,
-        "front": row.method in view.front,
-        "point": [None, None] if view.axes is None else list(point_of(row, view.axes)),
+        "front": row.front,
+        "point": [None, None] if view.axes is None else list(point_of(row.metrics, view.axes)),
         "texts": shown,
         "numbers": {name: _ends(row.metrics.get(name)) for name in wanted},
         "costs": dict(row.costs),

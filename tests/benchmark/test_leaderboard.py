@@ -12,6 +12,7 @@ import pytest
 
 from benchmark.evaluation.catalogue import MEASURES, describe, find
 from benchmark.evaluation.families import FAMILIES
+from benchmark.fronts import FRONT_NOTE
 from benchmark.leaderboard import NOTE, Board, Row, build
 from benchmark.records import Metric, Record
 from benchmark.tables import FORMATS, render
@@ -171,6 +172,28 @@ def test_table() -> None:
     assert NOTE in text and "forget acc ↓" in text and "retain acc ↑" in text and "unlearn s ↓" in text
     assert "…" not in text
     assert next(line for line in text.splitlines() if "original" in line).split()[0] == "\u2013"
+
+
+def test_the_pareto_front_is_marked() -> None:
+    kept = {"retain/acc1": Metric(0.9)}
+    board = build(
+        [
+            record("forgets", forget=0.0),
+            record("keeps", forget=0.2, metrics=kept),
+            record("beaten", forget=0.2),
+            record("blank", forget=0.0, metrics={"retain/acc1": Metric(None)}),
+            record("original", forget=0.0, metrics=kept),
+        ],
+        references={"original"},
+    )[0]
+    assert {name for name, row in rows(board).items() if row.front} == {"forgets", "keeps"}
+    text = render([board], "table")
+    assert FRONT_NOTE in text and text.count("◆") == 3
+    assert next(line for line in text.splitlines() if "keeps" in line).startswith(" ◆ 1")
+    assert {row["method"]: row["front"] for row in csv.DictReader(io.StringIO(render([board], "csv")))} == {
+        "forgets": "1", "keeps": "1", "beaten": "0", "blank": "0", "original": "0",
+    }  # fmt: skip
+    assert "◆" not in render(build([record("alone")]), "table"), "one row is no front"
 
 
 def test_values_are_in_per_cent_with_the_shorter_interval() -> None:

@@ -40,6 +40,7 @@ def test_rows_that_differ_hold_their_rank_and_twins_share() -> None:
     lines = [line for line in render([board], "markdown").splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")][:3] for line in lines]
     assert cells[0] == ["#", "range", "method"]
+    cells = [[rank.removeprefix("◆ "), *rest] for rank, *rest in cells]
     assert cells[2:] == [["1", "1", "best"], ["2", "2–3", "twin"], ["3", "2–3", "other"], ["4", "4", "worst"]]
     assert RANGE_NOTE in board.notes and not any("by chance" in note or "be chance" in note for note in board.notes)
 
@@ -95,7 +96,7 @@ def test_csv_and_json_gain_fields_and_lose_none() -> None:
     boards = build(clear({"best": 0.1, "worst": 0.9}))
     table = csv.DictReader(io.StringIO(render(boards, "csv")))
     found = list(table)
-    assert table.fieldnames is not None and list(table.fieldnames)[-2:] == ["rank_best", "rank_worst"]
+    assert table.fieldnames is not None and list(table.fieldnames)[-3:] == ["rank_best", "rank_worst", "front"]
     assert [(row["rank"], row["rank_best"], row["rank_worst"]) for row in found] == [("1", "1", "1"), ("2", "2", "2")]
     plain = json.loads(render(boards, "json"))[0]["rows"][0]
     assert (plain["rank"], plain["rank_best"], plain["rank_worst"]) == (1, 1, 1)

@@ -77,7 +77,6 @@ function nameCell(row) {
     ? el("a", { href: `#method-${row.method}` }, row.label) : document.createTextNode(row.label);
   const marks = [];
   if (row.best === 1) marks.push(el("span", { class: "mark", title: "not to be told from the best" }, " ≈"));
-  if (row.front) marks.push(el("span", { class: "mark", title: "on the Pareto front" }, " ◆"));
   return el("th", { scope: "row", class: "name", title: row.label }, name, ...marks);
 }
 
@@ -87,11 +86,11 @@ function boardCsv() {
   const metrics = shown.names.filter((name) => Object.hasOwn(shown.metrics, name));
   const costs = Object.keys(shown.costs);
   const heads = [...Object.keys(key), "request", "rank", "method", "regime", "reference",
-    ...metrics.flatMap((name) => [name, `${name}_low`, `${name}_high`]), ...costs, "rank_best", "rank_worst"];
+    ...metrics.flatMap((name) => [name, `${name}_low`, `${name}_high`]), ...costs, "rank_best", "rank_worst", "front"];
   const lines = sortedRows().map((row) => [
     ...Object.values(key), state.request, row.rank, row.label, row.regime, Number(row.reference),
     ...metrics.flatMap((name) => row.numbers[name] || [null, null, null]),
-    ...costs.map((name) => row.costs[name]), row.best, row.worst,
+    ...costs.map((name) => row.costs[name]), row.best, row.worst, Number(row.front),
   ]);
   return csv([heads, ...lines]);
 }
