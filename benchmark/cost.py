@@ -143,7 +143,7 @@ def resident_bytes() -> int:
 
 @dataclass(frozen=True)
 class CountingHook:
-    """Adds the operations of a tower's pass to a cost, `each` an item; a kind of its own, to tell it from a method's."""
+    """Adds the operations of a tower's pass to a cost, `each` an item; a class, to tell it from a method's hooks."""
 
     cost: Cost
     each: int

@@ -21,7 +21,9 @@ ONE = Devices()
 OPTIONAL_PACKAGES = ("transformers",)  # of the extras: named only where they are installed
 
 
-def provenance(cell: Cell, *, card: MethodCard, weights: str, device: str, command: str, devices: Devices = ONE) -> dict[str, Any]:
+def provenance(
+    cell: Cell, *, card: MethodCard, weights: str, device: str, command: str, devices: Devices = ONE
+) -> dict[str, Any]:
     """The provenance of a cell run now, on this machine."""
     return {
         "git": git_commit(),

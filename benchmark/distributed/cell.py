@@ -148,10 +148,11 @@ def unlearn_on_devices(
         RanksDifferError: If the ranks end with different weights.
     """
     kind = clip.device.type
-    folders = {"cache_dir": where.cache_dir.absolute(), "data_dir": where.data_dir and where.data_dir.absolute()}
+    data_dir = None if where.data_dir is None else where.data_dir.absolute()
+    there = replace(where, device=kind, cache_dir=where.cache_dir.absolute(), data_dir=data_dir)
     threads = max(1, torch.get_num_threads() // devices.count) if kind == "cpu" else torch.get_num_threads()
     given = tuple(file.absolute() for file in plugins)
-    job = Job(cell, replace(where, device=kind, **folders), given, threads, retrained)
+    job = Job(cell, there, given, threads, retrained)
 
     steps = 0
 
@@ -171,7 +172,7 @@ def unlearn_on_devices(
     if watch is not None:
         log_look(logger, watch, watch.look(clip), steps)
     if logger is not None:
-        logger.save()
+        logger.finalize("success")
     return done
 
 

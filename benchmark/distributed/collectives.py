@@ -29,7 +29,6 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.autograd.function import once_differentiable
 
 
@@ -41,7 +40,7 @@ def part_sizes(items: int, ranks: int) -> tuple[int, ...]:
 
 def shared(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The same tensors, whose gradients are summed over ranks: for what every rank holds and uses in part."""
-    return cast(tuple[Tensor, ...], _Shared.apply(*tensors))  # type: ignore[no-untyped-call]
+    return cast(tuple[Tensor, ...], _Shared.apply(*tensors))
 
 
 def gathered(part: Tensor, sizes: tuple[int, ...], rank: int) -> Tensor:
@@ -55,35 +54,36 @@ def gathered(part: Tensor, sizes: tuple[int, ...], rank: int) -> Tensor:
     Returns:
         Shape (sum(sizes), ...).
     """
-    return cast(Tensor, _Gathered.apply(part, sizes, rank))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _Gathered.apply(part, sizes, rank))
 
 
 class _Shared(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
         return tuple(tensor.view_as(tensor) for tensor in tensors)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         groups: dict[torch.dtype, list[int]] = defaultdict(list)
         for place, gradient in enumerate(gradients):
             if gradient is not None:
                 groups[gradient.dtype].append(place)
         summed = list(gradients)
         for places in groups.values():
-            own = [cast(Tensor, gradients[place]).contiguous() for place in places]
-            together = _flatten_dense_tensors(own)
+            own = [cast(Tensor, gradients[place]) for place in places]
+            together = torch.cat([gradient.reshape(-1) for gradient in own])  # one message instead of hundreds
             dist.all_reduce(together)
-            for place, value in zip(places, _unflatten_dense_tensors(together, own), strict=True):
-                summed[place] = value
+            values = together.split([gradient.numel() for gradient in own])
+            for place, gradient, value in zip(places, own, values, strict=True):
+                summed[place] = value.view(gradient.shape)
         return tuple(summed)
 
 
 class _Gathered(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, part: Tensor, sizes: tuple[int, ...], rank: int) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, part: Tensor, sizes: tuple[int, ...], rank: int) -> Tensor:
         ctx.start, ctx.size = sum(sizes[:rank]), sizes[rank]
         padded = part.new_zeros(max(sizes), *part.shape[1:])
         padded[: len(part)] = part
@@ -92,6 +92,6 @@ class _Gathered(torch.autograd.Function):
         return torch.cat([each[:size] for each, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return gradient[ctx.start : ctx.start + ctx.size], None, None

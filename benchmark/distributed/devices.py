@@ -73,4 +73,6 @@ def _check_there(count: int, device: str) -> None:
 
     found = torch.cuda.device_count()
     if count > found:
-        raise BenchmarkError(f"--devices {count} was asked for, but torch sees {found} GPUs here: use --devices {found}")
+        raise BenchmarkError(
+            f"--devices {count}, but torch sees {found} GPU{'s' * (found > 1)} here: use --devices {found}"
+        )

@@ -39,9 +39,7 @@ class ShardedClip(Clip):
     @classmethod
     def of(cls, clip: Clip, *, rank: int, ranks: int) -> ShardedClip:
         """The same CLIP, not copied, as one of several ranks that hold the same weights."""
-        made = cls(
-            clip.model, clip.tokenize, clip.preprocessing, clip.name, clip.scale, clip.refused, clip._tokens
-        )
+        made = cls(clip.model, clip.tokenize, clip.preprocessing, clip.name, clip.scale, clip.refused, clip._tokens)
         made.rank, made.ranks = rank, ranks
         return made
 
