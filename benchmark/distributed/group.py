@@ -34,6 +34,7 @@ def joined(rank: Rank, device: torch.device) -> Iterator[None]:
             rank=rank.index,
             world_size=rank.count,
             timeout=TIMEOUT,
+            device_id=device if device.type == "cuda" else None,
         )
     yield
     dist.barrier()

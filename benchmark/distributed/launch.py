@@ -42,11 +42,12 @@ def on_ranks(work: Work, *arguments: Any, count: int, listener: Listener | None 
     with tempfile.TemporaryDirectory(prefix="clip-unlearning-") as name:
         receiver, sender = context.Pipe(duplex=False)
         ranks = [Rank(index, count, Path(name), sender if index == 0 else None) for index in range(count)]
+        ranks[0].work.write_bytes(pickle.dumps((work, arguments)))  # as a process's arguments, tensors would be shared
         processes: list[SpawnProcess] = []
         try:
             with _interrupts_for_this_process_alone():
                 for rank in ranks:
-                    process = context.Process(target=enter, args=(work, rank, arguments), daemon=True)
+                    process = context.Process(target=enter, args=(rank,), daemon=True)
                     process.start()
                     processes.append(process)
             sender.close()
@@ -84,8 +85,8 @@ def _wait(processes: Sequence[SpawnProcess], ranks: Sequence[Rank], receiver: Co
 
 def _first_failure(processes: Sequence[SpawnProcess], ranks: Sequence[Rank]) -> Exception:
     """What went wrong first: a rank that fails makes the others fail that wait for it."""
+    wait([process.sentinel for process in processes if process.is_alive()], GRACE_SECONDS)
     for process, rank in zip(processes, ranks, strict=True):
-        process.join(GRACE_SECONDS)
         if process.exitcode is not None and process.exitcode < 0 and not rank.failure.exists():
             number = -process.exitcode
             cause = f"signal {number} ({signal.strsignal(number) or 'unknown'})"

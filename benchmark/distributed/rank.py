@@ -51,6 +51,11 @@ class Rank:
             self.messages.send(message)
 
     @property
+    def work(self) -> Path:
+        """The file that says what to do, and with what: the same for all ranks."""
+        return self.folder / "work"
+
+    @property
     def result(self) -> Path:
         """The file of this rank's result."""
         return self.folder / f"{self.index}.result"
@@ -65,10 +70,11 @@ Work = Callable[..., Any]
 """What a rank does: a function of a module's top level that takes the rank and further arguments."""
 
 
-def enter(work: Work, rank: Rank, arguments: tuple[Any, ...]) -> None:
+def enter(rank: Rank) -> None:
     """Do a rank's work, and write what it gives or how it failed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
+        work, arguments = pickle.loads(rank.work.read_bytes())
         _write(rank.result, pickle.dumps(work(rank, *arguments)))
     except BaseException as error:  # noqa: BLE001 - the parent raises it again
         _write(rank.failure, pickle.dumps(Failure.of(rank, error)))

@@ -65,13 +65,10 @@ class ShardedClip(Clip):
         if not torch.is_grad_enabled():
             return gathered(cast(Tensor, call(inputs[own])), sizes, self.rank)
         learning = {name: p for name, p in call.named_parameters() if p.requires_grad}
-        followed = [inputs] if inputs.requires_grad else []
-        tracked = shared([*followed, *learning.values()]) if followed or learning else ()
-        if followed:
-            inputs, *rest = tracked
-        else:
-            rest = list(tracked)
-        features = functional_call(call, dict(zip(learning, rest, strict=True)), (inputs[own],))
+        weights = shared([*learning.values()]) if learning else ()
+        if inputs.requires_grad:
+            (inputs,) = shared([inputs])
+        features = functional_call(call, dict(zip(learning, weights, strict=True)), (inputs[own],))
         return gathered(cast(Tensor, features), sizes, self.rank)
 
 
@@ -91,6 +88,11 @@ def _is_observed(model: nn.Module) -> bool:
     return any(
         not isinstance(hook, CountingHook)
         for module in model.modules()
-        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+        for hooks in (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+            module._backward_hooks,
+            module._backward_pre_hooks,
+        )
         for hook in hooks.values()
     )
