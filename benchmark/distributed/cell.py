@@ -166,11 +166,11 @@ def unlearn_on_devices(
             logger.log_metrics(*message)
 
     if watch is not None:
-        log_look(logger, watch, watch.first(), 0)
+        log_look(logger, watch.first(), 0)
     answers: list[Answer] = on_ranks(unlearn_in_rank, job, count=devices.count, listener=listen)
     done = put_together(clip, answers)
     if watch is not None:
-        log_look(logger, watch, watch.look(clip), steps)
+        log_look(logger, watch.look(clip), steps)
     if logger is not None:
         logger.finalize("success")
     return done
