@@ -154,12 +154,12 @@ def unlearn_on_devices(
     given = tuple(file.absolute() for file in plugins)
     job = Job(cell, there, given, threads, retrained)
 
-    steps = 0
+    stopped = 0
 
     def listen(what: str, *message: Any) -> None:
-        nonlocal steps
+        nonlocal stopped
         if what == "step":
-            steps = message[1]
+            stopped = message[0]
             if on_step is not None:
                 on_step(*message)
         elif what == "metrics" and logger is not None:
@@ -170,7 +170,7 @@ def unlearn_on_devices(
     answers: list[Answer] = on_ranks(unlearn_in_rank, job, count=devices.count, listener=listen)
     done = put_together(clip, answers)
     if watch is not None:
-        log_look(logger, watch.look(clip), steps)
+        log_look(logger, watch.look(clip), stopped)
     if logger is not None:
         logger.finalize("success")
     return done
