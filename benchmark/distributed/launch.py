@@ -63,10 +63,10 @@ def on_ranks(work: Work, *arguments: Any, count: int, listener: Listener | None 
 
 
 def _wait(processes: Sequence[SpawnProcess], ranks: Sequence[Rank], receiver: Connection, listener: Listener) -> None:
-    """Until all have ended well."""
+    """Until all have ended well, and rank 0 has nothing more to tell."""
     waiting = {process.sentinel: (process, rank) for process, rank in zip(processes, ranks, strict=True)}
     sources: list[Any] = [receiver, *waiting]
-    while any(source is not receiver for source in sources):
+    while sources:
         for ready in wait(sources):
             if ready is receiver:
                 try:
