@@ -75,7 +75,7 @@ class _Shared(torch.autograd.Function):
             own = [cast(Tensor, gradients[place]) for place in places]
             together = torch.cat([gradient.reshape(-1) for gradient in own])  # one message instead of hundreds
             dist.all_reduce(together)
-            values = together.split([gradient.numel() for gradient in own])
+            values = torch.split(together, [gradient.numel() for gradient in own])
             for place, gradient, value in zip(places, own, values, strict=True):
                 summed[place] = value.view(gradient.shape)
         return tuple(summed)
