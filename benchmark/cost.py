@@ -141,20 +141,30 @@ def resident_bytes() -> int:
     return int(STATM.read_text().split()[1]) * 4096
 
 
+@dataclass(frozen=True)
+class CountingHook:
+    """Adds the operations of a tower's pass to a cost, `each` an item; a class, to tell it from a method's hooks."""
+
+    cost: Cost
+    each: int
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        """Called by torch after a pass."""
+        backward = torch.is_grad_enabled() and isinstance(output, Tensor) and output.requires_grad
+        self.cost.flops += len(inputs[0]) * self.each * (3 if backward else 1)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CountingHook:
+        """Itself: the passes of a copied model are counted too."""
+        return self
+
+
 @contextmanager
 def _counted_flops(clip: Clip, cost: Cost) -> Iterator[None]:
     visual_each, text_each = tower_flops(clip)
 
-    def count(each: int) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            backward = torch.is_grad_enabled() and isinstance(output, Tensor) and output.requires_grad
-            cost.flops += len(inputs[0]) * each * (3 if backward else 1)
-
-        return hook
-
     handles = [
-        clip.visual.register_forward_hook(count(visual_each)),
-        text_transformer(clip).register_forward_hook(count(text_each)),
+        clip.visual.register_forward_hook(CountingHook(cost, visual_each)),
+        text_transformer(clip).register_forward_hook(CountingHook(cost, text_each)),
     ]
     try:
         yield

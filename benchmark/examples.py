@@ -21,6 +21,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("run --tuned", "with the values that `tune` found, on boards of their own"),
         ("run --methods ccup --save-weights", "keep what was unlearned, for export"),
         ("run --shard 1/4", "a quarter of the cells, for a job array"),
+        ("run --suite paper-lip --data-dir data --device cuda --devices 4", "each cell over four GPUs"),
         ("run --executor ray --gpus-per-cell 0.5 --device cuda", "two cells on each GPU of this machine"),
         ("run --executor ray --address auto", "on the Ray cluster that this machine belongs to"),
         ("run --all --wandb offline", "Weights & Biases without an account"),

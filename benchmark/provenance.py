@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cells import Cell
+from benchmark.distributed.devices import Devices
 from methods.cards import MethodCard
 
 PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "numpy", "clip-unlearning-benchmark")
+ONE = Devices()
 OPTIONAL_PACKAGES = ("transformers",)  # of the extras: named only where they are installed
 
 
-def provenance(cell: Cell, *, card: MethodCard, weights: str, device: str, command: str) -> dict[str, Any]:
+def provenance(
+    cell: Cell, *, card: MethodCard, weights: str, device: str, command: str, devices: Devices = ONE
+) -> dict[str, Any]:
     """The provenance of a cell run now, on this machine."""
     return {
         "git": git_commit(),
@@ -29,6 +33,7 @@ def provenance(cell: Cell, *, card: MethodCard, weights: str, device: str, comma
         "packages": package_versions(),
         "python": platform.python_version(),
         "device": processor() if device == "cpu" else device,
+        **devices.to_provenance(),
         "cpu_threads": _threads(),
         "precision": cell.precision,
         "regime": card.regime,
@@ -38,7 +43,13 @@ def provenance(cell: Cell, *, card: MethodCard, weights: str, device: str, comma
 
 
 def command(
-    cell: Cell, *, suite: str, settings: Mapping[str, Any], plugins: tuple[Path, ...] = (), tuned_values: str = ""
+    cell: Cell,
+    *,
+    suite: str,
+    settings: Mapping[str, Any],
+    plugins: tuple[Path, ...] = (),
+    tuned_values: str = "",
+    devices: Devices = ONE,
 ) -> str:
     """The command line that repeats a cell. Real data sets need `--data-dir` added.
 
@@ -48,6 +59,7 @@ def command(
         settings: The hyperparameters that differ from the method's defaults.
         plugins: Files of further methods.
         tuned_values: The file of a tuned cell's values, if not the project's.
+        devices: Those of the unlearning.
     """
     parts = ["python -m benchmark run", f"--suite {suite}", f"--model {cell.model}", f"--methods {cell.method}"]
     parts += [f"--seeds {cell.seed}", f"--precision {cell.precision}", f"--device {cell.device}"]
@@ -57,6 +69,8 @@ def command(
         parts.append(f"--tuned-values {tuned_values}" if tuned_values else "--tuned")
     elif settings:
         parts.append("--set " + ",".join(f"{cell.method}.{name}={json.dumps(v)}" for name, v in settings.items()))
+    if devices.count > 1:
+        parts.append(f"--devices {devices.count} --strategy {devices.strategy}")
     parts += [f"--keys {cell.key[:12]}", "--force"]
     return " ".join(parts)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from benchmark.cells import Cell
+from benchmark.distributed.devices import Devices
 from benchmark.evaluation.context import Context
 from benchmark.evaluation.deep import measure_families
 from benchmark.evaluation.evaluate import Evaluation, Metrics
@@ -56,6 +57,7 @@ class CellRunner:
         tuned_values: The file of tuned values as it was given, likewise; by default the project's.
         keeper: Keeps unlearned weights beside the records; None keeps none.
         watcher: Shows how the accuracy falls while a method unlearns; None shows nothing.
+        devices: Over which each cell's unlearning is spread; everything else is done on the first.
     """
 
     registry: Registry
@@ -67,6 +69,7 @@ class CellRunner:
     tuned_values: str = ""
     keeper: WeightsKeeper | None = None
     watcher: Watcher | None = None
+    devices: Devices = field(default_factory=Devices)
 
     def __post_init__(self) -> None:
         self.shelf = Shelf(self.where)
@@ -199,6 +202,7 @@ class CellRunner:
                 weights=weights,
                 device=device_name(pristine.device),
                 command=self._command(cell),
+                devices=self.devices,
             ),
             report=report,
         )
@@ -260,11 +264,29 @@ class CellRunner:
         defaults = vars(resolve(kind, cell.scale, {}))
         settings = {name: value for name, value in cell.hparams.items() if defaults.get(name) != value}
         suite, tuned = self.suite_file or cell.suite, self.tuned_values
-        return command(cell, suite=suite, settings=settings, plugins=self.plugins, tuned_values=tuned)
+        return command(
+            cell, suite=suite, settings=settings, plugins=self.plugins, tuned_values=tuned, devices=self.devices
+        )
 
     def _unlearn(self, cell: Cell, on_step: StepReport | None, retrained: Retrained | None) -> Unlearned:
         clip = self.shelf.pristine(cell.model)[0].copy()
         dataset, others = self._datasets(cell)
+        logger, precision = self.tracker.logger(cell), _precision(cell)
+        watch = None if self.watcher is None else self.watcher.watch(clip, dataset, cell.request, precision)
+        if self.devices.count > 1:
+            from benchmark.distributed.cell import unlearn_on_devices
+
+            return unlearn_on_devices(
+                cell,
+                clip,
+                self.devices,
+                where=self.where,
+                plugins=self.plugins,
+                logger=logger,
+                on_step=on_step,
+                retrained=retrained,
+                watch=watch,
+            )
         declaration = self.registry.declaration(cell.method)
         hyperparameters: Any = resolve(declaration.hyperparameters, cell.scale, dict(cell.hparams))
         return unlearn(
@@ -276,11 +298,11 @@ class CellRunner:
             cache_dir=self.where.cache_dir,
             seed=cell.random_seed(),
             others=others,
-            precision=_precision(cell),
-            logger=self.tracker.logger(cell),
+            precision=precision,
+            logger=logger,
             on_step=on_step,
             retrained=retrained,
-            watch=None if self.watcher is None else self.watcher.watch(clip, dataset, cell.request, _precision(cell)),
+            watch=watch,
         )
 
 

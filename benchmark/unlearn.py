@@ -14,8 +14,10 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor
 
 from benchmark.cost import Cost, measured
@@ -87,7 +89,7 @@ class _Curve(Callback):
             self._report(batch_idx + 1, self._steps)
         if self._watch is not None and batch_idx + 1 < self._steps and self._watch.due(batch_idx + 1, self._steps):
             with self.cost.paused():
-                _log(trainer.logger, self._watch.look(self._clip), batch_idx + 1)
+                log_look(trainer.logger, self._watch.look(self._clip), batch_idx + 1)
 
 
 def unlearn(
@@ -105,6 +107,7 @@ def unlearn(
     on_step: StepReport | None = None,
     retrained: Retrained | None = None,
     watch: Watch | None = None,
+    strategy: ParallelStrategy | None = None,
 ) -> Unlearned:
     """Let a method unlearn a request from a CLIP.
 
@@ -122,6 +125,7 @@ def unlearn(
         on_step: Called after each step with the steps done and their number.
         retrained: The model trained without the forget data, for methods of the data regime `pretraining`.
         watch: Looks at the accuracy as it falls; the result is the same with and without it.
+        strategy: Of the Trainer, in a process that is one of several that unlearn together.
 
     Raises:
         ContractError: If tensors changed that the card does not declare.
@@ -144,14 +148,14 @@ def unlearn(
     steps = method.planned_steps(data.sizes)
     data.plan(steps=steps, batch_size=method.batch_size())
     curve = _Curve(steps, on_step, watch, clip)
-    trainer = make_trainer(clip.device, precision, logger=logger, callbacks=[curve])
+    trainer = make_trainer(clip.device, precision, logger=logger, callbacks=[curve], strategy=strategy)
     if watch is not None:
-        _log(logger, watch.first(), 0)
+        log_look(logger, watch.first(), 0)
     with measured(clip) as cost, guarded(data.guard()) as guard:
         curve.cost = cost
         _fit(trainer, method, data)
     if watch is not None:
-        _log(logger, watch.look(clip), curve.done)
+        log_look(logger, watch.look(clip), curve.done)
         if logger is not None:
             logger.save()
     cost.seconds += method.reused_seconds
@@ -160,7 +164,8 @@ def unlearn(
     return _checked(method, clip, before, cost, guard.items_read, guard.items_distinct)
 
 
-def _log(logger: Logger | None, seen: dict[str, float], step: int) -> None:
+def log_look(logger: Logger | None, seen: dict[str, float], step: int) -> None:
+    """Log what a watch has seen after a step, where there is a log."""
     if logger is not None and seen:
         logger.log_metrics(seen, step=step)
 
@@ -217,12 +222,16 @@ def make_trainer(
     logger: Logger | None = None,
     callbacks: Sequence[Callback] = (),
     gradient_clip: float | None = None,
+    strategy: ParallelStrategy | None = None,
 ) -> L.Trainer:
     """A Trainer for one pass over a loader that prints and keeps nothing of its own."""
     quiet_lightning()
+    one: list[int] | int = [device.index or 0] if device.type == "cuda" else 1
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
+        devices=one if strategy is None else dist.get_world_size(),
+        strategy="auto" if strategy is None else strategy,
+        use_distributed_sampler=False,  # every rank reads the whole batch
         precision=trainer_precision(precision),
         max_epochs=1,
         logger=logger if logger is not None else False,

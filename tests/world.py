@@ -272,6 +272,10 @@ def finished(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFacto
     yield done
 
 
+if __name__ == "__mp_main__":  # a rank's process: it takes over this module under that name, and keeps the small world
+    _KEPT = contextlib.ExitStack()  # held: a context that nothing refers to ends
+    _KEPT.enter_context(small_world())
+
 if __name__ == "__main__":
     from benchmark.__main__ import main
 

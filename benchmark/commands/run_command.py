@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from benchmark.commands.common import Plan, check_cache, expected_seconds, known_records, make_plan, same_command, words
+from benchmark.distributed.devices import check_devices
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def run_command(
     address: str | None = None,
     cpus_per_cell: int | None = None,
     gpus_per_cell: float | None = None,
+    devices: int = 1,
+    strategy: str | None = None,
 ) -> int:
     """Run what is missing of a suite, skip what is done, and show the leaderboard.
 
@@ -67,6 +70,9 @@ def run_command(
         address: HOST:PORT of a Ray cluster, or auto for the one that runs here; by default a new one on this machine.
         cpus_per_cell: With ray, CPUs (and threads) of each cell; by default 1.
         gpus_per_cell: With ray, GPUs of each cell, such as 0.5; by default 1 with --device cuda, else 0.
+        devices: Devices of this machine over which each cell's unlearning is spread, for a cell that is too large for
+            one: a process each, batches split, in-batch negatives gathered; the result is the same but for rounding.
+        strategy: How they work together: ddp, Lightning's; the default with several devices.
     """
     if all and methods:
         raise BenchmarkError("--all runs every method: leave out --methods, or leave out --all")
@@ -74,6 +80,7 @@ def run_command(
         raise BenchmarkError("--address, --cpus-per-cell and --gpus-per-cell need --executor ray")
     if executor == "ray" and save_weights:
         raise BenchmarkError("--save-weights keeps the weights of cells that run here: leave out --executor ray")
+    spread = check_devices(devices, strategy, device=device, executor=executor)
     plan = make_plan(
         suite=suite,
         methods=methods,
@@ -112,6 +119,7 @@ def run_command(
     tracker = Tracker(folder, wandb)
     plugins = tuple(Path(file) for file in words(plugin))
     runner = CellRunner(plan.registry, plan.where, plan.store, tracker, plugins, suite, tuned_values or "")
+    runner.devices = spread
     recorded = {cell.key for cell in plan.cells if not force and plan.store.read(cell.key) is not None}
     again = {key for key in recorded if save_weights and not has_weights(plan.store, key)}
     if save_weights:
