@@ -53,6 +53,8 @@ def board_key(record: Record) -> BoardKey:
     cell, provenance = record.cell, record.provenance
     kind = ForgetRequest.from_dict(cell["request"]).kind
     precision, device = (str(provenance.get(name) or "unknown") for name in ("precision", "device"))
+    if (count := provenance.get("devices", 1)) != 1:
+        device = f"{count} × {device}"
     tuned = str(cell.get("tuned") or "")
     return BoardKey(cell["suite"], cell["model"], cell["dataset"], kind, precision, device, tuned)
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmark.cell_unlearning import CellUnlearner, precision_of
 from benchmark.cells import Cell
 from benchmark.distributed.devices import Devices
 from benchmark.evaluation.context import Context
 from benchmark.evaluation.deep import measure_families
 from benchmark.evaluation.evaluate import Evaluation, Metrics
-from benchmark.hardware import Precision, device_name
+from benchmark.hardware import device_name
 from benchmark.isolation import isolated
+from benchmark.needs import check_needs
 from benchmark.outputs import Outputs
 from benchmark.planning import ORIGINAL, PRETRAINING, RETRAIN, Where, original_of, retrain_of
 from benchmark.provenance import command, provenance
@@ -22,11 +24,9 @@ from benchmark.records import Record, RecordStore
 from benchmark.references import References, needs_retrained
 from benchmark.shelf import Shelf
 from benchmark.tracking import Tracker
-from benchmark.unlearn import StepReport, Unlearned, unlearn
+from benchmark.unlearn import StepReport, Unlearned
 from benchmark.watching import Watcher
 from benchmark.weights_keeper import WeightsKeeper
-from datamodules.dataset import Dataset, SplitName
-from datamodules.errors import BenchmarkError
 from datamodules.unlearning import Retrained
 from methods.cards import resolve
 from methods.registry import Registry
@@ -131,28 +131,8 @@ class CellRunner:
         return References(original.key, before, gold.key, again(gold))
 
     def check_needs(self, cells: Sequence[Cell]) -> None:
-        """Check, before any work, all that these cells need: methods, models, images, and forget sets.
-
-        Raises:
-            BenchmarkError: If something cannot be imported, loaded or read, or a forget set is empty or everything.
-        """
-        for name in dict.fromkeys(cell.method for cell in cells):
-            self.registry.method_class(name)
-        for cell in cells:
-            regime = self.registry.declaration(cell.method).card.regime
-            if regime == PRETRAINING and (why_not := self.shelf.retrained.why_not(cell.model)):
-                raise BenchmarkError(f"method {cell.method!r}: {why_not}; leave it out or name one of our small CLIPs")
-        for model in dict.fromkeys(cell.model for cell in cells):
-            clip, _ = self.shelf.pristine(model)
-            size = clip.preprocessing.image_size
-            mine = [cell for cell in cells if cell.model == model]
-            for name in dict.fromkeys(other for cell in mine for other in cell.others):
-                self.shelf.dataset(name, size).split("test")
-            for dataset_name, request in dict.fromkeys((cell.dataset, cell.request) for cell in mine):
-                dataset = self.shelf.dataset(dataset_name, size)
-                parts: tuple[SplitName, ...] = ("train", "test")
-                for part in parts:
-                    dataset.forget_mask(dataset.split(part), request)
+        """Check, before any work, all that these cells need; see `benchmark.needs`."""
+        check_needs(cells, self.registry, self.shelf)
 
     def make(
         self,
@@ -212,8 +192,8 @@ class CellRunner:
         self, cell: Cell, references: References, result: Unlearned
     ) -> tuple[Metrics, dict[str, Any], Outputs]:
         pristine, _ = self.shelf.pristine(cell.model)
-        dataset, others = self._datasets(cell)
-        store = self.shelf.features(_precision(cell))
+        dataset, others = self.shelf.datasets(cell)
+        store = self.shelf.features(precision_of(cell))
         keep = not _trunk_edited(result)
         evaluation = Evaluation(dataset, cell.request, others, store)
         metrics = evaluation.measure(result.clip, before=references.before, keep=keep)
@@ -237,10 +217,6 @@ class CellRunner:
             )
             metrics = metrics | measure_families(cell.measures, context)
         return metrics, report, Outputs.of(result.clip, dataset, store, keep=keep)
-
-    def _datasets(self, cell: Cell) -> tuple[Dataset, list[Dataset]]:
-        size = self.shelf.pristine(cell.model)[0].preprocessing.image_size
-        return self.shelf.dataset(cell.dataset, size), [self.shelf.dataset(name, size) for name in cell.others]
 
     def unlearned(self, cell: Cell, *, on_step: StepReport | None = None) -> Unlearned:
         """Let a cell's method unlearn as it did for its record; nothing is measured or written.
@@ -269,45 +245,10 @@ class CellRunner:
         )
 
     def _unlearn(self, cell: Cell, on_step: StepReport | None, retrained: Retrained | None) -> Unlearned:
-        clip = self.shelf.pristine(cell.model)[0].copy()
-        dataset, others = self._datasets(cell)
-        logger, precision = self.tracker.logger(cell), _precision(cell)
-        watch = None if self.watcher is None else self.watcher.watch(clip, dataset, cell.request, precision)
-        if self.devices.count > 1:
-            from benchmark.distributed.cell import unlearn_on_devices
-
-            return unlearn_on_devices(
-                cell,
-                clip,
-                self.devices,
-                where=self.where,
-                plugins=self.plugins,
-                logger=logger,
-                on_step=on_step,
-                retrained=retrained,
-                watch=watch,
-            )
-        declaration = self.registry.declaration(cell.method)
-        hyperparameters: Any = resolve(declaration.hyperparameters, cell.scale, dict(cell.hparams))
-        return unlearn(
-            self.registry.method_class(cell.method),
-            hyperparameters,
-            clip,
-            dataset,
-            cell.request,
-            cache_dir=self.where.cache_dir,
-            seed=cell.random_seed(),
-            others=others,
-            precision=precision,
-            logger=logger,
-            on_step=on_step,
-            retrained=retrained,
-            watch=watch,
+        unlearner = CellUnlearner(
+            self.registry, self.shelf, self.where, self.tracker, self.plugins, self.watcher, self.devices
         )
-
-
-def _precision(cell: Cell) -> Precision:
-    return "bf16" if cell.precision == "bf16" else "fp32"
+        return unlearner.run(cell, on_step=on_step, retrained=retrained)
 
 
 def _trunk_edited(result: Unlearned) -> bool:

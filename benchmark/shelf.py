@@ -47,6 +47,11 @@ class Shelf:
             self._datasets[name, image_size] = open_dataset(name, self.where.data_dir, self.where.cache_dir, image_size)
         return self._datasets[name, image_size]
 
+    def datasets(self, cell: Cell) -> tuple[Dataset, list[Dataset]]:
+        """The data set of a cell and its other ones, for the size of its model's images."""
+        size = self.pristine(cell.model)[0].preprocessing.image_size
+        return self.dataset(cell.dataset, size), [self.dataset(name, size) for name in cell.others]
+
     def features(self, precision: Precision) -> EmbeddingStore:
         """The features of a precision."""
         return self._features.setdefault(precision, EmbeddingStore(self.where.cache_dir / "features", precision))

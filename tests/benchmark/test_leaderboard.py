@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -172,6 +173,11 @@ def test_table() -> None:
     assert NOTE in text and "forget acc ↓" in text and "retain acc ↑" in text and "unlearn s ↓" in text
     assert "…" not in text
     assert next(line for line in text.splitlines() if "original" in line).split()[0] == "\u2013"
+
+
+def test_cells_over_several_devices_have_a_board_of_their_own() -> None:
+    several = replace(record("m"), provenance={**record("m").provenance, "devices": 4, "strategy": "ddp"})
+    assert [board.key.device for board in build([record("m"), several])] == ["cpu", "4 × cpu"]
 
 
 def test_the_pareto_front_is_marked() -> None:
