@@ -177,7 +177,7 @@ def test_table() -> None:
 
 def test_cells_over_several_devices_have_a_board_of_their_own() -> None:
     several = replace(record("m"), provenance={**record("m").provenance, "devices": 4, "strategy": "ddp"})
-    assert [board.key.device for board in build([record("m"), several])] == ["cpu", "4 × cpu"]
+    assert {board.key.device for board in build([record("m"), several])} == {"cpu", "4 × cpu"}
 
 
 def test_the_pareto_front_is_marked() -> None:
