@@ -244,7 +244,7 @@ def test_scores_do_not_move_with_the_batch_size(
         split.images(clip, shapes, "test"), whole.images(clip, shapes, "test"), atol=1e-4, rtol=0
     )
     one = Evaluation(shapes, STAR, (), whole).measure(clip, before=None)
-    monkeypatch.setattr("benchmark.evaluation.embeddings.TEXT_BATCH", 10 * batch)
+    monkeypatch.setattr("benchmark.evaluation.text_tower.BATCH", 10 * batch)
     two = Evaluation(shapes, STAR, (), split).measure(clip, before=None)
     assert all(two[name].value == pytest.approx(one[name].value, abs=1e-4) for name in one)
 

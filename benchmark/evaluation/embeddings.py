@@ -21,13 +21,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmark.evaluation.text_tower import encode_texts
 from benchmark.hardware import Precision, autocast
 from datamodules.dataset import Dataset, SplitName
 from datamodules.images import save_array
 from methods.clip import Clip, parameter_group, state_hash
 from methods.projection import NoProjectionError, visual_projection
 
-IMAGE_BATCH, TEXT_BATCH = 256, 512
+IMAGE_BATCH = 256
 KEPT_TEXTS, KEPT_RECENT = 32, 8
 
 
@@ -128,11 +129,9 @@ class EmbeddingStore:
             self._texts.move_to_end(key)
         else:
             self.computed += 1
-            batches = []
             with torch.inference_mode(), autocast(self.precision, clip.device):
-                for start in range(0, len(texts), TEXT_BATCH):
-                    batches.append(clip.encode_text(texts[start : start + TEXT_BATCH]).float().cpu())
-            self._texts[key] = F.normalize(torch.cat(batches), dim=-1).numpy()
+                raw = encode_texts(clip, texts)
+            self._texts[key] = F.normalize(raw, dim=-1).numpy()
             if len(self._texts) > KEPT_TEXTS:  # the unedited tower's are asked for in every cell and stay
                 self._texts.popitem(last=False)
         return torch.from_numpy(self._texts[key]).to(clip.device)
