@@ -249,6 +249,27 @@ def test_scores_do_not_move_with_the_batch_size(
     assert all(two[name].value == pytest.approx(one[name].value, abs=1e-4) for name in one)
 
 
+def test_batches_shrink_until_they_fit_the_memory(shapes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, sizes = tiny_clip("resnet"), list[int]()
+    expected = EmbeddingStore(None).images(clip, shapes, "test")
+    encode = clip.encode_image
+
+    def small_memory(images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        if len(images) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(images)
+
+    monkeypatch.setattr(clip, "encode_image", small_memory)
+    fits = 20
+    found = EmbeddingStore(None, image_batch=64).images(clip, shapes, "test")
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert sizes[:3] == [64, 32, 16] and set(sizes[3:-1]) <= {16} and sum(sizes[2:]) == len(expected)
+    fits = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        EmbeddingStore(None, image_batch=4).images(clip, shapes, "test")
+
+
 def test_the_original_is_embedded_once(tiny_world: SimpleNamespace, shapes: Dataset, tmp_path: Path) -> None:
     clip, store = load_clip(str(tiny_world.model)), EmbeddingStore(tmp_path)
     evaluation = Evaluation(shapes, STAR, (), store)

@@ -28,7 +28,8 @@ from datamodules.images import save_array
 from methods.clip import Clip, parameter_group, state_hash
 from methods.projection import NoProjectionError, visual_projection
 
-IMAGE_BATCH = 256
+IMAGE_BATCH = {"cpu": 256, "cuda": 1024}
+"""Images a forward pass, by kind of device; halved where they do not fit into the device's memory."""
 KEPT_TEXTS, KEPT_RECENT = 32, 8
 
 
@@ -39,13 +40,13 @@ class EmbeddingStore:
     Attributes:
         folder: Where features are kept between runs; None keeps them in memory only.
         precision: Of the towers; projections and everything after are float32.
-        image_batch: Images a forward pass.
+        image_batch: Images a forward pass; None for `IMAGE_BATCH`. Halved as often as the memory asks for it.
         computed: How many tower passes over a data set were really made; the rest were found here.
     """
 
     folder: Path | None
     precision: Precision = "fp32"
-    image_batch: int = IMAGE_BATCH
+    image_batch: int | None = None
     computed: int = 0
     _memory: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     _recent: OrderedDict[str, NDArray[np.float32]] = field(default_factory=OrderedDict)
@@ -152,12 +153,20 @@ class EmbeddingStore:
             features_only: AbstractContextManager[None] = visual_projection(clip).as_identity()
         except NoProjectionError:
             features_only = nullcontext()
-        batches = []
+        batches, start = [], 0
+        self.image_batch = self.image_batch or IMAGE_BATCH.get(clip.device.type, IMAGE_BATCH["cpu"])
         with torch.inference_mode(), autocast(self.precision, clip.device), features_only:
-            for start in range(0, len(wanted), self.image_batch):
+            while start < len(wanted):
                 batch = images.read(wanted[start : start + self.image_batch])
-                network_input = clip.preprocessing(batch.to(clip.device))
-                batches.append(clip.encode_image(network_input).float().cpu().numpy())
+                try:
+                    network_input = clip.preprocessing(batch.to(clip.device))
+                    batches.append(clip.encode_image(network_input).float().cpu().numpy())
+                except torch.OutOfMemoryError:
+                    if self.image_batch == 1:
+                        raise
+                    self.image_batch //= 2
+                    continue
+                start += len(batch)
         return np.concatenate(batches)
 
 
