@@ -11,6 +11,7 @@ from benchmark.records import Record
 from benchmark.speed.bench import Bench
 from benchmark.speed.cells import some_cells
 from benchmark.speed.findings import Finding, Side, seconds
+from benchmark.watching import Watcher
 
 METHODS = ("original", "nullspace", "ccup", "random_noise")
 MOST_SECONDS = 0.3
@@ -20,6 +21,7 @@ def measure(bench: Bench) -> Iterator[Finding]:
     """Cells of the embedded world, one after another; the first one, which loads everything, is not counted."""
     with tempfile.TemporaryDirectory() as folder:
         runner, cells = some_cells(bench, METHODS, Path(folder))
+        runner.watcher = Watcher(lambda *_: None)  # as `run` has it
         runner.run(cells[0])
         added, whole = [], []
         for cell in cells[1:]:
