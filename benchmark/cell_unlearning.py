@@ -92,3 +92,14 @@ class CellUnlearner:
 def precision_of(cell: Cell) -> Precision:
     """The precision of a cell's towers."""
     return "bf16" if cell.precision == "bf16" else "fp32"
+
+
+def trunk_edited(result: Unlearned) -> bool:
+    """Whether the image encoder was changed beyond its projection: its features then serve this cell alone."""
+    from methods.projection import NoProjectionError, visual_projection
+
+    try:
+        projection = visual_projection(result.clip).state_names
+    except NoProjectionError:
+        projection = ()
+    return any(name.startswith("visual.") and name not in projection for name in result.edited)

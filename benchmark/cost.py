@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,9 +177,21 @@ def tower_flops(clip: Clip) -> tuple[int, int]:
     """Operations of one forward pass of one image and of one text.
 
     torch's counter does not see fused attention, which is what runs in evaluation mode on a CPU; it is switched off
-    for the one pass that is counted.
+    for the one pass that is counted. Models of the same modules and shapes are counted once.
     """
     side = clip.preprocessing.image_size
+    modules = tuple((name, type(module)) for name, module in clip.model.named_modules())
+    shapes = tuple((name, value.shape) for name, value in clip.model.state_dict().items())
+    key = (side, modules, shapes)
+    if key not in _TOWER_FLOPS:
+        _TOWER_FLOPS[key] = _count_tower_flops(clip, side)
+    return _TOWER_FLOPS[key]
+
+
+_TOWER_FLOPS: dict[Hashable, tuple[int, int]] = {}
+
+
+def _count_tower_flops(clip: Clip, side: int) -> tuple[int, int]:
     image = torch.zeros(1, 3, side, side, device=clip.device)
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

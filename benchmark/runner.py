@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.cell_unlearning import CellUnlearner, precision_of
+from benchmark.cell_unlearning import CellUnlearner, precision_of, trunk_edited
 from benchmark.cells import Cell
 from benchmark.distributed.devices import Devices
 from benchmark.evaluation.context import Context
@@ -159,7 +159,8 @@ class CellRunner:
             result = self._unlearn(cell, on_step, retrained)
             say("evaluating")
             start = time.perf_counter()
-            metrics, report, outputs = self._evaluate(cell, references, result)
+            with self.shelf.features(precision_of(cell)).fixed(result.clip, pristine):
+                metrics, report, outputs = self._evaluate(cell, references, result)
             seconds = time.perf_counter() - start
         record = Record(
             schema=1,
@@ -194,7 +195,7 @@ class CellRunner:
         pristine, _ = self.shelf.pristine(cell.model)
         dataset, others = self.shelf.datasets(cell)
         store = self.shelf.features(precision_of(cell))
-        keep = not _trunk_edited(result)
+        keep = not trunk_edited(result)
         evaluation = Evaluation(dataset, cell.request, others, store)
         metrics = evaluation.measure(result.clip, before=references.before, keep=keep)
         report = dict(result.report)
@@ -249,14 +250,3 @@ class CellRunner:
             self.registry, self.shelf, self.where, self.tracker, self.plugins, self.watcher, self.devices
         )
         return unlearner.run(cell, on_step=on_step, retrained=retrained)
-
-
-def _trunk_edited(result: Unlearned) -> bool:
-    """Whether the image encoder was changed beyond its projection: its features then serve this cell alone."""
-    from methods.projection import NoProjectionError, visual_projection
-
-    try:
-        projection = visual_projection(result.clip).state_names
-    except NoProjectionError:
-        projection = ()
-    return any(name.startswith("visual.") and name not in projection for name in result.edited)

@@ -15,6 +15,7 @@ from world import World, metrics_of, write_plugin
 
 from benchmark.cells import Cell
 from benchmark.cost import tower_flops
+from benchmark.evaluation import embeddings
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.evaluate import Evaluation
 from benchmark.ledger import Ledger
@@ -26,6 +27,7 @@ from benchmark.tracking import Tracker
 from datamodules.dataset import Dataset
 from datamodules.registry import open_dataset
 from datamodules.request import ForgetRequest
+from methods.clip import state_hash
 from methods.projection import visual_projection
 from methods.registry import Registry
 
@@ -247,6 +249,22 @@ def test_scores_do_not_move_with_the_batch_size(
     monkeypatch.setattr("benchmark.evaluation.text_tower.BATCH", 10 * batch)
     two = Evaluation(shapes, STAR, (), split).measure(clip, before=None)
     assert all(two[name].value == pytest.approx(one[name].value, abs=1e-4) for name in one)
+
+
+def test_weights_that_stay_are_hashed_once(shapes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, store, hashed = tiny_clip("resnet"), EmbeddingStore(None), list[str]()
+    monkeypatch.setattr(embeddings, "state_hash", lambda *given: hashed.append("") or state_hash(*given))
+    with store.fixed(clip):
+        before = store.texts(clip, ["a", "b"])
+        store.images(clip, shapes, "test")
+        store.images(clip, shapes, "test"), store.texts(clip, ["c"])
+        assert len(hashed) == 2
+        store.texts(clip.copy(), ["a"])
+        assert len(hashed) == 3, "another model is not the fixed one"
+    with torch.no_grad():
+        clip.model.token_embedding.weight.neg_()
+    with store.fixed(clip):
+        assert not torch.equal(store.texts(clip, ["a", "b"]), before), "the next block hashes anew"
 
 
 def test_batches_shrink_until_they_fit_the_memory(shapes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

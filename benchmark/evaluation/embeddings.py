@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -51,6 +51,26 @@ class EmbeddingStore:
     _memory: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     _recent: OrderedDict[str, NDArray[np.float32]] = field(default_factory=OrderedDict)
     _texts: OrderedDict[str, NDArray[np.float32]] = field(default_factory=OrderedDict)
+    _hashes: dict[int, dict[str, str]] = field(default_factory=dict)
+
+    @contextmanager
+    def fixed(self, *clips: Clip) -> Iterator[None]:
+        """While the block runs, the weights of these models do not change: each part of them is hashed once.
+
+        Of a small CLIP the token embeddings alone take longer to hash than all its prompts take to encode.
+        """
+        self._hashes |= {id(clip): {} for clip in clips}
+        try:
+            yield
+        finally:
+            for clip in clips:
+                self._hashes.pop(id(clip), None)
+
+    def _hash(self, clip: Clip, part: str, wanted: Callable[[str], bool]) -> str:
+        known = self._hashes.get(id(clip), {})
+        if part not in known:
+            known[part] = state_hash(clip.model, wanted)
+        return known[part]
 
     def images(
         self,
@@ -95,7 +115,7 @@ class EmbeddingStore:
             names = frozenset(visual_projection(clip).state_names)
         except NoProjectionError:
             names = frozenset()
-        trunk = state_hash(clip.model, lambda key: key.startswith("visual.") and key not in names)
+        trunk = self._hash(clip, "trunk", lambda key: key.startswith("visual.") and key not in names)
         images = dataset.split(split).images
         identity = [
             trunk,
@@ -125,7 +145,7 @@ class EmbeddingStore:
 
     def texts(self, clip: Clip, texts: Sequence[str]) -> Tensor:
         """Unit-norm text embeddings, shape (len(texts), D), float32, on the model's device."""
-        key = _digest([state_hash(clip.model, _is_text), list(texts), self.precision, clip.device.type])
+        key = _digest([self._hash(clip, "text", _is_text), list(texts), self.precision, clip.device.type])
         if key in self._texts:
             self._texts.move_to_end(key)
         else:
