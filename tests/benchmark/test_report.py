@@ -175,6 +175,9 @@ def test_the_page_shows_curves_and_predictions_of_the_reference_records(page: Pa
     assert {"original", "ccup", "cliperase"} <= {r["method"] for r in quick}
     assert all(image.startswith("data:image/png;base64,") for image in images(page))
     assert {"lip", "cliperase"} <= {r["method"] for r in page.data["records"] if r["key"] in page.data["curves"]}
+    accuracies = [c for own in page.data["curves"].values() for c in own if c["name"] == "watch/forget_accuracy"]
+    assert len(accuracies) >= 26 and all(0 <= y <= 1 for curve in accuracies for _, y in curve["points"])
+    assert all(curve["points"][0][0] == 0 for curve in accuracies), "before the first step"
 
 
 def images(page: Page) -> list[str]:
