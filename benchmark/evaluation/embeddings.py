@@ -28,7 +28,7 @@ from datamodules.images import save_array
 from methods.clip import Clip, parameter_group, state_hash
 from methods.projection import NoProjectionError, visual_projection
 
-IMAGE_BATCH = {"cpu": 256, "cuda": 1024}
+IMAGE_BATCH = {"cpu": 128, "cuda": 1024}
 """Images a forward pass, by kind of device; halved where they do not fit into the device's memory."""
 KEPT_TEXTS, KEPT_RECENT = 32, 8
 
