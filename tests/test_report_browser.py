@@ -126,7 +126,16 @@ def test_it_switches_model_suite_and_request(page: Browser) -> None:
     assert column(page, "forget/acc1") != whole
     records = page.run("[...document.querySelectorAll('#record-list summary')].map(s => s.textContent)")
     assert records and all("apple" in text for text in records)
+    assert page.run("document.getElementById('tuned-label').hidden"), "there is one board of these"
     choose(page, "model", "shapes-resnet")
+    choose(page, "suite", "quick")
+    assert not page.run("document.getElementById('tuned-label').hidden")
+    choose(page, "tuned", "defaults")
+    assert "tuned" not in page.run("document.getElementById('board-title').textContent")
+    untuned = column(page, "forget/acc1")
+    choose(page, "tuned", page.run("document.getElementById('tuned').options[1].value"))
+    assert "tuned: 12 trials" in page.run("document.getElementById('board-title').textContent")
+    assert column(page, "forget/acc1") != untuned
     choose(page, "suite", "oracle")
     assert page.run("document.querySelectorAll('#deep svg').length") == 2
     assert page.run("document.querySelectorAll('#relearn svg').length") == 1

@@ -1,6 +1,11 @@
 // The choices at the top, and what they redraw.
-const KEY_PARTS = ["model", "dataset", "suite", "kind", "device"];
-const partOf = (key, part) => (part === "device" ? `${key.device} · ${key.precision}` : key[part]);
+const KEY_PARTS = ["model", "dataset", "suite", "kind", "tuned", "device"];
+const OFTEN_ALIKE = ["tuned", "device"]; // shown where there is a choice
+const UNTUNED = "defaults";
+function partOf(key, part) {
+  if (part === "device") return `${key.device} · ${key.precision}`;
+  return part === "tuned" && !key.tuned ? UNTUNED : key[part];
+}
 
 function fillSelects() {
   const { key } = board();
@@ -11,7 +16,7 @@ function fillSelects() {
     select.replaceChildren(...values.map((value) => el("option", { value }, value)));
     select.value = partOf(key, part);
     left = left.filter(([each]) => partOf(each, part) === partOf(key, part));
-    if (part === "device") byId("device-label").hidden = values.length < 2;
+    if (OFTEN_ALIKE.includes(part)) byId(`${part}-label`).hidden = values.length < 2;
   }
   const requests = board().requests;
   const several = Object.keys(board().single).length > 0;
