@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import ParallelStrategy
+
 from benchmark.cells import Cell
 from benchmark.distributed.devices import Devices
 from benchmark.hardware import Precision
@@ -13,9 +16,10 @@ from benchmark.planning import Where
 from benchmark.shelf import Shelf
 from benchmark.tracking import Tracker
 from benchmark.unlearn import StepReport, Unlearned, unlearn
-from benchmark.watching import Watcher
+from benchmark.watching import Watch, Watcher
 from datamodules.unlearning import Retrained
 from methods.cards import resolve
+from methods.clip import Clip
 from methods.registry import Registry
 
 
@@ -52,10 +56,9 @@ class CellUnlearner:
         Raises:
             Exception: Whatever the method raises.
         """
-        clip = self.shelf.pristine(cell.model)[0].copy()
-        dataset, others = self.shelf.datasets(cell)
-        logger, precision = self.tracker.logger(cell), precision_of(cell)
-        watch = None if self.watcher is None else self.watcher.watch(clip, dataset, cell.request, precision)
+        clip, logger, watch = self.shelf.pristine(cell.model)[0].copy(), self.tracker.logger(cell), None
+        if self.watcher is not None:
+            watch = self.watcher.watch(clip, self.shelf.datasets(cell)[0], cell.request, precision_of(cell))
         if self.devices.count > 1:
             from benchmark.distributed.cell import unlearn_on_devices
 
@@ -70,23 +73,57 @@ class CellUnlearner:
                 retrained=retrained,
                 watch=watch,
             )
-        kind = self.registry.declaration(cell.method).hyperparameters
-        hyperparameters: Any = resolve(kind, cell.scale, dict(cell.hparams))
-        return unlearn(
-            self.registry.method_class(cell.method),
-            hyperparameters,
-            clip,
-            dataset,
-            cell.request,
-            cache_dir=self.where.cache_dir,
-            seed=cell.random_seed(),
-            others=others,
-            precision=precision,
-            logger=logger,
-            on_step=on_step,
-            retrained=retrained,
-            watch=watch,
+        return unlearn_cell(
+            cell, clip, self.registry, self.shelf, logger=logger, on_step=on_step, retrained=retrained, watch=watch
         )
+
+
+def unlearn_cell(
+    cell: Cell,
+    clip: Clip,
+    registry: Registry,
+    shelf: Shelf,
+    *,
+    logger: Logger | None = None,
+    on_step: StepReport | None = None,
+    retrained: Retrained | None = None,
+    watch: Watch | None = None,
+    strategy: ParallelStrategy | None = None,
+) -> Unlearned:
+    """Unlearn in this process, alone or as one of several: the one place that turns a cell into what a method is given.
+
+    Args:
+        cell: What to run.
+        clip: Its CLIP, edited in place.
+        registry: The methods.
+        shelf: The data sets and the cache.
+        logger: As for `unlearn`, likewise the rest.
+        on_step: Told of each step.
+        retrained: For methods that take it.
+        watch: Looks at the accuracy.
+        strategy: Of the Trainer, in one of several processes.
+
+    Raises:
+        Exception: Whatever the method raises.
+    """
+    dataset, others = shelf.datasets(cell)
+    hyperparameters: Any = resolve(registry.declaration(cell.method).hyperparameters, cell.scale, dict(cell.hparams))
+    return unlearn(
+        registry.method_class(cell.method),
+        hyperparameters,
+        clip,
+        dataset,
+        cell.request,
+        cache_dir=shelf.where.cache_dir,
+        seed=cell.random_seed(),
+        others=others,
+        precision=precision_of(cell),
+        logger=logger,
+        on_step=on_step,
+        retrained=retrained,
+        watch=watch,
+        strategy=strategy,
+    )
 
 
 def precision_of(cell: Cell) -> Precision:

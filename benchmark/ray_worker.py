@@ -117,7 +117,7 @@ def _runner(setting: Setting) -> CellRunner:
     if _KEPT.setting != setting or _KEPT.runner is None:
         import torch
 
-        from benchmark.records import RecordStore
+        from benchmark.record_store import RecordStore
         from benchmark.runner import CellRunner
         from benchmark.tracking import Tracker
         from methods.registry import Registry

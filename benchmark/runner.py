@@ -20,7 +20,8 @@ from benchmark.needs import check_needs
 from benchmark.outputs import Outputs
 from benchmark.planning import ORIGINAL, PRETRAINING, RETRAIN, Where, original_of, retrain_of
 from benchmark.provenance import command, provenance
-from benchmark.records import Record, RecordStore
+from benchmark.record_store import RecordStore
+from benchmark.records import Record
 from benchmark.references import References, needs_retrained
 from benchmark.shelf import Shelf
 from benchmark.tracking import Tracker

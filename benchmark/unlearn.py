@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import signal
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +12,14 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor
 
 from benchmark.cost import Cost, measured
-from benchmark.hardware import Precision, trainer_precision
+from benchmark.hardware import Precision
+from benchmark.trainer import make_trainer
 from benchmark.watching import Watch
 from datamodules.dataset import Dataset
 from datamodules.guard import guarded
@@ -213,48 +211,3 @@ def _checked(
         items_distinct=items_distinct,
         report=method.report,
     )
-
-
-def make_trainer(
-    device: torch.device,
-    precision: Precision,
-    *,
-    logger: Logger | None = None,
-    callbacks: Sequence[Callback] = (),
-    gradient_clip: float | None = None,
-    strategy: ParallelStrategy | None = None,
-) -> L.Trainer:
-    """A Trainer for one pass over a loader that prints and keeps nothing of its own."""
-    quiet_lightning()
-    one: list[int] | int = [device.index or 0] if device.type == "cuda" else 1
-    return L.Trainer(
-        accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=one if strategy is None else dist.get_world_size(),
-        strategy="auto" if strategy is None else strategy,
-        use_distributed_sampler=False,  # every rank reads the whole batch
-        precision=trainer_precision(precision),
-        max_epochs=1,
-        logger=logger if logger is not None else False,
-        callbacks=[*callbacks],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        gradient_clip_val=gradient_clip,
-    )
-
-
-def quiet_lightning() -> None:
-    """Silence Lightning's notes on devices, workers and missing optimizers: the benchmark says what matters."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for pattern in (
-        ".*does not have many workers.*",
-        ".*configure_optimizers` returned `None`.*",
-        ".*is smaller than the logging interval.*",
-        ".*in eval mode at the start of training.*",
-        ".*LeafSpec.*",
-        ".*IterableDataset` has `__len__` defined.*",
-        ".*across ranks is zero.*",
-    ):
-        warnings.filterwarnings("ignore", pattern)

@@ -6,9 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.files import replace_file
 from benchmark.kept_weights import KeptWeights
 from benchmark.outputs import Outputs
-from benchmark.records import Record, RecordError, RecordStore, replace_file
+from benchmark.record_store import RecordStore
+from benchmark.records import Record, RecordError
 from benchmark.unlearn import Unlearned
 from benchmark.verification import TOLERANCE, gaps, largest
 from datamodules.errors import BenchmarkError

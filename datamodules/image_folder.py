@@ -22,8 +22,8 @@ from datamodules.dataset import Dataset, Split, SplitName
 from datamodules.errors import BenchmarkError, DatasetCorruptError
 from datamodules.files import file_sizes
 from datamodules.images import decode_once
+from datamodules.registry import FOLDER_SCHEME
 
-SCHEME = "folder:"
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 
@@ -53,7 +53,7 @@ class ImageFolder(Dataset):
         if data_dir is None or not folder or not (data_dir / folder).is_dir():
             where = "no --data-dir was given" if data_dir is None else f"it is not a folder in {data_dir}"
             raise BenchmarkError(
-                f"data set {SCHEME}{folder}: {where}; it is a folder below --data-dir that holds "
+                f"data set {FOLDER_SCHEME}{folder}: {where}; it is a folder below --data-dir that holds "
                 "train/CLASS/*.jpg and test/CLASS/*.jpg"
             )
         self.folder = data_dir / folder
@@ -63,7 +63,7 @@ class ImageFolder(Dataset):
     @property
     def name(self) -> str:
         """`folder:NAME`."""
-        return SCHEME + self._name
+        return FOLDER_SCHEME + self._name
 
     @property
     def class_names(self) -> tuple[str, ...]:

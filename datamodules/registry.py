@@ -13,6 +13,8 @@ from datamodules.errors import UnknownNameError
 if TYPE_CHECKING:
     from datamodules.dataset import Dataset
 
+FOLDER_SCHEME = "folder:"
+"""What stands before the name of a folder of one's own images."""
 _HERE = Path(__file__).parent
 
 
@@ -53,8 +55,8 @@ def open_dataset(name: str, data_dir: Path | None, cache_dir: Path, image_size: 
         cache_dir: Where decoded images are kept.
         image_size: The side to which image files are decoded.
     """
-    if name.startswith("folder:"):
+    if name.startswith(FOLDER_SCHEME):
         from datamodules.image_folder import ImageFolder
 
-        return ImageFolder(data_dir, cache_dir, image_size, name.removeprefix("folder:"))
+        return ImageFolder(data_dir, cache_dir, image_size, name.removeprefix(FOLDER_SCHEME))
     return dataset_class(name)(data_dir, cache_dir, image_size)

@@ -11,7 +11,7 @@ import torch
 from layouts import plain_picture, write_flickr30k
 from world import SUITE, World, command, write_plugin
 
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 from datamodules import cifar100
 
 pytest_plugins = ("world",)

@@ -18,7 +18,7 @@ from world import ROOT, SHRINK, World, command, metrics_of, small_world, write_p
 from benchmark import contract
 from benchmark.cli import COMMANDS
 from benchmark.evaluation.embeddings import EmbeddingStore
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 
 pytest_plugins = ("world",)
 

@@ -25,7 +25,7 @@ from benchmark.distributed.cell import Answer, RanksDifferError, put_together
 from benchmark.distributed.collectives import part_sizes
 from benchmark.distributed.launch import on_ranks
 from benchmark.distributed.rank import RankError
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 from methods.registry import Registry
 
 pytest_plugins = ("world",)

@@ -25,7 +25,8 @@ from benchmark.export.folder import CARD, CONFIG, MODEL, RECORD, check_model, wr
 from benchmark.export.markdown import plain
 from benchmark.export.origin import Origin, origin_of
 from benchmark.models import load_clip
-from benchmark.records import Metric, Record, RecordStore
+from benchmark.record_store import RecordStore
+from benchmark.records import Metric, Record
 from methods.cards import MethodCard
 
 pytest_plugins = ("world",)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from world import ROOT, World, small_world
 
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 from benchmark.runner import CellRunner
 
 pytest_plugins = ("world",)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from world import ROOT, World, metrics_of, small_world, write_suite
 
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 
 pytest_plugins = ("world",)
 
@@ -25,7 +25,7 @@ import json, os, signal, sys, time
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
 import torch, lightning, open_clip, world
 import benchmark.runner, benchmark.commands.run_command, benchmark.executors, benchmark.tables
-from benchmark import records
+from benchmark import files
 from benchmark.__main__ import main
 
 def work(arguments, die_after):
@@ -40,7 +40,7 @@ def work(arguments, die_after):
             left[0] -= 1
             if not left[0]:
                 os.kill(os.getpid(), signal.SIGKILL)
-        records.os.fsync = fsync
+        files.os.fsync = fsync
     with world.small_world():
         os._exit(main(arguments))
 

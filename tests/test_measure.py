@@ -10,7 +10,7 @@ import pytest
 from world import World, command, metrics_of, small_world
 
 from benchmark.outputs import Outputs
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 
 pytest_plugins = ("world",)
 

@@ -21,7 +21,7 @@ from benchmark.evaluation.evaluate import Evaluation
 from benchmark.ledger import Ledger
 from benchmark.models import load_clip
 from benchmark.planning import expand
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 from benchmark.runner import CellRunner
 from benchmark.tracking import Tracker
 from datamodules.dataset import Dataset

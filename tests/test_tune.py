@@ -15,7 +15,7 @@ from world import Answer, World, command, small_world, write_plugin, write_suite
 from benchmark.commands.verify_command import cell_of
 from benchmark.grouping import board_key
 from benchmark.ledger import Failure
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 from benchmark.report.views import views
 from benchmark.runner import CellRunner
 from benchmark.tuning.defaults import TUNED, load_tuned

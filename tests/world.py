@@ -75,6 +75,15 @@ def small_world() -> Iterator[None]:
         yield
 
 
+def stay_small() -> None:
+    """The small world for as long as this process lives: for processes that tests start."""
+    _KEPT.enter_context(small_world())
+
+
+_KEPT = contextlib.ExitStack()
+"""Held: a context that nothing refers to ends."""
+
+
 @cache
 def _tokenizer(context_length: int) -> Any:
     from open_clip.tokenizer import SimpleTokenizer
@@ -170,7 +179,7 @@ class World:
 
     def records(self) -> dict[str, Any]:
         """All records of the results folder, by key."""
-        from benchmark.records import RecordStore
+        from benchmark.record_store import RecordStore
 
         return {record.key: record for record in RecordStore(self.results).all()}
 
@@ -272,9 +281,8 @@ def finished(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFacto
     yield done
 
 
-if __name__ == "__mp_main__":  # a rank's process: it takes over this module under that name, and keeps the small world
-    _KEPT = contextlib.ExitStack()  # held: a context that nothing refers to ends
-    _KEPT.enter_context(small_world())
+if __name__ == "__mp_main__":  # a rank's process: it takes over this module under that name
+    stay_small()
 
 if __name__ == "__main__":
     from benchmark.__main__ import main

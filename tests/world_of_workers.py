@@ -5,9 +5,6 @@ from __future__ import annotations
 
 def set_up() -> None:
     """Make the embedded world small in this process; Ray calls it when a worker starts."""
-    from world import OTHERS, SHAPES
+    from world import stay_small
 
-    from datamodules.shapes import Shapes
-    from datamodules.shapes_dataset import WorldDataset
-
-    Shapes.counts, WorldDataset.counts = SHAPES, OTHERS
+    stay_small()

@@ -15,7 +15,8 @@ from datamodules.errors import BenchmarkError
 if TYPE_CHECKING:
     from benchmark.cells import Cell
     from benchmark.planning import Where
-    from benchmark.records import Record, RecordStore
+    from benchmark.record_store import RecordStore
+    from benchmark.records import Record
     from benchmark.suite import Suite
     from methods.registry import Registry
 
@@ -109,7 +110,7 @@ def make_plan(
     from benchmark.cells import shard as shard_of
     from benchmark.nearest import near_keys
     from benchmark.planning import Where, expand, with_overrides
-    from benchmark.records import RecordStore
+    from benchmark.record_store import RecordStore
     from benchmark.suites import load_suite
     from methods.registry import Registry
 
@@ -157,6 +158,6 @@ def expected_seconds(records: Sequence[Record], models: Sequence[str]) -> dict[s
 
 def known_records(store: RecordStore) -> list[Record]:
     """The records of a results folder and the reference records of the package."""
-    from benchmark.records import RecordStore
+    from benchmark.record_store import RecordStore
 
     return [*RecordStore(REFERENCE).all(), *store.all()] if REFERENCE.is_dir() else store.all()

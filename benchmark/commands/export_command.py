@@ -50,7 +50,7 @@ def export_command(
     from benchmark.export.folder import CARD, RECORD, check_model, check_target, new_folder, write_model
     from benchmark.export.origin import origin_of
     from benchmark.planning import Where
-    from benchmark.records import RecordStore
+    from benchmark.record_store import RecordStore
     from benchmark.runner import CellRunner
     from benchmark.tracking import Tracker
     from methods.registry import Registry
@@ -149,7 +149,7 @@ def _check_filter(refused: tuple[str, ...], cell: Cell) -> None:
 
 def _metrics_of(record: Record, reference: str, results: Path) -> Mapping[str, Metric] | None:
     """The metrics of one of a record's references, where that has a record."""
-    from benchmark.records import RecordStore
+    from benchmark.record_store import RecordStore
 
     key = record.references.get(reference)
     found = [RecordStore(folder).read(key) for folder in (results, REFERENCE) if key is not None]

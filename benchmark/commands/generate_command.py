@@ -64,7 +64,7 @@ def generate_command(
 
     from benchmark.generation.trial import prepare
     from benchmark.planning import Where
-    from benchmark.records import RecordStore
+    from benchmark.record_store import RecordStore
     from methods.registry import Registry
 
     trial = prepare(

@@ -12,7 +12,8 @@ from datamodules.errors import BenchmarkError
 if TYPE_CHECKING:
     from benchmark.cells import Cell
     from benchmark.leaderboard import Board
-    from benchmark.records import Record, RecordStore
+    from benchmark.record_store import RecordStore
+    from benchmark.records import Record
     from benchmark.tables import Format
     from methods.registry import Registry
 
@@ -39,7 +40,7 @@ def leaderboard_command(
     """
     import sys
 
-    from benchmark.records import RecordStore
+    from benchmark.record_store import RecordStore
     from benchmark.tables import render
     from methods.registry import Registry
 

@@ -53,13 +53,13 @@ def _short(value: object) -> str:
 
 
 def _datasets() -> list[tuple[str, ...]]:
-    from datamodules.registry import dataset_cards
+    from datamodules.registry import FOLDER_SCHEME, dataset_cards
 
     rows: list[tuple[str, ...]] = [("data set", "tasks", "below --data-dir", "what", "source")]
     for card in dataset_cards().values():
         rows.append((card.name, ", ".join(card.tasks), card.folder or "nothing needed", card.title, card.source))
     layout = "NAME/{train,test}/CLASS/*.jpg"
-    rows.append(("folder:NAME", "classification", layout, "your own images, one folder a class", "yours"))
+    rows.append((f"{FOLDER_SCHEME}NAME", "classification", layout, "your own images, one folder a class", "yours"))
     return rows
 
 

@@ -43,7 +43,7 @@ def measure_command(
     from benchmark.evaluation.families import FAMILIES
     from benchmark.measuring import add_family
     from benchmark.planning import Where
-    from benchmark.records import RecordStore
+    from benchmark.record_store import RecordStore
     from benchmark.runner import CellRunner
     from benchmark.tracking import Tracker
     from methods.registry import Registry

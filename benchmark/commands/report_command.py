@@ -32,7 +32,7 @@ def report_command(
     """
     import sys
 
-    from benchmark.records import replace_file
+    from benchmark.files import replace_file
     from benchmark.report.content import collect, worth_keeping
     from benchmark.report.extras import write_extras
     from benchmark.report.gathering import gather

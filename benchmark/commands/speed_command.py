@@ -40,7 +40,7 @@ def speed_command(
     from benchmark.hardware import resolve_device
     from benchmark.speed.bench import Bench
     from benchmark.speed.findings import Finding, LeftOutError
-    from benchmark.unlearn import quiet_lightning
+    from benchmark.trainer import quiet_lightning
 
     data = Path(data_dir).expanduser() if data_dir else None
     bench = Bench(resolve_device(device), data, cache_folder(cache_dir))

@@ -29,7 +29,7 @@ def tables_command(
     import sys
 
     from benchmark.papers.table import render
-    from benchmark.records import RecordStore
+    from benchmark.record_store import RecordStore
 
     store = RecordStore(Path(results))
     suites: tuple[str, ...] = importlib.import_module(f"benchmark.papers.{paper}").SUITES

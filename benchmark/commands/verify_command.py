@@ -40,7 +40,7 @@ def verify_command(
     from rich.table import Table
 
     from benchmark.planning import Where
-    from benchmark.records import RecordStore
+    from benchmark.record_store import RecordStore
     from benchmark.runner import CellRunner
     from benchmark.tracking import Tracker
     from benchmark.verification import gaps, largest
@@ -81,7 +81,8 @@ def find_record(key: str, results: Path) -> Record:
     import json
 
     from benchmark.nearest import near_file, near_keys
-    from benchmark.records import Record, RecordStore
+    from benchmark.record_store import RecordStore
+    from benchmark.records import Record
 
     if key.endswith(".json"):
         path = Path(key)

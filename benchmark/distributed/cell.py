@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
+from benchmark.cell_unlearning import unlearn_cell
 from benchmark.cells import Cell
 from benchmark.cost import Cost
 from benchmark.distributed.devices import Devices
@@ -22,10 +23,9 @@ from benchmark.hardware import resolve_device
 from benchmark.isolation import isolated
 from benchmark.planning import Where
 from benchmark.shelf import Shelf
-from benchmark.unlearn import StepReport, Unlearned, log_look, unlearn
+from benchmark.unlearn import StepReport, Unlearned, log_look
 from benchmark.watching import Watch
 from datamodules.unlearning import Retrained
-from methods.cards import resolve
 from methods.clip import Clip, state_hash
 from methods.registry import Registry
 
@@ -98,18 +98,12 @@ def unlearn_in_rank(rank: Rank, job: Job) -> Answer:
     registry, shelf = Registry(job.plugins), Shelf(replace(job.where, device=device))
     pristine, _ = shelf.pristine(cell.model)
     clip = ShardedClip.of(pristine, rank=rank.index, ranks=rank.count)
-    size = clip.preprocessing.image_size
     with joined(rank, resolve_device(device)), isolated(cell.random_seed()):
-        done = unlearn(
-            registry.method_class(cell.method),
-            resolve(registry.declaration(cell.method).hyperparameters, cell.scale, dict(cell.hparams)),
+        done = unlearn_cell(
+            cell,
             clip,
-            shelf.dataset(cell.dataset, size),
-            cell.request,
-            cache_dir=job.where.cache_dir,
-            seed=cell.random_seed(),
-            others=[shelf.dataset(name, size) for name in cell.others],
-            precision="bf16" if cell.precision == "bf16" else "fp32",
+            registry,
+            shelf,
             logger=RankLogger(rank),
             on_step=lambda step, steps: rank.tell("step", step, steps),
             retrained=job.retrained,

@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from benchmark.files import replace_file
+
 
 class RankError(Exception):
     """A rank of a cell's unlearning failed in a way that has no exception of its own."""
@@ -75,9 +77,9 @@ def enter(rank: Rank) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         work, arguments = pickle.loads(rank.work.read_bytes())
-        _write(rank.result, pickle.dumps(work(rank, *arguments)))
+        replace_file(rank.result, pickle.dumps(work(rank, *arguments)))
     except BaseException as error:  # noqa: BLE001 - the parent raises it again
-        _write(rank.failure, pickle.dumps(Failure.of(rank, error)))
+        replace_file(rank.failure, pickle.dumps(Failure.of(rank, error)))
         os._exit(1)  # at once: threads of a broken process group may wait for the other ranks
 
 
@@ -86,12 +88,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 @dataclass(frozen=True)

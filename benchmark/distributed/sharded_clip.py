@@ -22,6 +22,7 @@ from torch.func import functional_call
 
 from benchmark.cost import CountingHook
 from benchmark.distributed.collectives import gathered, part_sizes, shared
+from benchmark.tower import TowerCall
 from methods.clip import Clip
 
 
@@ -56,7 +57,7 @@ class ShardedClip(Clip):
         return ShardedClip.of(super().copy(), rank=self.rank, ranks=self.ranks)
 
     def _encode(self, tower: str, inputs: Tensor) -> Tensor:
-        call = _Call(self.model, tower)
+        call = TowerCall(self.model, tower)
         if len(inputs) < self.ranks or _is_observed(self.model):
             return cast(Tensor, call(inputs))
         sizes = part_sizes(len(inputs), self.ranks)
@@ -70,17 +71,6 @@ class ShardedClip(Clip):
             (inputs,) = shared([inputs])
         features = functional_call(call, dict(zip(learning, weights, strict=True)), (inputs[own],))
         return gathered(cast(Tensor, features), sizes, self.rank)
-
-
-class _Call(nn.Module):
-    """One tower of a model as the forward of a module, for `functional_call`."""
-
-    def __init__(self, model: nn.Module, tower: str) -> None:
-        super().__init__()
-        self.model, self.tower = model, tower
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return cast(Tensor, getattr(self.model, self.tower)(inputs))
 
 
 def _is_observed(model: nn.Module) -> bool:

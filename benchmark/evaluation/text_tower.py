@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from benchmark.tower import TowerCall
 from methods.clip import Clip
 
 BATCH = 512
@@ -71,20 +72,9 @@ def _is_causal(mask: Tensor) -> bool:
     return bool(torch.isneginf(mask).equal(torch.ones_like(mask, dtype=torch.bool).triu(1)))
 
 
-class _TextTower(nn.Module):
-    """`encode_text` of a model as the forward of a module, for `functional_call`."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return cast(Tensor, cast(Any, self.model).encode_text(tokens))
-
-
 def _encode(model: nn.Module, tokens: Tensor) -> Tensor:
     """`encode_text` with a context as long as the tokens."""
-    tower, length = _TextTower(model), tokens.shape[1]
+    tower, length = TowerCall(model, "encode_text"), tokens.shape[1]
     prefix = "model." if hasattr(model, "positional_embedding") else "model.text."
     whole = {**dict(tower.named_parameters()), **dict(tower.named_buffers())}
     cut = {

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cells import Cell
+from benchmark.files import replace_file
 from benchmark.generation.detection import detection_rate
 from benchmark.generation.pipeline import GenerationError, Settings
 from benchmark.generation.prompts import PARTS, Prompt
 from benchmark.provenance import git_commit, package_versions
-from benchmark.records import Metric, replace_file
+from benchmark.records import Metric
 from benchmark.tables import drawn
 
 FOLDER = "generation"

@@ -27,7 +27,7 @@ from benchmark.hardware import device_name, resolve_device
 from benchmark.models import load_clip, model_identity, weights_hash
 from benchmark.planning import Where
 from benchmark.provenance import processor
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 from benchmark.runner import CellRunner
 from benchmark.tracking import Tracker
 from datamodules.dataset import Dataset

@@ -25,7 +25,7 @@ from benchmark.pretraining.edges import EdgeTask
 from benchmark.pretraining.forward import encode_half_size, encode_texts
 from benchmark.pretraining.optimizers import make_optimizer, make_schedule
 from benchmark.pretraining.recipe import Recipe
-from benchmark.unlearn import make_trainer
+from benchmark.trainer import make_trainer
 from datamodules.dataset import Dataset
 from datamodules.errors import UnknownNameError
 from datamodules.registry import open_dataset

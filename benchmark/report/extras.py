@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.records import RecordError, replace_file
+from benchmark.files import replace_file
+from benchmark.records import RecordError
 
 FILE = "extras.json"
 SCHEMA = 1

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.ledger import Failure, Ledger
-from benchmark.records import Record, RecordStore
+from benchmark.record_store import RecordStore
+from benchmark.records import Record
 from benchmark.report.extras import Extras, read_extras
 
 Origin = Literal["own", "reference"]

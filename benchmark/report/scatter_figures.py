@@ -13,7 +13,7 @@ from benchmark.report.content import Content
 from benchmark.report.figure_parts import Figure, head_of, new_axes, plain_text, titled
 from benchmark.report.labels import place_labels
 from benchmark.report.palette import LOOKS, look
-from benchmark.report.views import DEEP, LANDMARKS, Boards, View
+from benchmark.report.views import DEEP, LANDMARKS, Boards
 
 _SMALL, _LARGE = 16.0, 130.0
 """Areas of the cheapest and the dearest point, in square points."""
@@ -29,13 +29,13 @@ def trade_off(board: Boards, content: Content) -> Figure | None:
     if not known:
         return None
     figure, (axes,) = new_axes(5.2, 4.0)
-    _scatter(axes, known, view)
+    _scatter(axes, known)
     forget, retain = (describe(name).head for name in view.axes)
     axes.set_xlabel(f"kept: {retain} (%)")
     axes.set_ylabel(f"forgotten: 100 − {forget} (%)")
     _legend(figure, [row for row, *_ in known])
     titled(figure, board)
-    _labelled(figure, [(axes, known)], view)
+    _labelled(figure, [(axes, known)])
     return figure
 
 
@@ -51,21 +51,21 @@ def deep(board: Boards, content: Content) -> Figure | None:
         both = [(row, row.metrics.get(surface), row.metrics.get(metric)) for row in view.board.rows]
         known = [(row, 100 * x.mean, 100 * y.mean) for row, x, y in both if x is not None and y is not None]
         axes.plot([0, 100], [0, 100], linestyle=":", color="0.5", linewidth=0.8)
-        _scatter(axes, known, view)
+        _scatter(axes, known)
         axes.set_xlabel(head_of(surface))
         axes.set_ylabel(head_of(metric))
         drawn.append((axes, known))
     _legend(figure, list(view.board.rows))
     titled(figure, board)
-    _labelled(figure, drawn, view)
+    _labelled(figure, drawn)
     return figure
 
 
-def _scatter(axes: Any, points: Sequence[tuple[Row, float, float]], view: View) -> None:
+def _scatter(axes: Any, points: Sequence[tuple[Row, float, float]]) -> None:
     area = _areas([row for row, *_ in points])
     for row, x, y in sorted(points, key=lambda point: -area[point[0].method]):
-        drawn, front = look(row.regime), row.front
-        edge = {"edgecolors": "black", "linewidths": 1.3 if front else 0.4, "alpha": 0.5 if row.reference else 0.85}
+        drawn = look(row.regime)
+        edge = {"edgecolors": "black", "linewidths": 1.3 if row.front else 0.4, "alpha": 0.5 if row.reference else 0.85}
         axes.scatter(x, y, s=area[row.method], c=drawn.light, marker=drawn.marker, **edge)
         if row.method in LANDMARKS:
             axes.scatter(x, y, s=240, c="none", marker="o", edgecolors="black", linewidths=0.8)
@@ -74,14 +74,14 @@ def _scatter(axes: Any, points: Sequence[tuple[Row, float, float]], view: View) 
     axes.grid(alpha=0.2, linewidth=0.5)
 
 
-def _labelled(figure: Figure, panels: Sequence[tuple[Any, Sequence[tuple[Row, float, float]]]], view: View) -> None:
+def _labelled(figure: Figure, panels: Sequence[tuple[Any, Sequence[tuple[Row, float, float]]]]) -> None:
     """Name the points, once everything else has its place."""
     figure.canvas.draw()
     figure.set_layout_engine("none")
     for axes, points in panels:
         named = []
         for row, x, y in points:
-            weight = 4 * (row.method in LANDMARKS) + 2 * (row.front) + 1 / (row.rank or 1e6)
+            weight = 4 * (row.method in LANDMARKS) + 2 * row.front + 1 / (row.rank or 1e6)
             named.append((plain_text(row.method), x, y, weight))
         place_labels(axes, named)
 

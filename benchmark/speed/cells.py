@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark.cells import Cell
 from benchmark.planning import Where, expand, with_overrides
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 from benchmark.runner import CellRunner
 from benchmark.speed.bench import Bench
 from benchmark.suites import load_suite

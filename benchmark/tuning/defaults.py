@@ -25,8 +25,8 @@ from typing import Any
 
 import yaml
 
+from benchmark.files import replace_file
 from benchmark.planning import methods_of, scale_of
-from benchmark.records import replace_file
 from benchmark.suite import Suite
 from benchmark.tuning.space import SMALL, competes, space_of
 from datamodules.errors import BenchmarkError

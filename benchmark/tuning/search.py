@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmark.cells import Cell
 from benchmark.ledger import Failure
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 from benchmark.suite import Suite
 from benchmark.suites import load_suite, suite_names
 from benchmark.tuning.space import SearchSpace

@@ -22,7 +22,7 @@ from benchmark.compact import WeightsError
 from benchmark.cost import tower_flops
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.models import load_clip, model_identity, parse_model, weights_hash
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 from benchmark.unlearn import Unlearned, unlearn
 from datamodules import synthetic
 from datamodules.shapes_world import TEMPLATES, VOCABULARY

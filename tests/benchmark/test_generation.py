@@ -25,7 +25,7 @@ from benchmark.generation.pipeline import GenerationError, Settings, generate, l
 from benchmark.generation.prompts import Prompt, plan_prompts
 from benchmark.generation.text_encoder import TowerError, relative_difference, with_tower
 from benchmark.generation.trial import FOREIGN
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 from benchmark.statistics import wilson
 from datamodules.errors import RequestError
 from datamodules.images import Preprocessing

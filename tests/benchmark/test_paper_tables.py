@@ -16,7 +16,8 @@ from world import command
 from benchmark.commands.tables_command import tables_of
 from benchmark.papers.published import FILE, published
 from benchmark.papers.table import NOT_KNOWN, NOT_MEASURED, Comparison, PaperTable, render
-from benchmark.records import Metric, Record, RecordStore
+from benchmark.record_store import RecordStore
+from benchmark.records import Metric, Record
 from datamodules.errors import BenchmarkError
 
 PAPERS = ("lip", "ccup", "cliperase", "diet", "negmerge")

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.records import Metric, Record, RecordError, RecordStore
+from benchmark.record_store import RecordStore
+from benchmark.records import Metric, Record, RecordError
 from datamodules.errors import BenchmarkError
 
 KEY = "ab" * 32
@@ -214,7 +215,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tests.benchmark.test_records import make
-from benchmark.records import RecordStore
+from benchmark.record_store import RecordStore
 store = RecordStore(Path(sys.argv[1]))
 number = 0
 while True:
