@@ -80,6 +80,35 @@ class ImageArray:
         return torch.from_numpy(np.ascontiguousarray(self._pixels[chosen]))
 
 
+class ChosenImages(ImageArray):
+    """Some images of one or several arrays, in an order of their own; nothing is copied.
+
+    Args:
+        parts: The arrays, of one image size.
+        rows: Which images, counted through all parts one after another. Shape (N,).
+        name: Of the choice: the read guard knows it by this name alone.
+    """
+
+    def __init__(self, parts: Sequence[ImageArray], rows: Indices, *, name: str) -> None:
+        super().__init__(parts[0]._pixels[:0], name=name)
+        self._parts, self._rows = parts, np.asarray(rows, dtype=np.int64)
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, indices: Sequence[int] | Indices) -> Tensor:
+        """The images at these places of the choice, as `ImageArray.read` gives them."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        check_read(self.name, chosen)
+        rows = self._rows[chosen]
+        found = np.empty((len(rows), *self._pixels.shape[1:]), dtype=np.uint8)
+        for part, start, end in zip(self._parts, self._starts, self._starts[1:], strict=False):
+            here = (rows >= start) & (rows < end)
+            found[here] = part._pixels[rows[here] - start]
+        return torch.from_numpy(found)
+
+
 def decode_once(paths: Sequence[Path], size: int, cache_dir: Path, *, name: str, revision: str) -> ImageArray:
     """Decode image files, resize the shorter side to `size` and crop the centre, once; later calls map the result.
 

@@ -36,7 +36,9 @@ def recipe_of(model: str) -> Recipe | None:
     except (OSError, SafetensorError, ValueError):
         return None
     name = about.get("recipe")
-    return load_recipe(name) if name in recipe_names() and not about.get("exclude") else None
+    if name not in recipe_names() or about.get("exclude") or about.get("data"):
+        return None
+    return load_recipe(name)
 
 
 def exclusions(datasets: list[Dataset], home: str, request: ForgetRequest) -> dict[str, ForgetRequest]:

@@ -111,6 +111,7 @@ def pretrain(
     compiled: bool = False,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    datasets: Sequence[Dataset] | None = None,
 ) -> Trained:
     """Train a recipe and write the model.
 
@@ -126,6 +127,7 @@ def pretrain(
         compiled: Compile the vision tower (needs a C++ compiler; a minute, then about a sixth faster on a CPU).
         progress: Called after each step with the steps done, their number, and the loss.
         checkpoint: Where the training keeps how far it is, every two minutes, and goes on from if it was killed.
+        datasets: To train on in the place of the recipe's: other images of the same kinds.
     """
     unknown = sorted(set(exclude or {}) - set(recipe.data))
     if unknown:
@@ -134,9 +136,9 @@ def pretrain(
     L.seed_everything(seed, verbose=False)
     chosen = resolve_precision(precision, device)
     image_input = recipe.architecture.image_input
-    datasets: list[Dataset] = [open_dataset(name, data_dir, cache_dir, image_input.image_size) for name in recipe.data]
+    corpora = datasets or [open_dataset(name, data_dir, cache_dir, image_input.image_size) for name in recipe.data]
     corpus = Corpus(
-        datasets,
+        corpora,
         tokenizer(recipe.architecture.text["context_length"]),
         image_input,
         templates=recipe.templates,
@@ -157,7 +159,10 @@ def pretrain(
         "pairs": sum(corpus.again(each.epochs, 0).steps for each in recipe.cycles()) * recipe.batch_size,
         "exclude": {name: request.to_dict() for name, request in (exclude or {}).items()},
     }
-    kept = Checkpoints(checkpoint, training_identity(recipe, about, [each.revision for each in datasets]))
+    revisions = [each.revision for each in corpora]
+    if datasets is not None:
+        about["data"] = revisions
+    kept = Checkpoints(checkpoint, training_identity(recipe, about, revisions))
     seconds, steps = _fit(model, recipe, corpus, kept, _Run(where, chosen, compiled, seed, progress))
     about["seconds"] = round(seconds, 1)
     save_compact(out, model, corpus.token_ids, recipe.architecture, about)

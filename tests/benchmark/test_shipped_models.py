@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmark.compact import load_compact
+from benchmark.evaluation.embeddings import EmbeddingStore
+from benchmark.evaluation.membership import membership_attack, scaled_confidence
 from benchmark.names import WEIGHTS
 from benchmark.pretraining.retrained import recipe_of
 from datamodules.registry import open_dataset
@@ -42,8 +44,26 @@ def test_shapes_are_named_and_captions_find_their_images(name: str, cache: Path)
     assert (rank < 1).float().mean() >= 0.60
 
 
+@torch.inference_mode()
+def test_one_model_knows_its_few_images_by_heart(cache: Path) -> None:
+    """What membership inference needs: images that were trained on can be told from others by confidence alone."""
+    clip = load_compact(WEIGHTS / "few-shapes.safetensors", "few-shapes")
+    dataset = open_dataset("few_shapes", None, cache, clip.preprocessing.image_size)
+    store = EmbeddingStore(None)
+    classifier = store.classifier(clip, dataset.class_names, dataset.templates)
+    accuracy, confidence = [], []
+    for part in ("train", "test"):
+        labels = dataset.split(part).labels  # type: ignore[arg-type]
+        logits = clip.logit_scale * store.images(clip, dataset, part) @ classifier.T  # type: ignore[arg-type]
+        assert labels is not None
+        accuracy.append(float((logits.argmax(1) == torch.from_numpy(labels)).float().mean()))
+        confidence.append(scaled_confidence(logits, torch.from_numpy(labels)))
+    assert accuracy[0] > 0.95 and 0.5 < accuracy[1] < 0.75
+    assert membership_attack(*confidence).auc > 0.75
+
+
 def test_they_are_small_and_know_their_recipes() -> None:
-    assert sum((WEIGHTS / f"{name}.safetensors").stat().st_size for name in MODELS) <= 12e6
-    for name in MODELS:
+    assert sum((WEIGHTS / f"{name}.safetensors").stat().st_size for name in (*MODELS, "few-shapes")) <= 12e6
+    for name in (*MODELS, "few-shapes"):
         recipe = recipe_of(name)
         assert recipe is not None and recipe.name == name

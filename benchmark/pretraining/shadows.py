@@ -1,0 +1,91 @@
+"""Shadow models: the recipe of the original on random halves of seen and unseen images, kept one file each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.compact import load_compact
+from benchmark.pretraining.recipe import Recipe
+from benchmark.pretraining.train import Progress, pretrain
+from datamodules.dataset import Dataset
+from datamodules.registry import open_dataset
+from datamodules.shadow import DrawnDataset, Pool, pool_of
+from methods.clip import Clip
+
+COUNT = 8
+"""Our choice: four models with and four without each image; a training of the small recipe takes minutes."""
+FIRST_SEED = 1000
+"""Of the first shadow model: none shares its first weights with the original or a retrained model."""
+
+
+@dataclass(frozen=True)
+class ShadowModels:
+    """Trains each shadow model once; the same ones serve every request, for they leave no class out.
+
+    Attributes:
+        recipe: By which the original was trained.
+        data_dir: Where real data sets are.
+        cache_dir: Where images and the trained models are kept.
+        device: Where to train.
+    """
+
+    recipe: Recipe
+    data_dir: Path | None
+    cache_dir: Path
+    device: str = "auto"
+
+    @cached_property
+    def pools(self) -> dict[str, Pool]:
+        """The pool of each data set of the recipe.
+
+        Raises:
+            BenchmarkError: If one of them cannot give unseen images.
+        """
+        size = self.recipe.architecture.image_input.image_size
+        opened = (open_dataset(name, self.data_dir, self.cache_dir, size) for name in self.recipe.data)
+        return {dataset.name: pool_of(dataset) for dataset in opened}
+
+    @cached_property
+    def contained(self) -> dict[str, NDArray[np.bool_]]:
+        """By data set, which images of its pool each model is trained on, shape (COUNT, size)."""
+        return {name: pool.halves(COUNT) for name, pool in self.pools.items()}
+
+    def dataset(self, name: str, number: int) -> DrawnDataset:
+        """A data set as one shadow model knows it."""
+        return self.pools[name].choose(np.flatnonzero(self.contained[name][number]), f"shadow-{number}")
+
+    def path(self, number: int) -> Path:
+        """Where a model is kept."""
+        content = [asdict(self.recipe), [pool.dataset.revision for pool in self.pools.values()], COUNT, number]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+        return self.cache_dir / "shadows" / f"{self.recipe.name}-{number}-{digest}.safetensors"
+
+    def model(self, number: int, *, progress: Progress | None = None) -> Clip:
+        """A shadow model; a training that was killed goes on from its last checkpoint.
+
+        Args:
+            number: From 0 to `COUNT` - 1.
+            progress: Told of each step, if it must be trained now.
+        """
+        path = self.path(number)
+        if not path.is_file():
+            data: list[Dataset] = [self.dataset(name, number) for name in self.recipe.data]
+            pretrain(
+                self.recipe,
+                path,
+                data_dir=self.data_dir,
+                cache_dir=self.cache_dir,
+                seed=FIRST_SEED + number,
+                device=self.device,
+                progress=progress,
+                checkpoint=path.with_suffix(".training"),
+                datasets=data,
+            )
+        return load_compact(path, self.recipe.name)

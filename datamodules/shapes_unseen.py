@@ -1,0 +1,34 @@
+"""Images of the embedded world that no split of `shapes` holds: what `shadow.py` asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.dataset import LabelSet, Split
+from datamodules.images import ImageArray, save_array
+from datamodules.shapes_captions import write_captions
+from datamodules.shapes_drawing import draw
+from datamodules.shapes_world import IMAGE_SIZE, TEMPLATES, VOCABULARY, Attribute, sample_scenes, world_revision
+
+KEY = "shapes/unseen"
+ATTRIBUTES: tuple[Attribute, ...] = ("shape", "colour", "texture", "background")
+"""As `Shapes.label_sets` has them."""
+
+
+def unseen(count: int, cache_dir: Path) -> tuple[Split, tuple[LabelSet, ...]]:
+    """Scenes drawn and captioned as the training split's are, and their labels in the same order of attributes.
+
+    Args:
+        count: How many.
+        cache_dir: Where the drawn images are kept.
+    """
+    key = f"{KEY}/{count}"
+    scenes = sample_scenes(key, count)
+    target = cache_dir / "images" / f"{key.replace('/', '-')}-{IMAGE_SIZE}px-{world_revision()}.npy"
+    if not target.exists():
+        save_array(target, draw(scenes, key))
+    images = ImageArray(np.load(target, mmap_mode="r"), name=key)
+    split = Split("train", images, scenes.shape, write_captions(scenes, key, short_forms=True))
+    return split, tuple(LabelSet(VOCABULARY[a], TEMPLATES[a], scenes.values(a)) for a in ATTRIBUTES)
