@@ -17,6 +17,7 @@ from benchmark.shelf import Shelf
 from benchmark.tracking import Tracker
 from benchmark.unlearn import StepReport, Unlearned, unlearn
 from benchmark.watching import Watch, Watcher
+from datamodules.dataset import Dataset
 from datamodules.unlearning import Retrained
 from methods.cards import resolve
 from methods.clip import Clip
@@ -89,6 +90,8 @@ def unlearn_cell(
     retrained: Retrained | None = None,
     watch: Watch | None = None,
     strategy: ParallelStrategy | None = None,
+    dataset: Dataset | None = None,
+    seed: int | None = None,
 ) -> Unlearned:
     """Unlearn in this process, alone or as one of several: the one place that turns a cell into what a method is given.
 
@@ -102,20 +105,22 @@ def unlearn_cell(
         retrained: For methods that take it.
         watch: Looks at the accuracy.
         strategy: Of the Trainer, in one of several processes.
+        dataset: What the method is given in the place of the cell's data set: as a shadow model knows it.
+        seed: In the place of the cell's.
 
     Raises:
         Exception: Whatever the method raises.
     """
-    dataset, others = shelf.datasets(cell)
+    own, others = shelf.datasets(cell)
     hyperparameters: Any = resolve(registry.declaration(cell.method).hyperparameters, cell.scale, dict(cell.hparams))
     return unlearn(
         registry.method_class(cell.method),
         hyperparameters,
         clip,
-        dataset,
+        dataset or own,
         cell.request,
         cache_dir=shelf.where.cache_dir,
-        seed=cell.random_seed(),
+        seed=cell.random_seed() if seed is None else seed,
         others=others,
         precision=precision_of(cell),
         logger=logger,

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from benchmark.columns import RANKED_BY, columns_of
 from benchmark.comparison import cell_values, rank_ranges
 from benchmark.evaluation.catalogue import find
 from benchmark.fronts import FRONT_NOTE, axes_of, front
@@ -18,7 +19,6 @@ from benchmark.grouping import BoardKey, Pair, by_board, by_row, pair
 from benchmark.records import Metric, Record
 from benchmark.statistics import Interval, t_interval
 
-RANKED_BY = "score/kravets"
 COSTS = ("unlearn_seconds", "peak_memory_bytes", "flops", "edited_bytes")
 UNRANKED = "\u2013"
 """An en dash: in the place of a rank, and before a note."""
@@ -30,43 +30,6 @@ RANGE_NOTE = (
     f"{UNRANKED} range: the ranks that a row may hold, from paired differences in S over requests (t, 95 % for the "
     "board as a whole: Holm's correction for all pairs)"
 )
-
-_CLASS_COLUMNS = (
-    RANKED_BY,
-    "score/harmonic",
-    "forget/acc1",
-    "retain/acc1",
-    "other/acc1",
-    "forget/mean_recall",
-    "retain/mean_recall",
-)
-_DEEP_COLUMNS = (
-    RANKED_BY,
-    "score/robust",
-    "score/retrain_gap",
-    "forget/acc1",
-    "forget/worst_prompt_acc1",
-    "forget/soft_prompt_acc1",
-    "forget/probe_acc1",
-    "forget/relearn_acc1@16",
-    "forget/relearn_acc1@0",
-    "retain/acc1",
-    "retain/worst10_drop",
-    "other/acc1",
-)
-"""For requests by class where the attacks were made: what a method hides beside what it removes."""
-_CONCEPT_COLUMNS = (
-    RANKED_BY,
-    "score/harmonic",
-    "forget/mean_recall",
-    "retain/mean_recall",
-    "forget/image_retrieval_recall@5",
-    "retain/image_retrieval_recall@5",
-    "forget/text_retrieval_recall@5",
-    "retain/text_retrieval_recall@5",
-    "other/acc1",
-)
-
 
 Expected = Mapping[tuple[BoardKey, str], Collection[Pair]]
 """By board and method, the cells that a full row has."""
@@ -166,9 +129,7 @@ def _board(key: BoardKey, records: list[Record], expected: Expected, references:
             count = len(set(expected[board, method]))
             rows.append(Row(method, "", method in references, None, 0, count, {}, {}))
     names = {name for record in records for name in record.metrics}
-    by_class = _DEEP_COLUMNS if "score/robust" in names else _CLASS_COLUMNS
-    shown = _CONCEPT_COLUMNS if key.kind == "concept" else by_class
-    columns = tuple(name for name in shown if name in names)
+    columns = columns_of(key.kind, names)
     ranked = _with_fronts(_with_ranges(_ranked(rows), counted), columns)
     notes[1:1] = [*_range_notes(ranked, len(requests)), *([FRONT_NOTE] if any(row.front for row in ranked) else [])]
     return Board(

@@ -65,11 +65,11 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     open_cached = cache(lambda name: open_dataset(name, where.data_dir, where.cache_dir, 64))
     sources = {name: registry.source_hash(name) for name in methods}
     cells: list[Cell] = []
-    for model in dict.fromkeys(suite.models):
+    for model in suite.every_model:
         scale = scale_of(model)
         weights = model_identity(model)
         _check_settings(suite, registry, scale)
-        for task in suite.tasks:
+        for task in (task for task in suite.tasks if model in (task.models or suite.models)):
             involved: dict[str, Dataset] = {name: open_cached(name) for name in (task.dataset, *task.others)}
             for request in task.requests:
                 involved[task.dataset].check_request(request)
@@ -97,7 +97,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                             weights=weights,
                             scale=scale,
                             by_request=tuple(sorted(varying)),
-                            measures=suite.measures,
+                            measures=suite.measures if task.measures is None else task.measures,
                             tuned=suite.tuned,
                         )
                         for setting in settings
@@ -176,11 +176,11 @@ def with_overrides(
         suite: The suite.
         methods: Names, if not the suite's.
         seeds: Seeds, if not the suite's.
-        models: Models, if not the suite's.
+        models: Models, if not the suite's. A task that names models of its own keeps those that are among them.
         settings: Hyperparameters as METHOD.NAME=VALUE.
 
     Raises:
-        BenchmarkError: If a setting is not of that form.
+        BenchmarkError: If a setting is not of that form, or every task is for other models.
     """
     import yaml
 
@@ -196,8 +196,15 @@ def with_overrides(
             asked.add((method, name))
         except yaml.YAMLError as error:
             raise BenchmarkError(f"setting {setting!r}: its value cannot be read") from error
+    tasks = suite.tasks
+    if models:
+        own = [task.models and tuple(name for name in task.models if name in models) for task in tasks]
+        tasks = tuple(replace(t, models=m) for t, m in zip(tasks, own, strict=True) if m is None or m)
+        if not tasks:
+            raise BenchmarkError(f"suite {suite.name!r} is for other models: {', '.join(suite.every_model)}")
     return replace(
         suite,
+        tasks=tasks,
         methods=tuple(methods) or suite.methods,
         seeds=tuple(seeds) or suite.seeds,
         seeds_of={} if seeds else suite.seeds_of,

@@ -11,6 +11,7 @@ from benchmark.evaluation.evaluate import Metrics
 from benchmark.evaluation.families import FAMILIES
 from benchmark.isolation import isolated
 from benchmark.planning import Where
+from benchmark.pretraining.recipe import Recipe
 from benchmark.pretraining.retrained import Retraining, recipe_of
 from datamodules.errors import BenchmarkError
 from datamodules.unlearning import Retrained
@@ -40,7 +41,16 @@ class References:
 
 def needs_retrained(cell: Cell) -> bool:
     """Whether a measure of a cell compares with the retrained model."""
-    return any("retrained" in FAMILIES[name].needs for name in cell.measures)
+    return _needs(cell, "retrained")
+
+
+def needs_shadows(cell: Cell) -> bool:
+    """Whether a measure of a cell asks shadow models."""
+    return _needs(cell, "shadows")
+
+
+def _needs(cell: Cell, what: str) -> bool:
+    return any(what in FAMILIES[name].needs for name in cell.measures)
 
 
 @dataclass
@@ -54,9 +64,13 @@ class RetrainedModels:
     where: Where
     _last: tuple[str, Clip, float] | None = field(default=None)
 
+    def recipe(self, model: str) -> Recipe | None:
+        """The recipe by which a model was trained; None where there is none."""
+        return recipe_of(model)
+
     def why_not(self, model: str) -> str:
         """Why there is no retrained model of a model; empty where there can be one."""
-        if recipe_of(model) is not None:
+        if self.recipe(model) is not None:
             return ""
         return f"no retrained model: {model} was not trained by a recipe of this project"
 
@@ -70,7 +84,7 @@ class RetrainedModels:
         Raises:
             BenchmarkError: If the cell's model was not trained by a recipe of this project.
         """
-        recipe = recipe_of(cell.model)
+        recipe = self.recipe(cell.model)
         if recipe is None:
             raise BenchmarkError(self.why_not(cell.model))
         retraining = Retraining(recipe, self.where.data_dir, self.where.cache_dir, self.where.device)

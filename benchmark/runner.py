@@ -6,14 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from benchmark.cell_unlearning import CellUnlearner, precision_of, trunk_edited
+from benchmark.cell_evaluation import evaluate_cell
+from benchmark.cell_unlearning import CellUnlearner, precision_of, unlearn_cell
 from benchmark.cells import Cell
 from benchmark.distributed.devices import Devices
-from benchmark.evaluation.context import Context
-from benchmark.evaluation.deep import measure_families
-from benchmark.evaluation.evaluate import Evaluation, Metrics
+from benchmark.evaluation.evaluate import Metrics
 from benchmark.hardware import device_name
 from benchmark.isolation import isolated
 from benchmark.needs import check_needs
@@ -22,14 +20,17 @@ from benchmark.planning import ORIGINAL, PRETRAINING, RETRAIN, Where, original_o
 from benchmark.provenance import command, provenance
 from benchmark.record_store import RecordStore
 from benchmark.records import Record
-from benchmark.references import References, needs_retrained
+from benchmark.references import References, needs_retrained, needs_shadows
+from benchmark.shadowing import CellShadows
 from benchmark.shelf import Shelf
 from benchmark.tracking import Tracker
 from benchmark.unlearn import StepReport, Unlearned
 from benchmark.watching import Watcher
 from benchmark.weights_keeper import WeightsKeeper
+from datamodules.dataset import Dataset
 from datamodules.unlearning import Retrained
 from methods.cards import resolve
+from methods.clip import Clip
 from methods.registry import Registry
 
 Phase = Callable[[str], None]
@@ -155,13 +156,14 @@ class CellRunner:
         say("loading")
         pristine, weights = self.shelf.pristine(cell.model)
         retrained = self._retrained(cell, say, on_step)
+        self._train_shadows(cell, say, on_step)
         with isolated(cell.random_seed()):
             say("unlearning")
             result = self._unlearn(cell, on_step, retrained)
             say("evaluating")
             start = time.perf_counter()
             with self.shelf.features(precision_of(cell)).fixed(result.clip, pristine):
-                metrics, report, outputs = self._evaluate(cell, references, result)
+                metrics, report, outputs = evaluate_cell(cell, references, result, self.shelf, self._shadows(cell))
             seconds = time.perf_counter() - start
         record = Record(
             schema=1,
@@ -190,36 +192,6 @@ class CellRunner:
         )
         return Made(record, outputs, result)
 
-    def _evaluate(
-        self, cell: Cell, references: References, result: Unlearned
-    ) -> tuple[Metrics, dict[str, Any], Outputs]:
-        pristine, _ = self.shelf.pristine(cell.model)
-        dataset, others = self.shelf.datasets(cell)
-        store = self.shelf.features(precision_of(cell))
-        keep = not trunk_edited(result)
-        evaluation = Evaluation(dataset, cell.request, others, store)
-        metrics = evaluation.measure(result.clip, before=references.before, keep=keep)
-        report = dict(result.report)
-        if cell.measures:
-            context = Context(
-                clip=result.clip,
-                original=pristine,
-                dataset=dataset,
-                request=cell.request,
-                store=store,
-                metrics=metrics,
-                before=references.before,
-                seed=replace(cell, seed=0).random_seed(),
-                retrained=self.shelf.of(cell, references),
-                no_retrained=references.no_retrained,
-                reference=references.after_retraining,
-                is_reference=cell.method == RETRAIN,
-                keep=keep,
-                report=report,
-            )
-            metrics = metrics | measure_families(cell.measures, context)
-        return metrics, report, Outputs.of(result.clip, dataset, store, keep=keep)
-
     def unlearned(self, cell: Cell, *, on_step: StepReport | None = None) -> Unlearned:
         """Let a cell's method unlearn as it did for its record; nothing is measured or written.
 
@@ -236,6 +208,26 @@ class CellRunner:
             return None
         say("training without the forget data")
         return self.shelf.retrained.state(cell, on_step=on_step)
+
+    def _train_shadows(self, cell: Cell, say: Phase, on_step: StepReport | None) -> None:
+        if needs_shadows(cell) and not self.shelf.shadows.why_not(cell):
+            say("training the shadow models")
+            self.shelf.shadows.train(cell, on_step=on_step)
+
+    def _shadows(self, cell: Cell) -> CellShadows | str:
+        """The shadow models of a cell; why there are none, where there are none or no measure asks."""
+        if not needs_shadows(cell):
+            return "no measure asks for shadow models"
+        why_not = self.shelf.shadows.why_not(cell)
+        if why_not:
+            return why_not
+
+        def unlearner(clip: Clip, dataset: Dataset, seed: int) -> Clip:
+            if self.registry.declaration(cell.method).card.regime == PRETRAINING:
+                return clip  # trained again it would know nothing of any image: the fits are those of doing nothing
+            return unlearn_cell(cell, clip, self.registry, self.shelf, dataset=dataset, seed=seed).clip
+
+        return self.shelf.shadows.of(cell, unlearner)
 
     def _command(self, cell: Cell) -> str:
         kind = self.registry.declaration(cell.method).hyperparameters

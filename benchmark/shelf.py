@@ -10,6 +10,7 @@ from benchmark.hardware import Precision, resolve_device
 from benchmark.models import load_clip, weights_hash
 from benchmark.planning import RETRAIN, Where
 from benchmark.references import References, RetrainedModels
+from benchmark.shadowing import Shadows
 from datamodules.dataset import Dataset
 from datamodules.registry import open_dataset
 from methods.clip import Clip
@@ -22,6 +23,7 @@ class Shelf:
     Attributes:
         where: Folders and device.
         retrained: The models trained without the forget data.
+        shadows: The models trained on known images, for membership inference.
     """
 
     where: Where
@@ -31,6 +33,7 @@ class Shelf:
 
     def __post_init__(self) -> None:
         self.retrained = RetrainedModels(self.where)
+        self.shadows = Shadows(self.where, self.retrained.recipe)
 
     def pristine(self, name: str) -> tuple[Clip, str]:
         """A model as it came and the hash of its weights; not to be edited."""

@@ -16,11 +16,16 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Task:
-    """A data set, what is to be forgotten of it, and the other data sets that must not suffer."""
+    """A data set, what is to be forgotten of it, and the other data sets that must not suffer.
+
+    `measures` and `models`: in the place of the suite's; None for the suite's.
+    """
 
     dataset: str
     requests: tuple[ForgetRequest, ...]
     others: tuple[str, ...] = ()
+    measures: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,11 @@ class Suite:
     measures: tuple[str, ...] = ()
     seeds_of: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     tuned: str = ""
+
+    @property
+    def every_model(self) -> tuple[str, ...]:
+        """The suite's models and those that single tasks name in their place."""
+        return tuple(dict.fromkeys([*self.models, *(name for task in self.tasks for name in task.models or ())]))
 
     def settings(
         self, method: str, model: str, dataset: str, request: ForgetRequest

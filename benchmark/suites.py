@@ -11,6 +11,8 @@ tasks:
   - dataset: shapes
     others: [shapes_colours]
     requests: [{classes: [star]}, {concept: striped}]
+    measures: all          # optional: in the place of the suite's, for these requests
+    models: [shapes-vit]   # optional: likewise
 hparams:                   # optional: overrides by method
   ccup: {forget_weight: 30}
 variants:                  # optional: further settings of a method, each a row of its own
@@ -38,9 +40,9 @@ from datamodules.request import ForgetRequest
 _HERE = Path(__file__).parent / "suites"
 _OPTIONAL = {"precision", "methods", "measures", "hparams", "variants", "by_request", "seeds_of"}
 _REQUIRED = {"title", "models", "seeds", "tasks"}
-_TASK_KEYS = {"dataset", "others", "requests"}
+_TASK_KEYS = {"dataset", "others", "requests", "measures", "models"}
 _VARIANT_KEYS = {"method", "hparams"}
-_ALL: dict[str, tuple[str, ...]] = {"methods": (), "measures": tuple(FAMILIES)}
+_ALL: dict[str, tuple[str, ...]] = {"methods": ()}
 _SETTING_KEYS = {"model", "dataset", "classes", "hparams"}
 
 
@@ -143,9 +145,6 @@ def parse_suite(text: str, path: Path) -> Suite:
     seeds_of = content.get("seeds_of") or {}
     if not isinstance(seeds_of, dict) or not all(_is_seeds(each) for each in seeds_of.values()):
         raise SuiteError(f"{path.name}, line {lines['seeds_of']}: seeds_of maps methods to lists of whole numbers")
-    for name in listing("measures", str):
-        if name not in FAMILIES:
-            raise SuiteError(f"{path.name}, line {lines['measures']}: {UnknownNameError('measure', name, FAMILIES)}")
     return Suite(
         name=path.stem,
         title=str(content["title"]),
@@ -157,7 +156,7 @@ def parse_suite(text: str, path: Path) -> Suite:
         hparams=hparams,
         variants=tuple(variants),
         by_request=tuple(by_request),
-        measures=listing("measures", str),
+        measures=_families(content.get("measures", []), f"{path.name}, line {lines.get('measures')}"),
         seeds_of={name: tuple(each) for name, each in seeds_of.items()},
     )
 
@@ -194,7 +193,23 @@ def _task(task: Mapping[str, Any], line: int, path: Path) -> Task:
     others = task.get("others") or []
     if not isinstance(others, list) or not all(isinstance(name, str) for name in others):
         raise SuiteError(f"{path.name}, line {line}: others must be a list of data sets")
-    return Task(task["dataset"], requests, tuple(others))
+    asked = _families(task["measures"], f"{path.name}, line {line}") if "measures" in task else None
+    models = task.get("models")
+    if models is not None and not (isinstance(models, list) and models and all(isinstance(m, str) for m in models)):
+        raise SuiteError(f"{path.name}, line {line}: models must be a list of models")
+    return Task(task["dataset"], requests, tuple(others), asked, None if models is None else tuple(models))
+
+
+def _families(value: Any, at: str) -> tuple[str, ...]:
+    """Families of measures by name, or all of them."""
+    if value == ALL:
+        return tuple(FAMILIES)
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise SuiteError(f"{at}: measures must be a list of names, or {ALL}")
+    for name in value:
+        if name not in FAMILIES:
+            raise SuiteError(f"{at}: {UnknownNameError('measure', name, FAMILIES)}")
+    return tuple(value)
 
 
 def _check_keys(node: Any, known: set[str], path: Path) -> None:

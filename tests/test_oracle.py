@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import pytest
 from world import World, command, small_world, write_suite
 
-from benchmark import references
+from benchmark import references, shadowing
 from benchmark.compact import Architecture
 from benchmark.evaluation import relearning, soft_prompt
 from benchmark.evaluation.families import FAMILIES
+from benchmark.pretraining import shadows
 from benchmark.pretraining.recipe import load_recipe
 from benchmark.records import Record
 
@@ -35,7 +36,7 @@ tasks:
 def oracle(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Record]]:
     """The records of the suite by method and request; the tiny model passes for one of a tiny recipe."""
     folder = tmp_path_factory.mktemp("oracle")
-    recipe = replace(load_recipe("shapes-resnet"), epochs=0.5, batch_size=12)
+    recipe = replace(load_recipe("shapes-resnet"), epochs=0.75, batch_size=12)
     with small_world(), pytest.MonkeyPatch.context() as patch:
         from safetensors import safe_open
 
@@ -44,6 +45,8 @@ def oracle(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory
 
             recipe = replace(recipe, architecture=Architecture(**json.loads(stored.metadata()["architecture"])))
         patch.setattr(references, "recipe_of", lambda _: recipe)
+        for module in (shadows, shadowing):
+            patch.setattr(module, "COUNT", 4)
         patch.setattr(relearning, "STEPS", 2)
         patch.setattr(soft_prompt, "STEPS", 2)
         world = World(write_suite(folder, tiny_world.model, SUITE), tiny_world.cache, folder / "results")
@@ -102,6 +105,17 @@ def test_a_filter_hides_and_removes_nothing(oracle: dict[str, Record]) -> None:
         assert masked.metrics[name].value == original.metrics[name].value
 
 
+def test_membership_is_measured_where_the_images_have_classes(oracle: dict[str, Record]) -> None:
+    for method in ("original", "retrain", "logit_mask", "ccup"):
+        auc = of(oracle, method).metrics["forget/membership_auc"]
+        assert auc.n == 4 and auc.value is not None and auc.ci95 is not None
+        assert auc.ci95[0] <= auc.value <= auc.ci95[1]
+        assert "by concept" in of(oracle, method, concept=True).report["not_measured"]["membership"]
+    original, masked = of(oracle, "original"), of(oracle, "logit_mask")
+    for name in ("forget/membership_auc", "forget/membership_tpr"):  # a filter is no part of the weights
+        assert masked.metrics[name].value == original.metrics[name].value
+
+
 def test_retraining_costs_its_training(oracle: dict[str, Record]) -> None:
     record = of(oracle, "retrain")
     assert record.cost["unlearn_seconds"] >= record.report["training_seconds"] > 0.0
@@ -112,11 +126,13 @@ def test_without_a_recipe_the_gap_is_empty_with_its_reason(
 ) -> None:
     monkeypatch.setattr(references, "recipe_of", lambda _: None)
     text = SUITE.replace("original, retrain, logit_mask, ccup", "original, ccup")
-    suite = write_suite(tmp_path, world.plan().cells[0].model, text.replace("all", "[cka, retrain_gap]"), "gap.yaml")
+    asked = "[cka, retrain_gap, membership]"
+    suite = write_suite(tmp_path, world.plan().cells[0].model, text.replace("all", asked), "gap.yaml")
     assert command("run", "--suite", suite, "--results", world.results, "--cache-dir", world.cache).status == 0
     for record in world.records().values():
         assert record.metrics["score/retrain_gap"].value is None
         assert "not trained by a recipe" in record.report["not_measured"]["retrain_gap"]
+        assert "no retrained model" in record.report["not_measured"]["membership"]
         assert "not trained by a recipe" in record.report["not_measured"]["score/cka_retrained"]
         assert record.metrics["score/cka_original"].value is not None
 

@@ -85,7 +85,7 @@ def _suites() -> list[tuple[str, ...]]:
         suite = load_suite(name)
         requests = ", ".join(str(request) for task in suite.tasks for request in task.requests)
         datasets = ", ".join(dict.fromkeys(task.dataset for task in suite.tasks))
-        rows.append((name, ", ".join(suite.models), datasets, requests, suite.title))
+        rows.append((name, ", ".join(suite.every_model), datasets, requests, suite.title))
     return rows
 
 

@@ -65,7 +65,7 @@ def plan_command(
         tuned_values=tuned_values,
     )
     failures = Ledger(Path(results)).failures()
-    expected = expected_seconds(known_records(plan.store), plan.suite.models)
+    expected = expected_seconds(known_records(plan.store), plan.suite.every_model)
     tuned_by = f" (tuned: {plan.suite.tuned})" if plan.suite.tuned else ""
     table = Table(title=f"{plan.suite.name}: {plan.suite.title}{tuned_by}", title_justify="left", header_style="bold")
     for head in ("key", "state", "method", "forget", "data set", "model", "seed", "expected"):

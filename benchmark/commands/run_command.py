@@ -129,7 +129,7 @@ def run_command(
         runner.check_needs(todo)
     if again:
         err.print(f"{len(again)} cells are done without weights: they run again for them, their records stay")
-    progress = Progress(expected_seconds(known_records(plan.store), plan.suite.models))
+    progress = Progress(expected_seconds(known_records(plan.store), plan.suite.every_model))
     runner.watcher = Watcher(progress.accuracy)
     ledger = Ledger(folder)
     skipped = len(plan.cells) - len(todo)

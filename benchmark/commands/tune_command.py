@@ -90,7 +90,7 @@ def tune_command(
     files = tuple(Path(each) for each in words(plugin))
     runner = CellRunner(plan.registry, plan.where, plan.store, Tracker(plan.store.folder), files, suite)
     searches = [plan_search(runner, name, plan.cells, count=trials, seed=search_seed) for name in names]
-    expected = expected_seconds(known_records(plan.store), plan.suite.models)
+    expected = expected_seconds(known_records(plan.store), plan.suite.every_model)
     given = {"model": model, "suite": suite, "trials": trials, "search_seed": search_seed, "out": out, "plugin": plugin}
     options = _options({**given, "data_dir": data_dir, "device": device})
     return Tuner(runner, plan.suite, expected, file, options, print).run(searches)

@@ -119,6 +119,16 @@ MEASURES: tuple[Measure, ...] = (
     ),
     _fraction("relearn_acc1@0", "accuracy after fine-tuning on retained images alone", "train data"),
     Measure(
+        "membership_auc",
+        "AUC of telling forgotten images from images that were never trained on (U-LiRA); 0.5: they cannot be told",
+        *("fraction", 0.0, 1.0, "none", "none", ("retrained model", "shadow models")),
+    ),
+    Measure(
+        "membership_tpr",
+        "share of forgotten images told at 1 % false alarms (U-LiRA); 0.01 is chance",
+        *("fraction", 0.0, 1.0, "lower", "none", ("retrained model", "shadow models")),
+    ),
+    Measure(
         "score/cka_original",
         "linear CKA of the image embeddings to the original's",
         *("fraction", 0.0, 1.0, "none", "none", ("original",)),
@@ -181,6 +191,8 @@ _HEADS = {
     "image_map": "mAP",
     "worst_prompt_acc1": "worst prompt",
     "soft_prompt_acc1": "soft prompt",
+    "membership_auc": "member AUC",
+    "membership_tpr": "member TPR",
     "true_name_rank": "rank of name",
     "true_name_margin": "margin of name",
     "confusion_entropy": "entropy",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,25 @@ from methods.clip import Clip
 TRAIN_PER_CLASS = 100
 """Training images of each class that probes see, our choice: enough for the probe of the original to be as good as its
 zero-shot classifier, and a cell stays a matter of seconds. The same images for every model of a request."""
+
+
+class Shadows(Protocol):
+    """Shadow models: each was trained on a known part of a pool of images and then unlearned."""
+
+    @property
+    def pool(self) -> Dataset:
+        """A data set whose training split is the pool: first what the original saw, then what it did not."""
+
+    @property
+    def seen(self) -> int:
+        """How many images of the pool the original was trained on."""
+
+    @property
+    def contained(self) -> Tensor:
+        """Which images of the pool each model was trained on, boolean, shape (models, images)."""
+
+    def unlearned(self) -> Iterator[Clip]:
+        """Each model after the method under examination has unlearned the request from it, one at a time."""
 
 
 @dataclass
@@ -42,6 +61,8 @@ class Context:
         is_reference: Whether this is the retrained model itself.
         seed: Of the images and draws that measures choose: of the request, so that methods meet the same.
         keep: Whether the features of this model are worth keeping on disk.
+        shadows: Models trained on known images and then unlearned as this one was; None where there are none.
+        no_shadows: Why there are none.
         report: What a measure wants to tell beside its numbers; goes into the record.
     """
 
@@ -58,6 +79,8 @@ class Context:
     reference: Mapping[str, Metric] | None = None
     is_reference: bool = False
     keep: bool = False
+    shadows: Shadows | None = None
+    no_shadows: str = ""
     report: dict[str, Any] = field(default_factory=dict)
 
     # -- the data -----------------------------------------------------------------------------------------------------
@@ -141,3 +164,13 @@ class Context:
         if self.retrained is None:
             raise NotMeasurableError(self.no_retrained or "there is no retrained model")
         return self.retrained
+
+    def require_shadows(self) -> Shadows:
+        """The shadow models.
+
+        Raises:
+            NotMeasurableError: Where there are none, with the reason.
+        """
+        if self.shadows is None:
+            raise NotMeasurableError(self.no_shadows or "there are no shadow models")
+        return self.shadows

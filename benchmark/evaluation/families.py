@@ -27,7 +27,8 @@ class Family:
         name: As a suite names it; also the name of its file.
         title: One line for `list measures`.
         metrics: The full names of what it gives.
-        needs: "train" data, the "model" (so that it cannot be computed from kept outputs), a "retrained" model.
+        needs: "train" data, the "model" (so that it cannot be computed from kept outputs), a "retrained" model,
+            "shadows" (shadow models, from which the method unlearns too).
     """
 
     name: str
@@ -96,6 +97,12 @@ _LIST = (
         "how far the measures are from those of the retrained model",
         ("score/retrain_gap",),
         ("retrained",),
+    ),
+    Family(
+        "membership",
+        "whether forgotten images can be told from images that were never trained on",
+        ("forget/membership_auc", "forget/membership_tpr"),
+        ("train", "model", "retrained", "shadows"),
     ),
     Family(
         "robust_score",

@@ -26,13 +26,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.evaluation.features import require_finite
 from benchmark.evaluation.unmeasurable import NotMeasurableError
+from benchmark.records import Metric
 from benchmark.statistics import Z95
+
+if TYPE_CHECKING:
+    from benchmark.evaluation.context import Context
+    from benchmark.evaluation.evaluate import Metrics
+    from datamodules.dataset import Dataset
+    from methods.clip import Clip
 
 LEAST_SHADOWS = 32
 """A side, our choice: half of 64 models, about where one variance an example begins to beat a common one in LiRA."""
@@ -173,3 +183,36 @@ def _edge(inside: float, end: float, outside: Callable[[float], bool]) -> float:
         middle = (inside + out) / 2
         inside, out = (inside, middle) if outside(middle) else (middle, out)
     return inside
+
+
+def measure(context: Context) -> Metrics:
+    """`forget/membership_auc` and `forget/membership_tpr` of the request's images in the pool of the shadow models.
+
+    Members are those that the original was trained on. Only where a retrained model exists: its row is the check that
+    chance is what such a model gives. Of a filter at the output nothing is seen: it is no part of the weights.
+    """
+    context.require_retrained()
+    context.require_classes()
+    shadows = context.require_shadows()
+    pool = shadows.pool
+    rows = np.flatnonzero(pool.forget_mask(pool.split("train"), context.request))
+    phi = torch.stack([_confidences(context, clip, pool, rows) for clip in shadows.unlearned()])
+    audited = _confidences(context, context.clip, pool, rows)
+    ratios = likelihood_ratios(phi, shadows.contained[:, rows], audited)
+    members = torch.from_numpy(rows < shadows.seen)
+    found = membership_attack(ratios[members], ratios[~members])
+    context.report["membership"] = {"shadow models": len(phi), "non-members": found.non_members}
+    return {
+        "forget/membership_auc": Metric(found.auc, found.members, found.auc_ci95),
+        "forget/membership_tpr": Metric(found.tpr_at_1_percent_fpr, found.members, None),
+    }
+
+
+def _confidences(context: Context, clip: Clip, pool: Dataset, rows: NDArray[np.int64]) -> Tensor:
+    """phi of these images of the pool under a model, shape (N,)."""
+    images = context.store.images(clip, pool, "train", rows=rows).cpu()
+    labels = pool.split("train").labels
+    if labels is None:
+        raise NotMeasurableError(f"data set {pool.name!r} has no labels")
+    logits = clip.logit_scale.detach().cpu() * images @ context.classifier(clip).T
+    return scaled_confidence(logits, torch.from_numpy(labels[rows]))

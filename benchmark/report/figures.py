@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.columns import RANKED_BY
 from benchmark.evaluation.families import SHOTS
 from benchmark.grouping import pair
-from benchmark.leaderboard import RANKED_BY
 from benchmark.records import RecordError
 from benchmark.report.content import Content
 from benchmark.report.extras import Curve

@@ -143,7 +143,7 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
     Raises:
         TunedError: If nothing is tuned, if a model has published defaults, or if the suite sets hyperparameters too.
     """
-    for model in suite.models:
+    for model in suite.every_model:
         if scale_of(model) != SMALL:
             raise TunedError(
                 f"model {model!r} keeps the published defaults: tuned values are for the small CLIPs; leave out --tuned"

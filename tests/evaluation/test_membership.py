@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from examined import context_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tiny import APPLE, NAMES, TinyDataset, tiny_clip
 from torch import Tensor
 
 from benchmark.evaluation.membership import (
     MembershipAttack,
     auc_interval,
     likelihood_ratios,
+    measure,
     membership_attack,
     scaled_confidence,
 )
@@ -185,3 +192,79 @@ def test_what_cannot_be_measured_says_why() -> None:
         membership_attack(audited, audited[:0])
     with pytest.raises(ValueError, match="shapes"):
         likelihood_ratios(shadows, contained[:3], audited)
+
+
+SEEN, MODELS = 400, 8
+
+
+@dataclass
+class KnownImages:
+    """A pool of 800 apples and buses, and models whose embeddings tell what they were made to remember.
+
+    Attributes:
+        left: How far the embedding of a remembered image lies nearer to its class than that of another one.
+    """
+
+    left: float
+
+    def __post_init__(self) -> None:
+        random = np.random.default_rng(3)
+        self.pool = cast(Any, Apples())
+        self.seen = SEEN
+        half = random.random((MODELS // 2, 2 * SEEN)) < 0.5
+        self.contained = torch.from_numpy(np.stack([half, ~half], axis=1).reshape(MODELS, 2 * SEEN))
+        self.difficulty = torch.from_numpy(random.normal(0, 0.3, 2 * SEEN))
+        self.clips = [tiny_clip("vit") for _ in range(MODELS)]
+
+    def unlearned(self) -> Iterator[Any]:
+        yield from self.clips
+
+    def images(self, clip: Any, dataset: Any, split: str, *, rows: NDArray[np.int64]) -> Tensor:
+        """Unit embeddings at an angle to the class that depends on the image, on chance, and on what is remembered."""
+        number = next((n for n, each in enumerate(self.clips) if each is clip), MODELS)
+        knows = self.contained[number] if number < MODELS else torch.arange(2 * SEEN) < SEEN
+        noise = torch.from_numpy(np.random.default_rng((number, 1)).normal(0, 0.05, 2 * SEEN))
+        angle = (0.8 + self.difficulty + noise - self.left * knows)[rows]
+        other = torch.zeros(len(rows), len(NAMES), dtype=torch.float64)
+        other[:, 0], other[:, 1] = angle.cos(), angle.sin()
+        return other
+
+    def classifier(self, clip: Any, names: Any, templates: Any) -> Tensor:
+        return torch.eye(len(NAMES), dtype=torch.float64)
+
+
+class Apples(TinyDataset):
+    """The pool of `KnownImages`: it is asked for labels alone."""
+
+    def split(self, name: Any) -> Any:
+        return cast(Any, type("Labels", (), {"labels": np.zeros(2 * SEEN, dtype=np.int64), "images": range(2 * SEEN)}))
+
+    def forget_mask(self, split: Any, request: Any) -> NDArray[np.bool_]:
+        return np.arange(2 * SEEN) % 2 == 0
+
+
+def measured(left: float) -> tuple[float, float, int]:
+    known = KnownImages(left)
+    context = context_of(tiny_clip("vit", seed=1), APPLE)
+    context.store, context.shadows, context.retrained = cast(Any, known), cast(Any, known), context.original
+    found = measure(context)
+    auc, tpr = found["forget/membership_auc"], found["forget/membership_tpr"]
+    assert auc.n == SEEN // 2 and context.report["membership"] == {"shadow models": MODELS, "non-members": SEEN // 2}
+    assert auc.value is not None and tpr.value is not None and auc.n is not None
+    return auc.value, tpr.value, auc.n
+
+
+def test_a_model_that_remembers_is_found_out_and_one_that_does_not_is_not() -> None:
+    remembered, told, _ = measured(left=0.15)
+    assert remembered > 0.95 and told > 0.5
+    forgotten, by_chance, _ = measured(left=0.0)
+    assert abs(forgotten - 0.5) < 0.08 and by_chance < 0.06
+
+
+def test_without_shadow_models_or_classes_there_is_no_value() -> None:
+    context = context_of(tiny_clip("vit"), APPLE)
+    with pytest.raises(NotMeasurableError, match="no retrained model"):
+        measure(context)
+    context.retrained, context.no_shadows = context.original, "no shadow models: of the moon"
+    with pytest.raises(NotMeasurableError, match="of the moon"):
+        measure(context)
