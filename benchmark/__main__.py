@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+
+# NumPy's and SciPy's own threads wait for work in a loop and starve PyTorch's: on two cores a linear probe of 2,400
+# images took 16 s with them and half a second without. It must be said before NumPy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,11 +12,13 @@ import pytest
 from world import World, command, small_world, write_suite
 
 from benchmark import references, shadowing
+from benchmark.commands.common import REFERENCE
 from benchmark.compact import Architecture
 from benchmark.evaluation import relearning, soft_prompt
 from benchmark.evaluation.families import FAMILIES
 from benchmark.pretraining import shadows
 from benchmark.pretraining.recipe import load_recipe
+from benchmark.record_store import RecordStore
 from benchmark.records import Record
 
 pytest_plugins = ("world",)
@@ -140,3 +142,23 @@ def test_without_a_recipe_the_gap_is_empty_with_its_reason(
 def test_retrain_without_a_recipe_is_one_clear_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(references, "recipe_of", lambda _: None)
     assert "not trained by a recipe" in world.run("--methods", "retrain").error
+
+
+def test_the_reference_records_behave_as_theory_says() -> None:
+    """Those of the project, made with whole models: the gold standard against itself, and what memory leaves."""
+    found = RecordStore(REFERENCE, read_only=True).all("oracle")
+    golden = [record for record in found if record.cell["method"] == "retrain"]
+    assert len({str(record.cell["request"]) for record in golden}) == 5
+    for record in golden:
+        if record.cell["model"] == "shapes-resnet":
+            assert record.metrics["score/retrain_gap"].value == 0.0
+            assert record.metrics["score/cka_retrained"].value == pytest.approx(1.0, abs=1e-6)
+    asked = [record for record in found if "forget/membership_auc" in record.metrics]
+    assert {record.cell["model"] for record in asked} == {"few-shapes"}
+    auc = {f"{r.cell['method']} {r.cell['seed']}": r.metrics["forget/membership_auc"] for r in asked}
+    original = auc["original 0"]
+    assert original.value is not None and original.ci95 is not None and original.ci95[0] > 0.7
+    assert auc["logit_mask 0"] == original
+    for seed in range(3):
+        retrained = auc[f"retrain {seed}"].ci95
+        assert retrained is not None and retrained[0] < 0.5 < retrained[1]
