@@ -189,7 +189,9 @@ def measure(context: Context) -> Metrics:
     """`forget/membership_auc` and `forget/membership_tpr` of the request's images in the pool of the shadow models.
 
     Members are those that the original was trained on. Only where a retrained model exists: its row is the check that
-    chance is what such a model gives. Of a filter at the output nothing is seen: it is no part of the weights.
+    chance is what such a model gives. Of a filter at the output nothing is seen: it is no part of the weights. The
+    confidence is that of the model's own zero-shot classifier, so an edit of the text tower alone can hide what the
+    images left.
     """
     context.require_retrained()
     context.require_classes()
