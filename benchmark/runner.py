@@ -156,14 +156,14 @@ class CellRunner:
         say("loading")
         pristine, weights = self.shelf.pristine(cell.model)
         retrained = self._retrained(cell, say, on_step)
-        self._train_shadows(cell, say, on_step)
+        shadows = self._shadows(cell, say, on_step)
         with isolated(cell.random_seed()):
             say("unlearning")
             result = self._unlearn(cell, on_step, retrained)
             say("evaluating")
             start = time.perf_counter()
             with self.shelf.features(precision_of(cell)).fixed(result.clip, pristine):
-                metrics, report, outputs = evaluate_cell(cell, references, result, self.shelf, self._shadows(cell))
+                metrics, report, outputs = evaluate_cell(cell, references, result, self.shelf, shadows)
             seconds = time.perf_counter() - start
         record = Record(
             schema=1,
@@ -209,18 +209,15 @@ class CellRunner:
         say("training without the forget data")
         return self.shelf.retrained.state(cell, on_step=on_step)
 
-    def _train_shadows(self, cell: Cell, say: Phase, on_step: StepReport | None) -> None:
-        if needs_shadows(cell) and not self.shelf.shadows.why_not(cell):
-            say("training the shadow models")
-            self.shelf.shadows.train(cell, on_step=on_step)
-
-    def _shadows(self, cell: Cell) -> CellShadows | str:
-        """The shadow models of a cell; why there are none, where there are none or no measure asks."""
+    def _shadows(self, cell: Cell, say: Phase, on_step: StepReport | None) -> CellShadows | str:
+        """The shadow models of a cell, trained; why there are none, where there are none or no measure asks."""
         if not needs_shadows(cell):
             return "no measure asks for shadow models"
         why_not = self.shelf.shadows.why_not(cell)
         if why_not:
             return why_not
+        say("training the shadow models")
+        self.shelf.shadows.train(cell, on_step=on_step)
 
         def unlearner(clip: Clip, dataset: Dataset, seed: int) -> Clip:
             if self.registry.declaration(cell.method).card.regime == PRETRAINING:

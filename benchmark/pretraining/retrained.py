@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from benchmark.compact import load_compact
 from benchmark.models import parse_model
 from benchmark.names import recipe_names
+from benchmark.pretraining.kept import kept_path, trained_once
 from benchmark.pretraining.recipe import Recipe, load_recipe
-from benchmark.pretraining.train import Progress, pretrain
+from benchmark.pretraining.train import Progress
 from datamodules.dataset import Dataset
 from datamodules.errors import RequestError
 from datamodules.registry import open_dataset
@@ -99,9 +98,8 @@ class Retraining:
 
     def path(self, exclude: dict[str, ForgetRequest], seed: int) -> Path:
         """Where the model of these exclusions and this seed is kept."""
-        content = [asdict(self.recipe), {name: each.to_dict() for name, each in sorted(exclude.items())}, seed]
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
-        return self.cache_dir / "retrained" / f"{self.recipe.name}-{digest}.safetensors"
+        excluded = {name: each.to_dict() for name, each in sorted(exclude.items())}
+        return kept_path(self.cache_dir / "retrained", self.recipe, excluded, seed, name=self.recipe.name)
 
     def model(
         self, exclude: dict[str, ForgetRequest], seed: int, *, progress: Progress | None = None
@@ -116,19 +114,17 @@ class Retraining:
             progress: Told of each step, if there is something to train.
         """
         path = self.path(exclude, seed)
-        if not path.is_file():
-            pretrain(
-                self.recipe,
-                path,
-                data_dir=self.data_dir,
-                cache_dir=self.cache_dir,
-                seed=seed,
-                exclude=exclude,
-                device=self.device,
-                progress=progress,
-                checkpoint=path.with_suffix(".training"),
-            )
-        return load_compact(path, self.recipe.name), trained_seconds(path)
+        clip = trained_once(
+            path,
+            self.recipe,
+            data_dir=self.data_dir,
+            cache_dir=self.cache_dir,
+            seed=seed,
+            device=self.device,
+            progress=progress,
+            exclude=exclude,
+        )
+        return clip, trained_seconds(path)
 
 
 def trained_seconds(path: Path) -> float:

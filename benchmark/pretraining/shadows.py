@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.compact import load_compact
+from benchmark.pretraining.kept import kept_path, trained_once
 from benchmark.pretraining.recipe import Recipe
-from benchmark.pretraining.train import Progress, pretrain
-from datamodules.dataset import Dataset
+from benchmark.pretraining.train import Progress
 from datamodules.registry import open_dataset
 from datamodules.shadow import DrawnDataset, Pool, pool_of
 from methods.clip import Clip
@@ -63,9 +60,9 @@ class ShadowModels:
 
     def path(self, number: int) -> Path:
         """Where a model is kept."""
-        content = [asdict(self.recipe), [pool.dataset.revision for pool in self.pools.values()], COUNT, number]
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
-        return self.cache_dir / "shadows" / f"{self.recipe.name}-{number}-{digest}.safetensors"
+        revisions = [pool.dataset.revision for pool in self.pools.values()]
+        name = f"{self.recipe.name}-{number}"
+        return kept_path(self.cache_dir / "shadows", self.recipe, revisions, COUNT, number, name=name)
 
     def model(self, number: int, *, progress: Progress | None = None) -> Clip:
         """A shadow model; a training that was killed goes on from its last checkpoint.
@@ -74,18 +71,13 @@ class ShadowModels:
             number: From 0 to `COUNT` - 1.
             progress: Told of each step, if it must be trained now.
         """
-        path = self.path(number)
-        if not path.is_file():
-            data: list[Dataset] = [self.dataset(name, number) for name in self.recipe.data]
-            pretrain(
-                self.recipe,
-                path,
-                data_dir=self.data_dir,
-                cache_dir=self.cache_dir,
-                seed=FIRST_SEED + number,
-                device=self.device,
-                progress=progress,
-                checkpoint=path.with_suffix(".training"),
-                datasets=data,
-            )
-        return load_compact(path, self.recipe.name)
+        return trained_once(
+            self.path(number),
+            self.recipe,
+            data_dir=self.data_dir,
+            cache_dir=self.cache_dir,
+            seed=FIRST_SEED + number,
+            device=self.device,
+            progress=progress,
+            datasets=[self.dataset(name, number) for name in self.recipe.data],
+        )

@@ -1,0 +1,64 @@
+"""Models trained once and kept in the cache: where each lies, and how it comes there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmark.compact import load_compact
+from benchmark.pretraining.recipe import Recipe
+from benchmark.pretraining.train import Progress, pretrain
+from datamodules.dataset import Dataset
+from datamodules.request import ForgetRequest
+from methods.clip import Clip
+
+
+def kept_path(folder: Path, recipe: Recipe, *what: Any, name: str) -> Path:
+    """Where a model is kept: its name and a digest of the recipe and of what else makes it what it is.
+
+    Args:
+        folder: Of its kind.
+        recipe: By which it is trained.
+        what: Values that JSON can hold.
+        name: How the file begins.
+    """
+    digest = hashlib.sha256(json.dumps([asdict(recipe), *what], sort_keys=True).encode()).hexdigest()[:24]
+    return folder / f"{name}-{digest}.safetensors"
+
+
+def trained_once(
+    path: Path,
+    recipe: Recipe,
+    *,
+    data_dir: Path | None,
+    cache_dir: Path,
+    seed: int,
+    device: str,
+    progress: Progress | None = None,
+    exclude: dict[str, ForgetRequest] | None = None,
+    datasets: Sequence[Dataset] | None = None,
+) -> Clip:
+    """The model of a file, trained first if it is not there; a training that was killed goes on from its checkpoint.
+
+    Args:
+        path: The file.
+        recipe: By which it is trained; the other arguments are those of `pretrain`.
+    """
+    if not path.is_file():
+        pretrain(
+            recipe,
+            path,
+            data_dir=data_dir,
+            cache_dir=cache_dir,
+            seed=seed,
+            exclude=exclude,
+            device=device,
+            progress=progress,
+            checkpoint=path.with_suffix(".training"),
+            datasets=datasets,
+        )
+    return load_compact(path, recipe.name)
