@@ -9,10 +9,9 @@ from functools import partial
 from benchmark.cells import Cell
 from benchmark.evaluation.evaluate import Metrics
 from benchmark.evaluation.families import FAMILIES
-from benchmark.isolation import isolated
 from benchmark.planning import Where
 from benchmark.pretraining.recipe import Recipe
-from benchmark.pretraining.retrained import Retraining, recipe_of
+from benchmark.pretraining.retrained import RetrainedTraining, Retraining, recipe_of
 from datamodules.errors import BenchmarkError
 from datamodules.unlearning import Retrained
 from methods.clip import Clip
@@ -84,17 +83,23 @@ class RetrainedModels:
         Raises:
             BenchmarkError: If the cell's model was not trained by a recipe of this project.
         """
+        training = self.training(cell)
+        key = training.path.name
+        if self._last is None or self._last[0] != key:
+            self._last = (key, *training.get(None if on_step is None else partial(_shown, on_step)))
+        return self._last[1], self._last[2]
+
+    def training(self, cell: Cell) -> RetrainedTraining:
+        """The training of the model of a cell's request and seed.
+
+        Raises:
+            BenchmarkError: If the cell's model was not trained by a recipe of this project.
+        """
         recipe = self.recipe(cell.model)
         if recipe is None:
             raise BenchmarkError(self.why_not(cell.model))
         retraining = Retraining(recipe, self.where.data_dir, self.where.cache_dir, self.where.device)
-        exclude = retraining.excluded(cell.dataset, cell.request)
-        key = retraining.path(exclude, cell.seed).name
-        if self._last is None or self._last[0] != key:
-            shown = None if on_step is None else partial(_shown, on_step)
-            with isolated(cell.seed):
-                self._last = (key, *retraining.model(exclude, cell.seed, progress=shown))
-        return self._last[1], self._last[2]
+        return RetrainedTraining(retraining, retraining.excluded(cell.dataset, cell.request), cell.seed)
 
     def state(self, cell: Cell, *, on_step: StepReport | None = None) -> Retrained:
         """What the method `retrain` puts in place of the original's weights."""

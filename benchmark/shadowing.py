@@ -16,7 +16,7 @@ from benchmark.hardware import resolve_device
 from benchmark.isolation import isolated
 from benchmark.planning import Where
 from benchmark.pretraining.recipe import Recipe
-from benchmark.pretraining.shadows import COUNT, FIRST_SEED, ShadowModels
+from benchmark.pretraining.shadows import COUNT, ShadowModels, ShadowTraining
 from benchmark.unlearn import DivergedError
 from datamodules.dataset import Dataset
 from datamodules.errors import BenchmarkError
@@ -60,11 +60,13 @@ class Shadows:
             cell: One that can have shadow models.
             on_step: Told of each step.
         """
-        models = self._of(self._recipe(cell))
-        for number in range(COUNT):
-            if not models.path(number).is_file():
-                with isolated(FIRST_SEED + number):
-                    models.model(number, progress=None if on_step is None else partial(_shown, on_step, number))
+        for number, training in enumerate(self.trainings(cell)):
+            if not training.path.is_file():
+                training.train(None if on_step is None else partial(_shown, on_step, number))
+
+    def trainings(self, cell: Cell) -> list[ShadowTraining]:
+        """The training of each model of a cell that can have them."""
+        return self._of(self._recipe(cell)).trainings()
 
     def of(self, cell: Cell, unlearner: Unlearner) -> CellShadows:
         """The shadow models of a cell that can have them."""

@@ -65,6 +65,7 @@ SHRINK = "visual_projection(self.clip).weight.mul_(self.h.factor)"
 def small_world() -> Iterator[None]:
     """The embedded world with some hundred images, and one tokenizer for all models (making one takes 0.2 s)."""
     from benchmark import compact
+    from benchmark.pretraining import side_by_side
     from datamodules.shapes import Shapes
     from datamodules.shapes_dataset import WorldDataset
 
@@ -72,6 +73,7 @@ def small_world() -> Iterator[None]:
         patch.setattr(Shapes, "counts", SHAPES)
         patch.setattr(WorldDataset, "counts", OTHERS)
         patch.setattr(compact, "tokenizer", _tokenizer)
+        patch.setattr(side_by_side, "usable_cores", lambda: 1)  # processes of their own would see the whole world
         yield
 
 

@@ -111,6 +111,7 @@ def run_command(
     from benchmark.ray_run import RayOptions, on_ray
     from benchmark.runner import CellRunner
     from benchmark.tracking import Tracker
+    from benchmark.trainings import train_missing
     from benchmark.watching import Watcher
     from benchmark.weights_keeper import WeightsKeeper, has_weights
 
@@ -137,6 +138,7 @@ def run_command(
         options = RayOptions(address, cpus_per_cell, gpus_per_cell)
         outcome = on_ray(todo, plan, runner, options, ledger, progress, skipped=skipped)
     else:
+        train_missing(todo, plan.registry, runner.shelf, err)
         outcome = run_local(todo, runner, ledger, progress, skipped=skipped)
     for message in dict.fromkeys(plan.store.set_aside):
         err.print(message, markup=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from benchmark.isolation import isolated
 from benchmark.models import parse_model
 from benchmark.names import recipe_names
 from benchmark.pretraining.kept import kept_path, trained_once
@@ -125,6 +126,41 @@ class Retraining:
             exclude=exclude,
         )
         return clip, trained_seconds(path)
+
+
+@dataclass(frozen=True)
+class RetrainedTraining:
+    """The training of one retrained model; see `benchmark.pretraining.side_by_side`.
+
+    Attributes:
+        retraining: How.
+        exclude: What it must not see, by data set.
+        seed: Of the weights, the order and the augmentation.
+    """
+
+    retraining: Retraining
+    exclude: dict[str, ForgetRequest]
+    seed: int
+
+    @property
+    def title(self) -> str:
+        """For messages."""
+        without = ", ".join(dict.fromkeys(map(str, self.exclude.values())))
+        return f"{self.retraining.recipe.name} without {without}, seed {self.seed}"
+
+    @property
+    def path(self) -> Path:
+        """Where the model is kept."""
+        return self.retraining.path(self.exclude, self.seed)
+
+    def train(self, progress: Progress | None = None) -> None:
+        """Train it, if it is not there."""
+        self.get(progress)
+
+    def get(self, progress: Progress | None = None) -> tuple[Clip, float]:
+        """The model, trained first if it is not there, and the seconds that its training took."""
+        with isolated(self.seed):
+            return self.retraining.model(self.exclude, self.seed, progress=progress)
 
 
 def trained_seconds(path: Path) -> float:

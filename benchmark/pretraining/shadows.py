@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.isolation import isolated
 from benchmark.pretraining.kept import kept_path, trained_once
 from benchmark.pretraining.recipe import Recipe
 from benchmark.pretraining.train import Progress
@@ -81,3 +82,30 @@ class ShadowModels:
             progress=progress,
             datasets=[self.dataset(name, number) for name in self.recipe.data],
         )
+
+    def trainings(self) -> list[ShadowTraining]:
+        """The training of each; they do not carry the images that were opened here."""
+        return [ShadowTraining(replace(self), number) for number in range(COUNT)]
+
+
+@dataclass(frozen=True)
+class ShadowTraining:
+    """The training of one shadow model; see `benchmark.pretraining.side_by_side`."""
+
+    models: ShadowModels
+    number: int
+
+    @property
+    def title(self) -> str:
+        """For messages."""
+        return f"shadow model {self.number} of {self.models.recipe.name}"
+
+    @property
+    def path(self) -> Path:
+        """Where the model is kept."""
+        return self.models.path(self.number)
+
+    def train(self, progress: Progress | None = None) -> None:
+        """Train it, if it is not there."""
+        with isolated(FIRST_SEED + self.number):
+            self.models.model(self.number, progress=progress)

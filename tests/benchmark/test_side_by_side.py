@@ -1,0 +1,116 @@
+"""Models trained side by side are those trained one after another; nothing is lost when they stop or fail."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file
+from tiny import ARCHITECTURES
+from world import small_world
+
+from benchmark import trainings
+from benchmark.planning import Where, expand
+from benchmark.pretraining.recipe import Recipe, load_recipe
+from benchmark.pretraining.retrained import RetrainedTraining, Retraining
+from benchmark.pretraining.shadows import ShadowModels, ShadowTraining
+from benchmark.pretraining.side_by_side import WORKER_BYTES, Shares, shares, train_side_by_side
+from benchmark.shelf import Shelf
+from benchmark.suites import load_suite
+from datamodules.request import ForgetRequest
+from methods.registry import Registry
+
+STAR = {"few_shapes": ForgetRequest(classes=("star",))}
+
+
+def tiny_recipe(**changes: object) -> Recipe:
+    recipe = replace(load_recipe("few-shapes"), architecture=ARCHITECTURES["vit"], epochs=0.25, batch_size=8)
+    return replace(recipe, **changes)
+
+
+def one_of_each(folder: Path, **changes: object) -> tuple[RetrainedTraining, ShadowTraining]:
+    recipe = tiny_recipe(**changes)
+    retrained = RetrainedTraining(Retraining(recipe, None, folder, "cpu"), STAR, 1)
+    return retrained, ShadowModels(recipe, None, folder, "cpu").trainings()[3]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cores", "memory", "expected"),
+    [
+        (12, 2, 100, Shares(2, 1)),
+        (12, 16, 100, Shares(12, 1)),
+        (3, 16, 100, Shares(3, 5)),
+        (12, 16, 4, Shares(4, 4)),
+        (12, 16, 0.5, Shares(1, 16)),
+        (1, 8, 100, Shares(1, 8)),
+        (0, 8, 100, Shares(1, 8)),
+    ],
+)
+def test_a_machine_is_shared_out_by_cores_and_memory(wanted: int, cores: int, memory: float, expected: Shares) -> None:
+    assert shares(wanted, cores=cores, memory=int(memory * WORKER_BYTES)) == expected
+
+
+def test_side_by_side_gives_the_models_of_one_after_another_and_names_what_fails(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for training in one_of_each(tmp_path / "one"):
+            training.train()
+    finally:
+        torch.set_num_threads(threads)
+    said: list[tuple[int, float]] = []
+    bad, both = one_of_each(tmp_path / "bad", data=("nowhere",))[0], one_of_each(tmp_path / "both")
+    failed = train_side_by_side([bad, *both], Shares(2, 1), lambda done, part: said.append((done, part)))
+    assert [training for training, _ in failed] == [bad] and "nowhere" in failed[0][1]
+    assert bad.title == "few-shapes without star, seed 1" and not bad.path.exists()
+    for alone, beside in zip(one_of_each(tmp_path / "one"), both, strict=True):
+        one, other = load_file(alone.path), load_file(beside.path)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert said[-1] == (3, 1.0)
+    assert [done for done, _ in said] == sorted(done for done, _ in said)
+
+
+def test_ctrl_c_stops_all_of_them(tmp_path: Path) -> None:
+    endless = one_of_each(tmp_path, epochs=10_000.0)
+    with pytest.raises(KeyboardInterrupt):
+        train_side_by_side(endless, Shares(2, 1), lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    assert not multiprocessing.active_children()
+    assert not any(training.path.exists() for training in endless)
+
+
+def test_a_model_that_another_process_trains_is_awaited(tmp_path: Path) -> None:
+    training, _ = one_of_each(tmp_path)
+    training.path.parent.mkdir()
+    other = FileLock(training.path.with_suffix(".lock"))
+    other.acquire()
+    asked = []
+
+    def progress(step: int, steps: int, _: float) -> None:
+        asked.append((step, steps))
+        other.release()
+
+    training.train(progress)
+    assert asked[0] == (0, 1) and asked[-1][0] == asked[-1][1] > 1
+    assert training.path.is_file()
+
+
+def test_what_a_suite_needs_is_found_once_and_not_again(tmp_path: Path) -> None:
+    registry, where = Registry(), Where(None, tmp_path, "cpu")
+    with small_world():
+        cells = expand(load_suite("oracle"), registry, where)
+        missing = trainings.missing_trainings(cells, registry, Shelf(where))
+    titles = [training.title for training in missing]
+    assert len(set(titles)) == len(titles) == 4 * 3 + 3 + 8
+    assert "shapes-resnet without ring, seed 2" in titles and "shadow model 7 of few-shapes" in titles
+    missing[0].path.parent.mkdir(parents=True)
+    missing[0].path.touch()
+    with small_world():
+        rest = trainings.missing_trainings(cells, registry, Shelf(where))
+    assert [training.title for training in rest] == titles[1:]
