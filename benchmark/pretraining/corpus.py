@@ -54,6 +54,12 @@ class _Source:
         self._chances = weights / weights.sum() if len(weights) else weights
         self._label_share = label_share if self._sets else (0.0, 0.0)
 
+    def with_label_share(self, label_share: tuple[float, float]) -> _Source:
+        """The same images with another share of labels."""
+        other = copy(self)
+        other._label_share = label_share if self._sets else (0.0, 0.0)
+        return other
+
     def texts(self) -> set[str]:
         """Every text that may occur."""
         found = (
@@ -123,9 +129,10 @@ class Corpus(IterableDataset[PretrainingBatch]):
         self._tokens = compact.view_as(tokens).to(torch.int32)
         self._row = {text: row for row, text in enumerate(texts)}
 
-    def again(self, epochs: float, seed: int) -> Corpus:
-        """The same corpus for another number of passes, in another order."""
+    def again(self, epochs: float, seed: int, label_share: tuple[float, float]) -> Corpus:
+        """The same corpus for another number of passes, in another order, with a share of labels of its own."""
         other = copy(self)
+        other._sources = [source.with_label_share(label_share) for source in self._sources]
         other.steps, other._seed, other._done = int(len(self.items) * epochs) // self._batch, seed, 0
         return other
 

@@ -12,7 +12,7 @@ from benchmark.compact import Architecture
 from benchmark.names import RECIPES, recipe_names
 from datamodules.errors import BenchmarkError, UnknownNameError
 
-_CYCLE = {"epochs", "learning_rate", "warmup"}
+_CYCLE, _CYCLE_MAY = {"epochs", "learning_rate", "warmup"}, {"label_share"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Recipe:
             the work for most of what is to be learned (progressive resizing). 0 for none.
         edge_weight: Weight of the edge histograms that a ViT's first blocks learn beside (see `edges.py`); 0 for none.
         further_cycles: Cycles from where the one before ends, at the whole size, with a new optimizer (warm
-            restarts; Loshchilov & Hutter 2017): the epochs, learning_rate and warmup of each.
+            restarts; Loshchilov & Hutter 2017): the epochs, learning_rate and warmup of each, and its label_share
+            where it is not the first one's.
     """
 
     name: str
@@ -63,7 +64,8 @@ class Recipe:
     def cycles(self) -> tuple[Recipe, ...]:
         """The recipe of each cycle."""
         first = replace(self, further_cycles=())
-        return (first, *(replace(first, half_size_share=0.0, **cycle) for cycle in self.further_cycles))
+        further = [replace(first, half_size_share=0.0, **cycle) for cycle in self.further_cycles]
+        return (first, *(replace(each, label_share=(each.label_share[0], each.label_share[1])) for each in further))
 
 
 def load_recipe(name: str) -> Recipe:
@@ -80,7 +82,7 @@ def load_recipe(name: str) -> Recipe:
     if set(content) != known:
         odd = sorted(set(content) ^ known)[0]
         raise BenchmarkError(f"recipe {name!r}: field {odd!r} is missing or unknown")
-    wrong = sorted({field for cycle in content["further_cycles"] for field in set(cycle) ^ _CYCLE})
+    wrong = sorted({field for cycle in content["further_cycles"] for field in (set(cycle) - _CYCLE_MAY) ^ _CYCLE})
     if wrong:
         raise BenchmarkError(f"recipe {name!r}: field {wrong[0]!r} of further_cycles is missing or unknown")
     if content["edge_weight"] and content["half_size_share"]:

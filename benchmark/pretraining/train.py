@@ -156,7 +156,8 @@ def pretrain(
         "recipe": recipe.name,
         "seed": seed,
         "precision": chosen,
-        "pairs": sum(corpus.again(each.epochs, 0).steps for each in recipe.cycles()) * recipe.batch_size,
+        "pairs": sum(corpus.again(each.epochs, 0, each.label_share).steps for each in recipe.cycles())
+        * recipe.batch_size,
         "exclude": {name: request.to_dict() for name, request in (exclude or {}).items()},
     }
     revisions = [each.revision for each in corpora]
@@ -181,7 +182,9 @@ class _Run:
 
 def _fit(model: nn.Module, recipe: Recipe, corpus: Corpus, kept: Checkpoints, run: _Run) -> tuple[float, int]:
     """Train all cycles, from where the checkpoint stands; the seconds that it took and the steps."""
-    cycles = [(each, corpus.again(each.epochs, run.seed + n)) for n, each in enumerate(recipe.cycles())]
+    cycles = [
+        (each, corpus.again(each.epochs, run.seed + n, each.label_share)) for n, each in enumerate(recipe.cycles())
+    ]
     total, done = sum(part.steps for _, part in cycles), 0
     standing = kept.load()
     seconds = 0.0 if standing is None else standing.seconds

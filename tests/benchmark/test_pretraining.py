@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from tiny import CONTEXT, VOCABULARY, tiny_clip, words_tokenizer
 from torch import nn
 from torch.nn import functional
 
+from benchmark.compact import tokenizer
+from benchmark.pretraining.corpus import Corpus
 from benchmark.pretraining.forward import encode_half_size, encode_texts
 from benchmark.pretraining.recipe import load_recipe
+from datamodules.registry import open_dataset
 
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
@@ -67,7 +72,33 @@ def test_cycles_of_a_recipe() -> None:
     assert (first.epochs, first.half_size_share) == (mini.epochs, mini.half_size_share) and not first.further_cycles
     assert [each.epochs for each in further] == [cycle["epochs"] for cycle in mini.further_cycles]
     assert all(each.half_size_share == 0.0 and each.architecture == mini.architecture for each in further)
-    assert len(shapes.cycles()) == 1
+    assert len(load_recipe("shapes-vit").cycles()) == 1
+    labels, captions = shapes.cycles()
+    assert labels.label_share == shapes.label_share and captions.label_share == tuple(
+        shapes.further_cycles[0]["label_share"]
+    )
+
+
+def test_a_cycle_may_draw_labels_less_often(tmp_path: Path) -> None:
+    recipe = load_recipe("few-shapes")
+    corpus = Corpus(
+        [open_dataset("few_shapes", None, tmp_path, 64)],
+        tokenizer(24),
+        recipe.architecture.image_input,
+        templates=(),
+        label_share=(1.0, 1.0),
+        batch_size=60,
+        epochs=1.0,
+        flip=False,
+        shift=0.0,
+    )
+
+    def texts(part: Corpus) -> float:
+        return sum(len(batch["tokens"]) for batch in part) / len(part)
+
+    captions = corpus.again(0.25, 0, (0.0, 0.0))
+    assert texts(captions) > 50 > 25 > texts(corpus.again(0.25, 0, (1.0, 1.0)))
+    assert texts(corpus.after(len(corpus) - 4)) < 25, "the corpus itself stays as it was"
 
 
 @pytest.mark.parametrize("name", ["mini", "shapes-resnet", "shapes-vit"])
