@@ -12,8 +12,8 @@ import torch
 
 from benchmark.isolation import isolated
 from benchmark.models import load_clip
+from benchmark.names import PRETRAINING
 from benchmark.nearest import near_file
-from benchmark.planning import PRETRAINING
 from benchmark.unlearn import Unlearned, unlearn
 from datamodules.dataset import Dataset
 from datamodules.errors import BenchmarkError

@@ -15,6 +15,7 @@ from benchmark.columns import RANKED_BY, columns_of
 from benchmark.comparison import cell_values, rank_ranges
 from benchmark.evaluation.catalogue import find
 from benchmark.fronts import FRONT_NOTE, axes_of, front
+from benchmark.gold_spread import spread_note
 from benchmark.grouping import BoardKey, Pair, by_board, by_row, pair
 from benchmark.records import Metric, Record
 from benchmark.statistics import Interval, t_interval
@@ -131,7 +132,11 @@ def _board(key: BoardKey, records: list[Record], expected: Expected, references:
     names = {name for record in records for name in record.metrics}
     columns = columns_of(key.kind, names)
     ranked = _with_fronts(_with_ranges(_ranked(rows), counted), columns)
-    notes[1:1] = [*_range_notes(ranked, len(requests)), *([FRONT_NOTE] if any(row.front for row in ranked) else [])]
+    notes[1:1] = [
+        *_range_notes(ranked, len(requests)),
+        *([FRONT_NOTE] if any(row.front for row in ranked) else []),
+        *(spread_note(records) if "score/retrain_gap" in columns else []),
+    ]
     return Board(
         key,
         len(requests),

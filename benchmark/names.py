@@ -9,6 +9,8 @@ import yaml
 
 WEIGHTS = Path(__file__).parent / "weights"
 RECIPES = Path(__file__).parent / "pretraining"
+PRETRAINING = "pretraining"
+"""The data regime of the methods that need the recipe by which the original was trained."""
 
 
 def shipped_models() -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.cells import Cell
-from benchmark.planning import PRETRAINING
+from benchmark.names import PRETRAINING
 from benchmark.shelf import Shelf
 from datamodules.dataset import SplitName
 from datamodules.errors import BenchmarkError

@@ -11,6 +11,7 @@ from typing import Any
 from benchmark.cells import Cell
 from benchmark.hardware import Precision, resolve_device, resolve_precision
 from benchmark.models import model_identity, parse_model
+from benchmark.names import PRETRAINING
 from benchmark.suite import ALL, Suite
 from datamodules.dataset import Dataset
 from datamodules.errors import BenchmarkError
@@ -19,8 +20,6 @@ from methods.cards import HyperparameterError, resolve
 from methods.registry import Registry
 
 ORIGINAL, RETRAIN = "original", "retrain"
-PRETRAINING = "pretraining"
-"""The data regime of the methods that need the recipe by which the original was trained."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from benchmark.distributed.devices import Devices
 from benchmark.evaluation.evaluate import Metrics
 from benchmark.hardware import device_name
 from benchmark.isolation import isolated
+from benchmark.names import PRETRAINING
 from benchmark.needs import check_needs
 from benchmark.outputs import Outputs
-from benchmark.planning import ORIGINAL, PRETRAINING, RETRAIN, Where, original_of, retrain_of
+from benchmark.planning import ORIGINAL, RETRAIN, Where, original_of, retrain_of
 from benchmark.provenance import command, provenance
 from benchmark.record_store import RecordStore
 from benchmark.records import Record

@@ -11,7 +11,8 @@ from rich.progress import Progress as RichProgress
 
 from benchmark.cells import Cell
 from benchmark.hardware import resolve_device
-from benchmark.planning import PRETRAINING, retrain_of
+from benchmark.names import PRETRAINING
+from benchmark.planning import retrain_of
 from benchmark.pretraining.side_by_side import Shares, Training, shares, train_side_by_side
 from benchmark.progress import PLAIN_EVERY_SECONDS, clock
 from benchmark.references import needs_retrained, needs_shadows

@@ -1,0 +1,46 @@
+"""The spread of the gold standard: what of a gap two trainings of the same recipe have between them anyway."""
+
+from __future__ import annotations
+
+import pytest
+from test_leaderboard import record
+
+from benchmark.evaluation.retrain_gap import GAP_METRICS
+from benchmark.gold_spread import gold_spread, spread_note
+from benchmark.leaderboard import build
+from benchmark.records import Metric, Record
+
+
+def golden(request: str, seed: int, forget: float, retain: float) -> Record:
+    """A retrained model of which two of the gap's metrics are known."""
+    metrics = {"retain/acc1": Metric(retain), "score/retrain_gap": Metric(0.0), "score/robust": Metric(0.3)}
+    made = record("retrain", request, seed, forget=forget, metrics=metrics)
+    made.provenance["regime"] = "pretraining"
+    return made
+
+
+def test_pairs_of_seeds_are_averaged_by_request() -> None:
+    assert {"forget/acc1", "retain/acc1"} <= set(GAP_METRICS)
+    apple = [golden("apple", seed, forget, 0.9) for seed, forget in enumerate((0.0, 0.2, 0.4))]
+    tiger = [golden("tiger", seed, 0.1, retain) for seed, retain in enumerate((0.9, 0.5))]
+    # apple: pairs 0.2, 0.4, 0.2 apart in one of two metrics: (0.1 + 0.2 + 0.1) / 3; tiger: one pair, 0.4 / 2
+    found = gold_spread([*apple, *tiger, record("ccup", "apple", forget=0.9)])
+    assert found is not None and found.n == 2
+    assert found.mean == pytest.approx((0.4 / 3 + 0.2) / 2)
+
+
+def test_one_seed_has_no_spread_and_other_methods_have_none() -> None:
+    assert gold_spread([golden("apple", 0, 0.0, 0.9), golden("tiger", 1, 0.5, 0.9)]) is None
+    assert gold_spread([record("ccup", seed=0), record("ccup", seed=1, forget=0.9)]) is None
+    assert spread_note([]) == []
+
+
+def test_the_note_stands_below_a_board_that_shows_the_gap() -> None:
+    both = [golden("apple", seed, forget, 0.9) for seed, forget in enumerate((0.0, 0.2))]
+    (board,) = build(both)
+    (note,) = [note for note in board.notes if "trained again" in note]
+    assert "10.0 points apart" in note
+    for each in both:
+        del each.metrics["score/retrain_gap"]
+    (board,) = build(both)
+    assert not [note for note in board.notes if "trained again" in note]
