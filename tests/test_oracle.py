@@ -148,14 +148,18 @@ def test_the_reference_records_behave_as_theory_says() -> None:
     """Those of the project, made with whole models: the gold standard against itself, and what memory leaves."""
     found = RecordStore(REFERENCE, read_only=True).all("oracle")
     golden = [record for record in found if record.cell["method"] == "retrain"]
-    assert len({str(record.cell["request"]) for record in golden}) >= 3
+    asked = [(str(r.cell["request"]), r.cell["seed"]) for r in golden if r.cell["model"] == "shapes-resnet"]
+    assert len({request for request, _ in asked}) == 4 and len(set(asked)) == len(asked) == 12, "four requests, 3 seeds"
+    for record in golden:
+        if (retain := record.metrics.get("retain/acc1")) and record.cell["model"] == "shapes-resnet":
+            assert retain.value is not None and retain.value > 0.95, "a gold standard that learned its world"
     for record in golden:
         if record.cell["model"] == "shapes-resnet":
             assert record.metrics["score/retrain_gap"].value == 0.0
             assert record.metrics["score/cka_retrained"].value == pytest.approx(1.0, abs=1e-6)
-    asked = [record for record in found if "forget/membership_auc" in record.metrics]
-    assert {record.cell["model"] for record in asked} == {"few-shapes"}
-    auc = {f"{r.cell['method']} {r.cell['seed']}": r.metrics["forget/membership_auc"] for r in asked}
+    attacked = [record for record in found if "forget/membership_auc" in record.metrics]
+    assert {record.cell["model"] for record in attacked} == {"few-shapes"}
+    auc = {f"{r.cell['method']} {r.cell['seed']}": r.metrics["forget/membership_auc"] for r in attacked}
     original = auc["original 0"]
     assert original.value is not None and original.ci95 is not None and original.ci95[0] > 0.7
     assert auc["logit_mask 0"] == original
