@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from benchmark.pretraining.train import Progress
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
     from multiprocessing.queues import Queue
     from multiprocessing.synchronize import Event
 
@@ -79,7 +80,7 @@ def free_memory() -> int | None:
 
 
 class _StoppedError(Exception):
-    """The run is being stopped, or is gone."""
+    """The run is being stopped."""
 
 
 def train_side_by_side(
@@ -140,26 +141,34 @@ _stop: Event
 
 
 def _begin(threads: int, reports: Queue[tuple[int, float]], stop: Event) -> None:
-    """In a worker, once: few threads, and Ctrl-C is left to the process that started it."""
+    """In a worker, once: few threads; Ctrl-C is left to the process that started it, and its end is the worker's."""
     global _reports, _stop
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     _reports, _stop = reports, stop
+    Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(run: BaseProcess | None) -> None:
+    """Wait for a process to end, and end this one: nobody would come for what it trains."""
+    if run is not None:
+        run.join()
+        os._exit(1)
 
 
 def _train(number: int, training: Training) -> str:
-    """In a worker: one training; says how far it is, and ends where nobody waits for it any more.
+    """In a worker: one training; says how far it is, and stops where the run is being stopped.
 
     Returns:
         Why it failed, in one line; empty if it did not. (Not every error survives pickling.)
     """
-    run, said = multiprocessing.parent_process(), 0.0
+    said = 0.0
 
     def progress(step: int, steps: int, _: float) -> None:
         nonlocal said
-        if _stop.is_set() or (run is not None and not run.is_alive()):
+        if _stop.is_set():
             raise _StoppedError
         if time.monotonic() - said > REPORT_SECONDS:
             said = time.monotonic()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,6 +87,52 @@ def test_ctrl_c_stops_all_of_them(tmp_path: Path) -> None:
         train_side_by_side(endless, Shares(2, 1), lambda *_: os.kill(os.getpid(), signal.SIGINT))
     assert not multiprocessing.active_children()
     assert not any(training.path.exists() for training in endless)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from test_side_by_side import Shares, one_of_each, train_side_by_side
+if __name__ == "__main__":
+    endless = one_of_each(Path({folder!r}), epochs=10_000.0)
+    train_side_by_side(endless, Shares(2, 1), lambda *_: print("on its way", flush=True))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    here = Path(__file__).parent
+    script.write_text(KILLED.format(paths=[str(here), str(here.parent)], folder=str(tmp_path)))
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None and run.stdout.readline() == "on its way\n"
+        workers = children_of(run.pid)
+        assert len(workers) >= 2
+        run.kill()
+    deadline = time.monotonic() + 30.0
+    while any(map(is_running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_running, workers))
+
+
+def is_running(process: int) -> bool:
+    """Whether a process is there and no zombie, which may wait for ever for a parent to ask for it."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def children_of(process: int) -> list[int]:
+    """The processes that a process has started and that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            words = stat.read_text().rpartition(")")[2].split()
+            if int(words[1]) == process:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def test_a_model_that_another_process_trains_is_awaited(tmp_path: Path) -> None:
