@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,8 +85,12 @@ class ShadowModels:
         )
 
     def trainings(self) -> list[ShadowTraining]:
-        """The training of each; they do not carry the images that were opened here."""
-        return [ShadowTraining(replace(self), number) for number in range(COUNT)]
+        """The training of each."""
+        return [ShadowTraining(self, number) for number in range(COUNT)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes alone: images that were opened here are opened again by a process that gets this."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 @dataclass(frozen=True)
