@@ -12,58 +12,42 @@ from rich.progress import Progress as RichProgress
 from benchmark.cells import Cell
 from benchmark.hardware import resolve_device
 from benchmark.names import PRETRAINING
-from benchmark.planning import retrain_of
 from benchmark.pretraining.side_by_side import Shares, Training, shares, train_side_by_side
 from benchmark.progress import PLAIN_EVERY_SECONDS, clock
-from benchmark.references import needs_retrained, needs_shadows
-from benchmark.shelf import Shelf
-from methods.registry import Registry
+from benchmark.references import needs_shadows
+from benchmark.runner import CellRunner
 
 
-def missing_trainings(cells: Sequence[Cell], registry: Registry, shelf: Shelf) -> list[Training]:
+def missing_trainings(cells: Sequence[Cell], runner: CellRunner) -> list[Training]:
     """The trainings of retrained and shadow models that these cells need and that are not in the cache.
 
     Args:
         cells: Those that are to run.
-        registry: The methods.
-        shelf: Knows where models are kept.
+        runner: Runs them; it knows what they are compared with and where models are kept.
     """
-    needed: list[Training] = []
-    asked: set[str] = set()
-    for cell in cells:
-        without: Cell | None = None
-        if registry.declaration(cell.method).card.regime == PRETRAINING:
-            without = cell
-        elif needs_retrained(cell) and not shelf.retrained.why_not(cell.model):
-            without = retrain_of(cell, registry)
-        if (
-            without is not None
-            and (key := f"{without.model} {without.dataset} {without.request} {without.seed}") not in asked
-        ):
-            asked.add(key)
-            needed.append(shelf.retrained.training(without))
-        if needs_shadows(cell) and (key := f"{cell.model} {cell.dataset}") not in asked:
-            asked.add(key)
-            if not shelf.shadows.why_not(cell):
-                needed += shelf.shadows.trainings(cell)
+    every = {each.key: each for cell in cells for each in (cell, *runner.reference_cells(cell))}
+    golden = [cell for cell in every.values() if runner.registry.declaration(cell.method).card.regime == PRETRAINING]
+    attacked = {(cell.model, cell.dataset): cell for cell in cells if needs_shadows(cell)}
+    retrained, shadows = runner.shelf.retrained, runner.shelf.shadows
+    needed: list[Training] = [retrained.training(cell) for cell in golden]
+    needed += [each for cell in attacked.values() if not shadows.why_not(cell) for each in shadows.trainings(cell)]
     found = {training.path: training for training in needed if not training.path.is_file()}
     return list(found.values())
 
 
-def train_missing(cells: Sequence[Cell], registry: Registry, shelf: Shelf, console: Console) -> None:
+def train_missing(cells: Sequence[Cell], runner: CellRunner, console: Console) -> None:
     """Train them side by side, where that is faster: on a CPU with several cores, if there are several.
 
     Elsewhere, and after a failure, each is trained by the first cell that needs it.
 
     Args:
         cells: Those that are to run.
-        registry: The methods.
-        shelf: Folders and device.
+        runner: Runs them.
         console: Where to show how far it is.
     """
-    if resolve_device(shelf.where.device).type != "cpu":
+    if resolve_device(runner.where.device).type != "cpu":
         return
-    trainings = missing_trainings(cells, registry, shelf)
+    trainings = missing_trainings(cells, runner)
     share = shares(len(trainings))
     if len(trainings) < 2 or share.workers < 2:
         return
@@ -72,7 +56,7 @@ def train_missing(cells: Sequence[Cell], registry: Registry, shelf: Shelf, conso
         failed = train_side_by_side(trainings, share, display.show)
     spent = clock(time.monotonic() - display.began)
     console.print(
-        f"{len(trainings) - len(failed)} models trained and kept in {shelf.where.cache_dir}, {spent}", markup=False
+        f"{len(trainings) - len(failed)} models trained and kept in {runner.where.cache_dir}, {spent}", markup=False
     )
     for training, why in failed:
         console.print(f"not trained: {training.title}: {why}; its cells will try again", markup=False)

@@ -138,7 +138,7 @@ def run_command(
         options = RayOptions(address, cpus_per_cell, gpus_per_cell)
         outcome = on_ray(todo, plan, runner, options, ledger, progress, skipped=skipped)
     else:
-        train_missing(todo, plan.registry, runner.shelf, err)
+        train_missing(todo, runner, err)
         outcome = run_local(todo, runner, ledger, progress, skipped=skipped)
     for message in dict.fromkeys(plan.store.set_aside):
         err.print(message, markup=False)

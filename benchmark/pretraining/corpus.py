@@ -38,7 +38,6 @@ class _Source:
         dataset: Dataset,
         exclude: ForgetRequest | None,
         templates: Sequence[str],
-        label_share: tuple[float, float],
     ) -> None:
         split = dataset.split("train")
         self.images = split.images
@@ -52,13 +51,6 @@ class _Source:
         # Our choice: the more names, the harder, the more often (with the plain number shapes stay at 84 %).
         weights = np.array([len(each.names) ** 2 for each in self._sets], dtype=float)
         self._chances = weights / weights.sum() if len(weights) else weights
-        self._label_share = label_share if self._sets else (0.0, 0.0)
-
-    def with_label_share(self, label_share: tuple[float, float]) -> _Source:
-        """The same images with another share of labels."""
-        other = copy(self)
-        other._label_share = label_share if self._sets else (0.0, 0.0)
-        return other
 
     def texts(self) -> set[str]:
         """Every text that may occur."""
@@ -69,10 +61,9 @@ class _Source:
             found |= {template.format(name) for template in templates for name in each.names}
         return found
 
-    def draw(self, indices: NDArray[np.int64], random: np.random.Generator, progress: float) -> list[str]:
-        """A text for each image; `progress` is the share of the training that is over, in [0, 1]."""
-        first, last = self._label_share
-        if self._captions is not None and random.random() >= first + (last - first) * progress:
+    def draw(self, indices: NDArray[np.int64], random: np.random.Generator, label_share: float) -> list[str]:
+        """A text for each image; a label that often where there are captions too, in [0, 1]."""
+        if self._captions is not None and random.random() >= (label_share if self._sets else 0.0):
             captions = [self._captions[i] for i in indices]
             return [each[random.integers(len(each))] for each in captions]
         number = random.choice(len(self._sets), p=self._chances)
@@ -115,9 +106,9 @@ class Corpus(IterableDataset[PretrainingBatch]):
         seed: int = 0,
     ) -> None:
         excluded = exclude or {}
-        self._sources = [_Source(d, excluded.get(d.name), templates, label_share) for d in datasets]
+        self._sources = [_Source(d, excluded.get(d.name), templates) for d in datasets]
         self._preprocessing, self._batch, self._seed = preprocessing, batch_size, seed
-        self._flip, self._shift = flip, shift
+        self._flip, self._shift, self._label_share = flip, shift, label_share
         self.items = np.concatenate(
             [np.stack([np.full(len(s.indices), n), s.indices], axis=1) for n, s in enumerate(self._sources)]
         )
@@ -132,8 +123,8 @@ class Corpus(IterableDataset[PretrainingBatch]):
     def again(self, epochs: float, seed: int, label_share: tuple[float, float]) -> Corpus:
         """The same corpus for another number of passes, in another order, with a share of labels of its own."""
         other = copy(self)
-        other._sources = [source.with_label_share(label_share) for source in self._sources]
         other.steps, other._seed, other._done = int(len(self.items) * epochs) // self._batch, seed, 0
+        other._label_share = label_share
         return other
 
     def after(self, steps: int) -> Corpus:
@@ -156,13 +147,13 @@ class Corpus(IterableDataset[PretrainingBatch]):
                 yield self._make(batch, np.random.default_rng((self._seed, step)), step / self.steps)
 
     def _make(self, batch: NDArray[np.int64], random: np.random.Generator, progress: float) -> PretrainingBatch:
-        images, texts = [], []
+        (first, last), images, texts = self._label_share, [], []
         for number, source in enumerate(self._sources):
             indices = batch[batch[:, 0] == number, 1]
             if not len(indices):
                 continue
             images.append(self._preprocessing(self._augment(source.images.read(indices), random)))
-            texts.extend(source.draw(indices, random, progress))
+            texts.extend(source.draw(indices, random, first + (last - first) * progress))
         rows = np.array([self._row[text] for text in texts])
         unique, text_of = np.unique(rows, return_inverse=True)
         return PretrainingBatch(

@@ -25,8 +25,10 @@ from benchmark.pretraining.recipe import Recipe, load_recipe
 from benchmark.pretraining.retrained import RetrainedTraining, Retraining
 from benchmark.pretraining.shadows import ShadowModels, ShadowTraining
 from benchmark.pretraining.side_by_side import WORKER_BYTES, Shares, shares, train_side_by_side
-from benchmark.shelf import Shelf
+from benchmark.record_store import RecordStore
+from benchmark.runner import CellRunner
 from benchmark.suites import load_suite
+from benchmark.tracking import Tracker
 from datamodules.request import ForgetRequest
 from methods.registry import Registry
 
@@ -153,14 +155,15 @@ def test_a_model_that_another_process_trains_is_awaited(tmp_path: Path) -> None:
 
 def test_what_a_suite_needs_is_found_once_and_not_again(tmp_path: Path) -> None:
     registry, where = Registry(), Where(None, tmp_path, "cpu")
+    runner = CellRunner(registry, where, RecordStore(tmp_path / "results"), Tracker(tmp_path / "results", "off"))
     with small_world():
         cells = expand(load_suite("oracle"), registry, where)
-        missing = trainings.missing_trainings(cells, registry, Shelf(where))
+        missing = trainings.missing_trainings(cells, runner)
     titles = [training.title for training in missing]
     assert len(set(titles)) == len(titles) == 4 * 3 + 3 + 8
     assert "shapes-resnet without ring, seed 2" in titles and "shadow model 7 of few-shapes" in titles
     missing[0].path.parent.mkdir(parents=True)
     missing[0].path.touch()
     with small_world():
-        rest = trainings.missing_trainings(cells, registry, Shelf(where))
+        rest = trainings.missing_trainings(cells, runner)
     assert [training.title for training in rest] == titles[1:]
