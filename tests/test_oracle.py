@@ -148,6 +148,7 @@ def test_the_reference_records_behave_as_theory_says() -> None:
     """Those of the project, made with whole models: the gold standard against itself, and what memory leaves."""
     found = RecordStore(REFERENCE, read_only=True).all("oracle")
     golden = [record for record in found if record.cell["method"] == "retrain"]
+    assert len({str(record.cell["request"]) for record in golden}) == 5
     asked = [(str(r.cell["request"]), r.cell["seed"]) for r in golden if r.cell["model"] == "shapes-resnet"]
     assert len({request for request, _ in asked}) == 4 and len(set(asked)) == len(asked) == 12, "four requests, 3 seeds"
     for record in golden:
