@@ -15,19 +15,14 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column
 
 from benchmark.cells import Cell
+from benchmark.pace import Pace, clock
 from benchmark.records import Record
 
 PLAIN_EVERY_SECONDS = 30.0
+STEPS_EVERY_SECONDS = 120.0
+"""Between two plain lines about one cell: most cells are done before the first."""
 NARROW, WIDE = 100, 120
 """Columns of a terminal below which there is no bar, and from which on it is long; our choice."""
-
-
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss or m:ss."""
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    minutes, left = divmod(rest, 60)
-    return f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
 
 
 @dataclass
@@ -54,7 +49,8 @@ class Progress:
         self._one: TaskID | None = None
         self._last_line = time.monotonic()
         self._running = ""
-        self._phase, self._falls = "", ""
+        self._named, self._phase, self._falls, self._left_of_phase = "", "", "", ""
+        self._pace = Pace(STEPS_EVERY_SECONDS)
         self._first: tuple[float, float] | None = None
 
     def start(self, todo: Sequence[Cell], *, skipped: int, at_once: int = 1) -> None:
@@ -82,21 +78,27 @@ class Progress:
     def cell(self, cell: Cell) -> None:
         """A cell begins."""
         self._cell_began, self._running = time.monotonic(), cell.method
-        self._phase, self._falls, self._first = "", "", None
+        self._named, self._falls, self._first = str(cell), "", None
+        self.phase("")
         if self._bars is not None and self._one is not None:
             description = escape(f"{cell.method}: {cell.request}")
             self._bars.reset(self._one, total=None, description=description, note="")
 
     def phase(self, name: str) -> None:
         """A phase of the running cell begins."""
-        self._phase = name
+        self._phase, self._left_of_phase = name, ""
+        self._pace = Pace(STEPS_EVERY_SECONDS)
         self._show()
 
     def step(self, done: int, total: int) -> None:
-        """A step of the unlearning is done."""
+        """A step of the running phase is done."""
+        left = self._pace.seconds_left(done / total)
+        self._left_of_phase = f"{clock(left)} left" if left is not None and left >= PLAIN_EVERY_SECONDS else ""
         if self._bars is not None and self._one is not None:
             self._bars.update(self._one, completed=done, total=total)
             self._show()
+        elif self._bars is None and self._pace.due():
+            self._line(f"{self._named}: {_listed(f'{self._phase}, step {done} of {total}', self._left_of_phase)}")
 
     def accuracy(self, forget: float, retain: float) -> None:
         """What the running cell's model knows of a few dozen training images to forget and to keep, in [0, 1]."""
@@ -152,9 +154,9 @@ class Progress:
         """The notes beside the bars: phase and accuracies of the running cell, and the time left."""
         if self._bars is not None and self._all is not None:
             if self._one is not None:
-                self._bars.update(self._one, note=", ".join(part for part in (self._phase, self._falls) if part))
+                self._bars.update(self._one, note=_listed(self._phase, self._left_of_phase, self._falls))
             to_go = f"{len(self._todo) - self._done} to go"
-            self._bars.update(self._all, note=", ".join(part for part in (to_go, self._left()) if part))
+            self._bars.update(self._all, note=_listed(to_go, self._left()))
 
     def _advance(self, cell: Cell, line: str) -> None:
         self._done += 1
@@ -170,12 +172,14 @@ class Progress:
         if line and (last or now - self._last_line >= PLAIN_EVERY_SECONDS or self._done == 1):
             self._last_line = now
             spent = clock(now - self._began)
-            self.console.print(
-                f"[{self._done}/{len(self._todo)}] {line} ({spent} spent, {note or 'time left unknown'})",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+            self._line(f"[{self._done}/{len(self._todo)}] {line} ({spent} spent, {note or 'time left unknown'})")
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _listed(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
 
 
 def _columns(width: int) -> list[ProgressColumn]:

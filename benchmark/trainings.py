@@ -12,8 +12,9 @@ from rich.progress import Progress as RichProgress
 from benchmark.cells import Cell
 from benchmark.hardware import resolve_device
 from benchmark.names import PRETRAINING
+from benchmark.pace import Pace, clock
 from benchmark.pretraining.side_by_side import Shares, Training, shares, train_side_by_side
-from benchmark.progress import PLAIN_EVERY_SECONDS, clock
+from benchmark.progress import PLAIN_EVERY_SECONDS
 from benchmark.references import needs_shadows
 from benchmark.runner import CellRunner
 
@@ -67,7 +68,7 @@ class _Display:
 
     def __init__(self, console: Console, count: int, share: Shares) -> None:
         self.console, self.count = console, count
-        self.began = self.last = time.monotonic()
+        self.began, self.pace = time.monotonic(), Pace(PLAIN_EVERY_SECONDS)
         what = f"training {count} models to compare with, {share.workers} at once"
         columns = (
             TextColumn("{task.description}"),
@@ -81,10 +82,8 @@ class _Display:
 
     def show(self, done: int, part: float) -> None:
         """How many are done, and which part of all steps is."""
-        now = time.monotonic()
-        left = clock((now - self.began) * (1 - part) / part) if part else "unknown"
-        note = f"{done} of {self.count} done, {left} left"
+        left = self.pace.seconds_left(part)
+        note = f"{done} of {self.count} done, {'time left unknown' if left is None else f'{clock(left)} left'}"
         self.bars.update(self.task, completed=part, note=note)
-        if not self.console.is_terminal and now - self.last >= PLAIN_EVERY_SECONDS:
-            self.last = now
+        if not self.console.is_terminal and self.pace.due():
             self.console.print(f"{note} ({100 * part:.0f} % of all steps)", markup=False, highlight=False)

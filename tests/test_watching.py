@@ -203,3 +203,22 @@ def test_a_file_gets_lines_and_no_looks(world: World, tmp_path: Path) -> None:
     shown = _shown(world, terminal=False)
     assert "\x1b" not in shown and "97" not in shown and "\r" not in shown
     assert shown.splitlines()[0] == "2 cells are done already; 8 to run" and len(shown.splitlines()) == 2
+
+
+def test_a_long_cell_says_in_a_file_how_far_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("benchmark.pace.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    progress = Progress(console=Console(file=stream, width=120))
+    plan = world.plan()
+    progress.start(plan.cells, skipped=0)
+    progress.cell(plan.cells[1])
+    progress.phase("training without the forget data")
+    for step in range(500, 561):  # goes on from a checkpoint; two seconds a step
+        now[0] += 2.0
+        progress.step(step, 1000)
+    line = f"{plan.cells[1]}: training without the forget data, step 559 of 1000, 14:42 left"
+    assert stream.getvalue().splitlines() == [line]
+    progress.phase("evaluating")
+    progress.step(1, 10)
+    assert stream.getvalue().splitlines() == [line]

@@ -46,7 +46,7 @@ def plan_command(
     from rich.table import Table
 
     from benchmark.ledger import Ledger
-    from benchmark.progress import clock
+    from benchmark.pace import clock
 
     plan = make_plan(
         suite=suite,

@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmark.cells import Cell
 from benchmark.executors import run_local
 from benchmark.ledger import Ledger
-from benchmark.progress import Progress, clock
+from benchmark.pace import clock
+from benchmark.progress import Progress
 from benchmark.provenance import git_commit
 from benchmark.runner import CellRunner
 from benchmark.suite import Suite
