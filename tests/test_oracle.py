@@ -167,3 +167,26 @@ def test_the_reference_records_behave_as_theory_says() -> None:
     for seed in range(3):
         retrained = auc[f"retrain {seed}"].ci95
         assert retrained is not None and retrained[0] < 0.5 < retrained[1]
+
+
+def test_the_reference_records_of_real_images_behave_as_theory_says() -> None:
+    store = RecordStore(REFERENCE, read_only=True)
+    found = {str(record.cell["method"]): record for record in store.all("oracle-cifar100")}
+    assert set(found) == {str(r.cell["method"]) for r in store.all("oracle") if r.cell["model"] == "shapes-resnet"}
+    original, golden, masked = found["original"], found["retrain"], found["logit_mask"]
+
+    def value(record: Record, name: str) -> float:
+        number = record.metrics[name].value
+        assert number is not None, name
+        return number
+
+    assert value(golden, "score/retrain_gap") == 0.0
+    assert value(golden, "score/cka_retrained") == pytest.approx(1.0, abs=1e-6)
+    assert value(original, "score/cka_original") == pytest.approx(1.0, abs=1e-6)
+    assert value(original, "score/cka_retrained") == pytest.approx(value(golden, "score/cka_original"), abs=1e-6)
+    assert value(golden, "forget/acc1") < 0.05 < value(original, "forget/acc1"), "it never saw an apple"
+    assert value(golden, "retain/acc1") > value(original, "retain/acc1") - 0.02, "and learned the rest as well"
+    for name in ("forget/probe_acc1", "forget/knn_acc1", "forget/image_map", "forget/soft_prompt_acc1"):
+        assert value(masked, name) == value(original, name)
+    for method, record in found.items():
+        assert record.references["retrain"] == (None if method == "retrain" else golden.key)
