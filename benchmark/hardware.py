@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, cast
 
@@ -12,10 +13,12 @@ from datamodules.errors import BenchmarkError
 Precision = Literal["fp32", "bf16"]
 PRECISIONS = ("auto", "fp32", "bf16")
 
-# Numbers below 1.2e-38 count as zero on the CPU: gradients of a trained model are full of them, and the chip takes
-# many times as long for each (a step of training `mini`: 0.86 s with them, 0.50 s without). Said at import, because
-# torch's threads take it over from the thread that starts them, and are started by the first large operation.
-torch.set_flush_denormal(True)
+# In the command line's own processes numbers below 1.2e-38 count as zero: gradients of a trained model are full of
+# them, and a CPU takes many times as long for each (a step of training `mini`: 0.86 s with them, 0.50 s without). Said
+# at import, because torch's threads take it over from the thread that starts them. Programs that import us keep
+# what they have.
+if os.environ.get("CLIP_UNLEARNING_FLUSH_DENORMAL") == "1":
+    torch.set_flush_denormal(True)
 
 
 def resolve_device(device: str) -> torch.device:

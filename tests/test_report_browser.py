@@ -120,6 +120,7 @@ def test_it_switches_model_suite_and_request(page: Browser) -> None:
     title = page.run("document.getElementById('board-title').textContent")
     assert "mini" in title and "shapes-resnet" not in title
     choose(page, "dataset", "cifar100")
+    choose(page, "suite", "cifar100")
     whole = column(page, "forget/acc1")
     choose(page, "request", "apple")
     assert "apple" in page.run("document.getElementById('board-title').textContent")
