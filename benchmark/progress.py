@@ -48,8 +48,8 @@ class Progress:
         self._all: TaskID | None = None
         self._one: TaskID | None = None
         self._last_line = time.monotonic()
-        self._running = ""
-        self._named, self._phase, self._falls, self._left_of_phase = "", "", "", ""
+        self._cell: Cell | None = None
+        self._phase, self._falls, self._left_of_phase = "", "", ""
         self._pace = Pace(STEPS_EVERY_SECONDS)
         self._first: tuple[float, float] | None = None
 
@@ -77,12 +77,11 @@ class Progress:
 
     def cell(self, cell: Cell) -> None:
         """A cell begins."""
-        self._cell_began, self._running = time.monotonic(), cell.method
-        self._named, self._falls, self._first = str(cell), "", None
-        self.phase("")
+        self._cell_began, self._cell = time.monotonic(), cell
+        self._falls, self._first = "", None
         if self._bars is not None and self._one is not None:
-            description = escape(f"{cell.method}: {cell.request}")
-            self._bars.reset(self._one, total=None, description=description, note="")
+            self._bars.reset(self._one, total=None, description=escape(f"{cell.method}: {cell.request}"))
+        self.phase("")
 
     def phase(self, name: str) -> None:
         """A phase of the running cell begins."""
@@ -98,7 +97,7 @@ class Progress:
             self._bars.update(self._one, completed=done, total=total)
             self._show()
         elif self._bars is None and self._pace.due():
-            self._line(f"{self._named}: {_listed(f'{self._phase}, step {done} of {total}', self._left_of_phase)}")
+            self._line(f"{self._cell}: {_listed(f'{self._phase}, step {done} of {total}', self._left_of_phase)}")
 
     def accuracy(self, forget: float, retain: float) -> None:
         """What the running cell's model knows of a few dozen training images to forget and to keep, in [0, 1]."""
@@ -138,11 +137,12 @@ class Progress:
         if not known:
             return None
         default = sum(known) / len(known)
+        running = "" if self._cell is None else self._cell.method
         total = 0.0
         for method, count in self._to_go.items():
             times = self._took.get(method)
             takes = sum(times) / len(times) if times else self.expected.get(method, default)
-            spent = time.monotonic() - self._cell_began if method == self._running else 0.0
+            spent = time.monotonic() - self._cell_began if method == running else 0.0
             total += count * takes - min(spent, takes)
         return total / self._at_once
 
@@ -161,7 +161,7 @@ class Progress:
     def _advance(self, cell: Cell, line: str) -> None:
         self._done += 1
         self._to_go[cell.method] -= 1
-        self._running = ""
+        self._cell = None
         note = self._left()
         if self._bars is not None and self._all is not None:
             self._bars.update(self._all, completed=self._done)
