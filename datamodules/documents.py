@@ -191,13 +191,14 @@ def line_of(node: yaml.Node) -> int:
 def _check_events(text: str, name: str, limits: Limits) -> None:
     """Depth and number before a tree is made: a loader that recurses would run out of stack on a deep text."""
     depth = items = 0
+    event: yaml.Event
     for event in yaml.parse(text, Loader=_Events):
-        line = event.start_mark.line + 1
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         items += isinstance(event, (yaml.ScalarEvent, yaml.AliasEvent, yaml.CollectionStartEvent))
+        line = event.start_mark.line + 1 if event.start_mark else 1
         if depth > limits.depth:
             raise DocumentError(f"{name}, line {line}: more than {limits.depth} lists and mappings within each other")
         if items > limits.items:
@@ -266,7 +267,7 @@ class _Check:
         plain = node.style is None
         if kind == "bool" and plain and not _TRUTH.fullmatch(value):
             meaning = "true" if value.lower() in ("yes", "on") else "false"
-            raise self._error(node, f"`{value}` is read as a truth value: put it in quotes, or write {meaning}")
+            raise self._error(node, f"{_quoted(node)} is read as a truth value: put it in quotes, or write {meaning}")
         if kind == "int":
             if not _WHOLE.fullmatch(value):
                 raise self._error(
@@ -275,7 +276,7 @@ class _Check:
             if len(value) > 20 or abs(int(value)) > MOST_NUMBER:
                 raise self._error(node, f"the number {value[:24]} does not fit into 64 bits")
         if kind == "float" and (not _REAL.fullmatch(value) or not math.isfinite(float(value))):
-            raise self._error(node, f"`{value[:24]}` is not a finite number: put it in quotes if it is a name")
+            raise self._error(node, f"{_quoted(node)} is not a finite number: put it in quotes if it is a name")
         if kind == "str" and (sign := hidden_sign(value.translate(_SPACES))):
             raise self._error(node, f"the text holds the sign {sign}, which is not shown: leave it out")
 
@@ -286,7 +287,7 @@ class _Check:
 _SPACES = {ord(sign): " " for sign in "\t\n\r"}
 
 
-def _quoted(node: yaml.ScalarNode) -> str:
+def _quoted(node: yaml.Node) -> str:
     return f"`{one_line(str(node.value))[:40]}`"
 
 
