@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import yaml
+from datamodules.documents import load_yaml
 
 WEIGHTS = Path(__file__).parent / "weights"
 RECIPES = Path(__file__).parent / "pretraining"
@@ -30,7 +30,4 @@ def recipe_names() -> tuple[str, ...]:
 
 def recipe_titles() -> dict[str, str]:
     """The title of each recipe, by name."""
-    return {
-        name: str(yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))["title"])
-        for name in recipe_names()
-    }
+    return {name: str(load_yaml(RECIPES / f"{name}.yaml")["title"]) for name in recipe_names()}

@@ -256,9 +256,7 @@ def _families(value: Any, at: str) -> tuple[str, ...]:
 
 def _check_keys(node: Any, known: set[str], path: Path) -> None:
     if not isinstance(node, yaml.MappingNode):
-        raise SuiteError(
-            f"{path.name}, line {line_of(node)}: expected a mapping of {', '.join(sorted(known))}"
-        )
+        raise SuiteError(f"{path.name}, line {line_of(node)}: expected a mapping of {', '.join(sorted(known))}")
     for key, _ in node.value:
         if key.value not in known:
             line = line_of(key)

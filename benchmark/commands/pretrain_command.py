@@ -78,17 +78,13 @@ def pretrain_command(
 
 
 def _excluded(text: str | None) -> dict[str, Any]:
-    import yaml
-
+    from datamodules.documents import parse_yaml
     from datamodules.errors import BenchmarkError
     from datamodules.request import ForgetRequest
 
     if not text:
         return {}
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BenchmarkError(f"--exclude is not YAML: {text!r}") from error
+    content = parse_yaml(text, "--exclude").content
     if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
         raise BenchmarkError("--exclude maps data sets to requests, such as '{shapes: {classes: [star]}}'")
     return {name: ForgetRequest.from_dict(request) for name, request in content.items()}

@@ -78,18 +78,17 @@ def find_record(key: str, results: Path) -> Record:
     Raises:
         BenchmarkError: If there is none, or the beginning fits several.
     """
-    import json
-
     from benchmark.nearest import near_file, near_keys
     from benchmark.record_store import RecordStore
     from benchmark.records import Record
+    from datamodules.documents import load_json
 
     if key.endswith(".json"):
         path = Path(key)
-        if not path.is_file():
+        if not path.exists():
             raise BenchmarkError(f"no record file {path}{near_file(path)}")
         try:
-            return Record.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
+            return Record.from_dict(load_json(path), str(path))
         except ValueError as error:
             raise BenchmarkError(f"{path} is not a record: {error}") from error
     folders = [results, REFERENCE] if REFERENCE.is_dir() else [results]

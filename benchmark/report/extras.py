@@ -14,6 +14,8 @@ from typing import Any
 
 from benchmark.files import replace_file
 from benchmark.records import RecordError
+from datamodules.documents import DocumentError, load_json
+from datamodules.text import one_line
 
 FILE = "extras.json"
 SCHEMA = 1
@@ -88,15 +90,17 @@ def write_extras(path: Path, extras: Extras) -> None:
 def read_extras(folder: Path) -> tuple[Extras, list[str]]:
     """The extras of a folder of records, and what could not be read of them, one line each."""
     try:
-        data = json.loads((folder / FILE).read_bytes())
+        if not (folder / FILE).exists():
+            return Extras(), []
+        data = load_json(folder / FILE)
         if data["schema"] != SCHEMA:
             return Extras(), [f"not read: {FILE}: schema {data['schema']!r} instead of {SCHEMA}"]
         curves = {str(key): tuple(map(_curve, own)) for key, own in data["curves"].items()}
         return Extras(curves, {str(key): _predictions(own) for key, own in data["predictions"].items()}), []
-    except FileNotFoundError:
-        return Extras(), []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return Extras(), [f"not read: {FILE}: {type(error).__name__}: {error}"]
+    except DocumentError as error:
+        return Extras(), [f"not read: {error}"]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        return Extras(), [f"not read: {FILE}: {type(error).__name__}: {one_line(str(error))}"]
 
 
 def _json(value: object) -> str:

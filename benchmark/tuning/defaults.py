@@ -29,6 +29,7 @@ from benchmark.files import replace_file
 from benchmark.planning import methods_of, scale_of
 from benchmark.suite import Suite
 from benchmark.tuning.space import SMALL, competes, space_of
+from datamodules.documents import DocumentError, load_yaml
 from datamodules.errors import BenchmarkError
 from methods.registry import Registry
 
@@ -73,12 +74,12 @@ def load_tuned(path: Path = TUNED) -> dict[str, Tuned]:
     Raises:
         TunedError: If the file is not of that shape, or holds two budgets.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise TunedError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
+    try:
+        content = load_yaml(path) or {}
+    except DocumentError as error:
+        raise TunedError(str(error)) from error
     if not isinstance(content, dict):
         raise TunedError(f"{path.name}: a mapping of methods to their tuned values is expected")
     found = {str(name): _entry(path, str(name), entry) for name, entry in content.items()}
@@ -89,13 +90,29 @@ def load_tuned(path: Path = TUNED) -> dict[str, Tuned]:
     return found
 
 
+_KINDS: dict[str, tuple[type, ...]] = {
+    "values": (dict,),
+    "objective": (float,),
+    "untuned_objective": (float, type(None)),
+    "trials": (int,),
+    "failed": (int,),
+    "suite": (str,),
+    "model": (str,),
+    "command": (str,),
+    "commit": (str, type(None)),
+    "method_source": (str,),
+}
+_WORDS = {dict: "a mapping", float: "a real number", int: "a whole number", str: "text", type(None): "null"}
+
+
 def _entry(path: Path, name: str, entry: Any) -> Tuned:
     known = {field.name for field in fields(Tuned)}
     if not isinstance(entry, dict) or set(entry) != known:
         raise TunedError(f"{path.name}: the entry of {name!r} is not {{{', '.join(sorted(known))}}}")
-    numbers = isinstance(entry["objective"], float) and type(entry["trials"]) is int and type(entry["failed"]) is int
-    if not numbers or not isinstance(entry["values"], dict):
-        raise TunedError(f"{path.name}: the entry of {name!r} holds a value of the wrong kind")
+    wrong = [field for field, kinds in _KINDS.items() if type(entry[field]) not in kinds]
+    if wrong:
+        kinds = " or ".join(_WORDS[kind] for kind in _KINDS[wrong[0]])
+        raise TunedError(f"{path.name}: {wrong[0]} of {name!r} must be {kinds}, not {entry[wrong[0]]!r}")
     return Tuned(**entry)
 
 

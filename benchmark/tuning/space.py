@@ -26,8 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from datamodules.documents import load_yaml
 from datamodules.errors import BenchmarkError, UnknownNameError
 from methods.cards import HyperparameterError, resolve
 from methods.registry import Registry
@@ -145,7 +144,7 @@ def space_of(registry: Registry, method: str, entries: Mapping[str, Any] | None 
 
 @cache
 def _project_spaces() -> dict[str, Any]:
-    content = yaml.safe_load(SPACES.read_text(encoding="utf-8"))
+    content = load_yaml(SPACES)
     if not isinstance(content, dict):
         raise SpaceError(f"{SPACES.name}: a mapping of methods to their spaces is expected")
     return content
