@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.commands.listing import Listed
 
-def check_command(file: str, model: str | None = None, cache_dir: str | None = None) -> int:
+
+def check_command(file: str, model: Listed = None, cache_dir: str | None = None) -> int:
     """Tell whether a method file keeps the contract of methods/base.py.
 
     Runs the method for a few steps on small CLIPs and the embedded world, and checks its card, its data regime, what it
@@ -18,11 +20,12 @@ def check_command(file: str, model: str | None = None, cache_dir: str | None = N
     """
     from rich.console import Console
 
-    from benchmark.commands.common import cache_folder, words
+    from benchmark.commands.common import cache_folder
+    from benchmark.commands.listing import models as models_of
     from benchmark.contract import check_method
     from benchmark.names import shipped_models
 
-    models = words(model) or tuple(name for name in shipped_models() if name.startswith("shapes"))
+    models = models_of(model) or tuple(name for name in shipped_models() if name.startswith("shapes"))
     console = Console(highlight=False, soft_wrap=True)
     failed = 0
     for finding in check_method(Path(file), models, cache_folder(cache_dir)):

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.common import REFERENCE, cache_folder, words
+from benchmark.commands.common import REFERENCE, cache_folder
+from benchmark.commands.listing import Listed, paths
 from benchmark.commands.verify_command import cell_of, find_record
 from benchmark.verification import TOLERANCE
 
@@ -28,7 +29,7 @@ def export_command(
     cache_dir: str | None = None,
     device: str | None = None,
     tolerance: float = TOLERANCE,
-    plugin: str | None = None,
+    plugin: Listed = None,
 ) -> int:
     """Write a recorded cell's unlearned model as a folder: safetensors, open_clip's configuration, a model card.
 
@@ -43,7 +44,7 @@ def export_command(
         cache_dir: The folder of decoded images and features.
         device: By default the kind of device in the record.
         tolerance: Largest difference of a metric (a fraction) that counts as equal.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
     """
     from benchmark.export.card import CardWriter
     from benchmark.export.config import check_exportable
@@ -59,7 +60,7 @@ def export_command(
     cell = cell_of(recorded)
     check_exportable(cell.model)
     target = check_target(folder)
-    registry = Registry([Path(file) for file in words(plugin)])
+    registry = Registry(paths(plugin))
     card = registry.declaration(cell.method).card
     data = Path(data_dir).expanduser() if data_dir else None
     store = RecordStore(Path(results))

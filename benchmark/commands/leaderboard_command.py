@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmark.commands.common import REFERENCE, words
+from benchmark.commands.common import REFERENCE
+from benchmark.commands.listing import Listed, paths
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def leaderboard_command(
     results: str = "results/runs",
     format: Literal["table", "markdown", "csv", "json", "latex", "html"] = "table",
     reference: bool = False,
-    plugin: str | None = None,
+    plugin: Listed = None,
     compare: tuple[str, str] | None = None,
     metric: str | None = None,
 ) -> int:
@@ -34,7 +35,7 @@ def leaderboard_command(
         results: The folder of the records.
         format: A table for the terminal, Markdown, CSV, JSON, LaTeX (booktabs) or HTML.
         reference: Show the reference records that come with the project.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
         compare: Two rows: show their paired differences instead, with intervals and a verdict.
         metric: With --compare, only this metric, such as score/kravets; by default the columns of each board.
     """
@@ -52,7 +53,7 @@ def leaderboard_command(
         print(message, file=sys.stderr)
     if not records:
         raise BenchmarkError(no_records(store, suite))
-    registry = Registry([Path(file) for file in words(plugin)])
+    registry = Registry(paths(plugin))
     boards = boards_of(records, registry)
     if compare:
         sys.stdout.write(_compared(records, boards, compare, metric, format))

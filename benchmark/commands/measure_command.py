@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.common import cache_folder, words
+from benchmark.commands.common import cache_folder
+from benchmark.commands.listing import Listed, paths
 from datamodules.errors import BenchmarkError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def measure_command(
     cache_dir: str | None = None,
     device: str | None = None,
     again: bool = False,
-    plugin: str | None = None,
+    plugin: Listed = None,
 ) -> int:
     """Add a family of measures to existing records.
 
@@ -36,7 +37,7 @@ def measure_command(
         cache_dir: The folder of decoded images and features.
         device: By default the kind of device in the record.
         again: Also where the record has the family already.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
     """
     from benchmark.commands.leaderboard_command import no_records
     from benchmark.commands.verify_command import cell_of
@@ -54,7 +55,7 @@ def measure_command(
     records = store.all(suite)
     if not records:
         raise BenchmarkError(no_records(store, suite))
-    registry = Registry([Path(file) for file in words(plugin)])
+    registry = Registry(paths(plugin))
     todo = [r for r in records if again or any(name not in r.metrics for name in FAMILIES[family].metrics)]
     todo.sort(key=lambda record: (record.cell["model"], record.cell["method"] not in ("original", "retrain")))
     data = Path(data_dir).expanduser() if data_dir else None

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchmark.commands.common import Plan, check_cache, expected_seconds, known_records, make_plan, same_command, words
+from benchmark.commands.common import Plan, check_cache, expected_seconds, known_records, make_plan, same_command
+from benchmark.commands.listing import Listed, paths
 from benchmark.distributed.devices import check_devices
 from datamodules.errors import BenchmarkError
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 def run_command(
     all: bool = False,
     suite: str = "quick",
-    methods: str | None = None,
-    seeds: str | None = None,
-    model: str | None = None,
+    methods: Listed = None,
+    seeds: Listed = None,
+    model: Listed = None,
     results: str = "results/runs",
     data_dir: str | None = None,
     cache_dir: str | None = None,
@@ -27,10 +28,10 @@ def run_command(
     precision: str | None = None,
     force: bool = False,
     shard: str | None = None,
-    keys: str | None = None,
+    keys: Listed = None,
     wandb: Literal["off", "offline", "online"] = "off",
-    plugin: str | None = None,
-    set: str | None = None,
+    plugin: Listed = None,
+    set: Listed = None,
     tuned: bool = False,
     tuned_values: str | None = None,
     save_weights: bool = False,
@@ -60,8 +61,8 @@ def run_command(
         shard: i/n: only the i-th of n parts of the cells.
         keys: Only the cells whose keys begin so.
         wandb: Weights & Biases logging; offline needs no account.
-        plugin: Files of further methods, separated by commas.
-        set: Hyperparameters as METHOD.NAME=VALUE, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
+        set: A hyperparameter as METHOD.NAME=VALUE; may be repeated.
         tuned: With the values that `tune` found, on boards of their own; small CLIPs only.
         tuned_values: The same with the values of a file that `tune --out` wrote.
         save_weights: Keep the edited tensors of each cell beside its record (KEY.safetensors), for `export`; cells
@@ -118,7 +119,7 @@ def run_command(
     out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True, highlight=False)
     folder = Path(results)
     tracker = Tracker(folder, wandb)
-    plugins = tuple(Path(file) for file in words(plugin))
+    plugins = paths(plugin)
     runner = CellRunner(plan.registry, plan.where, plan.store, tracker, plugins, suite, tuned_values or "")
     runner.devices = spread
     recorded = {cell.key for cell in plan.cells if not force and plan.store.read(cell.key) is not None}

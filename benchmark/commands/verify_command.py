@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.common import REFERENCE, cache_folder, words
+from benchmark.commands.common import REFERENCE, cache_folder
+from benchmark.commands.listing import Listed, paths
 from benchmark.verification import TOLERANCE
 from datamodules.errors import BenchmarkError
 
@@ -21,7 +22,7 @@ def verify_command(
     cache_dir: str | None = None,
     device: str | None = None,
     tolerance: float = TOLERANCE,
-    plugin: str | None = None,
+    plugin: Listed = None,
 ) -> int:
     """Run a recorded cell again and compare its metrics with the record.
 
@@ -34,7 +35,7 @@ def verify_command(
         cache_dir: The folder of decoded images and features.
         device: By default the kind of device in the record.
         tolerance: Largest difference of a metric (a fraction) that counts as equal.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
     """
     from rich.console import Console
     from rich.table import Table
@@ -47,7 +48,7 @@ def verify_command(
     from methods.registry import Registry
 
     recorded = find_record(key, Path(results))
-    registry = Registry([Path(file) for file in words(plugin)])
+    registry = Registry(paths(plugin))
     cell = cell_of(recorded)
     now = registry.source_hash(cell.method)
     if now != cell.method_source:
