@@ -23,6 +23,11 @@ def architecture_name(model: str) -> str:
     return re.split("[/:]", model, maxsplit=1)[0].removesuffix("-quickgelu")
 
 
+def is_file_or_tag(model: str) -> bool:
+    """Whether a model's name says which weights are meant, not the architecture alone."""
+    return "/" in model or ":" in model or model.endswith(".safetensors")
+
+
 def recipe_names() -> tuple[str, ...]:
     """The recipes of the package."""
     return tuple(sorted(path.stem for path in RECIPES.glob("*.yaml")))

@@ -12,11 +12,11 @@ from typing import Any
 from benchmark.cells import Cell
 from benchmark.hardware import Precision, resolve_device, resolve_precision
 from benchmark.models import model_identity, parse_model
-from benchmark.names import PRETRAINING
+from benchmark.names import PRETRAINING, architecture_name, is_file_or_tag, recipe_names
 from benchmark.suite import ALL, Suite
 from datamodules.dataset import Dataset
 from datamodules.documents import DocumentError, parse_yaml
-from datamodules.errors import BenchmarkError
+from datamodules.errors import BenchmarkError, UnknownNameError
 from datamodules.registry import open_dataset
 from methods.cards import HyperparameterError, resolve
 from methods.registry import Registry
@@ -62,6 +62,8 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     }
     for name in (*methods, *sorted(named)):
         registry.declaration(name)
+    for setting in suite.by_request:
+        _check_meant(setting.model, suite)
     device, chosen = _hardware(where, precision or suite.precision)
     open_cached = cache(lambda name: open_dataset(name, where.data_dir, where.cache_dir, 64))
     sources = {name: registry.source_hash(name) for name in methods}
@@ -105,6 +107,20 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                         for seed in seeds
                     )
     return list({cell.key: cell for cell in cells}.values())
+
+
+def _check_meant(model: str, suite: Suite) -> None:
+    """Check that a model of `by_request` exists, be it in the suite or one that `--model` may put there.
+
+    Raises:
+        UnknownNameError: If it does not: its values would never be used.
+    """
+    named = (*suite.every_model, *map(architecture_name, suite.every_model))
+    if model and model not in named and model not in recipe_names():
+        try:
+            parse_model(model if is_file_or_tag(model) else f"{model}:file")
+        except UnknownNameError as error:
+            raise BenchmarkError(f"suite {suite.name!r}, by_request: {error}") from error
 
 
 def _hardware(where: Where, precision: str) -> tuple[str, Precision]:

@@ -32,7 +32,6 @@ from typing import Any
 import yaml
 
 from benchmark.evaluation.families import FAMILIES
-from benchmark.names import architecture_name
 from benchmark.nearest import near_file
 from benchmark.suite import ALL, Setting, Suite, Task, Variant
 from datamodules.documents import DocumentError, line_of, parse_yaml, read_text
@@ -146,9 +145,6 @@ def parse_suite(text: str, path: Path) -> Suite:
             by_request.append(Setting(item["hparams"], model, dataset, tuple(map(name_text, classes))))
         except RequestError as error:
             raise SuiteError(f"{path.name}, line {at}: {error}") from error
-        named = {*content["models"], *(each for task in tasks for each in task.models or ())}
-        if model and model not in named | set(map(architecture_name, named)):
-            raise SuiteError(f"{path.name}, line {at}: {UnknownNameError('model of this suite', model, sorted(named))}")
         if dataset and dataset not in {task.dataset for task in tasks}:
             raise SuiteError(f"{path.name}, line {at}: no task of this suite is on the data set {dataset!r}")
         asked = {request.classes for task in tasks for request in task.requests}

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from datamodules.errors import UnknownNameError
-from methods.cards import ContractError, Declaration, read_method
+from methods.cards import ContractError, Declaration, check_one_class, read_method
 
 if TYPE_CHECKING:
     from methods.base import UnlearningMethod
@@ -48,8 +48,10 @@ class Registry:
             if spec is not None and spec.origin is not None:
                 self._add(Path(spec.origin), required=True)
         for path in plugins:
-            if not path.is_file():
+            if not path.exists():
                 raise ContractError(f"plugin file {path} does not exist")
+            if path.suffix != ".py":
+                raise ContractError(f"plugin {path} is no Python file: its name must end in .py")
             self._add(path.resolve(), required=True)
 
     def _add(self, path: Path, *, required: bool) -> None:
@@ -58,6 +60,8 @@ class Registry:
             if required:
                 raise ContractError(f"{path} declares no method: it needs `CARD = MethodCard(...)` at top level")
             return
+        if required:
+            check_one_class(path)
         name = declaration.card.name
         if name in self._methods:
             raise ContractError(

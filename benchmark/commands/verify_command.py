@@ -82,7 +82,7 @@ def find_record(key: str, results: Path) -> Record:
     from benchmark.nearest import near_file, near_keys
     from benchmark.record_store import RecordStore
     from benchmark.records import Record
-    from datamodules.documents import load_json
+    from datamodules.documents import DocumentError, load_json
 
     if key.endswith(".json"):
         path = Path(key)
@@ -90,7 +90,7 @@ def find_record(key: str, results: Path) -> Record:
             raise BenchmarkError(f"no record file {path}{near_file(path)}")
         try:
             return Record.from_dict(load_json(path), str(path))
-        except ValueError as error:
+        except (ValueError, DocumentError) as error:
             raise BenchmarkError(f"{path} is not a record: {error}") from error
     folders = [results, REFERENCE] if REFERENCE.is_dir() else [results]
     records = [record for folder in folders for record in RecordStore(folder).all()]

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 from datamodules.documents import load_yaml
 from datamodules.errors import BenchmarkError, UnknownNameError
-from methods.cards import HyperparameterError, resolve
+from methods.cards import HyperparameterError, hints_of, resolve
 from methods.registry import Registry
 
 SPACES = Path(__file__).parent / "spaces.yaml"
@@ -151,7 +151,7 @@ def _project_spaces() -> dict[str, Any]:
 
 
 def _derived(kind: type, defaults: Mapping[str, Any]) -> dict[str, Dimension]:
-    hints = typing.get_type_hints(kind, globalns={"Literal": Literal, **vars(typing)})
+    hints = hints_of(kind)
     found: dict[str, Dimension] = {}
     for field in dataclasses.fields(kind):
         hint, default = hints[field.name], defaults[field.name]
