@@ -18,27 +18,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; by default those of the process.
 
     Returns:
-        0; 1 if a cell failed or a comparison did not hold; 2 on bad input, after one clear line.
+        0; 1 if a cell failed or a comparison did not hold; 2 on bad input, after one clear line; 141 if the reader of
+        the output has gone.
     """
+    from benchmark import streams
     from benchmark.cli import run_command
     from datamodules.errors import BenchmarkError
 
     try:
         return run_command(sys.argv[1:] if arguments is None else list(arguments))
     except BenchmarkError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+        streams.complain(f"error: {error}")
+        return streams.BAD_INPUT
     except BrokenPipeError:
-        return 1
+        return streams.CLOSED_PIPE
     except KeyboardInterrupt:
         print("interrupted; what is finished is kept, run the same command to go on", file=sys.stderr)  # noqa: T201
         return 130
+    except Exception as error:
+        if (line := streams.reason(error)) is None:
+            raise
+        streams.complain(f"error: {line}")
+        return streams.BAD_INPUT
 
 
 def console() -> int:
     """The command line as a process of its own: what is set here for the chip is not for callers of `main`."""
     os.environ.setdefault("CLIP_UNLEARNING_FLUSH_DENORMAL", "1")  # see benchmark.hardware; workers inherit it
-    return main()
+    from benchmark import streams
+
+    streams.prepare()
+    try:
+        status = main()
+    except SystemExit as end:  # --help, and rich where the reader has gone
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return streams.finish(status)
 
 
 if __name__ == "__main__":
