@@ -24,15 +24,16 @@ def check_command(file: str, model: Listed = None, cache_dir: str | None = None)
     from benchmark.commands.listing import models as models_of
     from benchmark.contract import check_method
     from benchmark.names import shipped_models
+    from datamodules.text import printable
 
     models = models_of(model) or tuple(name for name in shipped_models() if name.startswith("shapes"))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     failed = 0
     for finding in check_method(Path(file), models, cache_folder(cache_dir)):
         failed += not finding.kept
-        mark = "[green]kept[/green]  " if finding.kept else "[red]BROKEN[/red]"
-        console.print(f"{mark} {finding.clause}", end="")
-        console.print(f": {finding.detail}" if finding.detail else "", markup=False)
+        console.print("kept  " if finding.kept else "BROKEN", style="green" if finding.kept else "red", end=" ")
+        console.print(printable(finding.clause), end="")
+        console.print(f": {printable(finding.detail)}" if finding.detail else "")
     if failed:
         print(f"{failed} clauses are broken: mend the method and check again")
         return 1

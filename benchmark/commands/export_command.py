@@ -50,6 +50,7 @@ def export_command(
     from benchmark.export.config import check_exportable
     from benchmark.export.folder import CARD, RECORD, check_model, check_target, new_folder, write_model
     from benchmark.export.origin import origin_of
+    from benchmark.hardware import resolve_device
     from benchmark.planning import Where
     from benchmark.record_store import RecordStore
     from benchmark.runner import CellRunner
@@ -63,6 +64,7 @@ def export_command(
     registry = Registry(paths(plugin))
     card = registry.declaration(cell.method).card
     data = Path(data_dir).expanduser() if data_dir else None
+    resolve_device(device or cell.device)
     store = RecordStore(Path(results))
     runner = CellRunner(registry, Where(data, cache_folder(cache_dir), device or cell.device), store, Tracker(None))
     place = Path(key) if key.endswith(".json") else store.path(cell.suite, recorded.key)

@@ -124,8 +124,8 @@ def _progress(trial: Trial, folder: Path | None) -> Iterator[ImageReport]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True, highlight=False, markup=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     total, done = trial.image_count, 0
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
         task = bars.add_task("drawing", total=total)

@@ -42,6 +42,7 @@ def measure_command(
     from benchmark.commands.leaderboard_command import no_records
     from benchmark.commands.verify_command import cell_of
     from benchmark.evaluation.families import FAMILIES
+    from benchmark.hardware import resolve_device
     from benchmark.measuring import add_family
     from benchmark.planning import Where
     from benchmark.record_store import RecordStore
@@ -51,6 +52,7 @@ def measure_command(
 
     if family not in FAMILIES:
         raise UnknownNameError("measure", family, FAMILIES)
+    resolve_device(device or "auto")
     store = RecordStore(Path(results))
     records = store.all(suite)
     if not records:

@@ -93,7 +93,8 @@ def plan_command(
         table.add_row(*values, shown)
     for message in (*plan.notes, *dict.fromkeys(plan.store.set_aside)):
         print(message, file=sys.stderr)
-    console = Console(soft_wrap=False) if Console().is_terminal else Console(width=140)
+    width = None if Console().is_terminal else 140
+    console = Console(width=width, markup=False, highlight=False)
     console.print(table)
     rest = f"about {clock(seconds)} to go" + (f", and {unknown} cells of unknown length" if unknown else "")
     print(f"{counts['done']} done, {counts['missing']} missing, {counts['failed']} failed; {rest}")

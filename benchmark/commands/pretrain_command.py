@@ -44,7 +44,7 @@ def pretrain_command(
     chosen = load_recipe(recipe)
     target = Path(out) if out else Path(f"{recipe}.safetensors")
     data = Path(data_dir).expanduser() if data_dir else None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True, highlight=False)
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
         task = bars.add_task(f"training {recipe}", total=None)

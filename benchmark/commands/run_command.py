@@ -116,7 +116,8 @@ def run_command(
     from benchmark.watching import Watcher
     from benchmark.weights_keeper import WeightsKeeper, has_weights
 
-    out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True, highlight=False)
+    out = Console(soft_wrap=True, highlight=False, markup=False)
+    err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     folder = Path(results)
     tracker = Tracker(folder, wandb)
     plugins = paths(plugin)
@@ -142,7 +143,7 @@ def run_command(
         train_missing(todo, runner, err)
         outcome = run_local(todo, runner, ledger, progress, skipped=skipped)
     for message in dict.fromkeys(plan.store.set_aside):
-        err.print(message, markup=False)
+        err.print(message)
     _show_leaderboard(plan, tracker)
     if not outcome.finished and not outcome.failed and not outcome.interrupted:
         out.print(f"nothing to do: all {len(plan.cells)} cells of suite {plan.suite.name} are done (in {results})")
@@ -154,7 +155,6 @@ def run_command(
         out.print(
             f"interrupted: {len(outcome.finished)} cells finished now, {skipped} were done{failed}, {len(rest)} left; "
             f"what is finished is kept in {results}; go on with:\n    {same_command(only)}",
-            markup=False,
         )
         return 130
     else:

@@ -40,6 +40,7 @@ def verify_command(
     from rich.console import Console
     from rich.table import Table
 
+    from benchmark.hardware import resolve_device
     from benchmark.planning import Where
     from benchmark.record_store import RecordStore
     from benchmark.runner import CellRunner
@@ -55,6 +56,7 @@ def verify_command(
         print(f"note: the source of {cell.method!r} differs from the one that made this record")
     data = Path(data_dir).expanduser() if data_dir else None
     where = Where(data, cache_folder(cache_dir), device or cell.device)
+    resolve_device(where.device)
     runner = CellRunner(registry, where, RecordStore(Path(results)), Tracker(None))
     again = runner.make(cell, runner.references(cell)).record
     table = Table(title=f"{cell} · {recorded.key[:12]}", title_justify="left", header_style="bold")
@@ -65,7 +67,7 @@ def verify_command(
         values = ("–" if value is None else f"{value:.4f}" for value in (gap.recorded, gap.now))
         table.add_row(gap.metric, *values, f"{gap.size:.4f}", style="red" if gap.size > tolerance else "")
     worst = largest(found).size
-    Console(width=None if Console().is_terminal else 120).print(table)
+    Console(width=None if Console().is_terminal else 120, markup=False, highlight=False).print(table)
     if worst > tolerance:
         print(f"differs: the largest difference is {worst:.4f}, more than the tolerance of {tolerance:g}")
         return 1
