@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import TextIO
@@ -13,6 +14,8 @@ from datamodules.text import one_line
 CLOSED_PIPE = 141
 """The status of a program whose reader has gone, as shells give it for SIGPIPE."""
 BAD_INPUT = 2
+_LONG = re.compile(r"\S{400,}")
+"""A word that would bury what the line says."""
 
 
 def prepare() -> None:
@@ -27,8 +30,9 @@ def prepare() -> None:
 
 def complain(message: str) -> None:
     """One line on standard error; nothing where that cannot be written."""
+    line = _LONG.sub(lambda word: f"{word[0][:160]}...{word[0][-40:]}", one_line(message))
     with suppress(OSError, ValueError):
-        print(one_line(message), file=sys.stderr, flush=True)  # noqa: T201
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def reason(error: BaseException) -> str | None:

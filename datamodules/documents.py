@@ -270,9 +270,7 @@ class _Check:
             raise self._error(node, f"{_quoted(node)} is read as a truth value: put it in quotes, or write {meaning}")
         if kind == "int":
             if not _WHOLE.fullmatch(value):
-                raise self._error(
-                    node, f"`{value}` is not written as a whole number is: put it in quotes if it is a name"
-                )
+                raise self._error(node, f"`{value}` is no plain whole number: put it in quotes if it is a name")
             if len(value) > 20 or abs(int(value)) > MOST_NUMBER:
                 raise self._error(node, f"the number {value[:24]} does not fit into 64 bits")
         if kind == "float" and (not _REAL.fullmatch(value) or not math.isfinite(float(value))):
