@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,6 @@ def built_architecture(architecture: str, tag: str) -> str:
 
 
 def _from_file(name: str, architecture: str, path: Path) -> Clip:
-    import open_clip
-
     state = read_state_dict(path)
     if is_openai_state(state):
         if not _uses_quickgelu(architecture):
@@ -140,9 +139,10 @@ def _from_file(name: str, architecture: str, path: Path) -> Clip:
             )
         for key in ("input_resolution", "context_length", "vocab_size"):
             state.pop(key, None)
-    model = open_clip.create_model(architecture, pretrained=None, device="cpu", precision="fp32")
+    with torch.device("meta"):
+        expected = _untrained(architecture, "meta").state_dict()
     state = {key.removeprefix("module."): value for key, value in state.items()}
-    wanted = set(model.state_dict()) - {"attn_mask"}
+    wanted = set(expected) - {"attn_mask"}
     state.pop("attn_mask", None)
     wanted -= {key for key in wanted if key.endswith("num_batches_tracked")}  # a counter that evaluation never reads
     state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
@@ -150,8 +150,9 @@ def _from_file(name: str, architecture: str, path: Path) -> Clip:
     if missing or odd:
         problem = f"{missing[0]} is missing" if missing else f"{odd[0]} does not belong there"
         raise WeightsError(f"model {name!r}: {path.name} does not fit {architecture}: {problem}")
-    check_shapes(path, architecture, state, model.state_dict())
+    check_shapes(path, architecture, state, expected)
     check_finite(path, state)
+    model = _untrained(architecture, "cpu")
     try:
         model.load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
     except RuntimeError as error:
@@ -159,6 +160,18 @@ def _from_file(name: str, architecture: str, path: Path) -> Clip:
             f"model {name!r}: {path.name} does not fit {architecture}: {str(error).splitlines()[-1].strip()}"
         ) from error
     return wrap(model, architecture, name)
+
+
+def _untrained(architecture: str, device: str) -> Any:
+    """An open_clip model of random weights; on the device "meta" of none, which takes no memory."""
+    import open_clip
+
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # that its weights are random is what is asked for
+    try:
+        return open_clip.create_model(architecture, pretrained=None, device=device, precision="fp32")
+    finally:
+        logging.disable(before)
 
 
 def is_openai_state(state: dict[str, torch.Tensor]) -> bool:

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from benchmark.tensor_files import damaged, open_archive
 
-_MOST_OBJECTS = 4 * 1024 * 1024
-"""Bytes of `data.pkl`: that of the largest released CLIP has 0.3 MB."""
+_MOST_OBJECTS, _MOST_STEPS = 2 * 1024 * 1024, 200_000
+"""Bytes and steps of `data.pkl`: a CLIP's has about 50 steps a tensor."""
 _DEEPEST = 64
 _OPCODES = {
     *(
@@ -164,7 +164,9 @@ class _Unpickler(pickle.Unpickler):
 
 def _objects(archive: zipfile.ZipFile) -> Any:
     content = archive.read(_part(archive, "data.pkl", _MOST_OBJECTS))
-    for opcode, argument, _ in pickletools.genops(content):
+    for step, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if step > _MOST_STEPS:
+            raise pickle.UnpicklingError(f"its list of objects has more than {_MOST_STEPS:,} steps")
         if opcode.name not in _OPCODES:
             raise pickle.UnpicklingError(f"its list of objects holds {opcode.name}, which no module needs")
         if opcode.name == "LONG_BINPUT" and isinstance(argument, int) and argument > len(content):

@@ -20,6 +20,8 @@ from tests.world import SUITE, command, small_world, write_suite, write_tiny_mod
 
 LIMIT_SECONDS = 5.0
 HANG_SECONDS = 20
+RAN = "ran"
+"""What code in an input would make in its folder, if it were run."""
 Arguments = list[object]
 
 
@@ -50,6 +52,8 @@ class Bad:
             except Exception as error:  # noqa: BLE001 - whatever comes out of the command line is the finding
                 return f"{type(error).__name__} came out of it: {str(error)[:200]}"
             seconds = time.monotonic() - start
+        if (folder / RAN).exists():
+            return "code of the input was run"
         return problem_of(answer.status, answer.err, seconds)
 
 

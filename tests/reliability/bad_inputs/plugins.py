@@ -75,9 +75,9 @@ def bad_inputs() -> Iterator[Bad]:
     yield Bad("plugin: twice", lambda folder: run(folder, *2 * ["--plugin", write_plugin(folder)]))
     yield Bad("plugin: two of one name", _two)
     yield Bad("plugin: a folder", lambda folder: run(folder, "--plugin", folder))
-    for setting in ("stranger.factor=-1", "stranger.factor=x", "stranger.factr=1", "stranger.factor=[1,2]"):
+    for text in ("stranger.factor=-1", "stranger.factor=x", "stranger.factr=1", "stranger.factor=[1,2]"):
         yield Bad(
-            f"plugin: {setting}", lambda folder, s=setting: run(folder, "--plugin", write_plugin(folder), "--set", s)
+            f"plugin: {text}", lambda folder, t=text: run(folder, "--plugin", write_plugin(folder), "--set", t)
         )
 
 
