@@ -79,7 +79,7 @@ class ImageFolder(Dataset):
     def templates(self) -> tuple[str, ...]:
         """The lines of `templates.txt`, or one of our choice."""
         path = self.folder / "templates.txt"
-        if not path.is_file():
+        if not path.exists():
             return DEFAULT_TEMPLATES
         lines = [line.strip() for line in read_text(path).split("\n")]
         for number, line in enumerate(lines, start=1):

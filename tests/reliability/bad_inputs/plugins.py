@@ -76,9 +76,7 @@ def bad_inputs() -> Iterator[Bad]:
     yield Bad("plugin: two of one name", _two)
     yield Bad("plugin: a folder", lambda folder: run(folder, "--plugin", folder))
     for text in ("stranger.factor=-1", "stranger.factor=x", "stranger.factr=1", "stranger.factor=[1,2]"):
-        yield Bad(
-            f"plugin: {text}", lambda folder, t=text: run(folder, "--plugin", write_plugin(folder), "--set", t)
-        )
+        yield Bad(f"plugin: {text}", lambda folder, t=text: run(folder, "--plugin", write_plugin(folder), "--set", t))
 
 
 def _run(folder: Path, text: str | bytes, name: str = "stranger.py") -> Arguments:
