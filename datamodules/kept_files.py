@@ -4,10 +4,10 @@
 a folder share process numbers too), with its space claimed first where its size is known, flushed to the disk with its
 folder, then moved into place. Nothing is ever written through a memory map: a full disk is an error, never a signal.
 
-`replace_sealed` and `sealed_file` write a *sealed* file: the content, then a seal of 96 bytes with its digest. The digest
-holds the file's name too, so that a file under another's name is not whole either. Readers of `.npy` and
-`.npz` pass over the bytes at the end, so that ordinary tools still read such files. A seal is checked at the first use
-in a process; after that the file's size, time and inode stand for it.
+`replace_sealed` and `sealed_file` write a *sealed* file: the content, then a seal of 96 bytes with its digest. The
+digest holds the file's name too, so that a file under another's name is not whole either. Readers of `.npy` and `.npz`
+pass over the bytes at the end, so that ordinary tools still read such files. A seal is checked at the first use in a
+process; after that the file's size, time and inode stand for it.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def new_file(path: Path, *, size_bytes: int | None = None) -> Iterator[BinaryIO]
             if size_bytes:
                 _claim(stream, size_bytes, path.parent)
             yield stream
+            stream.truncate()  # what was claimed and not written
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
@@ -112,9 +113,9 @@ def sealed_file(path: Path, *, size_bytes: int) -> Iterator[BinaryIO]:
     """
     with new_file(path, size_bytes=size_bytes + _SEAL_BYTES) as stream:
         yield stream
+        if stream.tell() != size_bytes:
+            raise ValueError(f"{stream.tell()} bytes were written to {path.name} instead of {size_bytes}")
         stream.flush()
-        stream.truncate(size_bytes)
-        stream.seek(size_bytes)
         stream.write(_seal(Path(stream.name), size_bytes, path.name))
 
 
