@@ -51,6 +51,10 @@ class UsageError(BenchmarkError):
     """Arguments that do not fit the command."""
 
 
+class ExitError(BenchmarkError):
+    """Code that a command ran tried to end the whole process."""
+
+
 class Parser(ArgumentParser):
     """jsonargparse with hyphens in option names, plain flags, and errors of one line."""
 
@@ -155,4 +159,8 @@ def run_command(arguments: list[str]) -> int:
     name = parsed.command
     # jsonargparse marks names that its Namespace also has as methods (such as `keys`) with a zero-width space
     values = {key.replace("-", "_").strip("\u200b"): value for key, value in vars(parsed[name]).items()}
-    return command_function(name)(**values)
+    function = command_function(name)
+    try:
+        return function(**values)
+    except SystemExit as end:  # a method or a library: no command ends the process itself
+        raise ExitError(f"something within `{name}` called exit({end.code!r}) before the command was done") from end

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from benchmark.cost import Cost, measured
 from benchmark.hardware import Precision
-from benchmark.trainer import make_trainer
+from benchmark.trainer import fit, make_trainer
 from benchmark.watching import Watch
 from datamodules.dataset import Dataset
 from datamodules.guard import guarded
@@ -151,7 +149,7 @@ def unlearn(
         log_look(logger, watch.first(), 0)
     with measured(clip) as cost, guarded(data.guard()) as guard:
         curve.cost = cost
-        _fit(trainer, method, data)
+        fit(trainer, method, datamodule=data)
     if watch is not None:
         log_look(logger, watch.look(clip), curve.done)
         if logger is not None:
@@ -166,21 +164,6 @@ def log_look(logger: Logger | None, seen: dict[str, float], step: int) -> None:
     """Log what a watch has seen after a step, where there is a log."""
     if logger is not None and seen:
         logger.log_metrics(seen, step=step)
-
-
-def _fit(trainer: L.Trainer, method: UnlearningMethod[Any], data: UnlearningDataModule) -> None:
-    """Fit; Ctrl-C stays a KeyboardInterrupt, which Lightning would turn into the end of the process."""
-    main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(method, datamodule=data)
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        if main_thread:
-            signal.signal(signal.SIGINT, handler)
 
 
 def _checked(

@@ -25,7 +25,7 @@ from benchmark.pretraining.edges import EdgeTask
 from benchmark.pretraining.forward import encode_half_size, encode_texts
 from benchmark.pretraining.optimizers import make_optimizer, make_schedule
 from benchmark.pretraining.recipe import Recipe
-from benchmark.trainer import make_trainer
+from benchmark.trainer import fit, make_trainer
 from datamodules.dataset import Dataset
 from datamodules.errors import UnknownNameError
 from datamodules.registry import open_dataset
@@ -200,7 +200,7 @@ def _fit(model: nn.Module, recipe: Recipe, corpus: Corpus, kept: Checkpoints, ru
             shown = None if run.progress is None else partial(_shown, run.progress, done, total)
             module = ContrastivePretraining(model, each, part.steps, shown, compiled=run.compiled, standing=own)
             trainer = make_trainer(run.device, run.precision, gradient_clip=1.0, callbacks=[kept])
-            trainer.fit(module, DataLoader(part.after(offset), batch_size=None))
+            fit(trainer, module, train_dataloaders=DataLoader(part.after(offset), batch_size=None))
             if module.edges is not None:
                 module.edges.detach()
             seconds += time.perf_counter() - start
