@@ -47,6 +47,10 @@ class Outcome:
     interruption: KeyboardInterrupt | None = None
     not_the_method: str = ""
 
+    def blame_elsewhere(self) -> str:
+        """Why the failures so far are no method's fault; see `blame_elsewhere`."""
+        return blame_elsewhere(self.failed, none_finished=not self.finished)
+
 
 def run_local(
     todo: Sequence[Cell],
@@ -152,7 +156,7 @@ class _LocalRun:
         self.broken[cell.key] = message
         self.outcome.failed.append((cell, message))
         self.progress.failed(cell, message)
-        self.outcome.not_the_method = blame_elsewhere(self.outcome)
+        self.outcome.not_the_method = self.outcome.blame_elsewhere()
 
 
 def write_down(error: BaseException, cell: Cell, ledger: Ledger, results: Path) -> str:
@@ -195,20 +199,24 @@ def disk_refusal(error: BaseException) -> str:
     return ""
 
 
-def blame_elsewhere(outcome: Outcome) -> str:
+def blame_elsewhere(failed: Sequence[tuple[Cell, str]], *, none_finished: bool) -> str:
     """Why the failures of a run so far are no method's fault, in a line; empty where they may be.
 
     It is so where the model as it came, which does nothing, cannot be run, and where nothing has succeeded and
     different methods fail with one error.
+
+    Args:
+        failed: Cells that failed, with their messages, in order.
+        none_finished: Whether no cell has succeeded.
     """
-    if not outcome.failed:
+    if not failed:
         return ""
-    cell, last = outcome.failed[-1]
+    cell, last = failed[-1]
     if cell.method == ORIGINAL:
         return f"the model as it came cannot be run ({_line(last)})"
-    errors = {_without_numbers(message) for _, message in outcome.failed}
-    methods = {cell.method for cell, _ in outcome.failed}
-    if not outcome.finished and len(errors) == 1 and len(methods) >= SAME_ERROR_METHODS:
+    errors = {_without_numbers(message) for _, message in failed}
+    methods = {cell.method for cell, _ in failed}
+    if none_finished and len(errors) == 1 and len(methods) >= SAME_ERROR_METHODS:
         return f"{len(methods)} methods fail with one error, and nothing else has run ({_line(last)})"
     return ""
 

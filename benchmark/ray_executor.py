@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cells import Cell
-from benchmark.executors import Outcome, blame_elsewhere, write_down
+from benchmark.executors import Outcome, write_down
 from benchmark.ledger import Ledger
 from benchmark.planning import ORIGINAL
 from benchmark.progress import Progress
@@ -144,7 +144,7 @@ class _Run:
         if counted or cell.method == ORIGINAL:
             self.outcome.failed.append((cell, message))
             self.progress.failed(cell, message)
-            self.outcome.not_the_method = blame_elsewhere(self.outcome)
+            self.outcome.not_the_method = self.outcome.blame_elsewhere()
 
 
 def _summary(error: Exception) -> str:
