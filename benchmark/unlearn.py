@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor
 
+from benchmark.chance import check_chance, optimizer_steps
 from benchmark.cost import Cost, measured
 from benchmark.hardware import Precision
 from benchmark.trainer import fit, make_trainer
@@ -124,7 +125,8 @@ def unlearn(
         strategy: Of the Trainer, in a process that is one of several that unlearn together.
 
     Raises:
-        ContractError: If tensors changed that the card does not declare.
+        ContractError: If tensors changed that the card does not declare, or gradient steps were taken though the card
+            denies chance.
         DivergedError: If weights or a loss are not finite.
         RegimeViolationError: If the method read what its regime does not give it.
     """
@@ -147,9 +149,10 @@ def unlearn(
     trainer = make_trainer(clip.device, precision, logger=logger, callbacks=[curve], strategy=strategy)
     if watch is not None:
         log_look(logger, watch.first(), 0)
-    with measured(clip) as cost, guarded(data.guard()) as guard:
+    with measured(clip) as cost, guarded(data.guard()) as guard, optimizer_steps() as taken:
         curve.cost = cost
         fit(trainer, method, datamodule=data)
+    check_chance(card, taken.steps)
     if watch is not None:
         log_look(logger, watch.look(clip), curve.done)
         if logger is not None:

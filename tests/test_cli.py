@@ -373,8 +373,15 @@ def test_check_keeps_a_good_method(world: World, tiny_world: SimpleNamespace, tm
         ),
         ({"body": "visual_projection(self.clip).weight.mul_(float('nan'))"}, "DivergedError"),
         ({"body": "raise ValueError('no such thing')"}, "ValueError: no such thing"),
+        (
+            {"body": "steps = torch.optim.SGD([visual_projection(self.clip).weight], 0.1); "
+             "steps.param_groups[0]['params'][0].grad = torch.ones_like(visual_projection(self.clip).weight); "
+             "[steps.step() for _ in range(3)]"},
+            "says stochastic=False, but took 3 gradient steps",
+        ),
     ],
-    ids=["text edit", "trunk edit", "idle", "regime", "edits", "no source", "chance", "train", "test", "nan", "raises"],
+    ids=["text edit", "trunk edit", "idle", "regime", "edits", "no source", "chance", "train", "test", "nan", "raises",
+         "steps"],
 )  # fmt: skip
 def test_check_names_the_broken_clause(
     world: World,

@@ -216,7 +216,9 @@ def _fit(model: nn.Module, recipe: Recipe, corpus: Corpus, kept: Checkpoints, ru
 def _where_from(path: Path, standing: Standing | None, steps: Sequence[int]) -> str:
     """A line that says from where a training goes on, or why it begins anew beside a checkpoint."""
     if standing is None:
-        return f"{path} is damaged or of another training (recipe, seed, precision, exclusions or data): this one begins"
+        return (
+            f"{path} is damaged or of another training (recipe, seed, precision, exclusions or data): this one begins"
+        )
     done = sum(steps[: standing.cycle]) + standing.step
     return f"goes on after step {done} of {sum(steps)}, {standing.seconds:.0f} s of training, kept in {path}"
 
