@@ -1,8 +1,8 @@
 """Methods with chance and without: a method that takes gradient steps is one with chance, whatever its card says.
 
-Its result depends on the seed of its batches, or at least on how sums are rounded: many steps amplify the last digit to
-another model on another processor (0.22 of a text-and-image adaptation's numbers were seen). Only several seeds tell how
-far such results are apart, and a card with `stochastic=False` would make the method run at seed 0 alone.
+Its result depends on the seed of its batches, or at least on how sums are rounded: many steps amplify the last digit
+to another model on another processor (differences up to 0.22 were seen). Only several seeds tell how far such results
+are apart, and a card with `stochastic=False` would make the method run at seed 0 alone.
 """
 
 from __future__ import annotations

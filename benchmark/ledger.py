@@ -1,4 +1,4 @@
-"""The ledger of a results folder: what failed, with the whole traceback, and which cells began. Never among the records.
+"""The ledger of a results folder: what failed, with the whole traceback, and which cells began. No records.
 
 Both are append-only, one JSON a line. A cell that began and never ended took its process with it: a segmentation fault,
 a kill for memory, a power cut. No traceback can be written then, but the next run can name it.

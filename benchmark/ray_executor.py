@@ -42,8 +42,8 @@ def run_ray(
     """Run cells on the connected Ray cluster.
 
     A cell that raises goes to the ledger, as in a local run. One whose worker died is started again, `RETRIES` times.
-    Ctrl-C and signals cancel what is running; what was finished stays. A worker that dies takes nothing else with it, so
-    no beginnings are written down.
+    Ctrl-C and signals cancel what is running; what was finished stays. A worker that dies takes nothing else with it,
+    so no beginnings are written down.
 
     Args:
         todo: The cells to run.

@@ -9,7 +9,8 @@ a record counts as
   (scores, probes, neighbours) may move by two items of what they are made from, since they add up several, and measures
   that themselves learn from training data by `LEARNED_ITEMS`;
 - within the spread of seeds, for a method with chance: by no more than two runs of different seeds differ in 95 % of
-  cases, from the records of at least `FEWEST_SEEDS` seeds of the same cell (Student's t);
+  cases (Student's t), by at least `FEWEST_SEEDS` seeds of the same cell: the run now, and the records of other seeds.
+  The record in question does not tell how far it may be off;
 - different: by more, or where only one of the two could be measured.
 """
 
@@ -92,7 +93,7 @@ def gaps(
         siblings: Records of the same cell with other seeds (`siblings_of`); none where the method has no chance.
         tolerance: What rounding explains in any case.
     """
-    seeds = [recorded, *siblings]
+    seeds = [again, *siblings]
     return [
         Gap(
             name,

@@ -1,4 +1,4 @@
-"""However a run ends, its status tells the truth: nothing missing beside status 0, the cause named where it is not a method."""
+"""However a run ends, its status tells the truth: nothing is missing beside status 0, and the cause is named."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def measure_command(
             stop_if_asked()
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever a method raises, the other records go on
+        except BaseException as error:
             stop_if_asked()
             failed.append((cell, write_down(error, cell, ledger, Path(results))))
             print(f"[{number}/{len(todo)}] failed: {cell}: {failed[-1][1].splitlines()[0]}", file=sys.stderr)

@@ -186,17 +186,17 @@ class _Check:
         if verdict == "spread":
             return (
                 f"within the spread of seeds: {beyond} of {len(found)} numbers differ by more than rounding, none by "
-                f"more than two of this method's seeds do (records of {seeds} seeds); {seen}"
+                f"more than two of this method's seeds do ({seeds} seeds); {seen}"
             )
         if not self._has_chance(cell):
             why = f"{cell.method} has no chance, so only rounding could explain a difference"
         elif seeds < FEWEST_SEEDS:
             why = (
-                f"the spread of this method's seeds is not known: {seeds} of the {FEWEST_SEEDS} seeds that it takes "
-                "have records; run more seeds, or --spread runs them now"
+                f"the spread of this method's seeds is not known: that takes {FEWEST_SEEDS} seeds, and only "
+                f"{seeds - 1} others have records; run more, or --spread runs them now"
             )
         else:
-            why = f"more than two of its seeds differ by (records of {seeds} seeds)"
+            why = f"two of its seeds differ by less ({seeds} seeds)"
         count = sum(gap.verdict == "different" for gap in found)
         return f"different: {count} of {len(found)} numbers; {seen}; {why}"
 

@@ -125,8 +125,8 @@ class Tuner:
             return exit_status(ran.interruption)
         if ran.not_the_method:
             raise BrokenSearchError(
-                f"{space.method}: {ran.not_the_method}: no method is the cause, but the model, the data or this machine; "
-                f"see {self.ledger.path}, then run the same command again"
+                f"{space.method}: {ran.not_the_method}: no method is the cause, but the model, the data or this "
+                f"machine; see {self.ledger.path}, then run the same command again"
             )
         failures = self.ledger.failures()
         found = outcomes(search.trials, own, store, failures)

@@ -1,4 +1,4 @@
-"""A method without chance: its result depends on no seed, and is not one of many gradient steps, which amplify rounding."""
+"""Methods without chance: no result of a seed, and no gradient steps, which amplify rounding."""
 
 from __future__ import annotations
 
