@@ -1,9 +1,9 @@
 """Which records may be compared: the boards, and the rows of a board.
 
 A board holds one suite, model, data set, kind of request, precision, kind of device (cpu, cuda) and tuning budget
-(none, of the defaults as declared). Chips of one kind share a board: their numbers agree but for rounding, so machines of a
-mixed cluster, and a stranger's records and ours, stand side by side. What does depend on the chip, seconds and memory,
-the leaderboard shows of one chip at a time. A row holds one method with one setting and one source.
+(none, of the defaults as declared). Chips of one kind share a board: their numbers agree but for rounding, so machines
+of a mixed cluster, and a stranger's records and ours, stand side by side. What does depend on the chip, seconds and
+memory, the leaderboard shows of one chip at a time. A row holds one method with one setting and one source.
 """
 
 from __future__ import annotations
