@@ -94,12 +94,12 @@ def check_target(path: Path) -> None:
     from datamodules.errors import BenchmarkError
 
     advice = "name another file with --out"
-    if path.is_dir():
-        raise BenchmarkError(f"{path} is a folder, not a file for the model: {advice}")
-    if not path.parent.is_dir():
-        raise BenchmarkError(f"no folder {path.parent} for the model's file: make it, or {advice}")
-    probe = path.with_name(f".probe.{uuid.uuid4().hex}.tmp")
     try:
+        if path.is_dir():
+            raise BenchmarkError(f"{path} is a folder, not a file for the model: {advice}")
+        if not path.parent.is_dir():
+            raise BenchmarkError(f"no folder {path.parent} for the model's file: make it, or {advice}")
+        probe = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         probe.touch(exist_ok=False)
         probe.unlink()
         if path.exists():

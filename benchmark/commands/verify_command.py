@@ -80,7 +80,7 @@ def verify_command(
             print(f"[{number}/{len(chosen)}] {record.key[:12]} {cell}", flush=True)
         counts[check.one(record, cell, whole=len(chosen) == 1)] += 1
     if len(chosen) > 1:
-        words_of: dict[str, str] = {**WORDS, FAILED: FAILED}
+        words_of = {**{str(each): text for each, text in WORDS.items()}, FAILED: FAILED}
         print(f"{len(chosen)} records: {', '.join(f'{counts[each]} {words_of[each]}' for each in words_of)}")
     bad = {"different", FAILED, *(["spread"] if strict else [])}
     return int(any(counts[each] for each in bad))
