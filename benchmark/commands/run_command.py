@@ -110,6 +110,7 @@ def run_command(
     from benchmark.progress import Progress
     from benchmark.ray_run import RayOptions, on_ray
     from benchmark.runner import CellRunner
+    from benchmark.stopping import exit_status
     from benchmark.tracking import Tracker
     from benchmark.trainings import train_missing
     from benchmark.watching import Watcher
@@ -143,24 +144,41 @@ def run_command(
     for message in dict.fromkeys(plan.store.set_aside):
         err.print(message, markup=False)
     _show_leaderboard(plan, tracker)
-    if not outcome.finished and not outcome.failed and not outcome.interrupted:
-        out.print(f"nothing to do: all {len(plan.cells)} cells of suite {plan.suite.name} are done (in {results})")
-    elif outcome.interrupted:
+    where = f"see {ledger.path}"
+    if outcome.interruption is not None:
         ended = {record.key for record in outcome.finished} | {cell.key for cell, _ in outcome.failed}
         rest = [cell.key[:12] for cell in todo if cell.key not in ended]
         only = ["--keys", ",".join(rest)] if force else []  # the same command would begin anew
-        failed = f", {len(outcome.failed)} failed (see {ledger.path})" if outcome.failed else ""
+        failed = f", {len(outcome.failed)} failed ({where})" if outcome.failed else ""
         out.print(
             f"interrupted: {len(outcome.finished)} cells finished now, {skipped} were done{failed}, {len(rest)} left; "
             f"what is finished is kept in {results}; go on with:\n    {same_command(only)}",
             markup=False,
         )
-        return 130
-    else:
+        return exit_status(outcome.interruption)
+    if outcome.finished or outcome.failed:
         out.print(f"{len(outcome.finished)} cells run, {skipped} were done, {len(outcome.failed)} failed")
+    if outcome.not_the_method:
+        err.print(
+            f"stopped: {outcome.not_the_method}: no method is the cause, but the model, the data or this machine; "
+            f"{where}, then run the same command again",
+            markup=False,
+        )
+        return 1
     if outcome.failed:
         err.print(f"the whole tracebacks are in {ledger.path}; mend the method and run the same command again")
         return 1
+    missing = [cell for cell in plan.cells if plan.store.read(cell.key) is None]
+    if missing:
+        some = "; ".join(f"{cell.key[:12]} {cell}" for cell in missing[:3])
+        err.print(
+            f"{len(missing)} of {len(plan.cells)} cells have no record though none failed: {some}"
+            f"{'; ...' if len(missing) > 3 else ''}; run the same command again",
+            markup=False,
+        )
+        return 1
+    if not outcome.finished:
+        out.print(f"nothing to do: all {len(plan.cells)} cells of suite {plan.suite.name} are done (in {results})")
     return 0
 
 

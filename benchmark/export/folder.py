@@ -36,11 +36,13 @@ def new_folder(target: Path) -> Iterator[Path]:
     try:
         work.mkdir(parents=True)
         yield work
-        if target.is_dir():
+        try:
+            work.replace(target)  # at once, also in place of an empty folder
+        except OSError:
+            if not target.is_dir():
+                raise
             for file in sorted(work.iterdir(), key=lambda each: each.name == CONFIG):  # without it, it is no model
                 file.rename(target / file.name)
-        else:
-            work.rename(target)
     except OSError as error:
         raise ExportError(f"{target} cannot be written ({error.strerror or error}); name another folder") from error
     finally:

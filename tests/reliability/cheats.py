@@ -90,9 +90,7 @@ READS: dict[str, dict[str, str]] = {
         "body": "import os, pathlib; root = pathlib.Path(os.path.realpath('{cache}')) / 'jobs'; "
         "[p.read_bytes() for p in root.rglob('images.npy')]"
     },
-    "asks for a part that it is not given": {
-        "body": "self.data._parts['forget']"
-    },
+    "asks for a part that it is not given": {"body": "self.data._parts['forget']"},
     "asks for the retrained model": {"body": "self.data.retrained()"},
     "reads the memory of its parent": {"body": "import os; open(f'/proc/{{os.getppid()}}/mem', 'rb').read(1)"},
     "asks the network": {"body": "import socket; socket.create_connection(('127.0.0.1', 9), timeout=1)"},
