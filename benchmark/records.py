@@ -16,6 +16,7 @@ _SUITE = re.compile(r"[\w+-][\w.+-]*")
 _CELL: dict[str, type] = dict.fromkeys(("suite", "method", "dataset", "model"), str)
 _CELL |= {"request": dict, "seed": int, "hparams": dict}
 _REQUIRED = ("schema", "key", "cell", "metrics", "references", "cost", "provenance")
+_OPTIONAL = ("report", "measures")
 
 
 class RecordError(BenchmarkError):
@@ -50,6 +51,8 @@ class Record:
         cost: Of the unlearning alone: unlearn_seconds, peak_memory_bytes, flops, edited_bytes.
         provenance: Versions, hashes, device, precision, regime, and the command that repeats the cell.
         report: What else the method or a measure wants to tell; no table reads it.
+        measures: By family of measures, the digest of the code that measured it; see `benchmark.digests`. Empty in
+            records of schema 1 that are older than these digests.
     """
 
     schema: int
@@ -60,6 +63,7 @@ class Record:
     cost: dict[str, float | int | None]
     provenance: dict[str, Any]
     report: dict[str, Any] = field(default_factory=dict)
+    measures: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON holds it."""
@@ -89,14 +93,14 @@ class Record:
 
 def _read(data: dict[str, Any]) -> Record:
     missing = [name for name in _REQUIRED if name not in data]
-    unknown = sorted(set(data) - {*_REQUIRED, "report"})
+    unknown = sorted(set(data) - {*_REQUIRED, *_OPTIONAL})
     if missing or unknown:
         raise ValueError(f"no {missing[0]!r}" if missing else f"unknown entry {unknown[0]!r}")
     if type(data["schema"]) is not int or data["schema"] != SCHEMA:
         raise ValueError(f"schema {data['schema']!r} instead of {SCHEMA}")
     if not isinstance(data["key"], str) or not KEY.fullmatch(data["key"]):
         raise ValueError("the key is not 64 hexadecimal digits")
-    parts = {name: data.get(name, {}) for name in (*_REQUIRED[2:], "report")}
+    parts = {name: data.get(name, {}) for name in (*_REQUIRED[2:], *_OPTIONAL)}
     for name, part in parts.items():
         if not isinstance(part, dict):
             raise ValueError(f"{name!r} is not an object")
@@ -109,6 +113,9 @@ def _read(data: dict[str, Any]) -> Record:
     for name, value in parts["references"].items():
         if value is not None and not isinstance(value, str):
             raise ValueError(f"references.{name} is not a key or null")
+    for name, value in parts["measures"].items():
+        if not isinstance(value, str):
+            raise ValueError(f"measures.{name} is not a digest")
     for name, value in parts["cost"].items():
         if value is not None:
             _number(value, f"cost.{name}")

@@ -1,9 +1,10 @@
 """Digests of code by its meaning: a definition, and all that it uses of this project and of the files beside a plugin.
 
-A closure begins at definitions (`"benchmark.unlearn:unlearn"`), whole modules (`"methods.lip"`) or files, and goes on to
-every definition that these name, through any number of modules. Its digest is over the meanings of its definitions and
-over what each name in them stands for; where they lie is no part of it, so a file or a function that is moved changes
-nothing. What an import runs at once (statements that are no definitions) counts; what an annotation names does not.
+A closure begins at definitions (`"benchmark.unlearn:unlearn"`), whole modules (`"methods.lip"`) or files, and goes on
+to every definition that these name, through any number of modules. Its digest is over the meanings of its definitions
+and over what each name in them stands for; where they lie is no part of it, so a file or a function that is moved
+changes nothing. What an import runs at once (statements that are no definitions) counts; what an annotation names does
+not.
 
 A module that is found at run time by its name (data sets, measures) is in no closure by itself: whoever asks for a
 digest names it as a start.
@@ -12,12 +13,13 @@ digest names it as a start.
 from __future__ import annotations
 
 import ast
+import gc
 import hashlib
 import importlib.util
-import os
 import site
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -120,15 +122,20 @@ class Code:
         self._forget_what_changed()
         key = (starts, frozenset(stops))
         if key not in self._digests:
-            lines: set[str] = set()
-            refused = {self._place(stop) for stop in stops}
-            for place in self._closure(starts, refused):
-                found = self._definition(place)
-                if not found.empty:
-                    lines.add(found.digest)
-                lines.update(f"{found.digest} {use.local} is {self._identity(use, refused)}" for use in found.uses)
+            with _no_garbage_collection():
+                lines = self._lines(starts, stops)
             self._digests[key] = hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:DIGITS]
         return self._digests[key]
+
+    def _lines(self, starts: Sequence[Start], stops: Collection[str]) -> set[str]:
+        lines: set[str] = set()
+        refused = {self._place(stop) for stop in stops}
+        for place in self._closure(starts, refused):
+            found = self._definition(place)
+            if not found.empty:
+                lines.add(found.digest)
+            lines.update(f"{found.digest} {use.local} is {self._identity(use, refused)}" for use in found.uses)
+        return lines
 
     def places(self, *starts: Start, stops: Collection[str] = ()) -> dict[Path, set[str]]:
         """The definitions of a closure by file; statements that an import runs have the name ""."""
@@ -278,7 +285,7 @@ class Code:
             if dotted not in self._found:
                 self._found[dotted] = self._below(self.root / top, rest)
             return self._found[dotted]
-        if importer is None or importer.is_relative_to(self.root) and importer.relative_to(self.root).parts[0] in PACKAGES:
+        if importer is None or any(importer.is_relative_to(self.root / package) for package in PACKAGES):
             return None
         base = neighbour(importer, top)
         return None if base is None else self._below(base, rest)
@@ -305,9 +312,7 @@ class Code:
             name = "" if alias.name == "*" else alias.name
             if name and (module is None or not self._binds(module, name)):
                 further = [*parts, name]
-                submodule = (
-                    self._below(base, further) if base is not None else self.find(".".join(further), importer)
-                )
+                submodule = self._below(base, further) if base is not None else self.find(".".join(further), importer)
                 module_or_package = submodule or module  # of a package whose names are not seen here all counts
                 yield alias.asname or name, _Target(module_or_package, "", text)
             else:
@@ -318,6 +323,18 @@ class Code:
         return name in module.definitions or any(
             name == (alias.asname or alias.name) for statement in module.imports for alias in statement.names
         )
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Syntax trees are many small objects: collecting garbage meanwhile takes as long as reading them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _stopped(place: Place, stops: Collection[Place]) -> bool:
@@ -406,12 +423,13 @@ def neighbour(importer: Path, name: str) -> Path | None:
     """
     if name in sys.stdlib_module_names or name in PACKAGES:
         return None
-    top = importer.parent
-    while (top / "__init__.py").is_file():
-        top = top.parent
-    folders = [top] if _installed(top) else list(dict.fromkeys([importer.parent, top]))
-    if _installed(top) and importer.relative_to(top).parts[0].removesuffix(".py") != name:
-        return None
+    top = top_folder(importer)
+    if _installed(top):
+        if importer.relative_to(top).parts[0].removesuffix(".py") != name:
+            return None
+        folders = [top]
+    else:
+        folders = list(dict.fromkeys([importer.parent, top]))
     for folder in folders:
         if (folder / f"{name}.py").is_file():
             return folder / f"{name}.py"
@@ -422,13 +440,18 @@ def neighbour(importer: Path, name: str) -> Path | None:
     return None
 
 
+def top_folder(file: Path) -> Path:
+    """The folder of a file, or the one that holds the outermost package in which it lies."""
+    folder = file.parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
+
+
 @cache
 def _installed(folder: Path) -> bool:
-    return any(
-        os.path.samefile(folder, each)
-        for each in (*site.getsitepackages(), site.getusersitepackages())
-        if os.path.isdir(each)
-    )
+    places = map(Path, (*site.getsitepackages(), site.getusersitepackages()))
+    return any(place.is_dir() and folder.samefile(place) for place in places)
 
 
 @cache

@@ -1,8 +1,8 @@
 """The meaning of Python code as text: two pieces of code with one text do the same.
 
-What changes no number is left out: comments, docstrings, formatting, annotations, the words of error messages, the prose
-of cards (titles, papers, sources), import statements, and the names of this project's modules. What an imported name
-stands for is told beside the text: see `datamodules.code_closure`.
+What changes no number is left out: comments, docstrings, formatting, annotations, the words of error messages, the
+prose of cards (titles, papers, sources), import statements, and the names of this project's modules. What an imported
+name stands for is told beside the text: see `datamodules.code_closure`.
 """
 
 from __future__ import annotations

@@ -122,8 +122,8 @@ def _again(
     from benchmark.export.config import ExportError
     from benchmark.verification import gaps, largest
 
-    if runner.registry.source_hash(cell.method) != cell.method_source:
-        print(f"note: the source of {cell.method!r} differs from the one that made this record")
+    if runner.where.digests.code(runner.registry, cell.method, cell.model) != cell.code:
+        print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
     references = runner.references(cell)
     made = runner.make(cell, references)
     worst = largest(gaps(record, made.record))

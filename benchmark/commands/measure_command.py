@@ -26,7 +26,8 @@ def measure_command(
     """Add a family of measures to existing records.
 
     Test outputs are kept beside each record, so a family that needs no more is computed from them at once; another one
-    lets the method unlearn again.
+    needs the weights that `run --save-weights` kept, or lets the method unlearn again. What older code measured is
+    measured again.
 
     Args:
         family: A family of measures, see `list measures`.
@@ -41,10 +42,11 @@ def measure_command(
     from benchmark.commands.leaderboard_command import no_records
     from benchmark.commands.verify_command import cell_of
     from benchmark.evaluation.families import FAMILIES
-    from benchmark.measuring import add_family
+    from benchmark.measuring import WAYS, measure_again
     from benchmark.planning import Where
     from benchmark.record_store import RecordStore
     from benchmark.runner import CellRunner
+    from benchmark.staleness import stale_families
     from benchmark.tracking import Tracker
     from methods.registry import Registry
 
@@ -55,24 +57,35 @@ def measure_command(
     if not records:
         raise BenchmarkError(no_records(store, suite))
     registry = Registry([Path(file) for file in words(plugin)])
-    todo = [r for r in records if again or any(name not in r.metrics for name in FAMILIES[family].metrics)]
-    todo.sort(key=lambda record: (record.cell["model"], record.cell["method"] not in ("original", "retrain")))
     data = Path(data_dir).expanduser() if data_dir else None
-    kept = ran = 0
+    digests = Where(data, cache_folder(cache_dir), device or "auto").digests
+    todo = [
+        record
+        for record in records
+        if again
+        or any(name not in record.metrics for name in FAMILIES[family].metrics)
+        or family in stale_families(record, digests)
+    ]
+    todo.sort(key=lambda record: (record.cell["model"], record.cell["method"] not in ("original", "retrain")))
+    ways = dict.fromkeys(WAYS, 0)
     runners: dict[str, CellRunner] = {}
     for number, record in enumerate(todo, start=1):
         kind = device or str(record.cell["device"])
         if kind not in runners:
             where = Where(data, cache_folder(cache_dir), kind)
             runners[kind] = CellRunner(registry, where, store, Tracker(None))
-        measured, from_outputs = add_family(runners[kind], record, cell_of(record), family)
+        measured, way = measure_again(runners[kind], record, cell_of(record), [family])
         store.write(measured)
-        kept, ran = kept + from_outputs, ran + (not from_outputs)
+        ways[way] += 1
         print(f"[{number}/{len(todo)}] {_line(measured, family)}")
     if not todo:
         print(f"nothing to do: all {len(records)} records have {family}")
         return 0
-    print(f"{family}: {kept} records from kept outputs, {ran} by unlearning again; {len(records) - len(todo)} had it")
+    counts = {**ways, "kept outputs": ways["kept outputs"] + ways["recorded numbers"]}
+    print(
+        f"{family}: {counts['kept outputs']} records from kept outputs, {counts['kept weights']} from kept weights, "
+        f"{counts['unlearning again']} by unlearning again; {len(records) - len(todo)} had it"
+    )
     return 0
 
 

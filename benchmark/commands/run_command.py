@@ -107,9 +107,11 @@ def run_command(
 
     from benchmark.executors import run_local
     from benchmark.ledger import Ledger
+    from benchmark.measuring import measure_stale
     from benchmark.progress import Progress
     from benchmark.ray_run import RayOptions, on_ray
     from benchmark.runner import CellRunner
+    from benchmark.staleness import stale_records, told
     from benchmark.tracking import Tracker
     from benchmark.trainings import train_missing
     from benchmark.watching import Watcher
@@ -121,7 +123,11 @@ def run_command(
     plugins = tuple(Path(file) for file in words(plugin))
     runner = CellRunner(plan.registry, plan.where, plan.store, tracker, plugins, suite, tuned_values or "")
     runner.devices = spread
-    recorded = {cell.key for cell in plan.cells if not force and plan.store.read(cell.key) is not None}
+    found = [] if force else [plan.store.read(cell.key) for cell in plan.cells]
+    records = {record.key: record for record in found if record is not None}
+    stale = stale_records(records.values(), plan.where.digests)
+    whole = stale if executor == "ray" else {}  # a cluster runs them again from the start
+    recorded = {key for key in records if key not in whole}
     again = {key for key in recorded if save_weights and not has_weights(plan.store, key)}
     if save_weights:
         runner.keeper = WeightsKeeper(plan.store, again)
@@ -133,17 +139,26 @@ def run_command(
     progress = Progress(expected_seconds(known_records(plan.store), plan.suite.every_model))
     runner.watcher = Watcher(progress.accuracy)
     ledger = Ledger(folder)
+    remeasured = 0
     skipped = len(plan.cells) - len(todo)
     if executor == "ray":
         options = RayOptions(address, cpus_per_cell, gpus_per_cell)
         outcome = on_ray(todo, plan, runner, options, ledger, progress, skipped=skipped)
     else:
+        for line in told(stale):
+            err.print(f"{line}: measured again", markup=False)
+        older = [(cell, stale[cell.key]) for cell in plan.cells if cell.key in stale]
+        failed_again = measure_stale(older, runner, ledger, lambda line: err.print(line, markup=False))
         train_missing(todo, runner, err)
         outcome = run_local(todo, runner, ledger, progress, skipped=skipped)
+        outcome.failed += failed_again
+        remeasured = len(older) - len(failed_again)
     for message in dict.fromkeys(plan.store.set_aside):
         err.print(message, markup=False)
     _show_leaderboard(plan, tracker)
-    if not outcome.finished and not outcome.failed and not outcome.interrupted:
+    if remeasured:
+        out.print(f"{remeasured} cells measured again by today's code")
+    if not (outcome.finished or outcome.failed or outcome.interrupted or remeasured):
         out.print(f"nothing to do: all {len(plan.cells)} cells of suite {plan.suite.name} are done (in {results})")
     elif outcome.interrupted:
         ended = {record.key for record in outcome.finished} | {cell.key for cell, _ in outcome.failed}

@@ -49,11 +49,10 @@ def verify_command(
     recorded = find_record(key, Path(results))
     registry = Registry([Path(file) for file in words(plugin)])
     cell = cell_of(recorded)
-    now = registry.source_hash(cell.method)
-    if now != cell.method_source:
-        print(f"note: the source of {cell.method!r} differs from the one that made this record")
     data = Path(data_dir).expanduser() if data_dir else None
     where = Where(data, cache_folder(cache_dir), device or cell.device)
+    if where.digests.code(registry, cell.method, cell.model) != cell.code:
+        print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
     runner = CellRunner(registry, where, RecordStore(Path(results)), Tracker(None))
     again = runner.make(cell, runner.references(cell)).record
     table = Table(title=f"{cell} · {recorded.key[:12]}", title_justify="left", header_style="bold")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +21,7 @@ from benchmark.pretraining.checkpoint import Checkpoints, Standing
 from benchmark.pretraining.corpus import Corpus, PretrainingBatch
 from benchmark.pretraining.edges import EdgeTask
 from benchmark.pretraining.forward import encode_half_size, encode_texts
+from benchmark.pretraining.identity import training_identity
 from benchmark.pretraining.optimizers import make_optimizer, make_schedule
 from benchmark.pretraining.recipe import Recipe
 from benchmark.trainer import make_trainer
@@ -163,7 +162,8 @@ def pretrain(
     revisions = [each.revision for each in corpora]
     if datasets is not None:
         about["data"] = revisions
-    kept = Checkpoints(checkpoint, training_identity(recipe, about, revisions))
+    what = (seed, about["exclude"], where.type)
+    kept = Checkpoints(checkpoint, training_identity(recipe, *what, revisions=revisions, precision=chosen))
     seconds, steps = _fit(model, recipe, corpus, kept, _Run(where, chosen, compiled, seed, progress))
     about["seconds"] = round(seconds, 1)
     save_compact(out, model, corpus.token_ids, recipe.architecture, about)
@@ -206,12 +206,6 @@ def _fit(model: nn.Module, recipe: Recipe, corpus: Corpus, kept: Checkpoints, ru
             seconds += time.perf_counter() - start
         done += part.steps
     return seconds, total
-
-
-def training_identity(recipe: Recipe, about: Mapping[str, Any], revisions: Sequence[str]) -> str:
-    """A digest of all that makes a training what it is: recipe, seed, precision, exclusions, data."""
-    content = [asdict(recipe), dict(about), list(revisions)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _shown(progress: Progress, before: int, total: int, step: int, _: int, loss: float) -> None:
