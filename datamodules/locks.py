@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -45,6 +45,8 @@ def alone(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[
         yield
     finally:
         if lock.is_locked:
+            with suppress(OSError):  # nothing is left lying about; who waits for it finds the file made
+                file.unlink()
             lock.release()
 
 

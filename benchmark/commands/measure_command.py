@@ -38,6 +38,8 @@ def measure_command(
         again: Also where the record has the family already.
         plugin: Files of further methods, separated by commas.
     """
+    import sys
+
     from benchmark.commands.leaderboard_command import no_records
     from benchmark.commands.verify_command import cell_of
     from benchmark.evaluation.families import FAMILIES
@@ -50,7 +52,7 @@ def measure_command(
 
     if family not in FAMILIES:
         raise UnknownNameError("measure", family, FAMILIES)
-    store = RecordStore(Path(results))
+    store = RecordStore(Path(results), read_only=False)
     records = store.all(suite)
     if not records:
         raise BenchmarkError(no_records(store, suite))
@@ -69,6 +71,8 @@ def measure_command(
         store.write(measured)
         kept, ran = kept + from_outputs, ran + (not from_outputs)
         print(f"[{number}/{len(todo)}] {_line(measured, family)}")
+    for message in store.notes:
+        print(message, file=sys.stderr)
     if not todo:
         print(f"nothing to do: all {len(records)} records have {family}")
         return 0

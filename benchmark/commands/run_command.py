@@ -101,7 +101,7 @@ def run_command(
     )
     for note in plan.notes:
         print(note, file=sys.stderr)
-    plan.store.check_writable()
+    plan.store.own()
     check_cache(plan.where.cache_dir)
     from rich.console import Console
 
@@ -140,7 +140,7 @@ def run_command(
     else:
         train_missing(todo, runner, err)
         outcome = run_local(todo, runner, ledger, progress, skipped=skipped)
-    for message in dict.fromkeys(plan.store.set_aside):
+    for message in plan.store.notes:
         err.print(message, markup=False)
     _show_leaderboard(plan, tracker)
     if not outcome.finished and not outcome.failed and not outcome.interrupted:
