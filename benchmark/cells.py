@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmark.records import json_digest
 from datamodules.request import ForgetRequest
 
 
@@ -77,8 +78,7 @@ class Cell:
     @property
     def key(self) -> str:
         """sha256 of the canonical JSON of the identity: 64 hexadecimal digits."""
-        canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return json_digest(self.identity())
 
     def __str__(self) -> str:
         return f"{self.method} forgets {self.request} ({self.dataset}, {self.model}, seed {self.seed})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import traceback
@@ -11,7 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmark.records import json_digest
 from datamodules.errors import BenchmarkError
+from datamodules.kept_files import cannot_write
+
+DIGEST = "digest"
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Ledger:
             error: With its traceback.
 
         Raises:
-            BenchmarkError: If the disk refuses the line.
+            CannotWriteError: If the disk is full or refuses the line.
         """
         return self.append_failure(Failure.of(key, cell, error))
 
@@ -65,9 +70,10 @@ class Ledger:
         """Write down a failure that another process caught.
 
         Raises:
-            BenchmarkError: If the disk refuses the line.
+            CannotWriteError: If the disk is full or refuses the line.
         """
-        line = json.dumps(asdict(failure), sort_keys=True, default=str).encode() + b"\n"
+        plain = json.loads(json.dumps(asdict(failure), default=str))
+        line = json.dumps({**plain, DIGEST: json_digest(plain)}, sort_keys=True).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
@@ -76,15 +82,16 @@ class Ledger:
                     # A writer died in the middle of its line: do not glue ours to it.
                     line = b"\n" + line
                 if os.write(descriptor, line) != len(line):
-                    raise OSError("the disk took only a part of the line")
+                    raise OSError(errno.ENOSPC, "the disk took only a part of the line")
+                os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise BenchmarkError(f"cannot write to {self.path}: {error.strerror or error}") from error
+            raise cannot_write(self.path, error) from error
         return failure
 
     def failures(self) -> dict[str, Failure]:
-        """The latest failure of each key; a line that a dying writer left torn is passed over."""
+        """The latest failure of each key; a line that is torn, damaged or of another version is passed over."""
         try:
             lines = self.path.read_bytes().splitlines()
         except FileNotFoundError:
@@ -94,8 +101,11 @@ class Ledger:
         found: dict[str, Failure] = {}
         for line in lines:
             try:
-                failure = Failure(**json.loads(line))
-            except (ValueError, TypeError):
+                content = json.loads(line)
+                if content.pop(DIGEST) != json_digest(content):
+                    continue
+                failure = Failure(**content)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 continue
             found[failure.key] = failure
         return found

@@ -20,7 +20,7 @@ from benchmark.outputs import Outputs
 from benchmark.planning import ORIGINAL, RETRAIN, Where, original_of, retrain_of
 from benchmark.provenance import command, provenance
 from benchmark.record_store import RecordStore
-from benchmark.records import Record
+from benchmark.records import SCHEMA, Record
 from benchmark.references import References, needs_retrained, needs_shadows
 from benchmark.shadowing import CellShadows
 from benchmark.shelf import Shelf
@@ -168,7 +168,7 @@ class CellRunner:
                 metrics, report, outputs = evaluate_cell(cell, references, result, self.shelf, shadows)
             seconds = time.perf_counter() - start
         record = Record(
-            schema=1,
+            schema=SCHEMA,
             key=cell.key,
             cell=cell.identity(),
             metrics=metrics,

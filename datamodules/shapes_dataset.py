@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
+from datamodules.cache import cached_array
 from datamodules.dataset import Dataset, Split, SplitName
-from datamodules.images import ImageArray, save_array
+from datamodules.images import ImageArray
 from datamodules.shapes_captions import write_captions
 from datamodules.shapes_drawing import draw
 from datamodules.shapes_world import (
@@ -48,9 +47,7 @@ class WorldDataset(Dataset):
         key = f"{self.name}/{name}"
         scenes = sample_scenes(key, self.counts[name])
         target = self.cache_dir / "images" / f"{self.name}-{name}-{IMAGE_SIZE}px-{self.revision}.npy"
-        if not target.exists():
-            save_array(target, draw(scenes, key))
-        images = ImageArray(np.load(target, mmap_mode="r"), name=key)
+        images = ImageArray(cached_array(target, lambda: draw(scenes, key)), name=key)
         captioned = "retrieval" in self.card.tasks
         captions = write_captions(scenes, key, short_forms=name == "train") if captioned else None
         return Split(name, images, scenes.values(self.attribute), captions)

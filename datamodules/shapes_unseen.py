@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
+from datamodules.cache import cached_array
 from datamodules.dataset import LabelSet, Split
-from datamodules.images import ImageArray, save_array
+from datamodules.images import ImageArray
 from datamodules.shapes_captions import write_captions
 from datamodules.shapes_drawing import draw
 from datamodules.shapes_world import IMAGE_SIZE, TEMPLATES, VOCABULARY, Attribute, sample_scenes, world_revision
@@ -27,8 +26,6 @@ def unseen(count: int, cache_dir: Path) -> tuple[Split, tuple[LabelSet, ...]]:
     key = f"{KEY}/{count}"
     scenes = sample_scenes(key, count)
     target = cache_dir / "images" / f"{key.replace('/', '-')}-{IMAGE_SIZE}px-{world_revision()}.npy"
-    if not target.exists():
-        save_array(target, draw(scenes, key))
-    images = ImageArray(np.load(target, mmap_mode="r"), name=key)
+    images = ImageArray(cached_array(target, lambda: draw(scenes, key)), name=key)
     split = Split("train", images, scenes.shape, write_captions(scenes, key, short_forms=True))
     return split, tuple(LabelSet(VOCABULARY[a], TEMPLATES[a], scenes.values(a)) for a in ATTRIBUTES)

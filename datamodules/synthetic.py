@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from datamodules.cache import cached_bytes
 from datamodules.errors import BenchmarkError
 from datamodules.images import Preprocessing
 
@@ -137,28 +138,28 @@ def make_or_load(model: ImageModel, targets: list[int], recipe: SyntheticRecipe,
     device = model.classifier.device
     digest = hashlib.sha256(json.dumps([*identity, device.type], sort_keys=True).encode() + classifier).hexdigest()
     file = cache_dir / "synthetic" / f"{digest[:32]}.npz"
-    cached = file.exists()
-    if not cached:
-        start = time.perf_counter()
-        sets = [climb(model, target, recipe) for target in targets]
-        for target, images in zip(targets, sets, strict=True):
-            if not len(images):
-                raise SynthesisError(
-                    f"no synthetic image of name {target} was accepted in {recipe.tries} tries; "
-                    "lower the threshold of the synthetic images"
-                )
-        labels = np.repeat(targets, [len(images) for images in sets])
-        stored = torch.cat(sets).cpu().numpy()
-        seconds = time.perf_counter() - start
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        with temporary.open("wb") as stream:
-            np.savez(stream, images=stored, labels=labels, seconds=seconds)
-        temporary.replace(file)
-    with np.load(file) as content:
-        raw, labels, seconds = content["images"], content["labels"], float(content["seconds"])
+    content, cached = cached_bytes(file, lambda: _made(model, targets, recipe))
+    with np.load(io.BytesIO(content)) as parts:
+        raw, labels, seconds = parts["images"], parts["labels"], float(parts["seconds"])
     images = acceptance_input(torch.from_numpy(raw), model.preprocessing)
     return SyntheticForgetSet(images.to(device), torch.from_numpy(labels).to(device), seconds, cached)
+
+
+def _made(model: ImageModel, targets: list[int], recipe: SyntheticRecipe) -> bytes:
+    """The file of a new set: raw images, labels, and the seconds that making them took."""
+    start = time.perf_counter()
+    sets = [climb(model, target, recipe) for target in targets]
+    for target, images in zip(targets, sets, strict=True):
+        if not len(images):
+            raise SynthesisError(
+                f"no synthetic image of name {target} was accepted in {recipe.tries} tries; "
+                "lower the threshold of the synthetic images"
+            )
+    labels = np.repeat(targets, [len(images) for images in sets])
+    stored = torch.cat(sets).cpu().numpy()
+    stream = io.BytesIO()
+    np.savez(stream, images=stored, labels=labels, seconds=time.perf_counter() - start)
+    return stream.getvalue()
 
 
 def climb(model: ImageModel, target: int, recipe: SyntheticRecipe) -> Tensor:

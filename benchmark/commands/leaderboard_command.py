@@ -46,9 +46,9 @@ def leaderboard_command(
 
     if metric and not compare:
         raise BenchmarkError(f"--metric {metric} needs two methods: --compare A B --metric {metric}")
-    store = RecordStore(REFERENCE if reference else Path(results))
+    store = RecordStore(REFERENCE if reference else Path(results), older=reference)
     records = store.all(suite)
-    for message in store.set_aside:
+    for message in store.notes:
         print(message, file=sys.stderr)
     if not records:
         raise BenchmarkError(no_records(store, suite))

@@ -39,6 +39,8 @@ def measure_command(
         again: Also where the record has the family already.
         plugin: Files of further methods, separated by commas.
     """
+    import sys
+
     from benchmark.commands.leaderboard_command import no_records
     from benchmark.commands.verify_command import cell_of
     from benchmark.evaluation.families import FAMILIES
@@ -52,7 +54,7 @@ def measure_command(
 
     if family not in FAMILIES:
         raise UnknownNameError("measure", family, FAMILIES)
-    store = RecordStore(Path(results))
+    store = RecordStore(Path(results), read_only=False)
     records = store.all(suite)
     if not records:
         raise BenchmarkError(no_records(store, suite))
@@ -78,6 +80,8 @@ def measure_command(
         store.write(measured)
         ways[way] += 1
         print(f"[{number}/{len(todo)}] {_line(measured, family)}")
+    for message in store.notes:
+        print(message, file=sys.stderr)
     if not todo:
         print(f"nothing to do: all {len(records)} records have {family}")
         return 0

@@ -93,7 +93,7 @@ def plan_command(
             str(cell.seed),
         )
         table.add_row(*values, shown)
-    for message in (*plan.notes, *dict.fromkeys(plan.store.set_aside)):
+    for message in (*plan.notes, *plan.store.notes):
         print(message, file=sys.stderr)
     console = Console(soft_wrap=False) if Console().is_terminal else Console(width=140)
     console.print(table)

@@ -101,7 +101,7 @@ def run_command(
     )
     for note in plan.notes:
         print(note, file=sys.stderr)
-    plan.store.check_writable()
+    plan.store.own()
     check_cache(plan.where.cache_dir)
     from rich.console import Console
 
@@ -153,7 +153,7 @@ def run_command(
         outcome = run_local(todo, runner, ledger, progress, skipped=skipped)
         outcome.failed += failed_again
         remeasured = len(older) - len(failed_again)
-    for message in dict.fromkeys(plan.store.set_aside):
+    for message in plan.store.notes:
         err.print(message, markup=False)
     _show_leaderboard(plan, tracker)
     if remeasured:

@@ -91,8 +91,8 @@ def find_record(key: str, results: Path) -> Record:
             return Record.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
         except ValueError as error:
             raise BenchmarkError(f"{path} is not a record: {error}") from error
-    folders = [results, REFERENCE] if REFERENCE.is_dir() else [results]
-    records = [record for folder in folders for record in RecordStore(folder).all()]
+    stores = [RecordStore(results), RecordStore(REFERENCE, older=True)]
+    records = [record for store in stores for record in store.all()]
     found = {record.key: record for record in reversed(records) if record.key.startswith(key)}
     if len(found) != 1:
         what = "no record has a key that begins" if not found else f"{len(found)} records have keys that begin"

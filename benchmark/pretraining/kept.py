@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from benchmark.compact import load_compact
+from benchmark.compact import is_whole_compact, load_compact
 from benchmark.hardware import resolve_device, resolve_precision
 from benchmark.pretraining.identity import training_identity
 from benchmark.pretraining.recipe import Recipe
 from benchmark.pretraining.train import Progress, pretrain
+from datamodules.cache import ensure
 from datamodules.dataset import Dataset
 from datamodules.request import ForgetRequest
 from methods.clip import Clip
@@ -51,42 +50,32 @@ def trained_once(
 ) -> Clip:
     """The model of a file, trained first if it is not there; a training that was killed goes on from its checkpoint.
 
-    Where another process trains the same model at this moment, its end is awaited.
+    Where another process trains the same model at this moment, its end is awaited. A damaged file is trained again.
 
     Args:
         path: The file.
         recipe: By which it is trained; the other arguments are those of `pretrain`.
     """
-    if not path.is_file():
-        with _alone(path, progress):
-            if not path.is_file():
-                pretrain(
-                    recipe,
-                    path,
-                    data_dir=data_dir,
-                    cache_dir=cache_dir,
-                    seed=seed,
-                    exclude=exclude,
-                    device=device,
-                    progress=progress,
-                    checkpoint=path.with_suffix(".training"),
-                    datasets=datasets,
-                )
+
+    def train() -> None:
+        pretrain(
+            recipe,
+            path,
+            data_dir=data_dir,
+            cache_dir=cache_dir,
+            seed=seed,
+            exclude=exclude,
+            device=device,
+            progress=progress,
+            checkpoint=path.with_suffix(".training"),
+            datasets=datasets,
+            kept=True,
+        )
+
+    ensure(
+        path,
+        train,
+        whole=is_whole_compact,
+        waiting=None if progress is None else partial(progress, 0, 1, 0.0),
+    )
     return load_compact(path, recipe.name)
-
-
-@contextmanager
-def _alone(path: Path, progress: Progress | None) -> Iterator[None]:
-    """Hold the lock of a file; `progress` is asked every second while another process holds it, and may raise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_suffix(".lock"))
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=1.0)
-        except Timeout:
-            if progress is not None:
-                progress(0, 1, 0.0)
-    try:
-        yield
-    finally:
-        lock.release()

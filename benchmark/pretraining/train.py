@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from benchmark.compact import save_compact, tokenizer
+from benchmark.compact import KEPT_AS, save_compact, tokenizer
 from benchmark.hardware import Precision, resolve_device, resolve_precision
 from benchmark.pretraining.checkpoint import Checkpoints, Standing
 from benchmark.pretraining.corpus import Corpus, PretrainingBatch
@@ -111,6 +111,7 @@ def pretrain(
     progress: Progress | None = None,
     checkpoint: Path | None = None,
     datasets: Sequence[Dataset] | None = None,
+    kept: bool = False,
 ) -> Trained:
     """Train a recipe and write the model.
 
@@ -127,6 +128,7 @@ def pretrain(
         progress: Called after each step with the steps done, their number, and the loss.
         checkpoint: Where the training keeps how far it is, every two minutes, and goes on from if it was killed.
         datasets: To train on in the place of the recipe's: other images of the same kinds.
+        kept: The model is one of the cache, which says under which name it was kept.
     """
     unknown = sorted(set(exclude or {}) - set(recipe.data))
     if unknown:
@@ -163,11 +165,13 @@ def pretrain(
     if datasets is not None:
         about["data"] = revisions
     what = (seed, about["exclude"], where.type)
-    kept = Checkpoints(checkpoint, training_identity(recipe, *what, revisions=revisions, precision=chosen))
-    seconds, steps = _fit(model, recipe, corpus, kept, _Run(where, chosen, compiled, seed, progress))
+    checkpoints = Checkpoints(checkpoint, training_identity(recipe, *what, revisions=revisions, precision=chosen))
+    seconds, steps = _fit(model, recipe, corpus, checkpoints, _Run(where, chosen, compiled, seed, progress))
     about["seconds"] = round(seconds, 1)
+    if kept:
+        about[KEPT_AS] = out.name
     save_compact(out, model, corpus.token_ids, recipe.architecture, about)
-    kept.clear()
+    checkpoints.clear()
     return Trained(out, seconds, steps * recipe.batch_size)
 
 
