@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmark.evaluation.families import BASE, FAMILIES, SCORES
 from benchmark.names import PRETRAINING
-from datamodules.code_closure import DIGITS, project_code
+from datamodules.code_closure import DIGITS, KEEPING, project_code
 from datamodules.errors import BenchmarkError
 from methods.registry import NOT_COUNTED, Registry
 
@@ -51,7 +51,7 @@ MEASURES_ALL = (
 )
 """What every family is given that looks at a model."""
 NOT_THE_FAMILY = (
-    "datamodules.errors",
+    *KEEPING,
     "benchmark.records:Record",
     "benchmark.outputs:Outputs",
     "benchmark.evaluation.families:FAMILIES",

@@ -27,6 +27,8 @@ from pathlib import Path
 from datamodules.errors import BenchmarkError
 from datamodules.meaning import PACKAGES, Import, Meaning, is_type_checking, meaning_of
 
+KEEPING = ("datamodules.cache", "datamodules.kept_files", "datamodules.locks", "datamodules.errors")
+"""What keeps and reports and changes no number: left out of every closure that reaches it."""
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = 16
 """Of a digest as it is kept: 64 bits tell the versions of one definition apart."""

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datamodules.cache import cached_bytes
+from datamodules.code_closure import KEEPING, project_code
 from datamodules.errors import BenchmarkError
 from datamodules.images import Preprocessing
 
@@ -134,6 +135,7 @@ def make_or_load(model: ImageModel, targets: list[int], recipe: SyntheticRecipe,
         dataclasses.asdict(recipe),
         dataclasses.asdict(model.preprocessing),
         targets,
+        project_code().digest("datamodules.synthetic:_made", stops=KEEPING),
     ]
     device = model.classifier.device
     digest = hashlib.sha256(json.dumps([*identity, device.type], sort_keys=True).encode() + classifier).hexdigest()

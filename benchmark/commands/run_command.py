@@ -6,8 +6,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchmark.commands.common import Plan, check_cache, expected_seconds, known_records, make_plan, same_command, words
+from benchmark.commands.common import (
+    Plan,
+    cache_folder,
+    check_cache,
+    expected_seconds,
+    known_records,
+    make_plan,
+    same_command,
+    words,
+)
 from benchmark.distributed.devices import check_devices
+from datamodules.content import forget_digests
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -56,7 +66,7 @@ def run_command(
         cache_dir: The folder of decoded images and features; by default the user's cache.
         device: auto, cpu, cuda or cuda:N.
         precision: fp32, bf16 or auto; by default the suite's.
-        force: Run also what is done.
+        force: Run also what is done, and read again all files of data sets whose content is remembered.
         shard: i/n: only the i-th of n parts of the cells.
         keys: Only the cells whose keys begin so.
         wandb: Weights & Biases logging; offline needs no account.
@@ -81,6 +91,8 @@ def run_command(
     if executor == "ray" and save_weights:
         raise BenchmarkError("--save-weights keeps the weights of cells that run here: leave out --executor ray")
     spread = check_devices(devices, strategy, device=device, executor=executor)
+    if force:
+        forget_digests(cache_folder(cache_dir))
     plan = make_plan(
         suite=suite,
         methods=methods,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmark.pretraining.recipe import Recipe
-from datamodules.code_closure import project_code
+from datamodules.code_closure import KEEPING, project_code
 
 _TRAINS = (
     "benchmark.pretraining.train:pretrain",
@@ -21,7 +21,7 @@ _TRAINS = (
     "datamodules.shadow",
 )
 _CHANGES_NOTHING = (
-    "datamodules.errors",
+    *KEEPING,
     "datamodules.registry",
     "datamodules.cards",
     "datamodules.guard",

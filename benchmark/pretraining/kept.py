@@ -18,19 +18,18 @@ from datamodules.request import ForgetRequest
 from methods.clip import Clip
 
 
-def kept_path(folder: Path, recipe: Recipe, *what: Any, datasets: Sequence[Dataset], device: str, name: str) -> Path:
+def kept_path(folder: Path, recipe: Recipe, *what: Any, revisions: Sequence[str], device: str, name: str) -> Path:
     """Where a model is kept: its name and a digest of the recipe and of what else makes it what it is.
 
     Args:
         folder: Of its kind.
         recipe: By which it is trained.
         what: Values that JSON can hold.
-        datasets: On which it is trained, before anything is left out.
+        revisions: Of the data sets on which it is trained, before anything is left out.
         device: Where it is trained: decides the precision.
         name: How the file begins.
     """
     kind, precision = resolve_device(device).type, resolve_precision("auto", device)
-    revisions = [dataset.revision for dataset in datasets]
     return folder / (
         f"{name}-{training_identity(recipe, *what, kind, revisions=revisions, precision=precision)}.safetensors"
     )

@@ -111,7 +111,7 @@ class Retraining:
             self.recipe,
             excluded,
             seed,
-            datasets=self.datasets,
+            revisions=[dataset.revision for dataset in self.datasets],
             device=self.device,
             name=self.recipe.name,
         )

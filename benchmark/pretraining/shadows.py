@@ -66,7 +66,7 @@ class ShadowModels:
             self.cache_dir / "shadows",
             self.recipe,
             [COUNT, number, FIRST_SEED],
-            datasets=[pool.dataset for pool in self.pools.values()],
+            revisions=[pool.revision for pool in self.pools.values()],
             device=self.device,
             name=f"{self.recipe.name}-{number}",
         )
