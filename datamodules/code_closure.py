@@ -27,8 +27,11 @@ from pathlib import Path
 from datamodules.errors import BenchmarkError
 from datamodules.meaning import PACKAGES, Import, Meaning, is_type_checking, meaning_of
 
-KEEPING = ("datamodules.cache", "datamodules.kept_files", "datamodules.locks", "datamodules.errors")
-"""What keeps and reports and changes no number: left out of every closure that reaches it."""
+KEEPING = (
+    *("datamodules.cache", "datamodules.kept_files", "datamodules.locks", "datamodules.content", "datamodules.errors"),
+    *("datamodules.code_closure", "datamodules.meaning", "datamodules.dataset:NOT_READING"),
+)
+"""What keeps, tells versions apart and reports, and changes no number: left out of every closure that reaches it."""
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = 16
 """Of a digest as it is kept: 64 bits tell the versions of one definition apart."""
@@ -79,6 +82,11 @@ class _Module:
     at_once: list[ast.stmt] = field(default_factory=list)
     imports: list[Import] = field(default_factory=list)
 
+    @property
+    def binds(self) -> tuple[set[str], list[str]]:
+        """What other modules see of it: the names that it defines, and its imports."""
+        return set(self.definitions), [ast.dump(statement) for statement in self.imports]
+
 
 @dataclass
 class _Definition:
@@ -108,6 +116,19 @@ class Code:
         self._meanings: dict[Place, tuple[Meaning, str]] = {}
         self._definitions: dict[Place, _Definition] = {}
         self._digests: dict[tuple[object, ...], str] = {}
+
+    def with_changed(self, changed: Mapping[Path, str]) -> Code:
+        """The same code with other sources of some files; what is known of the other files is taken over."""
+        other = Code(self.root, {**self._changed, **changed})
+        for path in self._modules.keys() - changed.keys():
+            other._modules[path] = self._modules[path]
+            if path in self._signatures:
+                other._signatures[path] = self._signatures[path]
+        other._meanings = {place: found for place, found in self._meanings.items() if place[0] not in changed}
+        if all(path in self._modules and other.module(path).binds == self.module(path).binds for path in changed):
+            other._bound = dict(self._bound)
+            other._definitions = {place: found for place, found in self._definitions.items() if place[0] not in changed}
+        return other
 
     # -- what is asked ------------------------------------------------------------------------------------------------
 
@@ -464,7 +485,9 @@ def _importable(name: str) -> bool:
         return False
 
 
-@cache
 def project_code() -> Code:
     """The code of this process."""
-    return Code()
+    return _CODE[-1]
+
+
+_CODE = [Code()]

@@ -24,7 +24,7 @@ SplitName = Literal["train", "val", "test"]
 NOT_READING = (
     *KEEPING,
     *("datamodules.dataset", "datamodules.cards", "datamodules.download", "datamodules.guard", "datamodules.request"),
-    *("datamodules.content", "datamodules.files:checksum", "datamodules.files:require_images"),
+    *("datamodules.files:checksum", "datamodules.files:require_images"),
     *("datamodules.images:ImageArray", "datamodules.images:ChosenImages"),
 )
 """What the code of a data set uses and what does not decide what its images and annotations are."""

@@ -86,7 +86,8 @@ class _Writer:
         elif isinstance(node, ast.ClassDef):
             self._class(node)
         elif is_type_checking(node) and isinstance(node, ast.If):
-            self._body(node.orelse)
+            for each in node.orelse:
+                self.statement(each)
         elif isinstance(node, ast.Raise):
             outer, self._in_raise = self._in_raise, True
             self._node(node)
