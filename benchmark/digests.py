@@ -32,6 +32,7 @@ UNLEARNS = (
     "benchmark.cells:random_seed",
     "benchmark.isolation:isolated",
     "datamodules.dataset:Dataset",
+    "datamodules.dataset:Split",
     "datamodules.images:ImageArray",
     "datamodules.images:Preprocessing",
     "datamodules.request:ForgetRequest",

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,11 +25,14 @@ from code_edits import (
     reworded,
     sources,
 )
-from world import ROOT, World
+from world import ROOT, World, command, small_world
 
+from benchmark.cell_evaluation import evaluate_cell
 from benchmark.cell_unlearning import unlearn_cell
-from benchmark.digests import SHOWS
+from benchmark.digests import SHOWS, Digests, family_code
+from benchmark.evaluation.families import FAMILIES
 from benchmark.record_store import RecordStore
+from benchmark.references import References
 from benchmark.runner import CellRunner
 from benchmark.tracking import Tracker
 from datamodules.code_closure import KEEPING, Code, CodeError, project_code
@@ -291,3 +295,150 @@ def test_all_that_runs_while_a_method_unlearns_is_in_its_digest(method: str, wor
         unlearn_cell(cell, clip, plan.registry, runner.shelf)
     assert len(ran) > 10
     assert uncounted(ran, f"unlearns: {method}", "reads: shapes", "reads: shapes_colours") == []
+
+
+def test_all_that_runs_while_a_cell_is_measured_is_in_the_families_digests(world: World) -> None:
+    families = ("linear_probe", "image_retrieval_map", "true_name_rank", "confusion_audit", "damage", "paraphrases")
+    plan = world.plan("--methods", "nullspace", "--seeds", "0")
+    cell = replace(plan.cells[0], measures=families)
+    runner = CellRunner(plan.registry, plan.where, RecordStore(world.results), Tracker(None))
+    result = unlearn_cell(cell, runner.shelf.pristine(cell.model)[0].copy(), plan.registry, runner.shelf)
+    with running() as ran:
+        evaluate_cell(cell, References("0" * 64, None), result, runner.shelf, "")
+    counted = [f"measures: {name}" for name in ("base", "scores", *families)]
+    assert len(ran) > 30
+    kept = {Definition(ROOT / "benchmark" / "records.py", "Record")}
+    assert uncounted(ran - kept, *counted, "unlearns: nullspace", "reads: shapes", "reads: shapes_colours") == []
+
+
+# -- stale measures --------------------------------------------------------------------------------------------------
+
+
+def edited(path: Path, old: str, new: str) -> dict[Path, str]:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    return {path: text.replace(old, new)}
+
+
+def changed_by(changes: dict[Path, str]) -> set[str]:
+    before = digests(METHODS)
+    with code(changes):
+        after = digests(METHODS)
+    return {name for name in before if before[name] != after[name]}
+
+
+TENFOLD = ("return (forget[1] / forget[0] + sum(drops))", "return 10 * (forget[1] / forget[0] + sum(drops))")
+
+
+def test_a_score_times_ten_makes_the_scores_stale_and_no_key() -> None:
+    assert changed_by(edited(SCORES_FILE, *TENFOLD)) == {"measures: scores", "measures: robust_score"}
+
+
+def test_one_step_in_the_place_of_those_planned_changes_every_key_and_no_measure() -> None:
+    found = changed_by(edited(UNLEARN_FILE, "steps = method.planned_steps(data.sizes)", "steps = 1"))
+    assert found == {f"unlearns: {name}" for name in METHODS}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("methods/clip.py", "A CLIP as the methods", "The CLIP as the methods"),
+        ("methods/lip.py", 'title="', 'title="The '),
+        ("benchmark/evaluation/families.py", '"what the neighbours lose"', '"what is lost nearby"'),
+        ("datamodules/flickr30k.py", "is not of the form name.jpg", "must be of the form name.jpg"),
+    ],
+)
+def test_prose_changes_nothing(file: str, old: str, new: str) -> None:
+    assert changed_by(edited(ROOT / file, old, new)) == set()
+
+
+def no_unlearning(*_: Any, **__: Any) -> Any:
+    raise AssertionError("a cell was unlearned again")
+
+
+@pytest.fixture
+def mine(finished: World, tmp_path: Path) -> Iterator[World]:
+    """A finished run of one's own."""
+    shutil.copytree(finished.results, tmp_path / "results")
+    with small_world():
+        yield finished.with_results(tmp_path / "results")
+
+
+def test_stale_scores_are_said_by_plan_and_made_again_from_the_records(
+    mine: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmark.evaluation import evaluate, scores
+
+    before, count = mine.records(), len(mine.plan().cells)
+    assert f"{count} done, 0 missing, 0 failed" in mine("plan").out and "older code" not in mine("plan").out
+    original = scores.kravets
+    monkeypatch.setattr(evaluate, "kravets", lambda **pairs: 10 * (original(**pairs) or 0))
+    monkeypatch.setattr(CellRunner, "_unlearn", no_unlearning)
+    with code(edited(SCORES_FILE, *TENFOLD)):
+        answer = mine("plan")
+        assert f"{count} cells: scores measured by older code" in answer.out
+        assert f"{count} done, 0 missing, 0 failed" in answer.out and "done, stale" in answer.out
+        noted = command("leaderboard", "--results", mine.results)
+        assert f"note: {count} cells: scores measured by older code" in noted.err
+        answer = mine.run()
+        assert answer.status == 0 and f"{count} cells measured again by today's code" in answer.out
+        assert "older code" not in mine("plan").out and "nothing to do" in mine.run().out
+    after = mine.records()
+    assert after.keys() == before.keys()
+    for key, record in after.items():
+        was = before[key].metrics
+        assert record.metrics["score/kravets"].value == pytest.approx(10 * was["score/kravets"].value)
+        assert {n: m for n, m in record.metrics.items() if n != "score/kravets"} == {
+            n: m for n, m in was.items() if n != "score/kravets"
+        }
+
+
+def test_a_stale_base_is_measured_from_kept_weights_or_else_after_unlearning_again(
+    mine: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--methods", "original,nullspace", "--seeds", "0")
+    assert mine.run(*options, "--save-weights").status == 0
+    before = mine.records()
+    evaluate_file = ROOT / "benchmark" / "evaluation" / "evaluate.py"
+    with code(edited(evaluate_file, "RECALLS = (1, 5, 10)", "RECALLS = (1, 10, 5)")), monkeypatch.context() as patch:
+        patch.setattr(CellRunner, "_unlearn", no_unlearning)
+        answer = mine.run(*options)
+        assert answer.status == 0 and "base, scores measured again from kept weights" in " ".join(answer.err.split())
+    assert {key: record.metrics for key, record in mine.records().items()} == {
+        key: record.metrics for key, record in before.items()
+    }
+    for path in mine.results.rglob("*.safetensors"):
+        path.unlink()
+    again = mine.run(*options)  # today's code is the first one again
+    assert again.status == 0 and "from unlearning again" in " ".join(again.err.split())
+
+
+def test_a_family_that_needs_outputs_alone_is_measured_from_them(mine: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("--results", mine.results, "--cache-dir", mine.cache)
+    assert command("measure", "confusion_audit", *options).status == 0
+    monkeypatch.setattr(CellRunner, "_unlearn", no_unlearning)
+    audit = ROOT / "benchmark" / "evaluation" / "confusion_audit.py"
+    with code(edited(audit, "RECEIVERS = 5", "RECEIVERS = 6")):
+        answer = command("measure", "confusion_audit", *options)
+    assert answer.status == 0 and ", 0 from kept weights, 0 by unlearning again; " in answer.out
+    assert not answer.out.startswith("nothing to do")
+
+
+def test_a_family_reads_no_numbers_but_of_the_families_that_it_names() -> None:
+    for name in FAMILIES:
+        text = (ROOT / "benchmark" / "evaluation" / f"{name}.py").read_text(encoding="utf-8")
+        reads = any(f"context.{numbers}" in text for numbers in ("metrics", "before", "reference"))
+        assert reads == bool(FAMILIES[name].reads) == FAMILIES[name].from_numbers
+
+
+def test_the_digest_of_a_family_holds_those_whose_numbers_it_reads_and_its_data(tmp_path: Path) -> None:
+    today = Digests(None, tmp_path, trainings=False)
+    names = ("base", "scores", "linear_probe", "robust_score", "damage")
+    before = today.families(names, "shapes", "shapes-resnet")
+    probe = ROOT / "benchmark" / "evaluation" / "linear_probe.py"
+    definition = next(each for each in definitions() if each.path == probe)
+    with code({probe: mutated(definition)}):
+        after = today.families(names, "shapes", "shapes-resnet")
+    assert {name for name in names if before[name] != after[name]} == {"linear_probe", "robust_score"}
+    assert family_code("paraphrases", "shapes") != family_code("paraphrases", "cifar100")
+    assert family_code("damage", "shapes") == family_code("damage", "cifar100")
