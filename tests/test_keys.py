@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import shutil
 import sys
 from collections.abc import Iterator
@@ -264,7 +265,8 @@ def running() -> Iterator[set[Definition]]:
     rooms, found = tuple(str(ROOT / room) for room in ROOMS), set()
 
     def seen(frame: FrameType, event: str, _: Any) -> None:
-        if event == "call" and frame.f_code.co_filename.startswith(rooms):
+        is_function = frame.f_code.co_flags & inspect.CO_OPTIMIZED  # the body of a class runs when it is imported
+        if event == "call" and is_function and frame.f_code.co_filename.startswith(rooms):
             name = frame.f_code.co_qualname.partition(".")[0]
             if not name.startswith("<"):
                 found.add(Definition(Path(frame.f_code.co_filename), name))
