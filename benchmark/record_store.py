@@ -20,6 +20,7 @@ from datamodules.kept_files import (
     cannot_write,
     is_there,
     move_aside,
+    read_file,
     replace_file,
     replace_sealed,
     temporary_name,
@@ -151,7 +152,7 @@ class RecordStore:
         if not is_there(path):
             return None
         try:
-            record = Record.from_dict(json.loads(_content(path), parse_constant=_no_constant), path.name)
+            record = Record.from_dict(json.loads(read_file(path), parse_constant=_no_constant), path.name)
             if record.key != path.stem:
                 raise RecordError(f"{path.name}: holds the record of another key, {record.key[:12]}...")
             if record.schema == FIRST_SCHEMA and not self.older:
@@ -191,14 +192,6 @@ class RecordStore:
             done = f"left where it is ({error.strerror or error})"
         then = "its cell will run again" if what == "record" else "they will be made again"
         self.set_aside.append(f"{wrong}: {done}; {then}")
-
-
-def _content(path: Path) -> bytes:
-    """The bytes of a regular file; a pipe or a device in its place would hang or never end."""
-    if not path.is_file():
-        path.stat()
-        raise OSError("it is not a file")
-    return path.read_bytes()
 
 
 def _no_constant(text: str) -> float:

@@ -168,6 +168,17 @@ def read_sealed(path: Path) -> bytes | None:
         return None
 
 
+def read_file(path: Path) -> bytes:
+    """The content of a regular file: a pipe or a device in its place would never end.
+
+    Raises:
+        OSError: If it cannot be read or is something else.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a file")
+    return path.read_bytes()
+
+
 def is_there(path: Path) -> bool:
     """Whether there is anything of that name, readable or not."""
     return os.path.lexists(path)

@@ -201,10 +201,15 @@ def test_what_cannot_be_exported(real: World, tmp_path: Path) -> None:
     assert "cannot be made" in _export(real, key, tmp_path / "full" / "thesis.tex" / "model").error
     assert "did you mean" in _export(real, key[:9] + "zz", tmp_path / "model").error
     changed = tmp_path / "changed.json"
-    data = _record(real, "nullspace").to_dict()
-    data["metrics"]["retain/acc1"]["value"] -= 0.1
+    record = _record(real, "nullspace")
+    metric = record.metrics["retain/acc1"]
+    other = replace(metric, value=metric.value - 0.1)
+    data = replace(record, metrics={**record.metrics, "retain/acc1": other}).to_dict()
     changed.write_text(json.dumps(data))
     assert "retain/acc1 is" in _export(real, changed, tmp_path / "model").error
+    data["metrics"]["retain/acc1"]["value"] -= 0.1
+    changed.write_text(json.dumps(data))
+    assert "its digest is not that of its content" in _export(real, changed, tmp_path / "model").error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["changed.json", "full"]
     assert (tmp_path / "full" / "thesis.tex").read_text() == "ten years of work"
 
