@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.records import json_digest
+from datamodules.errors import BenchmarkError
 from datamodules.kept_files import cannot_write, is_there, move_aside, read_file
 
 DIGEST = "digest"
@@ -99,6 +100,8 @@ class Ledger:
             lines = read_file(self.path).splitlines()
         except FileNotFoundError:
             return {}
+        except (NotADirectoryError, PermissionError) as error:
+            raise BenchmarkError(f"cannot read {self.path}: {error.strerror or error}") from error
         except OSError as error:
             _log.warning("note: no failures are known, for %s cannot be read: %s", self.path, error.strerror or error)
             return {}

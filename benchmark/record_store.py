@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.records import FIRST_SCHEMA, KEY, OtherSchemaError, Record, RecordError
+from benchmark.records import FIRST_SCHEMA, KEY, SCHEMA, OtherSchemaError, Record, RecordError
 from datamodules.errors import BenchmarkError
 from datamodules.kept_files import (
     CannotWriteError,
@@ -83,6 +83,8 @@ class RecordStore:
             CannotWriteError: If the disk is full or refuses it.
         """
         data = record.to_dict()
+        if record.schema != SCHEMA:
+            raise RecordError(f"record {record.key[:12]}: schema {record.schema} instead of {SCHEMA}")
         Record.from_dict(data, f"record {record.key[:12]}")
         try:
             text = json.dumps(data, sort_keys=True, indent=1, allow_nan=False) + "\n"
