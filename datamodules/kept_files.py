@@ -224,7 +224,12 @@ def remove_damaged(path: Path) -> str:
 
 def temporary_name(path: Path) -> Path:
     """A name beside `path` that no other process takes; what is left under such a name is swept after a day."""
-    return path.with_name(f".{path.name[:160]}.{uuid.uuid4().hex}.tmp")
+    return path.with_name(f".{shortened(path.name)}.{uuid.uuid4().hex}.tmp")
+
+
+def shortened(name: str) -> str:
+    """A name of at most 160 bytes, so that something may be added to it; file systems allow 255."""
+    return os.fsencode(name)[:160].decode(errors="ignore")
 
 
 def sweep(folder: Path, *, older_than_seconds: float = OLD_SECONDS) -> int:
