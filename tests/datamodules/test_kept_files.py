@@ -73,7 +73,7 @@ def test_a_writer_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), new_file(path) as stream:  # an error of the caller's own stays what it is
         stream.write(b"new")
         (tmp_path / "elsewhere").read_bytes()
-    with pytest.raises(ValueError, match="5 bytes"), sealed_file(path, size_bytes=5) as stream:
+    with pytest.raises(ValueError, match="instead of 5"), sealed_file(path, size_bytes=5) as stream:
         stream.write(b"four")
     with pytest.raises(KeyboardInterrupt), new_file(path, size_bytes=9):
         raise KeyboardInterrupt
