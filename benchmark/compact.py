@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from benchmark.kept_tensors import DIGEST, DamagedError, read_tensors, tensors_to_bytes
+from benchmark.kept_tensors import DIGEST, DamagedError, read_metadata, read_tensors, tensors_to_bytes
 from datamodules.errors import BenchmarkError
 from datamodules.images import Preprocessing
 from datamodules.kept_files import checked_once, replace_file
@@ -104,12 +103,8 @@ def read_architecture(path: Path, name: str) -> Architecture:
 
 def _read(path: Path, name: str, *, tensors: bool = True) -> tuple[Architecture, dict[str, Tensor]]:
     try:
-        if tensors:
-            found, metadata = read_tensors(path, sealed=False)
-        else:
-            with safe_open(path, framework="pt") as stored:
-                found, metadata = {}, stored.metadata() or {}
-    except (OSError, SafetensorError, DamagedError) as error:
+        found, metadata = read_tensors(path, sealed=False) if tensors else ({}, read_metadata(path))
+    except (OSError, DamagedError) as error:
         raise WeightsError(
             f"model {name!r}: cannot read weights from {path} ({error}); train them with "
             "`python -m benchmark pretrain` or name another model"

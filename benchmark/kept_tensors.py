@@ -41,12 +41,9 @@ def read_tensors(path: Path, *, sealed: bool = True) -> tuple[dict[str, Tensor],
         OSError: If it cannot be read.
         DamagedError: If it is damaged.
     """
-    if not path.is_file():
-        path.stat()
-        raise DamagedError("it is not a file")
+    about = read_metadata(path)
     try:
         with safe_open(path, framework="pt") as stored:
-            about: dict[str, str] = dict(stored.metadata() or {})
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedError(" ".join(str(error).split())) from error
@@ -58,9 +55,26 @@ def read_tensors(path: Path, *, sealed: bool = True) -> tuple[dict[str, Tensor],
     return tensors, about
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a file, its digest included; nothing of it is checked.
+
+    Raises:
+        OSError: If it cannot be read.
+        DamagedError: If it is no safetensors file.
+    """
+    if not path.is_file():
+        path.stat()
+        raise DamagedError("it is not a file")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return dict(stored.metadata() or {})
+    except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
+        raise DamagedError(" ".join(str(error).split())) from error
+
+
 def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
     digest = hashlib.sha256(json.dumps(dict(about), sort_keys=True).encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

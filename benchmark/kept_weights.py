@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from benchmark.kept_tensors import DamagedError, read_tensors, tensors_to_bytes
+from benchmark.kept_tensors import DamagedError, read_metadata, read_tensors, tensors_to_bytes
 from benchmark.unlearn import Unlearned
 from datamodules.kept_files import checked_once, read_sealed
 from methods.clip import Clip
@@ -83,9 +82,8 @@ class KeptWeights:
             return False
         stored = read_sealed(outputs)
         try:
-            with safe_open(path, framework="pt") as opened:
-                about = opened.metadata() or {}
-        except (OSError, SafetensorError):
+            about = read_metadata(path)
+        except (OSError, DamagedError):
             return False
         mine = None if stored is None else hashlib.sha256(stored).hexdigest()
         return about.get("key") == key and about.get("outputs") == mine

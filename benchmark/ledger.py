@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import traceback
 from collections.abc import Mapping
@@ -14,9 +15,10 @@ from typing import Any
 
 from benchmark.records import json_digest
 from datamodules.errors import BenchmarkError
-from datamodules.kept_files import cannot_write
+from datamodules.kept_files import cannot_write, is_there, move_aside, read_file
 
 DIGEST = "digest"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Ledger:
         line = json.dumps({**plain, DIGEST: json_digest(plain)}, sort_keys=True).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if is_there(self.path) and not self.path.is_file():
+                move_aside(self.path)
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 if not _ends_with_newline(descriptor):
@@ -93,11 +97,14 @@ class Ledger:
     def failures(self) -> dict[str, Failure]:
         """The latest failure of each key; a line that is torn, damaged or of another version is passed over."""
         try:
-            lines = self.path.read_bytes().splitlines()
+            lines = read_file(self.path).splitlines()
         except FileNotFoundError:
             return {}
-        except OSError as error:
+        except (NotADirectoryError, PermissionError) as error:
             raise BenchmarkError(f"cannot read {self.path}: {error.strerror or error}") from error
+        except OSError as error:
+            _log.warning("note: no failures are known, for %s cannot be read: %s", self.path, error.strerror or error)
+            return {}
         found: dict[str, Failure] = {}
         for line in lines:
             try:

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.records import FIRST_SCHEMA, KEY, OtherSchemaError, Record, RecordError
+from benchmark.records import FIRST_SCHEMA, KEY, SCHEMA, OtherSchemaError, Record, RecordError
 from datamodules.errors import BenchmarkError
 from datamodules.kept_files import (
     CannotWriteError,
@@ -20,6 +20,7 @@ from datamodules.kept_files import (
     cannot_write,
     is_there,
     move_aside,
+    read_file,
     replace_file,
     replace_sealed,
     temporary_name,
@@ -82,6 +83,8 @@ class RecordStore:
             CannotWriteError: If the disk is full or refuses it.
         """
         data = record.to_dict()
+        if record.schema != SCHEMA:
+            raise RecordError(f"record {record.key[:12]}: schema {record.schema} instead of {SCHEMA}")
         Record.from_dict(data, f"record {record.key[:12]}")
         try:
             text = json.dumps(data, sort_keys=True, indent=1, allow_nan=False) + "\n"
@@ -151,7 +154,7 @@ class RecordStore:
         if not is_there(path):
             return None
         try:
-            record = Record.from_dict(json.loads(_content(path), parse_constant=_no_constant), path.name)
+            record = Record.from_dict(json.loads(read_file(path), parse_constant=_no_constant), path.name)
             if record.key != path.stem:
                 raise RecordError(f"{path.name}: holds the record of another key, {record.key[:12]}...")
             if record.schema == FIRST_SCHEMA and not self.older:
@@ -191,14 +194,6 @@ class RecordStore:
             done = f"left where it is ({error.strerror or error})"
         then = "its cell will run again" if what == "record" else "they will be made again"
         self.set_aside.append(f"{wrong}: {done}; {then}")
-
-
-def _content(path: Path) -> bytes:
-    """The bytes of a regular file; a pipe or a device in its place would hang or never end."""
-    if not path.is_file():
-        path.stat()
-        raise OSError("it is not a file")
-    return path.read_bytes()
 
 
 def _no_constant(text: str) -> float:

@@ -168,6 +168,17 @@ def read_sealed(path: Path) -> bytes | None:
         return None
 
 
+def read_file(path: Path) -> bytes:
+    """The content of a regular file: a pipe or a device in its place would never end.
+
+    Raises:
+        OSError: If it cannot be read or is something else.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a file")
+    return path.read_bytes()
+
+
 def is_there(path: Path) -> bool:
     """Whether there is anything of that name, readable or not."""
     return os.path.lexists(path)
@@ -213,7 +224,12 @@ def remove_damaged(path: Path) -> str:
 
 def temporary_name(path: Path) -> Path:
     """A name beside `path` that no other process takes; what is left under such a name is swept after a day."""
-    return path.with_name(f".{path.name[:160]}.{uuid.uuid4().hex}.tmp")
+    return path.with_name(f".{shortened(path.name)}.{uuid.uuid4().hex}.tmp")
+
+
+def shortened(name: str) -> str:
+    """A name of at most 160 bytes, so that something may be added to it; file systems allow 255."""
+    return os.fsencode(name)[:160].decode(errors="ignore")
 
 
 def sweep(folder: Path, *, older_than_seconds: float = OLD_SECONDS) -> int:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from datamodules.kept_files import shortened
+
 _HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR}
 ASK_SECONDS = 1.0
 """How often a waiting process asks whether it is to go on waiting; our choice."""
@@ -28,7 +30,7 @@ def alone(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[
         path: The file that will be made; its folder is made if it can be.
         waiting: Called every second while another process holds the lock; it may raise.
     """
-    file = path.with_name(f".{path.name[:160]}.lock")
+    file = path.with_name(f".{shortened(path.name)}.lock")
     if not has_locks(file):
         yield
         return

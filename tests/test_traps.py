@@ -24,6 +24,7 @@ from benchmark.planning import expand
 from benchmark.record_store import RecordStore
 from benchmark.runner import CellRunner
 from benchmark.tracking import Tracker
+from datamodules.cache import save_array
 from datamodules.code_closure import project_code
 from datamodules.dataset import Dataset
 from datamodules.registry import open_dataset
@@ -328,7 +329,7 @@ def test_tampered_features_come_back_and_deleted_ones_are_made_again(
     clip = load_clip(str(tiny_world.model))
     true = EmbeddingStore(tmp_path).images(clip, shapes, "test", keep=True)
     (file,) = tmp_path.glob("*.npy")
-    np.save(file, np.zeros_like(np.load(file)) + np.arange(256, dtype=np.float32))
+    save_array(file, np.zeros_like(np.load(file)) + np.arange(256, dtype=np.float32))
     store = EmbeddingStore(tmp_path)
     tampered = store.images(clip, shapes, "test", keep=True)
     assert store.computed == 0 and torch.allclose(tampered, tampered[:1].expand_as(tampered))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.records import json_digest
-from datamodules.kept_files import replace_file
+from datamodules.kept_files import read_file, replace_file
 
 FILE = "extras.json"
 SCHEMA = 2
@@ -85,7 +85,7 @@ def write_extras(path: Path, extras: Extras) -> None:
 def read_extras(folder: Path) -> tuple[Extras, list[str]]:
     """The extras of a folder of records, and what could not be read of them, one line each."""
     try:
-        data = json.loads((folder / FILE).read_bytes())
+        data = json.loads(read_file(folder / FILE))
         if data["schema"] != SCHEMA:
             return Extras(), [f"not read: {FILE}: schema {data['schema']!r} instead of {SCHEMA}"]
         if data.pop("digest") != json_digest(data):

@@ -30,7 +30,7 @@ from benchmark.planning import methods_of, scale_of
 from benchmark.suite import Suite
 from benchmark.tuning.space import SMALL, competes, space_of
 from datamodules.errors import BenchmarkError
-from datamodules.kept_files import replace_file, temporary_name
+from datamodules.kept_files import read_file, replace_file, temporary_name
 from methods.registry import Registry
 
 TUNED = Path(__file__).parent / "tuned.yaml"
@@ -98,10 +98,7 @@ def _checked(path: Path) -> str:
         OSError: If it cannot be read.
         TunedError: If it is not what `save_tuned` wrote.
     """
-    if not path.is_file():
-        path.stat()
-        raise TunedError(f"{path} is not a file: name another with --out or --tuned-values")
-    head, _, text = path.read_text(encoding="utf-8").removeprefix(_HEAD).partition("\n")
+    head, _, text = read_file(path).decode().removeprefix(_HEAD).partition("\n")
     if head != _DIGEST + hashlib.sha256(text.encode()).hexdigest():
         raise TunedError(
             f"{path} was changed by hand or is damaged: restore it, or remove it and run `python -m benchmark tune`"

@@ -140,7 +140,7 @@ def children_of(process: int) -> list[int]:
 def test_a_model_that_another_process_trains_is_awaited(tmp_path: Path) -> None:
     training, _ = one_of_each(tmp_path)
     training.path.parent.mkdir()
-    other = FileLock(training.path.with_suffix(".lock"))
+    other = FileLock(training.path.with_name(f".{training.path.name}.lock"))
     other.acquire()
     asked = []
 
