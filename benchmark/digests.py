@@ -26,9 +26,11 @@ from datamodules.errors import BenchmarkError
 from methods.registry import NOT_COUNTED, Registry
 
 UNLEARNS = (
-    "benchmark.unlearn:unlearn",
-    "benchmark.cell_unlearning:unlearn_cell",
-    "benchmark.cell_unlearning:precision_of",
+    "benchmark.cell_unlearning:work_of",
+    "benchmark.execution.unlearner:Unlearner",
+    "benchmark.execution.unlearning_child:unlearn_here",
+    "benchmark.execution.unlearning_child:synthesise_here",
+    "benchmark.execution.answer:put_together",
     "benchmark.cells:random_seed",
     "benchmark.isolation:isolated",
     "datamodules.dataset:Dataset",
@@ -39,8 +41,14 @@ UNLEARNS = (
     "methods.clip:Clip",
 )
 """Where the unlearning of every cell begins, and what it is handed: objects that no import statement names."""
-SHOWS = ("benchmark.trainer:quiet_lightning", "benchmark.unlearn:log_look")
-"""Parts of it that show and change no number."""
+SHOWS = (
+    *("benchmark.trainer:quiet_lightning", "benchmark.looks", "benchmark.watching"),
+    *("benchmark.execution.unlearning_child:Reports", "benchmark.execution.unlearning_child:RemoteLooks"),
+    *("benchmark.execution.unlearner:_Hearing", "benchmark.execution.unlearning_child:import_here"),
+    *("benchmark.execution.processes", "benchmark.execution.child", "benchmark.execution.closed"),
+    *("methods.registry", "methods.plugins", "datamodules.guard"),
+)
+"""Parts of it that show, start, guard and find, and change no number."""
 LOADS = {"compact": "benchmark.compact:load_compact", "blip": "benchmark.blip:load_blip"}
 """What loads a model, by `parse_model`'s architecture; for all others:"""
 LOADS_OPEN_CLIP, NOT_OPEN_CLIP = "benchmark.models:load_clip", ("benchmark.blip", "benchmark.blip_folder")

@@ -27,7 +27,7 @@ from methods.cards import ContractError
 _PREFIX = "clip_unlearning_plugin_"
 
 
-def import_method(path: Path) -> ModuleType:
+def import_plugin(path: Path) -> ModuleType:
     """Import a file from outside the project with what it needs of the files beside it.
 
     A file that was imported before is imported again if it, or what it imports from its folder, has changed.

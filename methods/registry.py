@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from datamodules.code_closure import KEEPING, project_code
 from datamodules.errors import UnknownNameError
-from methods.cards import ContractError, Declaration, read_method
-from methods.plugins import import_method as import_method
+from methods.cards import ContractError, Declaration, MethodCard, read_method
+from methods.plugins import import_plugin
 
 if TYPE_CHECKING:
     from methods.base import UnlearningMethod
@@ -39,32 +39,28 @@ class Registry:
 
     def __init__(self, plugins: Sequence[Path] = ()) -> None:
         self._methods: dict[str, Declaration] = {}
-        self._modules: dict[str, str] = {}
         for path in sorted(_HERE.glob("*.py")):
             if path.stem not in _CORE:
                 self._add(path, required=False)
         for entry in entry_points(group=ENTRY_POINTS):
             spec = importlib.util.find_spec(entry.module)
             if spec is not None and spec.origin is not None:
-                self._modules[self._add(Path(spec.origin), required=True)] = entry.module
+                self._add(Path(spec.origin), required=True)
         for path in plugins:
             if not path.is_file():
                 raise ContractError(f"plugin file {path} does not exist")
             self._add(path.resolve(), required=True)
 
-    def _add(self, path: Path, *, required: bool) -> str:
-        declaration = read_method(path)
+    def _add(self, path: Path, *, required: bool) -> None:
+        declaration = read_declaration(path) if required else read_method(path)
         if declaration is None:
-            if required:
-                raise ContractError(f"{path} declares no method: it needs `CARD = MethodCard(...)` at top level")
-            return ""
+            return
         name = declaration.card.name
         if name in self._methods:
             raise ContractError(
                 f"{path} declares method {name!r}, but that name is taken by {self._methods[name].path}"
             )
         self._methods[name] = declaration
-        return name
 
     def names(self) -> tuple[str, ...]:
         """All names, reference rows first."""
@@ -86,19 +82,8 @@ class Registry:
         Raises:
             ContractError: If its file has no `UnlearningMethod` with `card = CARD`.
         """
-        from methods.base import UnlearningMethod
-
-        path = self.declaration(name).path
-        known = f"methods.{path.stem}" if path.parent == _HERE else self._modules.get(name)
-        module = import_method(path) if known is None else importlib.import_module(known)
-        for value in vars(module).values():
-            if (
-                isinstance(value, type)
-                and issubclass(value, UnlearningMethod)
-                and vars(value).get("card") == module.CARD
-            ):
-                return value
-        raise ContractError(f"{path.name} declares CARD but no UnlearningMethod subclass with `card = CARD`")
+        declaration = self.declaration(name)
+        return import_method(declaration.path, declaration.card)
 
     def source_hash(self, name: str) -> str:
         """The digest of what a method's file means, with all that it uses of this project and of the files beside it.
@@ -106,3 +91,34 @@ class Registry:
         Comments, prose, annotations and the places of files do not count: see `datamodules.meaning`.
         """
         return project_code().digest(self.declaration(name).path, stops=NOT_COUNTED)
+
+
+def read_declaration(path: Path) -> Declaration:
+    """The declaration of a method's file, which is not imported.
+
+    Raises:
+        ContractError: If it declares no method.
+    """
+    declaration = read_method(path)
+    if declaration is None:
+        raise ContractError(f"{path} declares no method: it needs `CARD = MethodCard(...)` at top level")
+    return declaration
+
+
+def import_method(path: Path, card: MethodCard) -> type[UnlearningMethod[Any]]:
+    """Import the file of a method. A file from outside the project finds the modules beside it.
+
+    Args:
+        path: The file.
+        card: What it declares.
+
+    Raises:
+        ContractError: If it cannot be imported, or has no `UnlearningMethod` with `card = CARD`.
+    """
+    from methods.base import UnlearningMethod
+
+    module = importlib.import_module(f"methods.{path.stem}") if path.parent == _HERE else import_plugin(path)
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, UnlearningMethod) and vars(value).get("card") == card:
+            return value
+    raise ContractError(f"{path.name} declares CARD but no UnlearningMethod subclass with `card = CARD`")

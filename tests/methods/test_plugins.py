@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from methods.cards import ContractError
-from methods.plugins import import_method
+from methods.plugins import import_plugin
 from methods.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,9 +127,9 @@ def test_other_words_and_what_is_not_imported_do_not_count(tmp_path: Path) -> No
 def test_a_broken_helper_is_one_clear_line(tmp_path: Path) -> None:
     path = plugin(tmp_path, "from helper import K", "K", helper="raise OSError('no')\n")
     with pytest.raises(ContractError, match=r"mine\.py cannot be imported: OSError: no"):
-        import_method(path)
+        import_plugin(path)
     (tmp_path / "helper.py").write_text("K = 3\n")
-    assert import_method(path).K == 3
+    assert import_plugin(path).K == 3
 
 
 def test_it_works_from_any_folder(tmp_path: Path) -> None:
