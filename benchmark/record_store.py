@@ -34,6 +34,10 @@ _PROBE_BYTES = 16_384
 """About the size of a record: a disk that has no room for one is found full before the work."""
 
 
+REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
+"""The records that come with the project."""
+
+
 class RecordStore:
     """The folder of records: `folder/<suite>/<key>.json`.
 
