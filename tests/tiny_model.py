@@ -31,7 +31,7 @@ VISION = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32
 TEXT = {"context_length": 24, "width": 32, "heads": 2, "layers": 1}
 ARCHITECTURE = Architecture(32, VISION, TEXT)
 SEED = 1
-RIDGE = 1e-3
+RIDGE = 1e-4
 STATISTICS = ("running_mean", "running_var")
 SETS = {"shapes": "shape", "shapes_colours": "colour"}
 
@@ -92,7 +92,7 @@ def fitted(cache: Path) -> dict[str, Tensor]:
         with torch.no_grad():
             classes = clip.zero_shot_classifier(VOCABULARY[attribute], TEMPLATES[attribute]).double()
         # Rows whose product with their own class is about 1 and with every other about 0.
-        dual = torch.linalg.solve(classes @ classes.T + 1e-2 * torch.eye(len(classes)), classes)
+        dual = torch.linalg.solve(classes @ classes.T + 1e-3 * torch.eye(len(classes)), classes)
         targets.append(dual[torch.from_numpy(split.labels)])
     clip.model.double()
     found = _statistics(clip, torch.cat(images))
