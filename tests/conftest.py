@@ -23,6 +23,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 pytest.register_assert_rewrite("world")
 
+if "TESTS_ROUNDING" in os.environ:
+    sys.path.insert(0, str(Path(__file__).parent))
+    from other_rounding import round_otherwise
+
+    round_otherwise(int(os.environ["TESTS_ROUNDING"]))
+
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
