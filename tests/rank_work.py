@@ -112,6 +112,7 @@ def _unlearned(rank: Rank | None, case: Case, cache_dir: Path) -> dict[str, Any]
 
     name, kind, request, precision = case
     registry, clip = Registry(), tiny_clip(kind)
+    retrained = Retrained(tiny_clip(kind, seed=5).model.state_dict(), 12.0)
     double = nullcontext()
     if precision == "fp64":
         clip.model.double()
@@ -132,7 +133,7 @@ def _unlearned(rank: Rank | None, case: Case, cache_dir: Path) -> dict[str, Any]
             cache_dir=cache_dir,
             seed=7,
             precision=precision,  # type: ignore[arg-type]
-            retrained=Retrained(tiny_clip(kind, seed=5).model.state_dict(), 12.0),
+            retrained=retrained,
             strategy=None if rank is None else strategy_of(rank),
         )
     state = done.clip.model.state_dict()
