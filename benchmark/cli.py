@@ -6,7 +6,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_origin
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
@@ -68,6 +68,10 @@ NUMBERS: dict[str, tuple[float, float]] = {
 
 class UsageError(BenchmarkError):
     """Arguments that do not fit the command."""
+
+
+class ExitError(BenchmarkError):
+    """Code that a command ran tried to end the whole process."""
 
 
 class Parser(ArgumentParser):
@@ -161,9 +165,11 @@ def build_parser(wanted: str | None) -> Parser:
                 command.add_argument(f"--{parameter}", dest=parameter + _LISTED, type=str, action="append", help=text)
             for parameter in positional:
                 own = declared[parameter]
-                optional = {} if own.default is inspect.Parameter.empty else {"nargs": "?", "default": None}
-                text = _argument_help(function, parameter)
-                command.add_argument(parameter, type=own.annotation, help=text, **optional)
+                several = list in (get_origin(each) for each in get_args(own.annotation))
+                one = {} if own.default is inspect.Parameter.empty else {"nargs": "?", "default": None}
+                optional = {"nargs": "*"} if several else one
+                text, kind = _argument_help(function, parameter), str if several else own.annotation
+                command.add_argument(parameter, type=kind, help=text, **optional)
             command.description = (inspect.getdoc(function) or "").partition("\nArgs:")[0].strip()
         commands.add_subcommand(name, command, help=help_text)
     return parser
@@ -204,4 +210,8 @@ def run_command(arguments: list[str]) -> int:
     positional = {parameter for owner, parameter in POSITIONAL if owner == name}
     for key, value in values.items():
         _check_value(key if key in positional else f"--{key.replace('_', '-')}", value, NUMBERS.get(key))
-    return command_function(name)(**values)
+    function = command_function(name)
+    try:
+        return function(**values)
+    except SystemExit as end:  # a method or a library: no command ends the process itself
+        raise ExitError(f"something within `{name}` called exit({end.code!r}) before the command was done") from end

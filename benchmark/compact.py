@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
@@ -16,14 +15,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmark.checkpoints import check_finite
+from benchmark.kept_tensors import DIGEST, DamagedError, read_metadata, read_tensors, tensors_to_bytes
 from benchmark.tensor_files import WeightsError, read_header
 from datamodules.documents import SMALL, DocumentError, parse_json
 from datamodules.images import Preprocessing
+from datamodules.kept_files import checked_once, replace_file
 from datamodules.text import one_line
 from methods.clip import Clip
 
@@ -33,6 +32,8 @@ MOST_WIDTH = 4096
 """Of any size in the architecture of a small CLIP."""
 _VISION = {"layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size", "ls_init_value", "patch_dropout"}
 _TEXT = {"context_length", "width", "heads", "layers", "mlp_ratio", "ls_init_value"}
+KEPT_AS = "kept_as"
+"""What a model kept in the cache says of itself: the name of its file."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,7 @@ def save_compact(
     }
     tensors[TOKEN_IDS] = token_ids.to(torch.int32).contiguous()
     metadata = {"architecture": json.dumps(asdict(architecture)), "about": json.dumps(about)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata=metadata)
-    temporary.replace(path)
+    replace_file(path, tensors_to_bytes(tensors, metadata))
 
 
 def read_architecture(path: Path, name: str) -> Architecture:
@@ -148,17 +146,22 @@ def _read(path: Path, name: str, *, tensors: bool = True) -> tuple[Architecture,
         raise WeightsError(
             f"model {name!r}: no file {path}; train it with `python -m benchmark pretrain` or name another model"
         )
-    metadata = read_header(path).metadata
+    read_header(path)
     try:
-        with safe_open(path, framework="pt") as stored:
-            found = {key: stored.get_tensor(key) for key in stored.keys() if tensors}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"model {name!r}: cannot read weights from {path} ({one_line(str(error))})") from error
+        found, metadata = read_tensors(path, sealed=False) if tensors else ({}, read_metadata(path))
+    except (OSError, DamagedError) as error:
+        raise WeightsError(
+            f"model {name!r}: cannot read weights from {path} ({one_line(str(error))}); train them with "
+            "`python -m benchmark pretrain` or name another model"
+        ) from error
     if "architecture" not in metadata:
         raise WeightsError(
             f"{path} was not written by `python -m benchmark pretrain`: name its architecture, "
             f"as in --model ViT-B-32:{path}"
         )
+    unknown = set(metadata) - {"architecture", "about", DIGEST}
+    if unknown:  # a digest of another name would not have been checked
+        raise _damaged(path, ValueError(f"unknown entry {min(unknown)!r}"))
     try:
         architecture = Architecture(**parse_json(metadata["architecture"], "its architecture", SMALL))
         architecture.check()
@@ -173,6 +176,19 @@ def _damaged(path: Path, error: Exception) -> WeightsError:
         f"{path} is damaged or from another version ({type(error).__name__}: {reason}); "
         "train it again with `python -m benchmark pretrain`"
     )
+
+
+def is_whole_compact(path: Path) -> bool:
+    """Whether a compact file is what `save_compact` wrote as this file; it is read at its first use in a process."""
+
+    def as_written(file: Path) -> bool:
+        try:
+            _, metadata = read_tensors(file)
+            return bool(json.loads(metadata["about"]).get(KEPT_AS) == file.name)
+        except (DamagedError, KeyError, ValueError, AttributeError):
+            return False
+
+    return checked_once(path, as_written)
 
 
 def load_compact(path: Path, name: str) -> Clip:

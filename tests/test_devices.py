@@ -14,50 +14,45 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from rank_work import Case, OddError, dies, fails_in_the_last, sleeps, told, unlearned
+from numpy.typing import NDArray
+from rank_work import Case, dies, fails_in_the_last, on_ranks, sleeps, told, unlearned
 from tiny import tiny_clip
-from torch import Tensor
 from world import ROOT, World
 
-from benchmark.distributed.cell import Answer, RanksDifferError, put_together
 from benchmark.distributed.collectives import part_sizes
-from benchmark.distributed.launch import on_ranks
-from benchmark.distributed.rank import RankError
+from benchmark.execution.answer import Answer, RanksDifferError, put_together
+from benchmark.execution.processes import ProcessError
 from benchmark.record_store import RecordStore
+from methods.cards import MethodCard
 from methods.registry import Registry
 
 pytest_plugins = ("world",)
 
 NAMES = Registry().names()
 CASES: list[Case] = [
-    *((name, "vit", "class", "fp32") for name in NAMES),
-    *((name, "resnet", "class", "fp32") for name in ("cliperase", "boundary_shrink", "diet", "svd_forgetting")),
-    *((name, "vit", "concept", "fp32") for name in ("ssd", "slug", "scrub")),
+    *((name, "vit", "class", "fp64") for name in NAMES),
+    *((name, "resnet", "class", "fp64") for name in ("cliperase", "boundary_shrink", "diet", "svd_forgetting")),
+    *((name, "vit", "concept", "fp64") for name in ("ssd", "slug", "scrub")),
 ]
-BF16: Case = ("cliperase", "vit", "class", "bf16")
-ROUNDING = 3e-6
-"""Largest difference of a weight (all are of order 1 or less). A tower that encodes two parts of a batch adds up in
-another order than one that encodes it at once: 1e-7 of a gradient; three steps of Adam make up to 2e-6 of it here,
-where they move the weights by 1e-4 to 1."""
+OTHERS: list[Case] = [("cliperase", "vit", "class", "fp32"), ("cliperase", "vit", "class", "bf16")]
+ROUNDING = 1e-10
+"""Largest difference of a weight (all are of order 1 or less) in float64. A tower that encodes two parts of a batch
+adds up in another order than one that encodes it at once: 1e-16 of a gradient, of which the steps that divide by its
+size make up to 2e-13 here. A part counted twice or left out moves weights by 1e-4 to 1."""
+SPREAD = 1e-2
+"""Largest difference of a unit-norm embedding's coordinate, and of a loss in parts of it, after three steps of Adam in
+float32: where a gradient is rounding alone, each computation takes steps of full length of its own. The differences
+are 1e-4 here and on other processors several times that; the steps move the embeddings by 0.1 and more."""
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[Case, Any], list[dict[Case, Any]]]:
     """All cases in this process, and in two ranks."""
     one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
-    return unlearned(None, [*CASES, BF16], one), on_ranks(unlearned, [*CASES, BF16], two, count=2)
-
-
-def _compared(edited: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the biases of attention's keys, which the softmax takes out again: their gradient is rounding alone, and
-    Adam makes steps of full length of it."""
-    kept = {name: value.clone() for name, value in edited.items() if not name.endswith("k_proj.bias")}
-    for name, value in kept.items():
-        if name.endswith("in_proj_bias"):
-            value.view(3, -1)[1] = 0
-    return kept
+    return unlearned(None, [*CASES, *OTHERS], one), on_ranks(unlearned, [*CASES, *OTHERS], two, count=2)
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
@@ -65,20 +60,20 @@ def test_two_processes_leave_the_weights_of_one(case: Case, runs: Any) -> None:
     one, (first, second) = runs[0][case], (rank[case] for rank in runs[1])
     assert first["hash"] == second["hash"]
     assert first["edited"].keys() == one["edited"].keys()
-    expected = _compared(one["edited"])
-    for name, value in _compared(first["edited"]).items():
-        torch.testing.assert_close(value, expected[name], rtol=0, atol=ROUNDING)
+    for name, value in first["edited"].items():
+        torch.testing.assert_close(value, one["edited"][name], rtol=0, atol=ROUNDING)
     assert (first["items"], first["refused"]) == (one["items"], one["refused"])
 
 
-def test_bf16_goes_between_processes_too(runs: Any) -> None:
-    one, (first, second) = runs[0][BF16], (rank[BF16] for rank in runs[1])
+@pytest.mark.parametrize("case", OTHERS, ids="-".join)
+def test_other_precisions_go_between_processes_too(case: Case, runs: Any) -> None:
+    one, (first, second) = runs[0][case], (rank[case] for rank in runs[1])
     assert first["hash"] == second["hash"] and first["edited"].keys() == one["edited"].keys()
 
 
 @pytest.mark.parametrize("name", ["cliperase", "gradient_ascent", "ssd", "jit", "leace"])
 def test_the_work_is_shared_and_not_doubled(name: str, runs: Any) -> None:
-    case = (name, "vit", "class", "fp32")
+    case = (name, "vit", "class", "fp64")
     each = [rank[case]["flops"] for rank in runs[1]]
     assert runs[0][case]["flops"] <= sum(each) < 1.1 * runs[0][case]["flops"]  # odd batches of one are encoded twice
     assert max(each) < 0.7 * runs[0][case]["flops"]
@@ -99,14 +94,14 @@ def test_results_come_in_order_and_rank_0_tells() -> None:
 
 def test_what_a_rank_raises_is_raised_here_and_the_others_end() -> None:
     start = time.monotonic()
-    with pytest.raises(OddError, match="3 sheep are odd") as caught:
+    with pytest.raises(ProcessError, match="3 sheep are odd") as caught:
         on_ranks(fails_in_the_last, count=2)
-    assert caught.value.number == 3 and "in fails_in_the_last" in str(caught.value.__cause__)
+    assert type(caught.value).__name__ == "OddError" and "in fails_in_the_last" in str(caught.value.__cause__)
     assert time.monotonic() - start < 60  # the other one would sleep for ten minutes
 
 
 def test_a_rank_that_is_killed_is_named() -> None:
-    with pytest.raises(RankError, match="device 0 was ended by signal 9"):
+    with pytest.raises(ProcessError, match="device 0 was ended by signal 9"):
         on_ranks(dies, count=2)
 
 
@@ -124,26 +119,30 @@ def test_ctrl_c_ends_all_ranks(tmp_path: Path) -> None:
             os.kill(int(process.name), 0)
 
 
+CARD = MethodCard(name="nobody", title="", paper="reference row", regime="names", edits=("visual",), refuses=True)
+
+
 def _answer(**changes: Any) -> Answer:
-    rest = {"edited_bytes": 4, "edited": ("logit_scale",), "items_read": 10, "items_distinct": 5, "report": {}}
     usual: dict[str, Any] = {
-        "weights": "a", "seconds": 1.0, "peak_memory_bytes": 10, "flops": 3, "result": rest,
-        "tensors": {"logit_scale": torch.tensor(0.5)}, "refused": ("apple",),
+        "weights": "a", "seconds": 1.0, "peak_memory_bytes": 10, "flops": 3, "items_read": 10, "items_distinct": 5,
+        "report": {}, "tensors": {"visual.proj": torch.zeros_like(tiny_clip("vit").model.visual.proj)},
+        "refused": ("apple",),
     }  # fmt: skip
     return Answer(**(usual | changes))
 
 
 def test_the_cost_is_that_of_the_slowest_the_largest_and_all() -> None:
     clip = tiny_clip("vit")
-    done = put_together(clip, [_answer(), _answer(seconds=2.0, peak_memory_bytes=7, flops=4, result=None, tensors={})])
+    second = _answer(seconds=2.0, peak_memory_bytes=7, flops=4, tensors={})
+    done = put_together(CARD, clip, [_answer(), second])
     assert (done.cost.seconds, done.cost.peak_memory_bytes, done.cost.flops) == (2.0, 10, 7)
-    assert (done.items_read, done.edited, done.clip.refused) == (10, ("logit_scale",), ("apple",))
-    assert float(clip.model.logit_scale) == 0.5
+    assert (done.items_read, done.edited, done.clip.refused) == (10, ("visual.proj",), ("apple",))
+    assert not clip.model.visual.proj.any()
 
 
 def test_ranks_with_different_weights_are_an_error() -> None:
     with pytest.raises(RanksDifferError, match=r"2 devices hold different weights.*use --devices 1"):
-        put_together(tiny_clip("vit"), [_answer(), _answer(weights="b")])
+        put_together(CARD, tiny_clip("vit"), [_answer(), _answer(weights="b")])
 
 
 # -- the command line ----------------------------------------------------------------------------------------
@@ -154,12 +153,18 @@ def _record(results: Path, method: str) -> Any:
     return record
 
 
+def _images(results: Path, method: str) -> NDArray[np.float32]:
+    record = _record(results, method)
+    outputs = RecordStore(results).outputs(record.cell["suite"], record.key)
+    assert outputs is not None
+    return outputs.images.astype(np.float32)
+
+
 def _losses(file: Path) -> list[float]:
     return [float(row["loss"]) for row in csv.DictReader(file.open()) if row["loss"]]
 
 
 def test_a_run_on_two_devices_gives_the_record_of_one(world: World, tmp_path: Path) -> None:
-    """In a process of its own: new processes find the small world in its main module."""
     settings = "cliperase.max_steps=3,cliperase.batch_size=5"
     chosen = ("--seeds", "0", "--methods", "cliperase", "--set", settings)
     (key,) = (cell.key for cell in world.plan(*chosen).cells if cell.request.classes)
@@ -175,24 +180,30 @@ def test_a_run_on_two_devices_gives_the_record_of_one(world: World, tmp_path: Pa
     assert "1 cells run" in done.stdout and "Gloo" not in done.stdout + done.stderr
     one, two = (_record(folder, "cliperase") for folder in (world.results, both))
     assert one.key == two.key and one.references == two.references
-    values = ({name: metric.value for name, metric in record.metrics.items()} for record in (one, two))
-    assert next(values) == pytest.approx(next(values), abs=0.02)  # an image of 96 may change sides
+    assert one.metrics.keys() == two.metrics.keys()  # their values may differ: an image on the border changes sides
+    before, once, twice = (
+        _images(folder, method)
+        for folder, method in ((world.results, "original"), (world.results, "cliperase"), (both, "cliperase"))
+    )
+    assert np.abs(once - twice).max() < SPREAD < 0.1 * np.abs(once - before).max()
     for name in ("flops", "edited_bytes", "items_read", "items_distinct"):
         assert one.cost[name] == two.cost[name]
     assert "devices" not in one.provenance and "--devices" not in one.provenance["command"]
     assert (two.provenance["devices"], two.provenance["strategy"]) == (2, "ddp")
     assert "--devices 2 --strategy ddp" in two.provenance["command"]
     losses = [_losses(folder / "logs" / "tiny" / key[:12] / "metrics.csv") for folder in (world.results, both)]
-    assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=SPREAD)
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-5), "before any step there is nothing but a sum's order"
 
 
 def test_what_a_method_raises_in_a_rank_is_in_the_ledger(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.distributed import cell as cells
+    from benchmark.execution import unlearner
 
-    def fail(*_: Any, **__: Any) -> list[Any]:
-        return on_ranks(fails_in_the_last, count=2)
+    def fail(*_: Any, **__: Any) -> None:
+        on_ranks(fails_in_the_last, count=2)
 
-    monkeypatch.setattr(cells, "on_ranks", fail)
+    monkeypatch.setattr(unlearner, "run_processes", fail)
+    monkeypatch.setattr(unlearner.Unlearner, "check_imports", lambda *_: None)
     answer = world.run("--methods", "nullspace", "--seeds", "0", "--devices", "2")
     assert answer.status == 1 and "OddError: 3 sheep are odd" in answer.err
     line = json.loads((world.results / "failures.jsonl").read_text().splitlines()[0])

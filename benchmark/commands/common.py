@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from benchmark.commands.listing import Listed, numbers, paths, words
 from benchmark.commands.listing import models as models_of
 from benchmark.commands.listing import settings as settings_of
+from benchmark.record_store import REFERENCE
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from methods.registry import Registry
 
 CACHE_VARIABLE = "CLIP_UNLEARNING_CACHE"
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 
 
 def same_command(further: Sequence[str] = ()) -> str:
@@ -147,4 +147,4 @@ def known_records(store: RecordStore) -> list[Record]:
     """The records of a results folder and the reference records of the package."""
     from benchmark.record_store import RecordStore
 
-    return [*RecordStore(REFERENCE).all(), *store.all()] if REFERENCE.is_dir() else store.all()
+    return [*RecordStore(REFERENCE, older=True).all(), *store.all()] if REFERENCE.is_dir() else store.all()

@@ -18,6 +18,7 @@ every cell of a tuned run and of its board, so tuned and untuned rows, or rows o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -25,17 +26,18 @@ from typing import Any
 
 import yaml
 
-from benchmark.files import replace_file
 from benchmark.planning import methods_of, scale_of
 from benchmark.suite import Suite
 from benchmark.tuning.space import SMALL, competes, space_of
-from datamodules.documents import DocumentError, load_yaml
+from datamodules.documents import DocumentError, parse_yaml, read_text
 from datamodules.errors import BenchmarkError
+from datamodules.kept_files import replace_file, temporary_name
 from methods.registry import Registry
 
 TUNED = Path(__file__).parent / "tuned.yaml"
 SOURCE_DIGITS = 16
 _HEAD = "# Written by `python -m benchmark tune`, one method at a time: do not edit by hand.\n"
+_DIGEST = "# sha256 of what follows: "
 
 
 class TunedError(BenchmarkError):
@@ -77,7 +79,7 @@ def load_tuned(path: Path = TUNED) -> dict[str, Tuned]:
     if not path.exists():
         return {}
     try:
-        content = load_yaml(path) or {}
+        content = parse_yaml(_checked(path), path.name).content or {}
     except DocumentError as error:
         raise TunedError(str(error)) from error
     if not isinstance(content, dict):
@@ -105,6 +107,21 @@ _KINDS: dict[str, tuple[type, ...]] = {
 _WORDS = {dict: "a mapping", float: "a real number", int: "a whole number", str: "text", type(None): "null"}
 
 
+def _checked(path: Path) -> str:
+    """The text of a file below its digest.
+
+    Raises:
+        OSError: If it cannot be read.
+        TunedError: If it is not what `save_tuned` wrote.
+    """
+    head, _, text = read_text(path).removeprefix(_HEAD).partition("\n")
+    if head != _DIGEST + hashlib.sha256(text.encode()).hexdigest():
+        raise TunedError(
+            f"{path} was changed by hand or is damaged: restore it, or remove it and run `python -m benchmark tune`"
+        )
+    return text
+
+
 def _entry(path: Path, name: str, entry: Any) -> Tuned:
     known = {field.name for field in fields(Tuned)}
     if not isinstance(entry, dict) or set(entry) != known:
@@ -127,7 +144,7 @@ def check_room(path: Path, budget: str) -> None:
         raise TunedError(f"{path} holds values of {held.pop()}, not of {budget}: name another file with --out")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.with_name(f".{path.name}.probe")
+        probe = temporary_name(path)
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -143,8 +160,12 @@ def save_tuned(path: Path, method: str, entry: Tuned) -> None:
     check_room(path, entry.budget)
     every = {**load_tuned(path), method: entry}
     plain = {name: {**asdict(each), "values": dict(each.values)} for name, each in sorted(every.items())}
-    text = _HEAD + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
-    replace_file(path, text.encode())
+    replace_file(path, tuned_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)).encode())
+
+
+def tuned_text(content: str) -> str:
+    """A file of tuned values as text, from its YAML."""
+    return f"{_HEAD}{_DIGEST}{hashlib.sha256(content.encode()).hexdigest()}\n{content}"
 
 
 def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Suite, list[str]]:
