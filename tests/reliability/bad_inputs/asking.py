@@ -16,7 +16,8 @@ import pytest
 
 from datamodules.text import hidden_sign
 from tests.reliability.case import Case
-from tests.world import SUITE, command, small_world, write_suite, write_tiny_model
+from tests.tiny_model import write_tiny_model
+from tests.world import SUITE, command, small_world, write_suite
 
 LIMIT_SECONDS = 5.0
 HANG_SECONDS = 20
@@ -107,8 +108,7 @@ def _nothing_runs() -> Iterator[None]:
 def tiny() -> Any:
     """The tiny model's file and a cache, made once a process."""
     folder = Path(_KEPT.enter_context(TemporaryDirectory(prefix="tiny-")))
-    with small_world():
-        write_tiny_model(folder / "tiny.safetensors", folder / "cache")
+    write_tiny_model(folder / "tiny.safetensors")
     return folder
 
 
