@@ -20,7 +20,8 @@ from tests.tiny_model import write_tiny_model
 from tests.world import SUITE, command, small_world, write_suite
 
 LIMIT_SECONDS = 5.0
-HANG_SECONDS = 20
+"""Of computing; a wait is ended by the alarm."""
+HANG_SECONDS = 120
 RAN = "ran"
 """What code in an input would make in its folder, if it were run."""
 Arguments = list[object]
@@ -44,7 +45,7 @@ class Bad:
     def _answer(self, folder: Path) -> str:
         with small_world(), _nothing_runs():
             arguments = self.make(folder)
-            start = time.monotonic()
+            start = time.process_time()  # of this process: what else runs on the machine does not count
             try:
                 with _stopped_when_hanging():
                     answer = command(*arguments)
@@ -52,7 +53,7 @@ class Bad:
                 return f"hangs: {arguments}"
             except Exception as error:  # noqa: BLE001 - whatever comes out of the command line is the finding
                 return f"{type(error).__name__} came out of it: {str(error)[:200]}"
-            seconds = time.monotonic() - start
+            seconds = time.process_time() - start
         if (folder / RAN).exists():
             return "code of the input was run"
         return problem_of(answer.status, answer.err, seconds)
