@@ -7,21 +7,21 @@ a machine share.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.cells import Cell
 from benchmark.evaluation.evaluate import Metrics
+from benchmark.executors import ReferenceFailedError
 from benchmark.ledger import Failure
 from benchmark.outputs import Outputs
 from benchmark.planning import Where
 from benchmark.records import Record
 from benchmark.tracking import WandbMode
+from datamodules.locks import alone
 
 if TYPE_CHECKING:
     from benchmark.runner import CellRunner
@@ -65,10 +65,6 @@ class Answer:
     seconds: float
 
 
-class ReferenceFailedError(Exception):
-    """The cell with which this one is to be compared could not be run."""
-
-
 @dataclass
 class _Kept:
     """What a worker process keeps from one cell to the next."""
@@ -104,7 +100,9 @@ def run_cell(
         _prepare(runner, setting, cell)
         made = runner.make(cell, runner.references(cell, lambda reference: metrics[reference.key]))
         runner.tracker.summarise(made.record)
-    except Exception as error:  # noqa: BLE001 - any failure of a method is a failed cell, never the run's end
+    except KeyboardInterrupt:  # the driver cancels
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a method raises is a failed cell, never the run's end
         if runner is not None:
             runner.tracker.close(failed=True)
         failure = Failure.of(cell.key, cell.identity(), error)
@@ -137,25 +135,6 @@ def _prepare(runner: CellRunner, setting: Setting, cell: Cell) -> None:
     """Decode the images of a cell's data sets where that was not done: one worker of a machine does it for all."""
     asked = (cell.model, cell.dataset, cell.others)
     if asked not in _KEPT.prepared:
-        with _one_at_a_time(setting.where.cache_dir):
+        with alone(setting.where.cache_dir / "prepared"):
             runner.check_needs([replace(cell, method="original")])
         _KEPT.prepared.add(asked)
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold a lock of the cache folder; where the file system has no locks, or the system none, go on without."""
-    try:
-        import fcntl
-
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except (ImportError, OSError):
-        yield
-        return
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

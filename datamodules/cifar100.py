@@ -8,7 +8,6 @@ in file order.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.cache import cached_array
 from datamodules.cards import DatasetCard
 from datamodules.dataset import Dataset, Split, SplitName
 from datamodules.download import extract, fetch
 from datamodules.errors import DatasetCorruptError
 from datamodules.files import checksum, dataset_folder
-from datamodules.images import ImageArray, save_array
+from datamodules.images import ImageArray
 
 CARD = DatasetCard(
     name="cifar100",
@@ -75,8 +75,8 @@ class CIFAR100(Dataset):
 
     @property
     def revision(self) -> str:
-        """A digest of the pinned MD5 sums and of the size of the validation part."""
-        return hashlib.sha256(f"{sorted(MD5.items())} {VAL_PER_CLASS}".encode()).hexdigest()[:16]
+        """A digest of the pinned MD5 sums, which the files have, of the validation part, and of the code that reads."""
+        return self.revision_of(sorted(MD5.items()), VAL_PER_CLASS)
 
     @classmethod
     def download(cls, data_dir: Path) -> None:
@@ -98,22 +98,18 @@ class CIFAR100(Dataset):
         archive.unlink()
 
     def _load(self, name: SplitName) -> Split:
-        images, labels = (self._cached(name, kind) for kind in ("images", "labels"))
-        if not (images.exists() and labels.exists()):
-            self._prepare("test" if name == "test" else "train")
-        pixels = ImageArray(np.load(images, mmap_mode="r"), name=f"{CARD.name}/{name}")
-        return Split(name, pixels, labels=np.load(labels))
+        images = cached_array(self._cached(name, "images"), lambda: self._part(name)[0])
+        labels = cached_array(self._cached(name, "labels"), lambda: self._part(name)[1])
+        return Split(name, ImageArray(images, name=f"{CARD.name}/{name}"), labels=np.array(labels))
 
-    def _prepare(self, file: str) -> None:
-        """Write the arrays of an official file to the cache: later runs map them within milliseconds."""
-        pixels, labels = self._official(file)
+    def _part(self, name: SplitName) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The images and labels of a split from its official file; later runs map them within milliseconds."""
+        pixels, labels = self._official("test" if name == "test" else "train")
+        if name == "test":
+            return pixels, labels
         held_out = last_of_each_class(labels, VAL_PER_CLASS)
-        parts: dict[SplitName, NDArray[np.bool_]] = {"train": ~held_out, "val": held_out}
-        if file == "test":
-            parts = {"test": np.ones(len(labels), dtype=bool)}
-        for name, chosen in parts.items():
-            save_array(self._cached(name, "images"), pixels[chosen])
-            save_array(self._cached(name, "labels"), labels[chosen])
+        chosen = held_out if name == "val" else ~held_out
+        return pixels[chosen], labels[chosen]
 
     def _cached(self, name: SplitName, kind: str) -> Path:
         return self.cache_dir / "images" / f"{CARD.name}-{name}-{kind}-{self.revision}.npy"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import lzma
-import os
 import tarfile
 import urllib.request
 import zipfile
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from datamodules.errors import BenchmarkError, DatasetCorruptError
 from datamodules.files import Algorithm, checksum
+from datamodules.kept_files import new_file
 
 TIMEOUT_SECONDS = 60.0
 CHUNK_BYTES = 1 << 20
@@ -55,22 +55,16 @@ def fetch(
     expected = md5 if sha256 is None else sha256
     if target.is_file() and checksum(target, algorithm) == expected:
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     digest = hashlib.new(algorithm)
-    try:
-        with temporary.open("wb") as stream:
-            for chunk in _chunks(url, advice, progress):
-                digest.update(chunk)
-                stream.write(chunk)
+    with new_file(target) as stream:
+        for chunk in _chunks(url, advice, progress):
+            digest.update(chunk)
+            stream.write(chunk)
         if digest.hexdigest() != expected:
             raise DatasetCorruptError(
                 f"{url} did not give the expected file ({algorithm} {digest.hexdigest()}, expected "
                 f"{expected}); it was deleted; try again, or by hand: {advice}"
             )
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 

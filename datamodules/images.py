@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from datamodules.cache import cached_rows
 from datamodules.errors import UnreadableImageError
 from datamodules.guard import Indices, check_read
+from datamodules.kept_files import new_file
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+DECODED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -126,32 +129,32 @@ def decode_once(paths: Sequence[Path], size: int, cache_dir: Path, *, name: str,
         "\n".join([revision, str(size), *("/".join(p.parts[-3:]) for p in paths)]).encode()
     ).hexdigest()[:16]
     target = cache_dir / "images" / f"{name.replace('/', '-')}-{size}px-{listing}.npy"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        shape = (len(paths), 3, size, size)
-        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-
-        def load(index: int) -> None:
-            pixels[index] = _decode(paths[index], size, index)
-
-        try:
-            with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-                list(pool.map(load, range(len(paths))))
-            pixels.flush()
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return ImageArray(np.load(target, mmap_mode="r"), name=name)
+    shape = (len(paths), 3, size, size)
+    return ImageArray(cached_rows(target, shape, np.uint8, lambda: _decode_all(paths, size)), name=name)
 
 
-def save_array(target: Path, array: NDArray[np.generic]) -> None:
-    """Write an array to a temporary name, then move it into place: a reader never sees half a file."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
-        np.save(stream, array)
-    temporary.replace(target)
+def _decode_all(paths: Sequence[Path], size: int) -> Iterator[NDArray[np.uint8]]:
+    """The images in order, decoded in threads; only a few hundred are in memory at once."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for start in range(0, len(paths), DECODED_AT_ONCE):
+            chosen = range(start, min(start + DECODED_AT_ONCE, len(paths)))
+            yield from pool.map(lambda index: _decode(paths[index], size, index), chosen)
+
+
+def save_images(target: Path, images: ImageArray, rows: Indices, *, together: int = 4096) -> None:
+    """Write some images of an array as an array of their own, a few thousand at a time.
+
+    Args:
+        target: The `.npy` file; its folder must exist.
+        images: Where they are.
+        rows: Which, in this order. Shape (N,).
+        together: Images held in memory at once.
+    """
+    shape = (len(rows), 3, images.size, images.size)
+    with new_file(target, size_bytes=128 + int(np.prod(shape))) as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for start in range(0, len(rows), together):
+            stream.write(images.read(rows[start : start + together]).numpy().tobytes())
 
 
 def _decode(path: Path, size: int, index: int) -> NDArray[np.uint8]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
+from datamodules.cache import cached_array
 from datamodules.dataset import Dataset, Split, SplitName
-from datamodules.images import ImageArray, save_array
+from datamodules.images import ImageArray
 from datamodules.shapes_captions import write_captions
 from datamodules.shapes_drawing import draw
 from datamodules.shapes_world import (
     IMAGE_SIZE,
     TEMPLATES,
     VOCABULARY,
+    WORLD_VERSION,
     Attribute,
     sample_scenes,
-    world_revision,
 )
 
 
@@ -41,16 +40,19 @@ class WorldDataset(Dataset):
 
     @property
     def revision(self) -> str:
-        """The world's version and the hash of the code that draws it."""
-        return world_revision()
+        """The world's version and the digest of the code that draws it, by meaning."""
+        return self.world_revision()
+
+    @classmethod
+    def world_revision(cls) -> str:
+        """The revision of the data set, which depends on nothing but code."""
+        return f"shapes-{WORLD_VERSION}-{cls.code()[:12]}"
 
     def _load(self, name: SplitName) -> Split:
         key = f"{self.name}/{name}"
         scenes = sample_scenes(key, self.counts[name])
         target = self.cache_dir / "images" / f"{self.name}-{name}-{IMAGE_SIZE}px-{self.revision}.npy"
-        if not target.exists():
-            save_array(target, draw(scenes, key))
-        images = ImageArray(np.load(target, mmap_mode="r"), name=key)
+        images = ImageArray(cached_array(target, lambda: draw(scenes, key)), name=key)
         captioned = "retrieval" in self.card.tasks
         captions = write_captions(scenes, key, short_forms=name == "train") if captioned else None
         return Split(name, images, scenes.values(self.attribute), captions)

@@ -21,11 +21,11 @@ pytest_plugins = ("world",)
 
 KILLS = 5
 SERVER = """
-import json, os, signal, sys, time
+import json, os, signal, stat, sys, time
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
 import torch, lightning, open_clip, world
 import benchmark.runner, benchmark.commands.run_command, benchmark.executors, benchmark.tables
-from benchmark import files
+from datamodules import kept_files
 from benchmark.__main__ import main
 
 def work(arguments, die_after):
@@ -34,13 +34,13 @@ def work(arguments, die_after):
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1), os.dup2(null, 2)
     if die_after:
-        left, sync = [die_after], os.fsync
+        left, sync = [die_after + 1], os.fsync  # the first file is the probe of the results folder
         def fsync(descriptor):
             sync(descriptor)
-            left[0] -= 1
+            left[0] -= stat.S_ISREG(os.fstat(descriptor).st_mode)
             if not left[0]:
                 os.kill(os.getpid(), signal.SIGKILL)
-        files.os.fsync = fsync
+        kept_files.os.fsync = fsync
     with world.small_world():
         os._exit(main(arguments))
 

@@ -18,7 +18,7 @@ from benchmark.ledger import Failure
 from benchmark.record_store import RecordStore
 from benchmark.report.views import views
 from benchmark.runner import CellRunner
-from benchmark.tuning.defaults import TUNED, load_tuned
+from benchmark.tuning.defaults import TUNED, load_tuned, tuned_text
 from benchmark.tuning.search import MODEL, SUITE, TRIALS
 from benchmark.tuning.space import competes, space_of
 from methods.registry import Registry
@@ -280,7 +280,7 @@ def test_a_method_that_changed_since_is_named(both: tuple[World, tuple[object, .
     world, options = both
     content = yaml.safe_load(Path(str(options[-1])).read_text())
     content["stranger"]["method_source"] = "0" * 16
-    (tmp_path / "old.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "old.yaml").write_text(tuned_text(yaml.safe_dump(content)))
     answer = world("plan", *options[:-1], tmp_path / "old.yaml")
     assert "'stranger' changed since it was tuned" in answer.err and answer.status == 0
 
@@ -331,7 +331,7 @@ def test_a_damaged_file_of_values(
     name = "stranger" if "unknown" in message or "range" in message else "other"
     content[name] = {**content["stranger"], **change}
     file = tmp_path / "bad.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(tuned_text(yaml.safe_dump(content)))
     world = World(bench.world.suite, bench.cache, tmp_path / "results")
     with small_world():
         line = world.run("--plugin", bench.plugin, "--methods", "stranger", "--tuned-values", file).error
@@ -340,11 +340,12 @@ def test_a_damaged_file_of_values(
 
 def test_a_file_of_values_that_is_no_yaml(tuned: tuple[Bench, Answer], tmp_path: Path) -> None:
     world = World(tuned[0].world.suite, tuned[0].cache, tmp_path / "results")
-    for text in ("[x", "- 1\n"):
+    edited = tuned[0].out.read_text().replace("trials: ", "trials: 1", 1)
+    for text in (tuned_text("[x"), tuned_text("- 1\n"), edited, ""):
         (tmp_path / "bad.yaml").write_text(text)
         with small_world():
             assert "bad.yaml" in world.run("--tuned-values", tmp_path / "bad.yaml").error
-    (tmp_path / "bad.yaml").write_text("")
+    (tmp_path / "bad.yaml").write_text(tuned_text(""))
     with small_world():
         assert "nothing is tuned yet" in world.run("--tuned-values", tmp_path / "bad.yaml").error
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.record_store import REFERENCE
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from methods.registry import Registry
 
 CACHE_VARIABLE = "CLIP_UNLEARNING_CACHE"
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 
 
 def words(text: str | None) -> tuple[str, ...]:
@@ -160,4 +160,4 @@ def known_records(store: RecordStore) -> list[Record]:
     """The records of a results folder and the reference records of the package."""
     from benchmark.record_store import RecordStore
 
-    return [*RecordStore(REFERENCE).all(), *store.all()] if REFERENCE.is_dir() else store.all()
+    return [*RecordStore(REFERENCE, older=True).all(), *store.all()] if REFERENCE.is_dir() else store.all()

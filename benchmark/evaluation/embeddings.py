@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,9 @@ from torch import Tensor
 
 from benchmark.evaluation.text_tower import encode_texts
 from benchmark.hardware import Precision, autocast
+from datamodules.cache import array_bytes, keep_if_possible, load_array
+from datamodules.code_closure import KEEPING, project_code
 from datamodules.dataset import Dataset, SplitName
-from datamodules.images import save_array
 from methods.clip import Clip, parameter_group, state_hash
 from methods.projection import NoProjectionError, visual_projection
 
@@ -124,17 +126,18 @@ class EmbeddingStore:
             images.size,
             asdict(clip.preprocessing),
             self.precision,
+            _code(),
         ]
         chosen = [] if rows is None else [hashlib.sha256(rows.tobytes()).hexdigest()]
         key = _digest([*identity, clip.device.type, *chosen])
         file = self.folder / f"{key}.npy" if self.folder is not None else None
         features = self._memory.get(key, self._recent.get(key))
-        if features is None and file is not None and file.exists():
-            features = _load(file)
+        if features is None and file is not None:
+            features = load_array(file)
         if features is None:
             features = self._run_trunk(clip, dataset, split, rows)
             if keep and file is not None:
-                save_array(file, features)
+                keep_if_possible(file, array_bytes(features))
         if keep:
             self._memory[key] = features
         elif key not in self._recent:  # an edited trunk's features serve the measures of its own cell
@@ -190,13 +193,11 @@ class EmbeddingStore:
         return np.concatenate(batches)
 
 
-def _load(file: Path) -> NDArray[np.float32] | None:
-    """Stored features; None where the file is damaged, so that they are computed again."""
-    try:
-        features: NDArray[np.float32] = np.load(file)
-    except (ValueError, EOFError, OSError):
-        return None
-    return features
+@cache
+def _code() -> str:
+    """The digest of the code that makes features, by meaning: features of other code are not taken from the disk."""
+    starts = ("benchmark.evaluation.embeddings:EmbeddingStore", "datamodules.images:Preprocessing")
+    return project_code().digest(*starts, "methods.clip:Clip", "benchmark.models:load_clip", stops=KEEPING)
 
 
 def _digest(identity: object) -> str:
