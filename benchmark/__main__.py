@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 # NumPy's and SciPy's own threads wait for work in a loop and starve PyTorch's: on two cores a linear probe of 2,400
 # images took 16 s with them and half a second without. It must be said before NumPy is imported.
@@ -18,21 +19,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; by default those of the process.
 
     Returns:
-        0; 1 if a cell failed or a comparison did not hold; 2 on bad input, after one clear line.
+        0; 1 if a cell failed or a comparison did not hold; 2 on bad input, after one clear line; 130, 143 or 129 if
+        Ctrl-C, SIGTERM or SIGHUP ended it.
     """
     from benchmark.cli import run_command
+    from benchmark.stopping import asked_status, exit_status, stoppable
     from datamodules.errors import BenchmarkError
 
-    try:
-        return run_command(sys.argv[1:] if arguments is None else list(arguments))
-    except BenchmarkError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    except BrokenPipeError:
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; what is finished is kept, run the same command to go on", file=sys.stderr)  # noqa: T201
-        return 130
+    with stoppable():
+        try:
+            return run_command(sys.argv[1:] if arguments is None else list(arguments))
+        except BenchmarkError as error:
+            print(f"error: {error}", file=sys.stderr)  # noqa: T201
+            return asked_status() or 2
+        except BrokenPipeError:
+            return asked_status() or 1
+        except KeyboardInterrupt as stop:
+            with suppress(OSError):  # the terminal may be gone
+                print("interrupted; what is finished is kept, run the same command to go on", file=sys.stderr)  # noqa: T201
+            return exit_status(stop)
+        except OSError:
+            if asked_status():
+                return asked_status()
+            raise
 
 
 def console() -> int:

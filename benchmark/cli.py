@@ -6,7 +6,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_origin
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
@@ -49,6 +49,10 @@ PAIRS = {("leaderboard", "compare")}
 
 class UsageError(BenchmarkError):
     """Arguments that do not fit the command."""
+
+
+class ExitError(BenchmarkError):
+    """Code that a command ran tried to end the whole process."""
 
 
 class Parser(ArgumentParser):
@@ -132,9 +136,11 @@ def build_parser(wanted: str | None) -> Parser:
                 command.add_argument(f"--{parameter}", type=str, nargs=2, metavar=words, help=text)
             for parameter in positional:
                 declared = inspect.signature(function, eval_str=True).parameters[parameter]
-                optional = {} if declared.default is inspect.Parameter.empty else {"nargs": "?", "default": None}
-                text = _argument_help(function, parameter)
-                command.add_argument(parameter, type=declared.annotation, help=text, **optional)
+                several = list in (get_origin(each) for each in get_args(declared.annotation))
+                one = {} if declared.default is inspect.Parameter.empty else {"nargs": "?", "default": None}
+                optional = {"nargs": "*"} if several else one
+                text, kind = _argument_help(function, parameter), str if several else declared.annotation
+                command.add_argument(parameter, type=kind, help=text, **optional)
             command.description = (inspect.getdoc(function) or "").partition("\nArgs:")[0].strip()
         commands.add_subcommand(name, command, help=help_text)
     return parser
@@ -155,4 +161,8 @@ def run_command(arguments: list[str]) -> int:
     name = parsed.command
     # jsonargparse marks names that its Namespace also has as methods (such as `keys`) with a zero-width space
     values = {key.replace("-", "_").strip("\u200b"): value for key, value in vars(parsed[name]).items()}
-    return command_function(name)(**values)
+    function = command_function(name)
+    try:
+        return function(**values)
+    except SystemExit as end:  # a method or a library: no command ends the process itself
+        raise ExitError(f"something within `{name}` called exit({end.code!r}) before the command was done") from end

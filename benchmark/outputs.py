@@ -66,10 +66,15 @@ class Outputs:
 
     def clip(self, preprocessing: Preprocessing, name: str) -> Clip:
         """A stand-in for the model: it says what it refuses, and has no weights."""
-        return Clip(nn.Identity(), _no_tokens, preprocessing, name, refused=self.refused)
+        return Clip(nn.Identity(), no_tokens, preprocessing, name, refused=self.refused)
 
 
-def _no_tokens(texts: list[str]) -> Tensor:
+def no_tokens(texts: list[str]) -> Tensor:
+    """The tokenizer of a stand-in that has no text encoder.
+
+    Raises:
+        NotMeasurableError: Always.
+    """
     raise NotMeasurableError("the kept outputs have no text encoder: this measure needs the model")
 
 

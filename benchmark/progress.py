@@ -118,6 +118,10 @@ class Progress:
         self._took.setdefault(cell.method, []).append(spent)
         self._advance(cell, f"{cell}: {_headline(record)}")
 
+    def note(self, text: str) -> None:
+        """Something that the user must know before the run."""
+        self._line(text)
+
     def failed(self, cell: Cell, message: str) -> None:
         """A cell raised."""
         self.console.print(

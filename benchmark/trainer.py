@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import lightning as L
 import torch
@@ -79,6 +82,27 @@ def make_trainer(
         num_sanity_val_steps=0,
         gradient_clip_val=gradient_clip,
     )
+
+
+def fit(trainer: L.Trainer, module: L.LightningModule, **data: Any) -> None:
+    """Fit; an end that the user asks for stays a KeyboardInterrupt, which Lightning would turn into exit status 1.
+
+    Args:
+        trainer: Of `make_trainer`.
+        module: What to fit.
+        data: As for `Trainer.fit`: `datamodule` or `train_dataloaders`.
+    """
+    main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, **data)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
+    finally:
+        if main_thread:
+            signal.signal(signal.SIGINT, handler)
 
 
 def quiet_lightning() -> None:

@@ -121,12 +121,13 @@ def _again(
         ExportError: If it does not give the numbers of the record.
     """
     from benchmark.export.config import ExportError
-    from benchmark.verification import gaps, largest
+    from benchmark.verification import as_recorded, gaps, largest
 
-    if runner.registry.source_hash(cell.method) != cell.method_source:
-        print(f"note: the source of {cell.method!r} differs from the one that made this record")
-    references = runner.references(cell)
-    made = runner.make(cell, references)
+    if runner.where.digests.code(runner.registry, cell.method, cell.model) != cell.code:
+        print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
+    asked = as_recorded(cell, record)
+    references = runner.references(asked)
+    made = runner.make(asked, references)
     worst = largest(gaps(record, made.record))
     _check_filter(made.unlearned.clip.refused, cell)
     if worst.size > tolerance:

@@ -26,6 +26,8 @@ def leaderboard_command(
     plugin: str | None = None,
     compare: tuple[str, str] | None = None,
     metric: str | None = None,
+    with_reference: bool = False,
+    device: str | None = None,
 ) -> int:
     """Show the leaderboard of the records: by model, data set and kind of request.
 
@@ -36,6 +38,9 @@ def leaderboard_command(
         reference: Show the reference records that come with the project.
         plugin: Files of further methods, separated by commas.
         compare: Two rows: show their paired differences instead, with intervals and a verdict.
+        with_reference: Your records and the reference records on one board; of a cell that both have, yours counts.
+        device: Whose seconds and memory to show where cells ran on several chips: a chip's name or a part of it; by
+            default the chip of most cells.
         metric: With --compare, only this metric, such as score/kravets; by default the columns of each board.
     """
     import sys
@@ -46,19 +51,35 @@ def leaderboard_command(
 
     if metric and not compare:
         raise BenchmarkError(f"--metric {metric} needs two methods: --compare A B --metric {metric}")
+    if reference and with_reference:
+        raise BenchmarkError("--reference shows the reference records alone: leave it out beside --with-reference")
     store = RecordStore(REFERENCE if reference else Path(results), older=reference)
     records = store.all(suite)
+    if with_reference:
+        records = [*RecordStore(REFERENCE, older=True).all(suite), *records]
     for message in store.notes:
         print(message, file=sys.stderr)
     if not records:
         raise BenchmarkError(no_records(store, suite))
     registry = Registry([Path(file) for file in words(plugin)])
-    boards = boards_of(records, registry)
+    boards = boards_of(records, registry, chip=device)
+    for line in _older(records):
+        print(f"note: {line}; `run` measures it again", file=sys.stderr)
     if compare:
         sys.stdout.write(_compared(records, boards, compare, metric, format))
     else:
         sys.stdout.write(render(boards, format))
     return 0
+
+
+def _older(records: Sequence[Record]) -> list[str]:
+    """One line for each family that older code measured; records without digests are of no known code."""
+    from benchmark.commands.common import cache_folder
+    from benchmark.digests import Digests
+    from benchmark.staleness import stale_records, told
+
+    known = [record for record in records if record.measures]
+    return told(stale_records(known, Digests(None, cache_folder(None), trainings=False))) if known else []
 
 
 def no_records(store: RecordStore, suite: str | None) -> str:
@@ -85,27 +106,29 @@ def _compared(
     return render(compare(records, *names, columns), format)
 
 
-def boards_of(records: Sequence[Record], registry: Registry, *, cells: Sequence[Cell] | None = None) -> list[Board]:
+def boards_of(
+    records: Sequence[Record], registry: Registry, *, cells: Sequence[Cell] | None = None, chip: str | None = None
+) -> list[Board]:
     """The boards of some records.
 
     Args:
         records: The records.
         registry: Tells which methods are reference rows.
         cells: The plan, if there is one: a row that lacks one of its cells has empty means.
+        chip: Whose seconds and memory to show, see `benchmark.leaderboard.build`.
     """
-    from benchmark.grouping import BoardKey, board_key
+    from benchmark.grouping import BoardKey
     from benchmark.leaderboard import build
 
     references = [n for n in registry.names() if registry.declaration(n).card.paper == "reference row"]
     expected: dict[tuple[BoardKey, str], set[tuple[str, int]]] = {}
     if cells is not None:
-        devices = {board_key(record).device for record in records}
         for cell in cells:
-            for device in devices:
-                shared = (cell.suite, cell.model, cell.dataset, cell.request.kind, cell.precision, device, cell.tuned)
-                key = BoardKey(*shared)
-                expected.setdefault((key, cell.method), set()).add((str(cell.request), cell.seed))
-    return build(records, expected, references=references)
+            key = BoardKey(
+                cell.suite, cell.model, cell.dataset, cell.request.kind, cell.precision, cell.device, cell.tuned
+            )
+            expected.setdefault((key, cell.method), set()).add((str(cell.request), cell.seed))
+    return build(records, expected, references=references, chip=chip)
 
 
 def flat_rows(boards: Sequence[Board]) -> list[dict[str, Any]]:
@@ -123,6 +146,6 @@ def flat_rows(boards: Sequence[Board]) -> list[dict[str, Any]]:
                 "front": row.front,
             }
             flat |= {name: interval.mean if interval else None for name, interval in row.metrics.items()}
-            flat |= dict(row.costs)
+            flat |= {**row.costs, "chip": board.chip}
             rows.append(flat)
     return rows

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmark.compact import is_whole_compact, load_compact
+from benchmark.hardware import resolve_device, resolve_precision
+from benchmark.pretraining.identity import training_identity
 from benchmark.pretraining.recipe import Recipe
 from benchmark.pretraining.train import Progress, pretrain
 from datamodules.cache import ensure
@@ -19,17 +18,21 @@ from datamodules.request import ForgetRequest
 from methods.clip import Clip
 
 
-def kept_path(folder: Path, recipe: Recipe, *what: Any, name: str) -> Path:
+def kept_path(folder: Path, recipe: Recipe, *what: Any, revisions: Sequence[str], device: str, name: str) -> Path:
     """Where a model is kept: its name and a digest of the recipe and of what else makes it what it is.
 
     Args:
         folder: Of its kind.
         recipe: By which it is trained.
         what: Values that JSON can hold.
+        revisions: Of the data sets on which it is trained, before anything is left out.
+        device: Where it is trained: decides the precision.
         name: How the file begins.
     """
-    digest = hashlib.sha256(json.dumps([asdict(recipe), *what], sort_keys=True).encode()).hexdigest()[:24]
-    return folder / f"{name}-{digest}.safetensors"
+    kind, precision = resolve_device(device).type, resolve_precision("auto", device)
+    return folder / (
+        f"{name}-{training_identity(recipe, *what, kind, revisions=revisions, precision=precision)}.safetensors"
+    )
 
 
 def trained_once(

@@ -69,13 +69,13 @@ def world(dataset: str) -> World | None:
         return None
     from datamodules.shapes_dataset import WorldDataset
     from datamodules.shapes_drawing import BLOCK
-    from datamodules.shapes_world import VOCABULARY, sample_scenes, world_revision
+    from datamodules.shapes_world import VOCABULARY, sample_scenes
 
     kind = dataset_class(dataset)
     if not issubclass(kind, WorldDataset):
         return None
     labels = sample_scenes(f"{dataset}/test", kind.counts["test"]).values(kind.attribute)
-    return World(dataset, world_revision(), VOCABULARY[kind.attribute], labels, min(BLOCK, len(labels)))
+    return World(dataset, kind.world_revision(), VOCABULARY[kind.attribute], labels, min(BLOCK, len(labels)))
 
 
 @cache
