@@ -6,24 +6,22 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from benchmark.isolation import isolated
+from benchmark.execution.processes import RankTracebackError
+from benchmark.execution.unlearner import Unlearner, Work
 from benchmark.models import load_clip
 from benchmark.names import PRETRAINING
 from benchmark.nearest import near_file
-from benchmark.unlearn import Unlearned, unlearn
+from benchmark.unlearn import Unlearned
 from datamodules.dataset import Dataset
 from datamodules.errors import BenchmarkError
 from datamodules.registry import open_dataset
 from datamodules.request import ForgetRequest
 from datamodules.unlearning import Retrained
-from methods.base import UnlearningMethod
 from methods.cards import ContractError, Declaration, read_method, resolve
 from methods.clip import Clip
-from methods.registry import Registry
 
 REQUESTS = (ForgetRequest(classes=("heart",)), ForgetRequest(concept="dotted"))
 SEED = 7
@@ -40,6 +38,9 @@ class Finding:
 
 def check_method(file: Path, models: Sequence[str], cache_dir: Path) -> Iterator[Finding]:
     """Check a method file, clause by clause; later clauses are left out where an earlier one makes them void.
+
+    The file is never imported in this process: it unlearns in processes of its own, as it would for a record, and what
+    it tries there that its data regime does not give it is a broken clause even where it catches the refusal.
 
     Args:
         file: The method's file.
@@ -61,19 +62,19 @@ def check_method(file: Path, models: Sequence[str], cache_dir: Path) -> Iterator
         return
     yield Finding("the card can be read without importing the file", True, declaration.card.name)
     yield from _declarations(file, declaration)
-    own = file.resolve().parent == Path(__file__).resolve().parent.parent / "methods"
+    unlearner = Unlearner(cache_dir)
+    clause = "the file has an UnlearningMethod with card = CARD"
     try:
-        registry = Registry([] if own else [file])
-        method_class = registry.method_class(declaration.card.name)
-    except BenchmarkError as error:
-        yield Finding("the file has an UnlearningMethod with card = CARD", False, str(error))
+        unlearner.check_imports([declaration])
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's file does when it is imported is the finding
+        yield Finding(clause, False, _told(error, file))
         return
-    yield Finding("the file has an UnlearningMethod with card = CARD", True, method_class.__name__)
+    yield Finding(clause, True)
     for model in models:
-        size = load_clip(model).preprocessing.image_size
-        dataset = open_dataset("shapes", None, cache_dir, size)
+        clip = load_clip(model)
+        dataset = open_dataset("shapes", None, cache_dir, clip.preprocessing.image_size)
         for request in REQUESTS:
-            yield from _runs(declaration, method_class, model, dataset, request, cache_dir)
+            yield from _runs(declaration, unlearner, clip, dataset, request)
 
 
 def _declarations(file: Path, declaration: Declaration) -> Iterator[Finding]:
@@ -84,37 +85,21 @@ def _declarations(file: Path, declaration: Declaration) -> Iterator[Finding]:
 
 
 def _runs(
-    declaration: Declaration,
-    method_class: type[UnlearningMethod[Any]],
-    model: str,
-    dataset: Dataset,
-    request: ForgetRequest,
-    cache_dir: Path,
+    declaration: Declaration, unlearner: Unlearner, clip: Clip, dataset: Dataset, request: ForgetRequest
 ) -> Iterator[Finding]:
-    where = f"on {model}, forgetting {request}"
+    where = f"on {clip.name}, forgetting {request}"
     trains_again = declaration.card.regime == PRETRAINING
+    hparams = vars(resolve(declaration.hyperparameters, clip.scale, {}))
+    stand_in = _stand_in(clip) if trains_again else None
 
     def once(seed: int) -> Unlearned:
-        clip = load_clip(model)
-        hyperparameters = resolve(declaration.hyperparameters, clip.scale, {})
-        stand_in = _stand_in(clip) if trains_again else None
-        with isolated(seed):
-            return unlearn(
-                method_class,
-                hyperparameters,
-                clip,
-                dataset,
-                request,
-                cache_dir=cache_dir,
-                seed=seed,
-                retrained=stand_in,
-            )
+        return unlearner.unlearn(Work(declaration, hparams, clip, dataset, request, seed, retrained=stand_in))
 
     clause = f"it runs within its data regime ({declaration.card.regime}) and edits only what it declares, {where}"
     try:
         first = once(SEED)
     except Exception as error:  # noqa: BLE001 - whatever a stranger's method raises is the finding
-        yield Finding(clause, False, f"{type(error).__name__}: {error}")
+        yield Finding(clause, False, _told(error, declaration.path))
         return
     yield Finding(clause, True, f"{first.cost.seconds:.1f} s, {first.items_distinct} images read")
     idle = declaration.card.edits == ("nothing",)
@@ -130,7 +115,19 @@ def _runs(
         try:
             yield Finding(clause, _same(first, once(seed)))
         except Exception as error:  # noqa: BLE001 - as above
-            yield Finding(clause, False, f"{type(error).__name__}: {error}")
+            yield Finding(clause, False, _told(error, declaration.path))
+
+
+def _told(error: Exception, file: Path) -> str:
+    """An error with the last line of the user's file that led to it."""
+    text = f"{type(error).__name__}: {error}"
+    if not isinstance(error.__cause__, RankTracebackError):
+        return text
+    own = [frame for frame in error.__cause__.failure.frames if Path(frame[0]).name == file.name]
+    if not own:
+        return text
+    _, number, function, line = own[-1]
+    return f"{text}\n    {file.name}, line {number}, in {function}: {line}"
 
 
 def _stand_in(clip: Clip) -> Retrained:

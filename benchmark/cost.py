@@ -42,6 +42,12 @@ class Cost:
     _device: torch.device = field(default_factory=lambda: torch.device("cpu"), repr=False)
     _memory: _Memory | None = field(default=None, repr=False)
     _paused_seconds: float = field(default=0.0, repr=False)
+    _added_seconds: float = field(default=0.0, repr=False)
+
+    def add(self, *, seconds: float, flops: int = 0) -> None:
+        """Add what was spent before, or elsewhere: nothing is free because it was kept."""
+        self._added_seconds += seconds
+        self.flops += flops
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -57,18 +63,23 @@ class Cost:
 
 
 @contextmanager
-def measured(clip: Clip) -> Iterator[Cost]:
-    """Measure the work of a block on a CLIP. The yielded cost is filled in when the block ends."""
+def measured(clip: Clip, flops_each: tuple[int, int] | None = None) -> Iterator[Cost]:
+    """Measure the work of a block on a CLIP. The yielded cost is filled in when the block ends.
+
+    Args:
+        clip: The model.
+        flops_each: What `tower_flops` gives for it, where that is known: counting takes some tenths of a second.
+    """
     device = clip.device
     cost = Cost(_device=device)
-    with _counted_flops(clip, cost), _peak_memory(device, cost):
+    with _counted_flops(clip, cost, flops_each or tower_flops(clip)), _peak_memory(device, cost):
         _wait(device)
         start = time.perf_counter()
         try:
             yield cost
         finally:
             _wait(device)
-            cost.seconds = time.perf_counter() - start - cost._paused_seconds
+            cost.seconds = time.perf_counter() - start - cost._paused_seconds + cost._added_seconds
 
 
 def _wait(device: torch.device) -> None:
@@ -159,9 +170,8 @@ class CountingHook:
 
 
 @contextmanager
-def _counted_flops(clip: Clip, cost: Cost) -> Iterator[None]:
-    visual_each, text_each = tower_flops(clip)
-
+def _counted_flops(clip: Clip, cost: Cost, flops_each: tuple[int, int]) -> Iterator[None]:
+    visual_each, text_each = flops_each
     handles = [
         clip.visual.register_forward_hook(CountingHook(cost, visual_each)),
         text_transformer(clip).register_forward_hook(CountingHook(cost, text_each)),

@@ -17,8 +17,14 @@ PRECISIONS = ("auto", "fp32", "bf16")
 # them, and a CPU takes many times as long for each (a step of training `mini`: 0.86 s with them, 0.50 s without). Said
 # at import, because torch's threads take it over from the thread that starts them. Programs that import us keep
 # what they have.
-if os.environ.get("CLIP_UNLEARNING_FLUSH_DENORMAL") == "1":
+FLUSH_DENORMAL = os.environ.get("CLIP_UNLEARNING_FLUSH_DENORMAL") == "1"
+if FLUSH_DENORMAL:
     torch.set_flush_denormal(True)
+
+
+def flush_denormal(*, on: bool) -> None:
+    """Let tiny numbers count as zero, or not, as in the process that asks; before any thread of torch starts."""
+    torch.set_flush_denormal(on)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.cells import Cell
+from benchmark.execution.unlearner import Unlearner
 from benchmark.names import PRETRAINING
 from benchmark.shelf import Shelf
 from datamodules.dataset import SplitName
@@ -14,19 +15,19 @@ from methods.registry import Registry
 PARTS: tuple[SplitName, ...] = ("train", "test")
 
 
-def check_needs(cells: Sequence[Cell], registry: Registry, shelf: Shelf) -> None:
+def check_needs(cells: Sequence[Cell], registry: Registry, shelf: Shelf, unlearner: Unlearner) -> None:
     """Load everything once that the cells will load, so that nothing is missing after hours of work.
 
     Args:
         cells: Those that are to run.
         registry: The methods.
         shelf: The models and data sets.
+        unlearner: Tries whether methods can be imported, in a process of its own.
 
     Raises:
         BenchmarkError: If something cannot be imported, loaded or read, or a forget set is empty or everything.
     """
-    for name in dict.fromkeys(cell.method for cell in cells):
-        registry.method_class(name)
+    unlearner.check_imports([registry.declaration(name) for name in dict.fromkeys(cell.method for cell in cells)])
     for cell in cells:
         regime = registry.declaration(cell.method).card.regime
         if regime == PRETRAINING and (why_not := shelf.retrained.why_not(cell.model)):

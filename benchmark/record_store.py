@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from benchmark.outputs import Outputs
 
 
+REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
+"""The records that come with the project."""
+
+
 class RecordStore:
     """The folder of records: `folder/<suite>/<key>.json`.
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from benchmark.cell_evaluation import evaluate_cell
-from benchmark.cell_unlearning import CellUnlearner, precision_of, unlearn_cell
+from benchmark.cell_unlearning import precision_of, work_of
 from benchmark.cells import Cell
 from benchmark.distributed.devices import Devices
 from benchmark.evaluation.evaluate import Metrics
+from benchmark.execution.unlearner import Unlearner
 from benchmark.hardware import device_name
 from benchmark.isolation import isolated
 from benchmark.names import PRETRAINING
@@ -19,7 +21,7 @@ from benchmark.needs import check_needs
 from benchmark.outputs import Outputs
 from benchmark.planning import ORIGINAL, RETRAIN, Where, original_of, retrain_of
 from benchmark.provenance import command, provenance
-from benchmark.record_store import RecordStore
+from benchmark.record_store import REFERENCE, RecordStore
 from benchmark.records import Record
 from benchmark.references import References, needs_retrained, needs_shadows
 from benchmark.shadowing import CellShadows
@@ -76,6 +78,12 @@ class CellRunner:
 
     def __post_init__(self) -> None:
         self.shelf = Shelf(self.where)
+
+    @cached_property
+    def unlearner(self) -> Unlearner:
+        """Starts the processes that unlearn."""
+        closed = [self.store.folder, REFERENCE, *([self.where.data_dir] if self.where.data_dir is not None else [])]
+        return Unlearner(self.where.cache_dir, tuple(closed), self.devices)
 
     def run(self, cell: Cell, *, on_phase: Phase | None = None, on_step: StepReport | None = None) -> Record:
         """Run a cell and write its record. Those of its references are made first if they are not there.
@@ -135,7 +143,7 @@ class CellRunner:
 
     def check_needs(self, cells: Sequence[Cell]) -> None:
         """Check, before any work, all that these cells need; see `benchmark.needs`."""
-        check_needs(cells, self.registry, self.shelf)
+        check_needs(cells, self.registry, self.shelf, self.unlearner)
 
     def make(
         self,
@@ -223,7 +231,8 @@ class CellRunner:
         def unlearner(clip: Clip, dataset: Dataset, seed: int) -> Clip:
             if self.registry.declaration(cell.method).card.regime == PRETRAINING:
                 return clip  # trained again it would know nothing of any image: the fits are those of doing nothing
-            return unlearn_cell(cell, clip, self.registry, self.shelf, dataset=dataset, seed=seed).clip
+            work = work_of(cell, self.registry, self.shelf, clip=clip, dataset=dataset, seed=seed)
+            return self.unlearner.unlearn(work).clip
 
         return self.shelf.shadows.of(cell, unlearner)
 
@@ -237,7 +246,8 @@ class CellRunner:
         )
 
     def _unlearn(self, cell: Cell, on_step: StepReport | None, retrained: Retrained | None) -> Unlearned:
-        unlearner = CellUnlearner(
-            self.registry, self.shelf, self.where, self.tracker, self.plugins, self.watcher, self.devices
-        )
-        return unlearner.run(cell, on_step=on_step, retrained=retrained)
+        work, watch = work_of(cell, self.registry, self.shelf, retrained=retrained), None
+        if self.watcher is not None:
+            watch = self.watcher.watch(work.clip, work.dataset, cell.request, work.precision)
+        logger = self.tracker.logger(cell)
+        return self.unlearner.unlearn(work, logger=logger, on_step=on_step, watch=watch)

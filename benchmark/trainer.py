@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 import warnings
@@ -12,11 +13,43 @@ from typing import Any
 import lightning as L
 import torch
 import torch.distributed as dist
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.utilities import rank_zero_only
 
 from benchmark.hardware import Precision, trainer_precision
+
+_JOB_PREFIXES = ("SLURM_", "OMPI_", "PMI_", "PMIX_", "MPI_", "TORCHELASTIC_", "JSM_", "LSB_", "KUBERNETES_")
+_JOB_NAMES = frozenset(
+    {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "ROLE_RANK"}
+    | {"MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE"}
+)
+
+
+class Alone(LightningEnvironment):
+    """The environment of a Trainer that is alone in its process, whatever job scheduler started that."""
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """There are none to create."""
+        return True
+
+    def local_rank(self) -> int:
+        """The only one."""
+        return 0
+
+    def node_rank(self) -> int:
+        """The only one."""
+        return 0
+
+
+def leave_surrounding_job() -> None:
+    """Take nothing from a SLURM, torchrun or MPI job around this process: it is for one unlearning alone."""
+    for name in list(os.environ):
+        if name.startswith(_JOB_PREFIXES) or name in _JOB_NAMES:
+            del os.environ[name]
 
 
 def make_trainer(
@@ -30,11 +63,14 @@ def make_trainer(
 ) -> L.Trainer:
     """A Trainer for one pass over a loader that prints and keeps nothing of its own."""
     quiet_lightning()
+    if strategy is None:
+        rank_zero_only.rank = 0  # a surrounding job may have said otherwise when Lightning was imported
     one: list[int] | int = [device.index or 0] if device.type == "cuda" else 1
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=one if strategy is None else dist.get_world_size(),
         strategy="auto" if strategy is None else strategy,
+        plugins=[Alone()] if strategy is None else None,
         use_distributed_sampler=False,  # every rank reads the whole batch
         precision=trainer_precision(precision),
         max_epochs=1,

@@ -1,4 +1,8 @@
-"""One unlearning: a method driven by a Lightning Trainer, under the read guard, measured, and held to its card."""
+"""One unlearning: a method driven by a Lightning Trainer, under the read guard, measured, and held to its card.
+
+This is what happens inside the process that unlearns; `benchmark.execution.unlearner` starts that process and takes the
+result out of it.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,24 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ParallelStrategy
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.chance import check_chance, optimizer_steps
 from benchmark.cost import Cost, measured
 from benchmark.hardware import Precision
 from benchmark.trainer import fit, make_trainer
-from benchmark.watching import Watch
 from datamodules.dataset import Dataset
 from datamodules.guard import guarded
 from datamodules.request import ForgetRequest
-from datamodules.unlearning import Retrained, UnlearningDataModule
-from methods.base import UnlearningMethod
+from datamodules.unlearning import Retrained, SyntheticSource, UnlearningDataModule
+from methods.base import UnlearningMethod, declared
 from methods.cards import ContractError
 from methods.clip import Clip, changed_tensors
 
@@ -33,6 +36,20 @@ StepReport = Callable[[int, int], None]
 
 class DivergedError(Exception):
     """A method left weights or a loss that are not finite numbers."""
+
+
+class StoppedEarlyError(Exception):
+    """A method ended before the steps that it planned, and did not say that it meant to."""
+
+
+class Looks(Protocol):
+    """Looks at the accuracy while it falls; the result is the same with and without it."""
+
+    def due(self, step: int, steps: int) -> bool:
+        """Whether to look after a step."""
+
+    def look(self, clip: Clip, step: int) -> None:
+        """Look at the model as it stands."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +80,14 @@ class _Curve(Callback):
 
     Attributes:
         cost: Of the unlearning; looks at the accuracy are taken out of it.
+        steps: How many are planned.
         done: Steps so far; a method may stop before those planned.
     """
 
-    def __init__(self, steps: int, report: StepReport | None, watch: Watch | None, clip: Clip) -> None:
-        self._steps, self._report, self._watch, self._clip = steps, report, watch, clip
+    def __init__(self, report: StepReport | None, looks: Looks | None, clip: Clip) -> None:
+        self._report, self._looks, self._clip = report, looks, clip
         self.cost = Cost()
-        self.done = 0
+        self.steps = self.done = 0
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -83,10 +101,10 @@ class _Curve(Callback):
             if trainer.logger is not None:
                 trainer.logger.log_metrics({"loss": value}, step=batch_idx)
         if self._report is not None:
-            self._report(batch_idx + 1, self._steps)
-        if self._watch is not None and batch_idx + 1 < self._steps and self._watch.due(batch_idx + 1, self._steps):
+            self._report(batch_idx + 1, self.steps)
+        if self._looks is not None and batch_idx + 1 < self.steps and self._looks.due(batch_idx + 1, self.steps):
             with self.cost.paused():
-                log_look(trainer.logger, self._watch.look(self._clip), batch_idx + 1)
+                self._looks.look(self._clip, batch_idx + 1)
 
 
 def unlearn(
@@ -96,17 +114,21 @@ def unlearn(
     dataset: Dataset,
     request: ForgetRequest,
     *,
-    cache_dir: Path,
     seed: int,
+    cache_dir: Path | None = None,
     others: Sequence[Dataset] = (),
     precision: Precision = "fp32",
+    regime: str | None = None,
     logger: Logger | None = None,
     on_step: StepReport | None = None,
+    on_clock: Callable[[str], None] | None = None,
+    flops_each: tuple[int, int] | None = None,
     retrained: Retrained | None = None,
-    watch: Watch | None = None,
+    looks: Looks | None = None,
     strategy: ParallelStrategy | None = None,
+    synthesis: SyntheticSource | None = None,
 ) -> Unlearned:
-    """Let a method unlearn a request from a CLIP.
+    """Let a method unlearn a request from a CLIP, in this process.
 
     Args:
         method_class: The method.
@@ -114,59 +136,114 @@ def unlearn(
         clip: The CLIP; edited in place.
         dataset: Where the request is from; the method gets of it what its regime allows.
         request: What to forget.
-        cache_dir: For synthetic forget sets.
         seed: Of the batches.
+        cache_dir: Where synthetic forget sets are kept; None keeps none.
         others: Data sets of which the method may know the names.
         precision: "fp32" or "bf16".
+        regime: The data regime, as the registry's card declares it; by default that of the method's own card.
         logger: Where the loss of each step goes.
         on_step: Called after each step with the steps done and their number.
+        on_clock: Called with "begin" and "end", around all that counts as the method's work.
+        flops_each: Operations of each tower for one item, where they are known; see `benchmark.cost`.
         retrained: The model trained without the forget data, for methods of the data regime `pretraining`.
-        watch: Looks at the accuracy as it falls; the result is the same with and without it.
+        looks: Looks at the accuracy as it falls; the result is the same with and without it.
         strategy: Of the Trainer, in a process that is one of several that unlearn together.
+        synthesis: Makes synthetic forget sets; by default they are made here.
 
     Raises:
         ContractError: If tensors changed that the card does not declare, or gradient steps were taken though the card
             denies chance.
         DivergedError: If weights or a loss are not finite.
         RegimeViolationError: If the method read what its regime does not give it.
+        StoppedEarlyError: If it did fewer steps than it planned, and did not set `trainer.should_stop`.
     """
-    card = method_class.card
+    clock = on_clock or (lambda _: None)
     before = {name: value.detach().clone() for name, value in clip.model.state_dict().items()}
+    given = Given.of(clip)
     data = UnlearningDataModule(
         dataset,
         request,
-        regime=card.regime,  # type: ignore[arg-type]
+        regime=regime or method_class.card.regime,  # type: ignore[arg-type]
         preprocessing=clip.preprocessing,
         cache_dir=cache_dir,
         seed=seed,
         others=others,
         retrained=retrained,
+        synthesis=synthesis,
     )
-    method = method_class(clip, data.spec, hyperparameters)
-    steps = method.planned_steps(data.sizes)
-    data.plan(steps=steps, batch_size=method.batch_size())
-    curve = _Curve(steps, on_step, watch, clip)
+    curve = _Curve(on_step, looks, clip)
     trainer = make_trainer(clip.device, precision, logger=logger, callbacks=[curve], strategy=strategy)
-    if watch is not None:
-        log_look(logger, watch.first(), 0)
-    with measured(clip) as cost, guarded(data.guard()) as guard, optimizer_steps() as taken:
-        curve.cost = cost
+    with measured(clip, flops_each) as cost, guarded(data.guard()) as guard, optimizer_steps() as taken:
+        clock("begin")
+        curve.cost = data.meter = cost
+        method = method_class(clip, data.spec, hyperparameters)
+        curve.steps = method.planned_steps(data.sizes)
+        data.plan(steps=curve.steps, batch_size=method.batch_size())
         fit(trainer, method, datamodule=data)
-    check_chance(card, taken.steps)
-    if watch is not None:
-        log_look(logger, watch.look(clip), curve.done)
-        if logger is not None:
-            logger.save()
-    cost.seconds += method.reused_seconds
+    clock("end")
+    check_chance(method_class.card, taken.steps)
+    if curve.done < curve.steps and not trainer.should_stop:
+        raise StoppedEarlyError(
+            f"method {method.card.name!r} ended after {curve.done} of {curve.steps} planned steps; "
+            "a method that stops by itself says so: self.trainer.should_stop = True"
+        )
+    if looks is not None:
+        looks.look(clip, curve.done)
     clip.model.eval()
     clip.model.requires_grad_(False)
+    given.check(clip, method)
     return _checked(method, clip, before, cost, guard.items_read, guard.items_distinct)
 
 
-def log_look(logger: Logger | None, seen: dict[str, float], step: int) -> None:
-    """Log what a watch has seen after a step, where there is a log."""
-    if logger is not None and seen:
-        logger.log_metrics(seen, step=step)
+@dataclass(frozen=True)
+class Given:
+    """A CLIP as a method gets it, to tell what it has changed beside tensors: none of that reaches what is measured.
+
+    Attributes:
+        model: The model itself.
+        modules: Path and class of each of its modules.
+        beside: Tokenizer, preprocessing and temperature's home.
+    """
+
+    model: nn.Module
+    modules: tuple[tuple[str, type], ...]
+    beside: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, clip: Clip) -> Given:
+        """What is there now."""
+        return cls(clip.model, _modules(clip.model), (clip.tokenize, clip.preprocessing))
+
+    def check(self, clip: Clip, method: UnlearningMethod[Any]) -> None:
+        """Check that the model still is what it was, but for its tensors.
+
+        Raises:
+            ContractError: If something was left in it that is no tensor.
+        """
+        left = ""
+        if clip.model is not self.model or method.clip is not clip:
+            left = "another model in the place of the one that it was given"
+        elif _modules(clip.model) != self.modules:
+            odd = sorted({name for name, _ in set(_modules(clip.model)) ^ set(self.modules)})
+            left = f"another module {odd[0]!r}"
+        elif hooked := [name for name, module in clip.model.named_modules() if _is_changed(module)]:
+            left = f"a hook or another forward in {hooked[0] or 'the model'!r}"
+        elif (clip.tokenize, clip.preprocessing) != self.beside:
+            left = "another tokenizer or preprocessing"
+        if left:
+            raise ContractError(
+                f"method {method.card.name!r} left {left}: only the tensors that its card declares are taken from it; "
+                "merge into them what it has learned, and take its hooks out at the end"
+            )
+
+
+def _modules(model: nn.Module) -> tuple[tuple[str, type], ...]:
+    return tuple((name, type(module)) for name, module in model.named_modules())
+
+
+def _is_changed(module: nn.Module) -> bool:
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return "forward" in vars(module) or any(hooks)
 
 
 def _checked(
@@ -181,8 +258,14 @@ def _checked(
     for name, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise DivergedError(f"{name} holds values that are not finite")
+    if state.keys() != before.keys():
+        odd = sorted(state.keys() ^ before.keys())
+        raise ContractError(
+            f"method {method.card.name!r} added or took away tensors of the model ({odd[0]}): it may edit those that "
+            "its card declares, in place"
+        )
     edited = changed_tensors({n: v.to(clip.device) for n, v in before.items()}, state.items())
-    undeclared = sorted(name for name in edited if not method.may_edit(name))
+    undeclared = sorted(name for name in edited if not declared(method.card, name, clip))
     if undeclared:
         raise ContractError(
             f"method {method.card.name!r} changed {undeclared[0]} ({len(undeclared)} tensors in all), "

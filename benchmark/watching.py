@@ -1,9 +1,9 @@
 """How the accuracy falls while a method unlearns: for the terminal and for curves over steps, never for a record.
 
 A few dozen *training* images, half to forget and half to keep, are classified every so often by a copy of the model as
-it stands. The unlearning does not notice: the copy has no hooks of the method or of the cost, random states are put
-back, the images are read before the read guard stands, and the time is taken out of the cost. It takes at most `SHARE`
-of the time or a few looks of `FREE` seconds together, and a tower that has not changed since is not run again.
+it stands. The unlearning does not notice: it happens in another process, which gets the tensors that changed and takes
+the time out of the cost. How often there is a look says `benchmark.looks`; a tower that has not changed since is not
+run again.
 
 For a request by class the number is zero-shot accuracy (first template); by concept, how often an image finds its own
 caption among those of the few dozen.
@@ -12,7 +12,7 @@ caption among those of the few dozen.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import Tensor
 from benchmark.evaluation.accuracy import predict
 from benchmark.hardware import Precision, autocast
 from benchmark.isolation import isolated
+from benchmark.looks import SHARE
 from datamodules.dataset import Dataset
 from datamodules.request import ForgetRequest, mentions
 from methods.clip import Clip, changed_tensors, parameter_group
@@ -31,12 +32,6 @@ PER_PART = 32
 """Images of each part, our choice: steps of three per cent are seen, and a look takes some hundredths of a second."""
 MOST_NAMES = 128
 """Names that images are told apart by; with more classes, only those of the chosen images."""
-SHARE = 0.05
-"""Largest share of the unlearning's time that looking may take, beyond `FREE`."""
-LOOKS = 8
-"""Looks, evenly spread over the steps, that are taken out of `FREE`: enough for a curve of a short unlearning."""
-FREE = 0.25
-"""Seconds of looking at `LOOKS` steps that are allowed in any case; our choice: a small part of any cell's time."""
 KNOWN = 4
 """Requests whose images and first features are kept for the cells that follow."""
 
@@ -115,28 +110,23 @@ class Watch:
         start: The probe and the features of the model before.
         precision: Of the towers.
         report: Told each look.
+
+    Attributes:
+        seconds: What a look takes, as far as is known.
+        share: Largest share of the unlearning's time.
     """
 
-    def __init__(self, clip: Clip, start: _Start, *, precision: Precision, report: Report) -> None:
+    def __init__(
+        self, clip: Clip, start: _Start, *, precision: Precision, report: Report, share: float = SHARE
+    ) -> None:
         self._copy = _copied(clip)
         self._probe, self._precision, self._report = start.probe, precision, report
         self._images, self._texts = start.images, start.texts
-        self._dearest, self._spent, self._began = start.seconds, 0.0, time.perf_counter()
+        self.seconds, self.share = start.seconds, share
 
     def first(self) -> dict[str, float]:
         """The accuracies before the first step."""
         return self._answer(self._copy.refused)
-
-    def due(self, step: int, steps: int) -> bool:
-        """Whether to look after a step: where it keeps within its share of the time, or is one of the few free ones.
-
-        Args:
-            step: How many are done.
-            steps: How many there will be.
-        """
-        after = self._spent + self._dearest
-        free = step * LOOKS // steps > (step - 1) * LOOKS // steps and after <= FREE
-        return free or after <= SHARE * (time.perf_counter() - self._began)
 
     def look(self, clip: Clip) -> dict[str, float]:
         """The accuracies of the model as it stands; empty where its tensors are not those that it came with.
@@ -144,12 +134,23 @@ class Watch:
         Args:
             clip: The model; not touched.
         """
-        start = time.perf_counter()
+        mine, now = self._copy.model.state_dict(), clip.model.state_dict()
+        if mine.keys() != now.keys():
+            return {}
+        with torch.no_grad():
+            return self.see(changed_tensors(mine, now.items()), clip.refused)
+
+    def see(self, changed: Mapping[str, Tensor], refused: tuple[str, ...]) -> dict[str, float]:
+        """The accuracies after some tensors have changed; empty where one is not of this model.
+
+        Args:
+            changed: Tensors that differ from those of the last look, by name, on any device.
+            refused: What the model refuses now.
+        """
+        mine = self._copy.model.state_dict()
+        if any(name not in mine or mine[name].shape != value.shape for name, value in changed.items()):
+            return {}
         with isolated(0), torch.no_grad():
-            mine, now = self._copy.model.state_dict(), clip.model.state_dict()
-            if mine.keys() != now.keys():
-                return {}
-            changed = changed_tensors(mine, now.items())
             for name, value in changed.items():
                 mine[name].copy_(value)
             groups = {parameter_group(name) for name in changed}
@@ -157,10 +158,7 @@ class Watch:
                 self._images = _image_features(self._copy, self._probe, self._precision)
             if "text" in groups:
                 self._texts = _text_features(self._copy, self._probe, self._precision)
-            seen = self._answer(clip.refused)
-        took = time.perf_counter() - start
-        self._spent, self._dearest = self._spent + took, max(self._dearest, took)
-        return seen
+            return self._answer(refused)
 
     def _answer(self, refused: tuple[str, ...]) -> dict[str, float]:
         probe, self._copy.refused = self._probe, refused
@@ -177,9 +175,11 @@ class Watcher:
 
     Attributes:
         report: Told each look.
+        share: Largest share of an unlearning's time that looking may take.
     """
 
     report: Report
+    share: float = SHARE
     _known: dict[tuple[object, ...], _Start] = field(default_factory=dict)
 
     def watch(self, clip: Clip, dataset: Dataset, request: ForgetRequest, precision: Precision) -> Watch:
@@ -195,7 +195,7 @@ class Watcher:
         if key not in self._known:
             self._known = dict(list(self._known.items())[1 - KNOWN :])
             self._known[key] = self._start(clip, dataset, request, precision)
-        return Watch(clip, self._known[key], precision=precision, report=self.report)
+        return Watch(clip, self._known[key], precision=precision, report=self.report, share=self.share)
 
     def _start(self, clip: Clip, dataset: Dataset, request: ForgetRequest, precision: Precision) -> _Start:
         with isolated(0), torch.no_grad():

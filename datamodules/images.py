@@ -19,6 +19,7 @@ from torch import Tensor
 from datamodules.cache import cached_rows
 from datamodules.errors import UnreadableImageError
 from datamodules.guard import Indices, check_read
+from datamodules.kept_files import new_file
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -138,6 +139,22 @@ def _decode_all(paths: Sequence[Path], size: int) -> Iterator[NDArray[np.uint8]]
         for start in range(0, len(paths), DECODED_AT_ONCE):
             chosen = range(start, min(start + DECODED_AT_ONCE, len(paths)))
             yield from pool.map(lambda index: _decode(paths[index], size, index), chosen)
+
+
+def save_images(target: Path, images: ImageArray, rows: Indices, *, together: int = 4096) -> None:
+    """Write some images of an array as an array of their own, a few thousand at a time.
+
+    Args:
+        target: The `.npy` file; its folder must exist.
+        images: Where they are.
+        rows: Which, in this order. Shape (N,).
+        together: Images held in memory at once.
+    """
+    shape = (len(rows), 3, images.size, images.size)
+    with new_file(target, size_bytes=128 + int(np.prod(shape))) as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for start in range(0, len(rows), together):
+            stream.write(images.read(rows[start : start + together]).numpy().tobytes())
 
 
 def _decode(path: Path, size: int, index: int) -> NDArray[np.uint8]:

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.cache import cached_bytes
@@ -106,13 +107,51 @@ class SyntheticForgetSet:
         images: Network input (un-normalised, stretched to [0, 1] and CLIP-normalised), shape (N, 3, S, S).
         labels: For each image the index of its name in the classifier, shape (N,).
         seconds: What making them took, when they were made.
-        cached: Whether they came from the cache this time.
+        flops: Operations of the towers for it; 0 where they were not counted.
+        cached: Whether they were made before, or elsewhere: the cost stands in `seconds` and `flops` alone.
     """
 
     images: Tensor
     labels: Tensor
     seconds: float
+    flops: int
     cached: bool
+
+
+@dataclass(frozen=True)
+class RawSet:
+    """Accepted images as they came out of the climb.
+
+    Attributes:
+        images: Raw x, ImageNet-normalised, float32, shape (N, 3, S, S).
+        labels: For each image the index of its name in the classifier, shape (N,).
+        seconds: What making them took.
+        flops: Operations of the towers for it; 0 where they were not counted.
+    """
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    seconds: float = 0.0
+    flops: int = 0
+
+    def to_bytes(self) -> bytes:
+        """As a file holds it."""
+        stream = io.BytesIO()
+        np.savez(stream, images=self.images, labels=self.labels, seconds=self.seconds, flops=self.flops)
+        return stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> RawSet:
+        """What a file holds."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as parts:
+            return cls(parts["images"], parts["labels"], float(parts["seconds"]), int(parts["flops"]))
+
+    def for_model(self, model: ImageModel, *, cached: bool) -> SyntheticForgetSet:
+        """The set as network input of a model, on its device."""
+        device = model.classifier.device
+        images = acceptance_input(torch.from_numpy(self.images), model.preprocessing)
+        labels = torch.from_numpy(self.labels)
+        return SyntheticForgetSet(images.to(device), labels.to(device), self.seconds, self.flops, cached)
 
 
 def make_or_load(model: ImageModel, targets: list[int], recipe: SyntheticRecipe, cache_dir: Path) -> SyntheticForgetSet:
@@ -127,26 +166,41 @@ def make_or_load(model: ImageModel, targets: list[int], recipe: SyntheticRecipe,
     Raises:
         SynthesisError: If not one image of a name was accepted.
     """
-    classifier = model.classifier.detach().cpu().numpy().tobytes()
+    classifier = hashlib.sha256(model.classifier.detach().cpu().numpy().tobytes()).hexdigest()
+    file = set_path(cache_dir, model, classifier, targets, recipe)
+    content, cached = cached_bytes(file, lambda: climb_set(model, targets, recipe).to_bytes())
+    return RawSet.from_bytes(content).for_model(model, cached=cached)
+
+
+def set_path(cache_dir: Path, model: ImageModel, classifier: str, targets: list[int], recipe: SyntheticRecipe) -> Path:
+    """Where a set is kept.
+
+    Args:
+        cache_dir: The cache.
+        model: The original CLIP.
+        classifier: Identifies its classifier.
+        targets: Indices of the names in the classifier.
+        recipe: At the model's image size.
+    """
     identity = [
         model.key,
         model.logit_scale,
         dataclasses.asdict(recipe),
         dataclasses.asdict(model.preprocessing),
         targets,
+        classifier,
+        model.classifier.device.type,
     ]
-    device = model.classifier.device
-    digest = hashlib.sha256(json.dumps([*identity, device.type], sort_keys=True).encode() + classifier).hexdigest()
-    file = cache_dir / "synthetic" / f"{digest[:32]}.npz"
-    content, cached = cached_bytes(file, lambda: _made(model, targets, recipe))
-    with np.load(io.BytesIO(content)) as parts:
-        raw, labels, seconds = parts["images"], parts["labels"], float(parts["seconds"])
-    images = acceptance_input(torch.from_numpy(raw), model.preprocessing)
-    return SyntheticForgetSet(images.to(device), torch.from_numpy(labels).to(device), seconds, cached)
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return cache_dir / "synthetic" / f"{digest[:32]}.npz"
 
 
-def _made(model: ImageModel, targets: list[int], recipe: SyntheticRecipe) -> bytes:
-    """The file of a new set: raw images, labels, and the seconds that making them took."""
+def climb_set(model: ImageModel, targets: list[int], recipe: SyntheticRecipe) -> RawSet:
+    """Make the images of some names.
+
+    Raises:
+        SynthesisError: If not one image of a name was accepted.
+    """
     start = time.perf_counter()
     sets = [climb(model, target, recipe) for target in targets]
     for target, images in zip(targets, sets, strict=True):
@@ -155,11 +209,8 @@ def _made(model: ImageModel, targets: list[int], recipe: SyntheticRecipe) -> byt
                 f"no synthetic image of name {target} was accepted in {recipe.tries} tries; "
                 "lower the threshold of the synthetic images"
             )
-    labels = np.repeat(targets, [len(images) for images in sets])
-    stored = torch.cat(sets).cpu().numpy()
-    stream = io.BytesIO()
-    np.savez(stream, images=stored, labels=labels, seconds=time.perf_counter() - start)
-    return stream.getvalue()
+    labels = np.repeat(targets, [len(images) for images in sets]).astype(np.int64)
+    return RawSet(torch.cat(sets).cpu().numpy(), labels, time.perf_counter() - start)
 
 
 def climb(model: ImageModel, target: int, recipe: SyntheticRecipe) -> Tensor:

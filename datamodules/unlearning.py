@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, Protocol, TypedDict, get_args
 
 import lightning as L
 import numpy as np
@@ -37,7 +38,7 @@ from datamodules.images import ImageArray, Preprocessing
 from datamodules.request import ForgetRequest
 from datamodules.specification import ForgetSpec as ForgetSpec
 from datamodules.specification import NameSet as NameSet
-from datamodules.synthetic import ImageModel, SyntheticForgetSet, SyntheticRecipe, make_or_load
+from datamodules.synthetic import ImageModel, SyntheticForgetSet, SyntheticRecipe, climb_set, make_or_load
 
 Regime = Literal["none", "names", "forget", "retain", "forget+retain", "pretraining"]
 REGIMES: tuple[Regime, ...] = get_args(Regime)
@@ -63,6 +64,49 @@ class Pairs(TypedDict):
     texts: list[str]
     labels: Tensor
     indices: Tensor
+
+
+class Batch(dict[Part, Pairs]):
+    """The pairs of each part that a data regime gives."""
+
+    def __init__(self, parts: Mapping[Part, Pairs], regime: str) -> None:
+        super().__init__(parts)
+        self.regime = regime
+
+    def __missing__(self, part: str) -> Pairs:
+        raise RegimeViolationError(
+            f"a batch of data regime {self.regime!r} has no part {part!r}; declare the regime that it needs in its card"
+        )
+
+
+class Meter(Protocol):
+    """Measures what an unlearning costs; see `benchmark.cost`."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Leave a block of work out."""
+
+    def add(self, *, seconds: float, flops: int = 0) -> None:
+        """Add what was spent before, or elsewhere: nothing is free because it was kept."""
+
+
+class SyntheticSource(Protocol):
+    """Makes synthetic forget sets. What it lets others do while the meter is paused stands in the set as its cost."""
+
+    def __call__(
+        self, model: ImageModel, targets: list[int], recipe: SyntheticRecipe, meter: Meter
+    ) -> SyntheticForgetSet:
+        """The set of some names."""
+
+
+class NoMeter:
+    """Measures nothing."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Nothing is measured."""
+        return nullcontext()
+
+    def add(self, *, seconds: float, flops: int = 0) -> None:
+        """Nothing is measured."""
 
 
 @dataclass(frozen=True)
@@ -134,10 +178,14 @@ class UnlearningDataModule(L.LightningDataModule):
         request: What to forget.
         regime: The method's declared data regime.
         preprocessing: How the CLIP wants its images.
-        cache_dir: Where synthetic forget sets are cached.
+        cache_dir: Where synthetic forget sets are kept; None keeps none.
         seed: Of the shuffling and of the captions drawn.
         others: Data sets of which the method may know the names.
         retrained: The retrained model, for the data regime `pretraining`.
+        synthesis: Makes synthetic forget sets; by default they are made here.
+
+    Attributes:
+        meter: Told what was spent before or elsewhere.
     """
 
     def __init__(
@@ -147,13 +195,16 @@ class UnlearningDataModule(L.LightningDataModule):
         *,
         regime: Regime,
         preprocessing: Preprocessing,
-        cache_dir: Path,
+        cache_dir: Path | None = None,
         seed: int = 0,
         others: Sequence[Dataset] = (),
         retrained: Retrained | None = None,
+        synthesis: SyntheticSource | None = None,
     ) -> None:
         super().__init__()
-        self._retrained = retrained
+        self._retrained, self._synthesis = retrained, synthesis
+        self.meter: Meter = NoMeter()
+        self._retrained_given = False
         self.spec = ForgetSpec.of(dataset, request, others)
         self.regime = regime
         self.preprocessing = preprocessing
@@ -216,7 +267,15 @@ class UnlearningDataModule(L.LightningDataModule):
         """
         if self.regime == "none":
             raise RegimeViolationError("a method of data regime 'none' asked for synthetic images of the names")
-        return make_or_load(model, targets, recipe, self.cache_dir)
+        if self._synthesis is not None:
+            made = self._synthesis(model, targets, recipe, self.meter)
+        elif self.cache_dir is None:
+            made = climb_set(model, targets, recipe).for_model(model, cached=False)
+        else:
+            made = make_or_load(model, targets, recipe, self.cache_dir)
+        if made.cached:
+            self.meter.add(seconds=made.seconds, flops=made.flops)
+        return made
 
     def retrained(self) -> Retrained:
         """The model trained without the forget data: open to the data regime `pretraining` alone.
@@ -229,7 +288,14 @@ class UnlearningDataModule(L.LightningDataModule):
             raise RegimeViolationError(f"a method of data regime {self.regime!r} asked for the retrained model")
         if self._retrained is None:
             raise RequestError("there is no retrained model: the original was not trained by a recipe of this project")
+        if not self._retrained_given:
+            self.meter.add(seconds=self._retrained.seconds)
+        self._retrained_given = True
         return self._retrained
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Name the data regime where a method asks a batch for a part that it does not give."""
+        return Batch(batch, self.regime) if isinstance(batch, dict) else batch
 
     def train_dataloader(self) -> Any:
         """`steps` batches: a dictionary of `Pairs` by part, or the step's number."""

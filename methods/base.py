@@ -40,7 +40,6 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
         hyperparameters: An instance of the file's `Hyperparameters`.
 
     Attributes:
-        reused_seconds: Time that a cache saved; the runner adds it to the cost, so a cached intermediate is not free.
         report: What the method wants to tell of its run (levels, steps, ...); stored in the record, never ranked.
     """
 
@@ -52,7 +51,6 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
         self.clip_model = clip.model
         self.spec = spec
         self.h = hyperparameters
-        self.reused_seconds = 0.0
         self.report: dict[str, Any] = {}
         self._original: list[Clip] = []
         clip.model.eval()
@@ -63,7 +61,7 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
 
     def may_edit(self, name: str) -> bool:
         """Whether the card declares this state-dict entry as one that the method may touch."""
-        return any(_belongs(name, part, self.clip) for part in self.card.edits)
+        return declared(self.card, name, self.clip)
 
     def batch_size(self) -> int:
         """Pairs a batch: the hyperparameter `batch_size`, or 1."""
@@ -168,6 +166,11 @@ class ClosedFormMethod(UnlearningMethod[H]):
 def optimizer_state(optimizer: Any) -> dict[str, Any]:
     """A deep copy of an optimizer's state, for a rollback."""
     return copy.deepcopy(cast(dict[str, Any], optimizer.state_dict()))
+
+
+def declared(card: MethodCard, name: str, clip: Clip) -> bool:
+    """Whether a card declares a state-dict entry of a CLIP as one that the method may touch."""
+    return any(_belongs(name, part, clip) for part in card.edits)
 
 
 def _belongs(name: str, part: Edits, clip: Clip) -> bool:

@@ -36,6 +36,8 @@ class MethodCard:
         regime: The data it may read: one of `REGIME_NAMES`.
         edits: The parts of the CLIP it may touch; the runner fails a cell that touches another.
         stochastic: Whether the seed matters; a method without chance runs once.
+        refuses: Whether it refuses names at inference, beside or instead of an edit: an output filter, which removes
+            nothing; for reference rows alone.
     """
 
     name: str
@@ -44,8 +46,14 @@ class MethodCard:
     regime: str
     edits: tuple[Edits, ...]
     stochastic: bool = True
+    refuses: bool = False
 
     def __post_init__(self) -> None:
+        if self.refuses and self.paper != "reference row":
+            raise ContractError(
+                f"method {self.name!r} declares refuses=True: an output filter is no unlearning; reference rows "
+                "alone may refuse names"
+            )
         if self.regime not in REGIME_NAMES:
             raise ContractError(
                 f"method {self.name!r} declares data regime {self.regime!r}: use one of {', '.join(REGIME_NAMES)}"

@@ -114,8 +114,6 @@ class Lip(UnlearningMethod[Hyperparameters]):
             tries=self.h.tries,
         ).for_side(self.clip.preprocessing.image_size)
         self.synthetic: SyntheticForgetSet = synthetic_images(self, recipe)
-        if self.synthetic.cached:
-            self.reused_seconds += self.synthetic.seconds
         self.report.update(synthetic_images=len(self.synthetic.images), synthetic_seconds=self.synthetic.seconds)
         self.prompts = [LOSS_PROMPT.format(self.spec.all_names[label]) for label in self.synthetic.labels.tolist()]
 

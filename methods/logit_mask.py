@@ -16,6 +16,7 @@ CARD = MethodCard(
     regime="names",
     edits=("nothing",),
     stochastic=False,
+    refuses=True,
 )
 
 

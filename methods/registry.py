@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from datamodules.errors import UnknownNameError
-from methods.cards import ContractError, Declaration, read_method
+from methods.cards import ContractError, Declaration, MethodCard, read_method
 
 if TYPE_CHECKING:
     from methods.base import UnlearningMethod
@@ -53,10 +53,8 @@ class Registry:
             self._add(path.resolve(), required=True)
 
     def _add(self, path: Path, *, required: bool) -> None:
-        declaration = read_method(path)
+        declaration = read_declaration(path) if required else read_method(path)
         if declaration is None:
-            if required:
-                raise ContractError(f"{path} declares no method: it needs `CARD = MethodCard(...)` at top level")
             return
         name = declaration.card.name
         if name in self._methods:
@@ -85,18 +83,8 @@ class Registry:
         Raises:
             ContractError: If its file has no `UnlearningMethod` with `card = CARD`.
         """
-        from methods.base import UnlearningMethod
-
-        path = self.declaration(name).path
-        module = importlib.import_module(f"methods.{path.stem}") if path.parent == _HERE else _import_file(path)
-        for value in vars(module).values():
-            if (
-                isinstance(value, type)
-                and issubclass(value, UnlearningMethod)
-                and vars(value).get("card") == module.CARD
-            ):
-                return value
-        raise ContractError(f"{path.name} declares CARD but no UnlearningMethod subclass with `card = CARD`")
+        declaration = self.declaration(name)
+        return import_method(declaration.path, declaration.card)
 
     def source_hash(self, name: str) -> str:
         """sha256 of the method's file and of the files of this folder that it imports, directly or through others."""
@@ -104,6 +92,37 @@ class Registry:
         for path in _with_imports(self.declaration(name).path):
             digest.update(path.read_bytes())
         return digest.hexdigest()
+
+
+def read_declaration(path: Path) -> Declaration:
+    """The declaration of a method's file, which is not imported.
+
+    Raises:
+        ContractError: If it declares no method.
+    """
+    declaration = read_method(path)
+    if declaration is None:
+        raise ContractError(f"{path} declares no method: it needs `CARD = MethodCard(...)` at top level")
+    return declaration
+
+
+def import_method(path: Path, card: MethodCard) -> type[UnlearningMethod[Any]]:
+    """Import the file of a method. A file from outside the project finds the modules beside it.
+
+    Args:
+        path: The file.
+        card: What it declares.
+
+    Raises:
+        ContractError: If it cannot be imported, or has no `UnlearningMethod` with `card = CARD`.
+    """
+    from methods.base import UnlearningMethod
+
+    module = importlib.import_module(f"methods.{path.stem}") if path.parent == _HERE else _import_file(path)
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, UnlearningMethod) and vars(value).get("card") == card:
+            return value
+    raise ContractError(f"{path.name} declares CARD but no UnlearningMethod subclass with `card = CARD`")
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -115,6 +134,8 @@ def _import_file(path: Path) -> ModuleType:
         raise ContractError(f"{path} cannot be imported: it must be a .py file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    if str(path.parent) not in sys.path:  # after everything else: a helper never takes the place of a package
+        sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -37,5 +37,4 @@ class Retrain(ClosedFormMethod[NoHyperparameters]):
         retrained = self.data.retrained()
         state = {name: value for name, value in retrained.state.items() if self.may_edit(name)}
         self.clip.model.load_state_dict(state, strict=False)
-        self.reused_seconds = retrained.seconds
         self.report["training_seconds"] = retrained.seconds

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmark.distributed.rank import Rank
+    from benchmark.execution.child import Rank
 
 QUICK = {
     "batch_size": 5,  # three items for one rank, two for the other
@@ -30,6 +30,28 @@ QUICK = {
 }
 Case = tuple[str, str, str, str]
 """Method, architecture, "class" or "concept", precision."""
+
+
+def on_ranks(work: Any, *arguments: Any, count: int, listener: Any = None) -> list[Any]:
+    """Do the same work in several new processes; what each gives. Tests trust what they have started."""
+    import pickle
+    import tempfile
+
+    from benchmark.execution.processes import run_processes
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "work").write_bytes(pickle.dumps((work, arguments)))
+        run_processes(do, folder, count=count, listener=listener)
+        return [pickle.loads((folder / f"{index}.result").read_bytes()) for index in range(count)]
+
+
+def do(rank: Rank) -> None:
+    """What a process does: the pickled work of its folder."""
+    import pickle
+
+    work, arguments = pickle.loads((rank.folder / "work").read_bytes())
+    (rank.folder / f"{rank.index}.result").write_bytes(pickle.dumps(work(rank, *arguments)))
 
 
 class OddError(Exception):

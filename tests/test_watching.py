@@ -18,10 +18,11 @@ from world import World, metrics_of
 
 from benchmark import watching
 from benchmark.cost import measured
+from benchmark.looks import FREE, LOOKS, SHARE, LookBudget
 from benchmark.progress import Progress
 from benchmark.runner import CellRunner
 from benchmark.tracking import Tracker
-from benchmark.watching import FREE, LOOKS, PER_PART, SHARE, Probe, Watcher
+from benchmark.watching import PER_PART, Probe, Watcher
 from datamodules.request import ForgetRequest
 
 pytest_plugins = ("world",)
@@ -40,10 +41,9 @@ def _made(world: World, watcher: Watcher | None) -> dict[str, Any]:
     return {cell.key: runner.make(cell, runner.references(cell)) for cell in plan.cells}
 
 
-def test_records_are_the_same_with_and_without(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "SHARE", 1e9)  # a look after every step
+def test_records_are_the_same_with_and_without(world: World) -> None:
     seen: list[tuple[float, float]] = []
-    watched = _made(world, Watcher(lambda forget, retain: seen.append((forget, retain))))
+    watched = _made(world, Watcher(lambda forget, retain: seen.append((forget, retain)), share=1e9))  # each step
     alone = _made(world, None)
     assert watched.keys() == alone.keys() and len(seen) > 4 * len(alone)
     assert all(0 <= value <= 1 for pair in seen for value in pair)
@@ -118,40 +118,43 @@ def test_unchanged_towers_do_not_run_again(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_it_keeps_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = tiny_clip("resnet")
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    watch = Watcher(lambda *_: None).watch(clip, TinyDataset(), APPLE, "fp32")
+    budget = LookBudget(0.01)
 
-    def dear(*_: object) -> torch.Tensor:
-        now[0] += 1.0
-        return watch._images
+    def look() -> None:
+        with budget.spent():
+            now[0] += 1.0
 
-    monkeypatch.setattr(watching, "_image_features", dear)
-    _shrink(clip)
-    watch.look(clip)  # takes a second
-    looks, steps = 0, 1000
+    look()
+    seen, steps = 0, 1000
     for step in range(1, steps + 1):
         now[0] += 0.5
-        if watch.due(step, steps):
-            _shrink(clip)
-            watch.look(clip)
-            looks += 1
-    assert looks > 0
-    assert (looks + 1) / now[0] <= SHARE
-    assert (looks + 3) / now[0] > SHARE
+        if budget.due(step, steps):
+            look()
+            seen += 1
+    assert seen > 0
+    assert (seen + 1) / now[0] <= SHARE
+    assert (seen + 3) / now[0] > SHARE
 
 
 def test_a_few_looks_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    watch = Watcher(lambda *_: None).watch(tiny_clip("resnet"), TinyDataset(), APPLE, "fp32")
-    watch._dearest = FREE / 2
-    due = [step for step in range(1, 101) if watch.due(step, 100)]  # no time goes by: no share of it
+    budget = LookBudget(FREE / 2)
+    due = [step for step in range(1, 101) if budget.due(step, 100)]  # no time goes by: no share of it
     assert len(due) == LOOKS and due[-1] == 100 and {b - a for a, b in itertools.pairwise(due)} <= {12, 13}
-    assert [step for step in range(1, 4) if watch.due(step, 3)] == [1, 2, 3]
-    watch._dearest = 2 * FREE
-    assert not any(watch.due(step, 100) for step in range(1, 101))
+    assert [step for step in range(1, 4) if budget.due(step, 3)] == [1, 2, 3]
+    dear = LookBudget(2 * FREE)
+    assert not any(dear.due(step, 100) for step in range(1, 101))
+
+
+def test_tensors_of_another_model_are_not_looked_at() -> None:
+    watch = Watcher(lambda *_: None).watch(tiny_clip("resnet"), TinyDataset(), APPLE, "fp32")
+    before = watch.first()
+    assert watch.see({"visual.nothing": torch.zeros(2)}, ()) == {}
+    assert watch.see({"visual.attnpool.c_proj.weight": torch.zeros(2)}, ()) == {}
+    assert watch.see({}, ()) == before
 
 
 def test_paused_time_is_no_cost() -> None:

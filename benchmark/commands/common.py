@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.record_store import REFERENCE
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from methods.registry import Registry
 
 CACHE_VARIABLE = "CLIP_UNLEARNING_CACHE"
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 
 
 def words(text: str | None) -> tuple[str, ...]:

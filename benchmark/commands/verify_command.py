@@ -120,13 +120,17 @@ class _Check:
         try:
             again = _again(runner, as_recorded(cell, record))
             stop_if_asked()
-        except (KeyboardInterrupt, BenchmarkError):
+        except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever a method raises, the other records go on
+        except BaseException as error:
             import traceback
 
             stop_if_asked()
-            traceback.print_exception(error)
+            if isinstance(error, BenchmarkError):
+                if whole:
+                    raise
+            else:
+                traceback.print_exception(error)
             print(f"{FAILED}: {type(error).__name__}: {error}")
             return FAILED
         siblings = self._siblings(record)

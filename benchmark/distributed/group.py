@@ -7,15 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 
-from benchmark.distributed.rank import Rank
+from benchmark.execution.child import Rank
 
 TIMEOUT = timedelta(minutes=5)
 """How long a rank waits for the others, our choice: they do the same, step by step; one that dies ends all at once."""
@@ -95,28 +93,3 @@ class WholeGradients(DDPStrategy):
 def strategy_of(rank: Rank) -> WholeGradients:
     """The strategy of a Trainer in a rank."""
     return WholeGradients(cluster_environment=_Environment(rank), timeout=TIMEOUT)
-
-
-class RankLogger(Logger):
-    """Sends what is logged in rank 0 to the parent; every rank has one, so that all take the same way through."""
-
-    def __init__(self, rank: Rank) -> None:
-        super().__init__()
-        self._rank = rank
-
-    @property
-    def name(self) -> str | None:
-        """None: nothing is written here."""
-        return None
-
-    @property
-    def version(self) -> int | str | None:
-        """None, likewise."""
-        return None
-
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Tell the parent."""
-        self._rank.tell("metrics", {name: float(value) for name, value in dict(metrics).items()}, step)
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The parent knows them."""

@@ -18,6 +18,7 @@ from datamodules.errors import RegimeViolationError
 from datamodules.images import OPENAI_MEAN, OPENAI_STD, Preprocessing
 from datamodules.synthetic import (
     ImageModel,
+    RawSet,
     SynthesisError,
     SyntheticRecipe,
     acceptance_input,
@@ -26,7 +27,7 @@ from datamodules.synthetic import (
     make_or_load,
     roll,
 )
-from datamodules.unlearning import UnlearningDataModule
+from datamodules.unlearning import NoMeter, UnlearningDataModule
 from methods.synthetic_images import weights_key
 
 SMALL = SyntheticRecipe(count=4, step=2.0, iterations=12, jitter=3, threshold=0.0, tries=2, blur_every=5)
@@ -331,3 +332,28 @@ def test_regime_none_gets_no_synthetic_images(easy: ImageModel, tmp_path: Path) 
                 data.synthetic_forget_set(easy, [0], EASY)
         else:
             assert len(data.synthetic_forget_set(easy, [0], EASY).images) == 2
+
+
+class _Meter(NoMeter):
+    def __init__(self) -> None:
+        self.added: list[tuple[float, int]] = []
+
+    def add(self, *, seconds: float, flops: int = 0) -> None:
+        self.added.append((seconds, flops))
+
+
+def test_what_a_kept_set_cost_is_added(easy: ImageModel, tmp_path: Path) -> None:
+    data = UnlearningDataModule(
+        TinyDataset(), APPLE, regime="names", preprocessing=easy.preprocessing, cache_dir=tmp_path
+    )
+    data.meter = meter = _Meter()
+    made = data.synthetic_forget_set(easy, [0], EASY)
+    assert meter.added == [] and made.seconds > 0  # it was on the clock
+    again = data.synthetic_forget_set(easy, [0], EASY)
+    assert meter.added == [(made.seconds, made.flops)] and torch.equal(again.images, made.images)
+
+
+def test_a_set_keeps_what_it_cost() -> None:
+    raw = RawSet(np.ones((1, 3, 2, 2), np.float32), np.array([4]), 12.5, 10**15)
+    back = RawSet.from_bytes(raw.to_bytes())
+    assert (back.seconds, back.flops, back.labels.tolist()) == (12.5, 10**15, [4])
