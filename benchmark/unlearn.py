@@ -6,6 +6,7 @@ result out of it.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -177,6 +178,7 @@ def unlearn(
         clock("begin")
         curve.cost = data.meter = cost
         method = method_class(clip, data.spec, hyperparameters)
+        method.training_step = _without_stop(method.training_step)  # type: ignore[method-assign]
         curve.steps = method.planned_steps(data.sizes)
         data.plan(steps=curve.steps, batch_size=method.batch_size())
         fit(trainer, method, datamodule=data)
@@ -193,6 +195,19 @@ def unlearn(
     clip.model.requires_grad_(False)
     given.check(clip, method)
     return _checked(method, clip, before, cost, guard.items_read, guard.items_distinct)
+
+
+def _without_stop(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step whose `StopIteration` is an error: Lightning would take it for the end of the step or of the training."""
+
+    @functools.wraps(step)
+    def run(*arguments: Any, **named: Any) -> Any:
+        try:
+            return step(*arguments, **named)
+        except StopIteration as error:
+            raise StoppedEarlyError(f"StopIteration was raised in {step.__qualname__}") from error
+
+    return run
 
 
 @dataclass(frozen=True)

@@ -376,7 +376,7 @@ BODIES = {
     "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt", "the method raised KeyboardInterrupt"),
     "leaves": ("import os; os._exit(0)", "ProcessError", "ended without a result (exit status 0)"),
     "dies": ("import ctypes; ctypes.string_at(0)", "ProcessError", "ended by signal 11"),
-    "stops": ("raise StopIteration", "StoppedEarlyError", "ended after 0 of 1 planned steps"),
+    "stops": ("raise StopIteration", "StoppedEarlyError", "StopIteration was raised in"),
 }
 
 

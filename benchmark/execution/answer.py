@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmark.cost import Cost
 from benchmark.execution.child import Rank
 from benchmark.execution.processes import register_error
-from benchmark.unlearn import DivergedError, Unlearned
+from benchmark.unlearn import DivergedError, StoppedEarlyError, Unlearned
 from methods.base import declared
 from methods.cards import ContractError, MethodCard
 from methods.clip import Clip, state_hash
@@ -30,6 +30,7 @@ LARGEST_REPORT = 64 * 2**20
 """Bytes of a report; the largest of ours have some kilobytes."""
 
 register_error(DivergedError)
+register_error(StoppedEarlyError)
 
 
 @register_error
