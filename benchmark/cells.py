@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmark.records import json_digest
 from datamodules.request import ForgetRequest
 
 
@@ -26,7 +27,7 @@ class Cell:
         others: The other data sets that are evaluated.
         precision: "fp32" or "bf16".
         device: The kind of device ("cpu", "cuda"): their random streams differ.
-        method_source: sha256 of the method's source.
+        code: Digest of the code that unlearns, by its meaning; see `benchmark.digests`.
         data_revisions: Revision of each data set, by name.
         weights: What identifies the model's weights.
         scale: Which defaults the model takes: "small" or "published".
@@ -45,7 +46,7 @@ class Cell:
     others: tuple[str, ...]
     precision: str
     device: str
-    method_source: str
+    code: str
     data_revisions: Mapping[str, str]
     weights: str
     scale: str = field(default="published")
@@ -67,7 +68,7 @@ class Cell:
             "others": list(self.others),
             "precision": self.precision,
             "device": self.device,
-            "method_source": self.method_source,
+            "code": self.code,
             "data_revisions": dict(self.data_revisions),
             "weights": self.weights,
             "scale": self.scale,
@@ -77,20 +78,20 @@ class Cell:
     @property
     def key(self) -> str:
         """sha256 of the canonical JSON of the identity: 64 hexadecimal digits."""
-        canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return json_digest(self.identity())
 
     def __str__(self) -> str:
         return f"{self.method} forgets {self.request} ({self.dataset}, {self.model}, seed {self.seed})"
 
     def random_seed(self) -> int:
-        """The seed of the cell's random numbers: the same for all methods, so that they meet the same chance.
+        """The seed of the cell's random numbers: the same for all methods, so that they meet the same chance."""
+        return random_seed(self.dataset, self.request, self.model, self.seed)
 
-        Derived from what is asked for (data set, request, model, seed), not from what answers.
-        """
-        chosen = [self.dataset, self.request.to_dict(), self.model, self.seed]
-        digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).digest()
-        return int.from_bytes(digest[:4], "big")
+
+def random_seed(dataset: str, request: ForgetRequest, model: str, seed: int) -> int:
+    """The seed of a cell's random numbers, from what is asked for, not from what answers."""
+    digest = hashlib.sha256(json.dumps([dataset, request.to_dict(), model, seed], sort_keys=True).encode()).digest()
+    return int.from_bytes(digest[:4], "big")
 
 
 def shard(cells: Sequence[Cell], part: str) -> list[Cell]:

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from benchmark.kept_tensors import DIGEST, DamagedError, read_metadata, read_tensors, tensors_to_bytes
 from datamodules.errors import BenchmarkError
 from datamodules.images import Preprocessing
+from datamodules.kept_files import checked_once, replace_file
 from methods.clip import Clip
 
 TOKEN_ROWS, TOKEN_IDS = "token_embedding.weight", "token_ids"
 VOCABULARY = 49408
+KEPT_AS = "kept_as"
+"""What a model kept in the cache says of itself: the name of its file."""
 
 
 class WeightsError(BenchmarkError):
@@ -88,10 +89,7 @@ def save_compact(
     }
     tensors[TOKEN_IDS] = token_ids.to(torch.int32).contiguous()
     metadata = {"architecture": json.dumps(asdict(architecture)), "about": json.dumps(about)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata=metadata)
-    temporary.replace(path)
+    replace_file(path, tensors_to_bytes(tensors, metadata))
 
 
 def read_architecture(path: Path, name: str) -> Architecture:
@@ -105,10 +103,8 @@ def read_architecture(path: Path, name: str) -> Architecture:
 
 def _read(path: Path, name: str, *, tensors: bool = True) -> tuple[Architecture, dict[str, Tensor]]:
     try:
-        with safe_open(path, framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            found = {key: stored.get_tensor(key) for key in stored.keys() if tensors}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+        found, metadata = read_tensors(path, sealed=False) if tensors else ({}, read_metadata(path))
+    except (OSError, DamagedError) as error:
         raise WeightsError(
             f"model {name!r}: cannot read weights from {path} ({error}); train them with "
             "`python -m benchmark pretrain` or name another model"
@@ -118,6 +114,9 @@ def _read(path: Path, name: str, *, tensors: bool = True) -> tuple[Architecture,
             f"{path} was not written by `python -m benchmark pretrain`: name its architecture, "
             f"as in --model ViT-B-32:{path}"
         )
+    unknown = set(metadata) - {"architecture", "about", DIGEST}
+    if unknown:  # a digest of another name would not have been checked
+        raise _damaged(path, ValueError(f"unknown entry {min(unknown)!r}"))
     try:
         return Architecture(**json.loads(metadata["architecture"])), found
     except (TypeError, ValueError) as error:
@@ -129,6 +128,19 @@ def _damaged(path: Path, error: Exception) -> WeightsError:
         f"{path} is damaged or from another version ({type(error).__name__}: {str(error).splitlines()[0]}); "
         "train it again with `python -m benchmark pretrain`"
     )
+
+
+def is_whole_compact(path: Path) -> bool:
+    """Whether a compact file is what `save_compact` wrote as this file; it is read at its first use in a process."""
+
+    def as_written(file: Path) -> bool:
+        try:
+            _, metadata = read_tensors(file)
+            return bool(json.loads(metadata["about"]).get(KEPT_AS) == file.name)
+        except (DamagedError, KeyError, ValueError, AttributeError):
+            return False
+
+    return checked_once(path, as_written)
 
 
 def load_compact(path: Path, name: str) -> Clip:

@@ -86,7 +86,7 @@ def by_row(records: Iterable[Record]) -> dict[str, list[Record]]:
         varying = record.cell.get("by_request", ())
         fixed = {name: value for name, value in record.cell["hparams"].items() if name not in varying}
         settings = json.dumps(fixed, sort_keys=True)
-        source = str(record.provenance.get("method_source", ""))
+        source = str(record.provenance.get("code") or record.provenance.get("method_source", ""))
         methods[record.cell["method"]][settings, source].append(record)
     labelled: dict[str, list[Record]] = {}
     for method, found in sorted(methods.items()):

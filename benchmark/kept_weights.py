@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from benchmark.kept_tensors import DamagedError, read_metadata, read_tensors, tensors_to_bytes
 from benchmark.unlearn import Unlearned
+from datamodules.kept_files import checked_once, read_sealed
 from methods.clip import Clip
 
 
@@ -57,40 +57,36 @@ class KeptWeights:
     def to_bytes(self) -> bytes:
         """As the file holds it."""
         about = {"key": self.key, "original": self.original, "outputs": self.outputs}
-        about |= {"refused": json.dumps(self.refused), "tensors": _digest(self.tensors)}
-        content: bytes = save(dict(self.tensors), metadata=about)
-        return content
+        return tensors_to_bytes(self.tensors, {**about, "refused": json.dumps(self.refused)})
 
     @classmethod
     def read(cls, path: Path) -> KeptWeights | None:
-        """The edit of a file; None if there is none or it is not whole."""
+        """The edit of a file; None if there is none or it is not what was kept."""
         try:
-            with safe_open(path, framework="pt") as stored:
-                about = stored.metadata() or {}
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            if about["tensors"] != _digest(tensors):
-                return None
+            tensors, about = read_tensors(path)
             refused = tuple(str(name) for name in json.loads(about["refused"]))
             return cls(about["key"], about["original"], about["outputs"], tensors, refused)
-        except (OSError, SafetensorError, KeyError, ValueError):
+        except (OSError, DamagedError, KeyError, ValueError):
             return None
 
     @classmethod
     def belongs(cls, path: Path, key: str, outputs: Path) -> bool:
-        """Whether a file is the edit of the run that left a record; the tensors are not read.
+        """Whether a file is whole and is the edit of the run that left a record.
 
         Args:
             path: The file.
             key: Of the record.
             outputs: The file of the outputs beside it.
         """
-        try:
-            with safe_open(path, framework="pt") as stored:
-                about = stored.metadata() or {}
-            mine = hashlib.sha256(outputs.read_bytes()).hexdigest()
-            return bool(about["key"] == key and about["outputs"] == mine)
-        except (OSError, SafetensorError, KeyError):
+        if not checked_once(path, lambda file: cls.read(file) is not None):
             return False
+        stored = read_sealed(outputs)
+        try:
+            about = read_metadata(path)
+        except (OSError, DamagedError):
+            return False
+        mine = None if stored is None else hashlib.sha256(stored).hexdigest()
+        return about.get("key") == key and about.get("outputs") == mine
 
     @torch.no_grad()
     def put_into(self, clip: Clip) -> None:
@@ -104,11 +100,3 @@ class KeptWeights:
         for name, value in self.tensors.items():
             state[name].copy_(value)
         clip.refused = self.refused
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

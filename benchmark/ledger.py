@@ -6,7 +6,9 @@ a kill for memory, a power cut. No traceback can be written then, but the next r
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import traceback
 from collections.abc import Iterator, Mapping
@@ -16,7 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmark.records import json_digest
 from datamodules.errors import BenchmarkError
+from datamodules.kept_files import cannot_write, is_there, move_aside, read_file
+
+DIGEST = "digest"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Ledger:
             error: With its traceback.
 
         Raises:
-            BenchmarkError: If the disk refuses the line.
+            CannotWriteError: If the disk is full or refuses the line.
         """
         return self.append_failure(Failure.of(key, cell, error))
 
@@ -70,13 +77,13 @@ class Ledger:
         """Write down a failure that another process caught.
 
         Raises:
-            BenchmarkError: If the disk refuses the line.
+            CannotWriteError: If the disk is full or refuses the line.
         """
         _append(self.path, asdict(failure))
         return failure
 
     def failures(self) -> dict[str, Failure]:
-        """The latest failure of each key; a line that a dying writer left torn is passed over."""
+        """The latest failure of each key; a line that is torn, damaged or of another version is passed over."""
         found: dict[str, Failure] = {}
         for content in _lines(self.path):
             try:
@@ -91,7 +98,7 @@ class Ledger:
         """Write down that a cell begins, and however this block ends, that the cell has ended.
 
         Raises:
-            BenchmarkError: If the disk refuses the first line.
+            CannotWriteError: If the disk is full or refuses the first line.
         """
         _append(self.begun_path, {"time": _now(), "key": key, "event": "began"})
         try:
@@ -117,46 +124,53 @@ def _now() -> str:
 
 
 def _append(path: Path, content: Mapping[str, Any]) -> None:
-    """Add a line to a file.
+    """Add a line with its digest to a file.
 
     Raises:
-        BenchmarkError: If the disk refuses it.
+        CannotWriteError: If the disk is full or refuses it.
     """
-    line = json.dumps(content, sort_keys=True, default=str).encode() + b"\n"
+    plain = json.loads(json.dumps(content, default=str))
+    line = json.dumps({**plain, DIGEST: json_digest(plain)}, sort_keys=True).encode() + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if is_there(path) and not path.is_file():
+            move_aside(path)
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             if not _ends_with_newline(descriptor):
                 # A writer died in the middle of its line: do not glue ours to it.
                 line = b"\n" + line
             if os.write(descriptor, line) != len(line):
-                raise OSError("the disk took only a part of the line")
+                raise OSError(errno.ENOSPC, "the disk took only a part of the line")
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise BenchmarkError(f"cannot write to {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file, one a line; what is none is passed over.
+    """The objects of a file, one a line; a line that is torn, damaged or of another version is passed over.
 
     Raises:
         BenchmarkError: If the file cannot be read.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_file(path).splitlines()
     except FileNotFoundError:
         return
-    except OSError as error:
+    except (NotADirectoryError, PermissionError) as error:
         raise BenchmarkError(f"cannot read {path}: {error.strerror or error}") from error
+    except OSError as error:
+        _log.warning("note: nothing is known from %s, it cannot be read: %s", path, error.strerror or error)
+        return
     for line in lines:
         try:
             content = json.loads(line)
-        except (ValueError, RecursionError):
+            if content.pop(DIGEST) == json_digest(content):
+                yield content
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue
-        if isinstance(content, dict):
-            yield content
 
 
 def _ends_with_newline(descriptor: int) -> bool:

@@ -20,6 +20,7 @@ from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.unmeasurable import NotMeasurableError
 from datamodules.dataset import Dataset, SplitName
 from datamodules.images import Preprocessing
+from datamodules.kept_files import read_sealed
 from methods.clip import Clip
 
 
@@ -46,7 +47,7 @@ class Outputs:
         return cls(images.astype(np.float16), weights.astype(np.float32), clip.refused)
 
     def to_bytes(self) -> bytes:
-        """As the file holds it."""
+        """As the file holds it, before it is sealed."""
         stream = io.BytesIO()
         np.savez_compressed(
             stream, images=self.images, classifier=self.classifier, refused=np.array(self.refused, dtype=np.str_)
@@ -55,20 +56,25 @@ class Outputs:
 
     @classmethod
     def read(cls, path: Path) -> Outputs | None:
-        """The outputs of a file; None if there is none or it is damaged."""
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                refused = tuple(str(name) for name in content["refused"])
-                return cls(content["images"], content["classifier"], refused)
-        except (OSError, ValueError, KeyError, EOFError):
+        """The outputs of a file; None if there is none or it is not, under its name, what was kept."""
+        stored = read_sealed(path)
+        if stored is None:
             return None
+        with np.load(io.BytesIO(stored), allow_pickle=False) as content:
+            refused = tuple(str(name) for name in content["refused"])
+            return cls(content["images"], content["classifier"], refused)
 
     def clip(self, preprocessing: Preprocessing, name: str) -> Clip:
         """A stand-in for the model: it says what it refuses, and has no weights."""
-        return Clip(nn.Identity(), _no_tokens, preprocessing, name, refused=self.refused)
+        return Clip(nn.Identity(), no_tokens, preprocessing, name, refused=self.refused)
 
 
-def _no_tokens(texts: list[str]) -> Tensor:
+def no_tokens(texts: list[str]) -> Tensor:
+    """The tokenizer of a stand-in that has no text encoder.
+
+    Raises:
+        NotMeasurableError: Always.
+    """
     raise NotMeasurableError("the kept outputs have no text encoder: this measure needs the model")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from benchmark.cells import Cell
+from benchmark.digests import Digests, unlearning_code
 from benchmark.hardware import Precision, resolve_device, resolve_precision
 from benchmark.models import model_identity, parse_model
 from benchmark.names import PRETRAINING
@@ -38,6 +39,11 @@ class Where:
     device: str = "auto"
     elsewhere: bool = False
 
+    @cached_property
+    def digests(self) -> Digests:
+        """The digests of today's code."""
+        return Digests(self.data_dir, self.cache_dir, self.device)
+
 
 def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | None = None) -> list[Cell]:
     """The cells of a suite: by model, task and request, the original first.
@@ -62,11 +68,11 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
         registry.declaration(name)
     device, chosen = _hardware(where, precision or suite.precision)
     open_cached = cache(lambda name: open_dataset(name, where.data_dir, where.cache_dir, 64))
-    sources = {name: registry.source_hash(name) for name in methods}
     cells: list[Cell] = []
     for model in suite.every_model:
         scale = scale_of(model)
         weights = model_identity(model)
+        codes = {name: where.digests.code(registry, name, model) for name in methods}
         _check_settings(suite, registry, scale)
         for task in (task for task in suite.tasks if model in (task.models or suite.models)):
             involved: dict[str, Dataset] = {name: open_cached(name) for name in (task.dataset, *task.others)}
@@ -91,7 +97,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                             others=task.others,
                             precision=chosen,
                             device=device,
-                            method_source=sources[name],
+                            code=codes[name],
                             data_revisions={n: d.revision for n, d in involved.items()},
                             weights=weights,
                             scale=scale,
@@ -134,14 +140,14 @@ def _references_first(method: str) -> int:
 
 def original_of(cell: Cell, registry: Registry) -> Cell:
     """The cell of doing nothing that a cell is compared with."""
-    source = registry.source_hash(ORIGINAL)
-    return replace(cell, method=ORIGINAL, hparams={}, seed=0, method_source=source, by_request=())
+    code = unlearning_code(registry, ORIGINAL, cell.model)
+    return replace(cell, method=ORIGINAL, hparams={}, seed=0, code=code, by_request=())
 
 
-def retrain_of(cell: Cell, registry: Registry) -> Cell:
+def retrain_of(cell: Cell, registry: Registry, where: Where) -> Cell:
     """The cell of the model trained again without the forget data, of the same seed, that a cell is compared with."""
-    source = registry.source_hash(RETRAIN)
-    return replace(cell, method=RETRAIN, hparams={}, method_source=source, by_request=())
+    code = where.digests.code(registry, RETRAIN, cell.model)
+    return replace(cell, method=RETRAIN, hparams={}, code=code, by_request=())
 
 
 def _check_settings(suite: Suite, registry: Registry, scale: str) -> None:

@@ -27,7 +27,7 @@ def provenance(
     """The provenance of a cell run now, on this machine."""
     return {
         "git": git_commit(),
-        "method_source": f"sha256:{cell.method_source}",
+        "code": cell.code,
         "data_revisions": dict(cell.data_revisions),
         "weights": f"sha256:{weights}",
         "packages": package_versions(),

@@ -7,10 +7,8 @@ a machine share.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +21,7 @@ from benchmark.outputs import Outputs
 from benchmark.planning import Where
 from benchmark.records import Record
 from benchmark.tracking import WandbMode
+from datamodules.locks import alone
 
 if TYPE_CHECKING:
     from benchmark.runner import CellRunner
@@ -136,25 +135,6 @@ def _prepare(runner: CellRunner, setting: Setting, cell: Cell) -> None:
     """Decode the images of a cell's data sets where that was not done: one worker of a machine does it for all."""
     asked = (cell.model, cell.dataset, cell.others)
     if asked not in _KEPT.prepared:
-        with _one_at_a_time(setting.where.cache_dir):
+        with alone(setting.where.cache_dir / "prepared"):
             runner.check_needs([replace(cell, method="original")])
         _KEPT.prepared.add(asked)
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold a lock of the cache folder; where the file system has no locks, or the system none, go on without."""
-    try:
-        import fcntl
-
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except (ImportError, OSError):
-        yield
-        return
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

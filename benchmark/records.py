@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from datamodules.errors import BenchmarkError, RequestError
 from datamodules.request import ForgetRequest
 
-SCHEMA = 1
+SCHEMA = 2
+FIRST_SCHEMA = 1
+"""Of the records before there were digests: readable where they are asked for."""
 KEY = re.compile(r"[0-9a-f]{64}")
 _SUITE = re.compile(r"[\w+-][\w.+-]*")
 _CELL: dict[str, type] = dict.fromkeys(("suite", "method", "dataset", "model"), str)
 _CELL |= {"request": dict, "seed": int, "hparams": dict}
 _REQUIRED = ("schema", "key", "cell", "metrics", "references", "cost", "provenance")
+_SINCE_SECOND = ("report", "measures", "digest")
 
 
 class RecordError(BenchmarkError):
     """A record that does not have the shape of one, or cannot be written."""
+
+
+class OtherSchemaError(RecordError):
+    """A record of another version of the project."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,8 @@ class Record:
         cost: Of the unlearning alone: unlearn_seconds, peak_memory_bytes, flops, edited_bytes.
         provenance: Versions, hashes, device, precision, regime, and the command that repeats the cell.
         report: What else the method or a measure wants to tell; no table reads it.
+        measures: By family of measures, the digest of the code that measured it; see `benchmark.digests`. Empty in
+            records of schema 1 that are older than these digests.
     """
 
     schema: int
@@ -60,13 +72,24 @@ class Record:
     cost: dict[str, float | int | None]
     provenance: dict[str, Any]
     report: dict[str, Any] = field(default_factory=dict)
+    measures: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as JSON holds it."""
+        """The record as JSON holds it, with the digest of all the rest.
+
+        Raises:
+            RecordError: If it holds what JSON cannot.
+        """
         data = asdict(self)
         for metric in data["metrics"].values():
             metric["ci95"] = None if metric["ci95"] is None else list(metric["ci95"])
-        return data
+        if self.schema == FIRST_SCHEMA:
+            del data["measures"]
+            return data
+        try:
+            return {**data, "digest": json_digest(data)}
+        except (TypeError, ValueError) as error:
+            raise RecordError(f"record {self.key[:12]} cannot be written as JSON: {error}") from error
 
     @classmethod
     def from_dict(cls, data: object, source: str = "record") -> Record:
@@ -77,26 +100,43 @@ class Record:
             source: The file's name, for the message.
 
         Raises:
-            RecordError: If it does not have the shape of a record.
+            OtherSchemaError: If it is of another version of the project.
+            RecordError: If it does not have the shape of a record, its digest is not that of its content, or its key
+                is not that of its cell.
         """
         if not isinstance(data, dict):
             raise RecordError(f"{source}: not a JSON object")
+        schema = data.get("schema")
+        if type(schema) is int and schema not in (FIRST_SCHEMA, SCHEMA):
+            raise OtherSchemaError(f"{source}: schema {schema} instead of {SCHEMA}")
         try:
             return _read(data)
-        except (ValueError, RequestError) as error:
+        except (ValueError, TypeError, RecursionError, RequestError) as error:
             raise RecordError(f"{source}: {error}") from error
 
 
+def json_digest(data: Mapping[str, Any]) -> str:
+    """sha256 of an object's canonical JSON: 64 hexadecimal digits.
+
+    Raises:
+        TypeError: If it holds something that JSON has not.
+    """
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
 def _read(data: dict[str, Any]) -> Record:
-    missing = [name for name in _REQUIRED if name not in data]
-    unknown = sorted(set(data) - {*_REQUIRED, "report"})
+    first = data.get("schema") == FIRST_SCHEMA
+    required = _REQUIRED if first else (*_REQUIRED, *_SINCE_SECOND)
+    missing = [name for name in required if name not in data]
+    unknown = sorted(set(data) - {*required, "report"})
     if missing or unknown:
         raise ValueError(f"no {missing[0]!r}" if missing else f"unknown entry {unknown[0]!r}")
-    if type(data["schema"]) is not int or data["schema"] != SCHEMA:
+    if type(data["schema"]) is not int:
         raise ValueError(f"schema {data['schema']!r} instead of {SCHEMA}")
     if not isinstance(data["key"], str) or not KEY.fullmatch(data["key"]):
         raise ValueError("the key is not 64 hexadecimal digits")
-    parts = {name: data.get(name, {}) for name in (*_REQUIRED[2:], "report")}
+    parts = {name: data.get(name, {}) for name in (*_REQUIRED[2:], "report", "measures")}
     for name, part in parts.items():
         if not isinstance(part, dict):
             raise ValueError(f"{name!r} is not an object")
@@ -112,6 +152,14 @@ def _read(data: dict[str, Any]) -> Record:
     for name, value in parts["cost"].items():
         if value is not None:
             _number(value, f"cost.{name}")
+    for name, value in parts["measures"].items():
+        if not isinstance(value, str):
+            raise ValueError(f"measures.{name} is not a digest")
+    if not first:
+        if data["digest"] != json_digest({name: value for name, value in data.items() if name != "digest"}):
+            raise ValueError("its digest is not that of its content: it was changed or damaged")
+        if data["key"] != json_digest(data["cell"]):
+            raise ValueError("its key is not that of its cell")
     parts["metrics"] = {name: _metric(value, f"metrics.{name}") for name, value in parts["metrics"].items()}
     return Record(data["schema"], data["key"], **parts)
 

@@ -62,6 +62,7 @@ class RetrainedModels:
 
     where: Where
     _last: tuple[str, Clip, float] | None = field(default=None)
+    _retrainings: dict[str, Retraining] = field(default_factory=dict)
 
     def recipe(self, model: str) -> Recipe | None:
         """The recipe by which a model was trained; None where there is none."""
@@ -98,7 +99,11 @@ class RetrainedModels:
         recipe = self.recipe(cell.model)
         if recipe is None:
             raise BenchmarkError(self.why_not(cell.model))
-        retraining = Retraining(recipe, self.where.data_dir, self.where.cache_dir, self.where.device)
+        if recipe.name not in self._retrainings:
+            self._retrainings[recipe.name] = Retraining(
+                recipe, self.where.data_dir, self.where.cache_dir, self.where.device
+            )
+        retraining = self._retrainings[recipe.name]
         return RetrainedTraining(retraining, retraining.excluded(cell.dataset, cell.request), cell.seed)
 
     def state(self, cell: Cell, *, on_step: StepReport | None = None) -> Retrained:

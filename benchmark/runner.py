@@ -22,10 +22,11 @@ from benchmark.outputs import Outputs
 from benchmark.planning import ORIGINAL, RETRAIN, Where, original_of, retrain_of
 from benchmark.provenance import command, provenance
 from benchmark.record_store import REFERENCE, RecordStore
-from benchmark.records import Record
+from benchmark.records import SCHEMA, Record
 from benchmark.references import References, needs_retrained, needs_shadows
 from benchmark.shadowing import CellShadows
 from benchmark.shelf import Shelf
+from benchmark.staleness import families_of
 from benchmark.tracking import Tracker
 from benchmark.unlearn import StepReport, Unlearned
 from benchmark.watching import Watcher
@@ -117,7 +118,7 @@ class CellRunner:
             return []
         needed = [] if cell.method == ORIGINAL else [original_of(cell, self.registry)]
         if needs_retrained(cell) and not self.shelf.retrained.why_not(cell.model):
-            needed.append(retrain_of(cell, self.registry))
+            needed.append(retrain_of(cell, self.registry, self.where))
         return needed
 
     def references(self, cell: Cell, metrics_of: Callable[[Cell], Metrics] | None = None) -> References:
@@ -138,7 +139,7 @@ class CellRunner:
         why_not = self.shelf.retrained.why_not(cell.model)
         if why_not:
             return References(original.key, before, no_retrained=why_not)
-        gold = retrain_of(cell, self.registry)
+        gold = retrain_of(cell, self.registry, self.where)
         return References(original.key, before, gold.key, again(gold))
 
     def check_needs(self, cells: Sequence[Cell]) -> None:
@@ -175,7 +176,7 @@ class CellRunner:
                 metrics, report, outputs = evaluate_cell(cell, references, result, self.shelf, shadows)
             seconds = time.perf_counter() - start
         record = Record(
-            schema=1,
+            schema=SCHEMA,
             key=cell.key,
             cell=cell.identity(),
             metrics=metrics,
@@ -198,6 +199,7 @@ class CellRunner:
                 devices=self.devices,
             ),
             report=report,
+            measures=self.where.digests.families(families_of(cell), cell.dataset, cell.model),
         )
         return Made(record, outputs, result)
 

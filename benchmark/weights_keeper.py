@@ -6,14 +6,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.files import replace_file
 from benchmark.kept_weights import KeptWeights
 from benchmark.outputs import Outputs
 from benchmark.record_store import RecordStore
-from benchmark.records import Record, RecordError
+from benchmark.records import Record
 from benchmark.unlearn import Unlearned
 from benchmark.verification import TOLERANCE, gaps, largest
 from datamodules.errors import BenchmarkError
+from datamodules.kept_files import is_there, move_aside, replace_file, replace_sealed
 
 
 class DifferentNumbersError(BenchmarkError):
@@ -49,7 +49,7 @@ class WeightsKeeper:
 
         Raises:
             DifferentNumbersError: If the cell has a record of other numbers; nothing is written then.
-            RecordError: If the disk refuses a file.
+            CannotWriteError: If the disk is full or refuses a file.
         """
         before = self.store.read(record.key) if record.key in self.recorded else None
         if before is not None:
@@ -64,13 +64,11 @@ class WeightsKeeper:
         original = record.provenance["weights"].removeprefix("sha256:")
         kept = KeptWeights.of(result, key=record.key, original=original, outputs=outputs.to_bytes())
         path = self.path(record)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, kept.to_bytes())
-            if before is not None:
-                replace_file(outputs_path(path), outputs.to_bytes())
-        except OSError as error:
-            raise RecordError(f"cannot write {path}: {error.strerror or error}") from error
+        if is_there(path) and KeptWeights.read(path) is None:
+            move_aside(path)
+        replace_file(path, kept.to_bytes())
+        if before is not None:
+            replace_sealed(outputs_path(path), outputs.to_bytes())
         if before is None:
             self.store.write(record, outputs)
         return record, path

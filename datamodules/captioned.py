@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from datamodules.content import content_digest
 from datamodules.dataset import Dataset, Split, SplitName
 from datamodules.errors import DatasetCorruptError
-from datamodules.files import dataset_folder, file_sizes, listing_revision, require_images
+from datamodules.files import checksum, dataset_folder, file_sizes, require_images
 from datamodules.images import decode_once
 
 Entry = tuple[str, str, tuple[str, ...]]
@@ -32,12 +34,11 @@ class CaptionedDataset(Dataset):
         super().__init__(data_dir, cache_dir, image_size)
         self.folder = dataset_folder(self.card, data_dir)
         self._annotations = self._annotation_file()
-        self._entries = self._read()
+        self._entries, self._listed = self._read(), checksum(self._annotations, "sha256")
         self._images = self.folder / self.images_folder
         names = [name for name, _, _ in self._entries]
         sizes = file_sizes(self._images, names)
         require_images(self.card, self._images, names, sizes)
-        self._revision = listing_revision(self._annotations, sizes)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -54,10 +55,12 @@ class CaptionedDataset(Dataset):
         """Frequent concrete nouns of captions."""
         return self.concepts
 
-    @property
+    @cached_property
     def revision(self) -> str:
-        """A digest of the annotation file and of the names and sizes of the images."""
-        return self._revision
+        """A digest of the annotation file, of the names and bytes of the images, and of the code that reads them."""
+        names = sorted({name for name, _, _ in self._entries})
+        content = content_digest(self._images, names, self.cache_dir)
+        return self.revision_of(self._listed, content)
 
     @abstractmethod
     def _annotation_file(self) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.cards import DatasetCard
+from datamodules.code_closure import DIGITS, KEEPING, project_code
 from datamodules.errors import BenchmarkError, RequestError, UnknownNameError
 from datamodules.images import ImageArray
 from datamodules.request import ForgetRequest, mentions
 
 SplitName = Literal["train", "val", "test"]
+NOT_READING = (
+    *KEEPING,
+    *("datamodules.dataset", "datamodules.cards", "datamodules.download", "datamodules.guard", "datamodules.request"),
+    *("datamodules.files:checksum", "datamodules.files:require_images"),
+    *("datamodules.images:ImageArray", "datamodules.images:ChosenImages"),
+)
+"""What the code of a data set uses and what does not decide what its images and annotations are."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def revision(self) -> str:
-        """Identifies the content; changes whenever any image or annotation changes. Cheap: no image is decoded."""
+        """Identifies the content: the bytes of all files, and what reads or draws them. No image is decoded."""
 
     @abstractmethod
     def _load(self, name: SplitName) -> Split: ...
@@ -116,6 +126,15 @@ class Dataset(ABC):
             BenchmarkError: If they cannot be fetched; the message says what to put where by hand.
         """
         raise BenchmarkError(f"data set {cls.card.name!r} cannot be fetched: see {cls.card.source}")
+
+    @classmethod
+    def code(cls) -> str:
+        """The digest of what reads or draws this data set, by meaning; the base class counts with the unlearning."""
+        return project_code().digest(Path(inspect.getfile(cls)), stops=NOT_READING)
+
+    def revision_of(self, *content: object) -> str:
+        """The revision of a data set of some content, read as it is read today: 16 hexadecimal digits."""
+        return hashlib.sha256("\n".join([*map(str, content), self.code()]).encode()).hexdigest()[:DIGITS]
 
     # -- shared -------------------------------------------------------------------------------------------------------
 

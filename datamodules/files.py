@@ -26,13 +26,13 @@ def dataset_folder(card: DatasetCard, data_dir: Path | None) -> Path:
 
 
 def checksum(path: Path, algorithm: Algorithm) -> str:
-    """The hexadecimal digest of a file; kept in memory until its size or modification time changes."""
+    """The hexadecimal digest of a file; kept in memory until its size, times or inode change."""
     status = path.stat()
-    return _checksum(path, algorithm, status.st_size, status.st_mtime_ns)
+    return _checksum(path, algorithm, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
 
 
 @cache
-def _checksum(path: Path, algorithm: Algorithm, size_bytes: int, mtime_ns: int) -> str:
+def _checksum(path: Path, algorithm: Algorithm, shown: tuple[int, ...]) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, algorithm).hexdigest()
 
@@ -65,11 +65,3 @@ def require_images(card: DatasetCard, folder: Path, names: Sequence[str], sizes:
 def name_share(name: str) -> float:
     """A number in [0, 1) from the SHA-256 of a file name: splits by it stay as they are when images come or go."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
-
-
-def listing_revision(annotations: Path, sizes: dict[str, int]) -> str:
-    """A short digest of an annotation file and of the names and sizes of its images; no image is read."""
-    digest = hashlib.sha256(checksum(annotations, "sha256").encode())
-    for name, size_bytes in sizes.items():
-        digest.update(f"\n{name} {size_bytes}".encode())
-    return digest.hexdigest()[:16]

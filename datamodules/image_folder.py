@@ -11,16 +11,15 @@ decoded once, to the size that the model wants.
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from datamodules.cards import DatasetCard
+from datamodules.content import content_digest
 from datamodules.dataset import Dataset, Split, SplitName
 from datamodules.errors import BenchmarkError, DatasetCorruptError
-from datamodules.files import file_sizes
 from datamodules.images import decode_once
 from datamodules.registry import FOLDER_SCHEME
 
@@ -86,13 +85,11 @@ class ImageFolder(Dataset):
 
     @cached_property
     def revision(self) -> str:
-        """A digest of the templates and of the names and sizes of the images; no image is read."""
+        """A digest of the templates, of the names and bytes of the images, and of the code that reads them."""
         listed = [
             f"{part}/{kind}/{file}" for part, kinds in self._files.items() for kind in kinds for file in kinds[kind]
         ]
-        sizes = file_sizes(self.folder, listed)
-        lines = [*self.templates, *(f"{file} {size}" for file, size in sizes.items())]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+        return self.revision_of(content_digest(self.folder, listed, self.cache_dir), *self.templates)
 
     def _load(self, name: SplitName) -> Split:
         kinds = self._files[name]

@@ -20,7 +20,7 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -124,23 +124,38 @@ def is_whole(path: Path) -> bool:
 
     It is read as a whole at its first use in this process, and again only when its size, time or inode has changed.
     """
+    return checked_once(path, _has_seal)
+
+
+def checked_once(path: Path, check: Callable[[Path], bool]) -> bool:
+    """Whether a regular file passes a check, which is made at its first use in this process and after a change.
+
+    Args:
+        path: The file.
+        check: Reads it; one check a file.
+    """
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size < _SEAL_BYTES:
+        if not stat.S_ISREG(status.st_mode):
             return False
         shown = (status.st_size, status.st_mtime_ns, status.st_ino)
         if _whole.get(str(path)) == shown:
             return True
-        size_bytes = status.st_size - _SEAL_BYTES
-        with path.open("rb") as stream:
-            stream.seek(size_bytes)
-            seal = stream.read()
-        whole = seal == _seal(path, size_bytes, path.name)
+        whole = check(path)
     except OSError:
         return False
     if whole and time.time_ns() - status.st_mtime_ns > _RECENT_NS:
         _whole[str(path)] = shown
     return whole
+
+
+def _has_seal(path: Path) -> bool:
+    with path.open("rb") as stream:
+        size_bytes = stream.seek(0, os.SEEK_END) - _SEAL_BYTES
+        if size_bytes < 0:
+            return False
+        stream.seek(size_bytes)
+        return stream.read() == _seal(path, size_bytes, path.name)
 
 
 def read_sealed(path: Path) -> bytes | None:
@@ -153,12 +168,23 @@ def read_sealed(path: Path) -> bytes | None:
         return None
 
 
+def read_file(path: Path) -> bytes:
+    """The content of a regular file: a pipe or a device in its place would never end.
+
+    Raises:
+        OSError: If it cannot be read or is something else.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a file")
+    return path.read_bytes()
+
+
 def is_there(path: Path) -> bool:
     """Whether there is anything of that name, readable or not."""
     return os.path.lexists(path)
 
 
-def set_aside(path: Path, mark: str = ".corrupt") -> Path:
+def move_aside(path: Path, mark: str = ".corrupt") -> Path:
     """Rename what lies at `path`, file or folder, to a free name beside it: `NAME.corrupt`, `NAME.corrupt1` and so on.
 
     Raises:
@@ -189,7 +215,7 @@ def remove_damaged(path: Path) -> str:
     _whole.pop(str(path), None)
     try:
         if path.is_dir() and not path.is_symlink():
-            return f"set aside as {set_aside(path).name}"
+            return f"set aside as {move_aside(path).name}"
         path.unlink(missing_ok=True)
     except OSError as error:
         return f"it cannot be removed: {error.strerror or error}"
@@ -198,7 +224,12 @@ def remove_damaged(path: Path) -> str:
 
 def temporary_name(path: Path) -> Path:
     """A name beside `path` that no other process takes; what is left under such a name is swept after a day."""
-    return path.with_name(f".{path.name[:160]}.{uuid.uuid4().hex}.tmp")
+    return path.with_name(f".{shortened(path.name)}.{uuid.uuid4().hex}.tmp")
+
+
+def shortened(name: str) -> str:
+    """A name of at most 160 bytes, so that something may be added to it; file systems allow 255."""
+    return os.fsencode(name)[:160].decode(errors="ignore")
 
 
 def sweep(folder: Path, *, older_than_seconds: float = OLD_SECONDS) -> int:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from datamodules.kept_files import shortened
 
 _HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR}
 ASK_SECONDS = 1.0
@@ -28,7 +30,7 @@ def alone(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[
         path: The file that will be made; its folder is made if it can be.
         waiting: Called every second while another process holds the lock; it may raise.
     """
-    file = path.with_name(f".{path.name[:160]}.lock")
+    file = path.with_name(f".{shortened(path.name)}.lock")
     if not has_locks(file):
         yield
         return
@@ -45,6 +47,8 @@ def alone(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[
         yield
     finally:
         if lock.is_locked:
+            with suppress(OSError):  # nothing is left lying about; who waits for it finds the file made
+                file.unlink()
             lock.release()
 
 
@@ -63,7 +67,11 @@ def has_locks(file: Path) -> bool:
     except ImportError:
         return True  # Windows: its locks are part of every file system that it writes
     except OSError as error:
-        return error.errno in _HELD
+        if error.errno in _HELD:
+            return True
+        with suppress(OSError):
+            file.unlink()
+        return False
     finally:
         os.close(descriptor)
     return True

@@ -19,7 +19,8 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.dataset import Dataset, LabelSet, Split, SplitName
+from datamodules.code_closure import project_code
+from datamodules.dataset import NOT_READING, Dataset, LabelSet, Split, SplitName
 from datamodules.errors import BenchmarkError
 from datamodules.images import ChosenImages
 
@@ -33,12 +34,14 @@ class Pool:
         further: As many unseen ones, which come after.
         label_sets: Every way in which all of them are labelled.
         seen: How many are the data set's own.
+        revision: Of the data set, and of what draws the further images.
     """
 
     dataset: Dataset
     further: Split
     label_sets: tuple[LabelSet, ...]
     seen: int
+    revision: str
 
     @property
     def size(self) -> int:
@@ -88,7 +91,8 @@ def pool_of(dataset: Dataset) -> Pool:
         LabelSet(mine.names, mine.templates, np.concatenate([mine.labels, theirs.labels]))
         for mine, theirs in zip(dataset.label_sets("train"), labels, strict=True)
     )
-    return Pool(dataset, further, label_sets, len(own.images))
+    revision = f"{dataset.revision}+{project_code().digest(module, stops=NOT_READING)}"
+    return Pool(dataset, further, label_sets, len(own.images), revision)
 
 
 class DrawnDataset(Dataset):
@@ -128,7 +132,7 @@ class DrawnDataset(Dataset):
     @property
     def revision(self) -> str:
         """The data set's, and which choice of the pool this is."""
-        return f"{self._pool.dataset.revision}+{self._choice}"
+        return f"{self._pool.revision}+{self._choice}"
 
     def label_sets(self, name: SplitName) -> tuple[LabelSet, ...]:
         """The data set's, of the chosen images."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from datamodules.cache import cached_array
-from datamodules.dataset import LabelSet, Split
+from datamodules.code_closure import project_code
+from datamodules.dataset import NOT_READING, LabelSet, Split
 from datamodules.images import ImageArray
 from datamodules.shapes_captions import write_captions
 from datamodules.shapes_drawing import draw
-from datamodules.shapes_world import IMAGE_SIZE, TEMPLATES, VOCABULARY, Attribute, sample_scenes, world_revision
+from datamodules.shapes_world import IMAGE_SIZE, TEMPLATES, VOCABULARY, Attribute, sample_scenes
 
 KEY = "shapes/unseen"
 ATTRIBUTES: tuple[Attribute, ...] = ("shape", "colour", "texture", "background")
@@ -24,8 +25,9 @@ def unseen(count: int, cache_dir: Path) -> tuple[Split, tuple[LabelSet, ...]]:
         cache_dir: Where the drawn images are kept.
     """
     key = f"{KEY}/{count}"
+    revision = project_code().digest("datamodules.shapes_unseen", stops=NOT_READING)
     scenes = sample_scenes(key, count)
-    target = cache_dir / "images" / f"{key.replace('/', '-')}-{IMAGE_SIZE}px-{world_revision()}.npy"
+    target = cache_dir / "images" / f"{key.replace('/', '-')}-{IMAGE_SIZE}px-{revision}.npy"
     images = ImageArray(cached_array(target, lambda: draw(scenes, key)), name=key)
     split = Split("train", images, scenes.shape, write_captions(scenes, key, short_forms=True))
     return split, tuple(LabelSet(VOCABULARY[a], TEMPLATES[a], scenes.values(a)) for a in ATTRIBUTES)

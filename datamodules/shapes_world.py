@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields
-from functools import cache
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,15 +17,6 @@ from numpy.typing import NDArray
 Attribute = Literal["shape", "colour", "texture", "size", "position", "background"]
 
 WORLD_VERSION = 1
-WORLD_SOURCES = (
-    "shapes_world.py",
-    "shapes_outlines.py",
-    "shapes_drawing.py",
-    "shapes_captions.py",
-    "shapes_dataset.py",
-    "shapes.py",
-)
-"""The files that decide what the images and captions are: they make the revision."""
 IMAGE_SIZE = 64
 """Native side of every image in pixels."""
 
@@ -177,12 +166,3 @@ def sample_scenes(key: str, count: int) -> Scenes:
     rng = generator(key, "scenes")
     drawn = {name: rng.permutation(np.arange(count) % len(words)) for name, words in VOCABULARY.items()}
     return Scenes(**drawn)
-
-
-@cache
-def world_revision() -> str:
-    """Identifies the world's content: its version and the sha256 of the source files that make it."""
-    digest = hashlib.sha256()
-    for name in WORLD_SOURCES:
-        digest.update(name.encode() + b"\0" + Path(__file__).with_name(name).read_bytes())
-    return f"shapes-{WORLD_VERSION}-{digest.hexdigest()[:12]}"

@@ -16,10 +16,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from datamodules.content import content_digest
 from datamodules.dataset import Dataset, Split, SplitName
 from datamodules.download import extract
 from datamodules.errors import BenchmarkError, DatasetCorruptError
-from datamodules.files import checksum, dataset_folder, file_sizes, listing_revision, require_images
+from datamodules.files import checksum, dataset_folder, file_sizes, require_images
 from datamodules.images import decode_once
 
 COOP_SOURCE = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"
@@ -65,7 +66,6 @@ class SplitFileDataset(Dataset):
         self._sizes = file_sizes(self._images, listed)
         for name in ("train", "test"):
             self._require(name)
-        self._revision = listing_revision(self.folder / self.split_file.name, self._sizes)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -78,10 +78,11 @@ class SplitFileDataset(Dataset):
         """CoOp's hand-written template for objects of any kind."""
         return ("a photo of a {}.",)
 
-    @property
+    @cached_property
     def revision(self) -> str:
-        """A digest of the split file and of the names and sizes of the images."""
-        return self._revision
+        """A digest of the split file, of the names and bytes of the images, and of the code that reads them."""
+        content = content_digest(self._images, sorted(self._sizes), self.cache_dir)
+        return self.revision_of(checksum(self.folder / self.split_file.name, "sha256"), content)
 
     @classmethod
     def download(cls, data_dir: Path) -> None:

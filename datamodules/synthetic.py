@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.cache import cached_bytes
+from datamodules.code_closure import KEEPING, project_code
 from datamodules.errors import BenchmarkError
 from datamodules.images import Preprocessing
 
@@ -190,6 +191,7 @@ def set_path(cache_dir: Path, model: ImageModel, classifier: str, targets: list[
         targets,
         classifier,
         model.classifier.device.type,
+        project_code().digest("datamodules.synthetic:climb_set", stops=KEEPING),
     ]
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return cache_dir / "synthetic" / f"{digest[:32]}.npz"

@@ -11,7 +11,6 @@ named by its first synonym in `words.txt`; classes that share it are told apart 
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -20,10 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.cards import DatasetCard
+from datamodules.content import content_digest
 from datamodules.dataset import Dataset, Split, SplitName
 from datamodules.download import extract, fetch
 from datamodules.errors import DatasetCorruptError
-from datamodules.files import checksum, dataset_folder, file_sizes, listing_revision, require_images
+from datamodules.files import dataset_folder, file_sizes, require_images
 from datamodules.images import decode_once
 
 CARD = DatasetCard(
@@ -64,9 +64,6 @@ class TinyImageNet(Dataset):
         sizes = file_sizes(self.folder, listed)
         for items in self._items.values():
             require_images(CARD, self.folder, [path for path, _ in items], sizes)
-        files = [checksum(self.folder / file, "sha256") for file in (WNIDS, TEST_LABELS)]
-        parts = [listing_revision(self.folder / WORDS, sizes), *files, str(VAL_PER_CLASS)]
-        self._revision = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -84,10 +81,12 @@ class TinyImageNet(Dataset):
         """CLIP's first template alone, as for CIFAR-100."""
         return ("a photo of a {}.",)
 
-    @property
+    @cached_property
     def revision(self) -> str:
-        """A digest of the annotation files, of the names and sizes of the images and of the validation part."""
-        return self._revision
+        """A digest of all files, of the validation part, and of the code that reads them."""
+        names = [path for items in self._items.values() for path, _ in items]
+        content = content_digest(self.folder, [WNIDS, WORDS, TEST_LABELS, *names], self.cache_dir)
+        return self.revision_of(content, VAL_PER_CLASS)
 
     @classmethod
     def download(cls, data_dir: Path) -> None:

@@ -5,27 +5,26 @@ Cards are read without importing the files; a method's class is imported when it
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import importlib
 import importlib.util
-import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from datamodules.code_closure import KEEPING, project_code
 from datamodules.errors import UnknownNameError
 from methods.cards import ContractError, Declaration, MethodCard, read_method
+from methods.plugins import import_plugin
 
 if TYPE_CHECKING:
     from methods.base import UnlearningMethod
 
 ENTRY_POINTS = "clip_unlearning_benchmark.methods"
 _HERE = Path(__file__).parent
-_SYNTHETIC = _HERE.parent / "datamodules" / "synthetic.py"
-_CORE = frozenset({"__init__", "cards", "registry"})
+NOT_COUNTED = (*KEEPING, "methods.cards")
+"""Of what methods use: how files are kept, messages, and how values are declared, which are in every key themselves."""
+_CORE = frozenset({"__init__", "cards", "plugins", "registry"})
 
 
 class Registry:
@@ -87,11 +86,11 @@ class Registry:
         return import_method(declaration.path, declaration.card)
 
     def source_hash(self, name: str) -> str:
-        """sha256 of the method's file and of the files of this folder that it imports, directly or through others."""
-        digest = hashlib.sha256()
-        for path in _with_imports(self.declaration(name).path):
-            digest.update(path.read_bytes())
-        return digest.hexdigest()
+        """The digest of what a method's file means, with all that it uses of this project and of the files beside it.
+
+        Comments, prose, annotations and the places of files do not count: see `datamodules.meaning`.
+        """
+        return project_code().digest(self.declaration(name).path, stops=NOT_COUNTED)
 
 
 def read_declaration(path: Path) -> Declaration:
@@ -118,55 +117,8 @@ def import_method(path: Path, card: MethodCard) -> type[UnlearningMethod[Any]]:
     """
     from methods.base import UnlearningMethod
 
-    module = importlib.import_module(f"methods.{path.stem}") if path.parent == _HERE else _import_file(path)
+    module = importlib.import_module(f"methods.{path.stem}") if path.parent == _HERE else import_plugin(path)
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, UnlearningMethod) and vars(value).get("card") == card:
             return value
     raise ContractError(f"{path.name} declares CARD but no UnlearningMethod subclass with `card = CARD`")
-
-
-def _import_file(path: Path) -> ModuleType:
-    name = f"clip_unlearning_plugin_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ContractError(f"{path} cannot be imported: it must be a .py file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    if str(path.parent) not in sys.path:  # after everything else: a helper never takes the place of a package
-        sys.path.append(str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise ContractError(f"{path.name} cannot be imported: {type(error).__name__}: {error}") from error
-    return module
-
-
-def _with_imports(path: Path) -> list[Path]:
-    """A method's file and those that it imports, directly or through others, that can change its numbers."""
-    found: list[Path] = []
-    queue = [path]
-    while queue:
-        current = queue.pop(0)
-        if current in found:
-            continue
-        found.append(current)
-        tree = ast.parse(current.read_text(encoding="utf-8"))
-        for module in (name for node in ast.walk(tree) for name in _imported(node)):
-            room, _, file = module.partition(".")
-            if room == "methods":
-                candidate = _HERE / f"{file.split('.')[0]}.py"
-                queue.extend([candidate] if candidate.is_file() else [])
-            elif module == "datamodules.synthetic":
-                queue.append(_SYNTHETIC)
-    return [found[0], *sorted(found[1:])]
-
-
-def _imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    return []

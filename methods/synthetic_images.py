@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from datamodules.code_closure import project_code
 from datamodules.synthetic import ImageModel, SyntheticForgetSet, SyntheticRecipe
 from methods.base import UnlearningMethod
 from methods.clip import Clip, state_hash
@@ -17,7 +18,8 @@ def synthetic_images(method: UnlearningMethod[Any], recipe: SyntheticRecipe) -> 
     with torch.no_grad():
         classifier = method.classifier()
         scale = float(clip.logit_scale)
-    model = ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, weights_key(clip))
+    encoder = f"{weights_key(clip)} {project_code().digest('methods.clip:Clip')}"
+    model = ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, encoder)
     return method.data.synthetic_forget_set(model, list(range(len(method.spec.forget_names))), recipe)
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -122,10 +123,10 @@ def test_weights_of_other_numbers_are_not_kept(finished: World, world: World) ->
     shutil.copytree(finished.results, world.results)
     mine = World(finished.suite, finished.cache, world.results)
     record = _record(mine, "nullspace")
-    path = RecordStore(mine.results).path("tiny", record.key)
+    metric = record.metrics["retain/mean_recall"]
+    other = replace(metric, value=metric.value + 0.1)
+    path = RecordStore(mine.results).write(replace(record, metrics={**record.metrics, "retain/mean_recall": other}))
     data = json.loads(path.read_text())
-    data["metrics"]["retain/mean_recall"]["value"] += 0.1
-    path.write_text(json.dumps(data))
     answer = mine.run("--methods", "nullspace", "--save-weights")
     assert answer.status == 1 and "retain/mean_recall" in answer.err and "--force --save-weights" in answer.err
     assert not path.with_suffix(".safetensors").exists() and json.loads(path.read_text()) == data
@@ -201,10 +202,15 @@ def test_what_cannot_be_exported(real: World, tmp_path: Path) -> None:
     assert "cannot be made" in _export(real, key, tmp_path / "full" / "thesis.tex" / "model").error
     assert "did you mean" in _export(real, key[:9] + "zz", tmp_path / "model").error
     changed = tmp_path / "changed.json"
-    data = _record(real, "nullspace").to_dict()
-    data["metrics"]["retain/acc1"]["value"] -= 0.1
+    record = _record(real, "nullspace")
+    metric = record.metrics["retain/acc1"]
+    other = replace(metric, value=metric.value - 0.1)
+    data = replace(record, metrics={**record.metrics, "retain/acc1": other}).to_dict()
     changed.write_text(json.dumps(data))
     assert "retain/acc1 is" in _export(real, changed, tmp_path / "model").error
+    data["metrics"]["retain/acc1"]["value"] -= 0.1
+    changed.write_text(json.dumps(data))
+    assert "its digest is not that of its content" in _export(real, changed, tmp_path / "model").error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["changed.json", "full"]
     assert (tmp_path / "full" / "thesis.tex").read_text() == "ten years of work"
 

@@ -21,12 +21,12 @@ pytest_plugins = ("world",)
 
 KILLS = 5
 SERVER = """
-import json, os, signal, sys, time
+import json, os, signal, stat, sys, time
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
 import torch, lightning, open_clip, world
 import benchmark.runner, benchmark.commands.run_command, benchmark.executors, benchmark.tables
 from multiprocessing import forkserver
-from benchmark import files
+from datamodules import kept_files
 from benchmark.__main__ import main
 from benchmark.execution.processes import started
 
@@ -38,13 +38,13 @@ def work(arguments, die_after):
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1), os.dup2(null, 2)
     if die_after:
-        left, sync = [die_after], os.fsync
+        left, sync = [die_after + 1], os.fsync  # the first file is the probe of the results folder
         def fsync(descriptor):
             sync(descriptor)
-            left[0] -= sys._getframe(1).f_globals["__name__"] == files.__name__  # records, not what is cached
+            left[0] -= stat.S_ISREG(os.fstat(descriptor).st_mode)
             if not left[0]:
                 os.kill(os.getpid(), signal.SIGKILL)
-        files.os.fsync = fsync
+        kept_files.os.fsync = fsync
     with world.small_world():
         os._exit(main(arguments))
 

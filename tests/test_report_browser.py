@@ -240,14 +240,15 @@ def test_axe_finds_no_violation(page: Browser, theme: str, suite: str, width: in
 
 def test_hostile_names_stay_text_and_an_empty_page_works(chromium: Browser, tmp_path: Path) -> None:
     from benchmark.record_store import RecordStore
-    from benchmark.records import Metric, Record
+    from benchmark.records import SCHEMA, Metric, Record, json_digest
 
     cell = {"suite": "own", "method": EVIL, "dataset": EVIL, "model": EVIL, "seed": 0, "hparams": {EVIL: EVIL}}
+    cell |= {"request": {"classes": [EVIL]}}
     RecordStore(tmp_path / "runs").write(
         Record(
-            schema=1,
-            key="0" * 64,
-            cell={**cell, "request": {"classes": [EVIL]}},
+            schema=SCHEMA,
+            key=json_digest(cell),
+            cell=cell,
             metrics={"score/kravets": Metric(0.1), "forget/acc1": Metric(0.2), "retain/acc1": Metric(None)},
             references={"original": EVIL},
             cost={"unlearn_seconds": 1.0},

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import ARCHITECTURES, CONTEXT, SIDE, tiny_clip
-from world import World, metrics_of, write_plugin
+from world import ROOT, World, metrics_of, write_plugin
 
 from benchmark.cells import Cell
 from benchmark.cost import tower_flops
@@ -26,6 +26,8 @@ from benchmark.planning import expand
 from benchmark.record_store import RecordStore
 from benchmark.runner import CellRunner
 from benchmark.tracking import Tracker
+from datamodules.cache import save_array
+from datamodules.code_closure import project_code
 from datamodules.dataset import Dataset
 from datamodules.registry import open_dataset
 from datamodules.request import ForgetRequest
@@ -53,7 +55,7 @@ def _runner(world: World, results: Path, plugins: tuple[Path, ...] = ()) -> Cell
 
 CELL = Cell(
     suite="quick", method="ccup", dataset="shapes", request=STAR, model="shapes-vit", seed=0, hparams={"a": 1.0},
-    others=("shapes_colours",), precision="fp32", device="cpu", method_source="0" * 64,
+    others=("shapes_colours",), precision="fp32", device="cpu", code="0" * 16,
     data_revisions={"shapes": "1"}, weights="compact:0", scale="small",
     by_request=("b",), measures=("cka",),
 )  # fmt: skip
@@ -93,7 +95,7 @@ def test_an_edited_plugin_changes_its_own_keys_only(world: World, tmp_path: Path
     path = write_plugin(tmp_path)
     options = ("--plugin", path, "--methods", "original,nullspace,ccup,stranger")
     before = {(c.method, str(c.request)): c.key for c in world.plan(*options).cells}
-    path.write_text(path.read_text() + "\n# edited\n")
+    path.write_text(path.read_text().replace("mul_(self.h.factor)", "mul_(0.5 * self.h.factor)"))
     after = {(c.method, str(c.request)): c.key for c in world.plan(*options).cells}
     assert {name for name in before if before[name] != after[name]} == {n for n in before if n[0] == "stranger"}
 
@@ -103,17 +105,16 @@ def test_an_edited_plugin_changes_its_own_keys_only(world: World, tmp_path: Path
     ["from methods.projection import visual_projection", "from methods import projection", "import methods.projection"],
 )
 def test_the_source_of_a_method_holds_what_it_imports(tmp_path: Path, statement: str) -> None:
-    from methods import registry
-
     path = write_plugin(tmp_path)
     path.write_text(path.read_text().replace("from methods.projection import visual_projection", statement))
-    assert registry._HERE / "projection.py" in registry._with_imports(path)
+    if "visual_projection" not in statement:
+        whole = "projection" if statement.startswith("from") else "methods.projection"
+        path.write_text(path.read_text().replace("visual_projection(", f"{whole}.visual_projection("))
+    assert "visual_projection" in project_code().places(path)[ROOT / "methods" / "projection.py"]
 
 
 def test_images_made_for_a_method_are_in_its_source() -> None:
-    from methods import registry
-
-    sources = {path.name for path in registry._with_imports(registry._HERE / "lip.py")}
+    sources = {path.name for path in project_code().places(ROOT / "methods" / "lip.py")}
     assert {"lip.py", "synthetic_images.py", "base.py"} <= sources
     assert "synthetic.py" in sources  # datamodules/synthetic.py draws the images that Lip learns from
 
@@ -331,7 +332,7 @@ def test_tampered_features_come_back_and_deleted_ones_are_made_again(
     clip = load_clip(str(tiny_world.model))
     true = EmbeddingStore(tmp_path).images(clip, shapes, "test", keep=True)
     (file,) = tmp_path.glob("*.npy")
-    np.save(file, np.zeros_like(np.load(file)) + np.arange(256, dtype=np.float32))
+    save_array(file, np.zeros_like(np.load(file)) + np.arange(256, dtype=np.float32))
     store = EmbeddingStore(tmp_path)
     tampered = store.images(clip, shapes, "test", keep=True)
     assert store.computed == 0 and torch.allclose(tampered, tampered[:1].expand_as(tampered))

@@ -160,4 +160,4 @@ def known_records(store: RecordStore) -> list[Record]:
     """The records of a results folder and the reference records of the package."""
     from benchmark.record_store import RecordStore
 
-    return [*RecordStore(REFERENCE).all(), *store.all()] if REFERENCE.is_dir() else store.all()
+    return [*RecordStore(REFERENCE, older=True).all(), *store.all()] if REFERENCE.is_dir() else store.all()

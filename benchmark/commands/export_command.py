@@ -53,6 +53,7 @@ def export_command(
     from benchmark.record_store import RecordStore
     from benchmark.runner import CellRunner
     from benchmark.tracking import Tracker
+    from datamodules.kept_files import replace_file
     from methods.registry import Registry
 
     recorded = find_record(key, Path(results))
@@ -73,9 +74,9 @@ def export_command(
         write_model(work, clip, cell.model)
         gap = check_model(work, clip, ["a photo of a dog", *(f"a photo of a {name}" for name in cell.request.names)])
         page = CardWriter(recorded, card, origin_of(cell.model), before, retrained).write()
-        (work / CARD).write_text(page, encoding="utf-8")
+        replace_file(work / CARD, page.encode())
         text = json.dumps(recorded.to_dict(), sort_keys=True, indent=1) + "\n"
-        (work / RECORD).write_text(text, encoding="utf-8")
+        replace_file(work / RECORD, text.encode())
     print(f"{folder}: {cell}")
     print(f"open_clip reads it back: features differ by at most {gap:.1e}; what it is and is not for is in {CARD}")
     print(f'    open_clip.create_model_and_transforms("local-dir:{folder}")')
@@ -122,8 +123,8 @@ def _again(
     from benchmark.export.config import ExportError
     from benchmark.verification import as_recorded, gaps, largest
 
-    if runner.registry.source_hash(cell.method) != cell.method_source:
-        print(f"note: the source of {cell.method!r} differs from the one that made this record")
+    if runner.where.digests.code(runner.registry, cell.method, cell.model) != cell.code:
+        print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
     asked = as_recorded(cell, record)
     references = runner.references(asked)
     made = runner.make(asked, references)
@@ -153,5 +154,6 @@ def _metrics_of(record: Record, reference: str, results: Path) -> Mapping[str, M
     from benchmark.record_store import RecordStore
 
     key = record.references.get(reference)
-    found = [RecordStore(folder).read(key) for folder in (results, REFERENCE) if key is not None]
+    stores = (RecordStore(results), RecordStore(REFERENCE, older=True))
+    found = [store.read(key) for store in stores if key is not None]
     return next((each.metrics for each in found if each is not None), None)

@@ -53,21 +53,33 @@ def leaderboard_command(
         raise BenchmarkError(f"--metric {metric} needs two methods: --compare A B --metric {metric}")
     if reference and with_reference:
         raise BenchmarkError("--reference shows the reference records alone: leave it out beside --with-reference")
-    store = RecordStore(REFERENCE if reference else Path(results))
+    store = RecordStore(REFERENCE if reference else Path(results), older=reference)
     records = store.all(suite)
     if with_reference:
-        records = [*RecordStore(REFERENCE).all(suite), *records]
-    for message in store.set_aside:
+        records = [*RecordStore(REFERENCE, older=True).all(suite), *records]
+    for message in store.notes:
         print(message, file=sys.stderr)
     if not records:
         raise BenchmarkError(no_records(store, suite))
     registry = Registry([Path(file) for file in words(plugin)])
     boards = boards_of(records, registry, chip=device)
+    for line in _older(records):
+        print(f"note: {line}; `run` measures it again", file=sys.stderr)
     if compare:
         sys.stdout.write(_compared(records, boards, compare, metric, format))
     else:
         sys.stdout.write(render(boards, format))
     return 0
+
+
+def _older(records: Sequence[Record]) -> list[str]:
+    """One line for each family that older code measured; records without digests are of no known code."""
+    from benchmark.commands.common import cache_folder
+    from benchmark.digests import Digests
+    from benchmark.staleness import stale_records, told
+
+    known = [record for record in records if record.measures]
+    return told(stale_records(known, Digests(None, cache_folder(None), trainings=False))) if known else []
 
 
 def no_records(store: RecordStore, suite: str | None) -> str:

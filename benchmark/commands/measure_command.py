@@ -28,7 +28,8 @@ def measure_command(
     """Add a family of measures to existing records.
 
     Test outputs are kept beside each record, so a family that needs no more is computed from them at once; another one
-    lets the method unlearn again. A record whose measuring fails stays as it is, and the others go on.
+    needs the weights that `run --save-weights` kept, or lets the method unlearn again. What older code measured is
+    measured again. A record whose measuring fails stays as it is, and the others go on.
 
     Args:
         family: A family of measures, see `list measures`.
@@ -40,31 +41,40 @@ def measure_command(
         again: Also where the record has the family already.
         plugin: Files of further methods, separated by commas.
     """
+
     from benchmark.commands.leaderboard_command import no_records
     from benchmark.commands.verify_command import cell_of
     from benchmark.evaluation.families import FAMILIES
     from benchmark.executors import blame_elsewhere, write_down
     from benchmark.ledger import Ledger
-    from benchmark.measuring import add_family
+    from benchmark.measuring import WAYS, measure_again
     from benchmark.planning import Where
     from benchmark.record_store import RecordStore
     from benchmark.runner import CellRunner
+    from benchmark.staleness import stale_families
     from benchmark.stopping import stop_if_asked
     from benchmark.tracking import Tracker
     from methods.registry import Registry
 
     if family not in FAMILIES:
         raise UnknownNameError("measure", family, FAMILIES)
-    store = RecordStore(Path(results))
+    store = RecordStore(Path(results), read_only=False)
     records = store.all(suite)
     if not records:
         raise BenchmarkError(no_records(store, suite))
     registry = Registry([Path(file) for file in words(plugin)])
-    todo = [r for r in records if again or any(name not in r.metrics for name in FAMILIES[family].metrics)]
-    todo.sort(key=lambda record: (record.cell["model"], record.cell["method"] not in ("original", "retrain")))
     data = Path(data_dir).expanduser() if data_dir else None
+    digests = Where(data, cache_folder(cache_dir), device or "auto").digests
+    todo = [
+        record
+        for record in records
+        if again
+        or any(name not in record.metrics for name in FAMILIES[family].metrics)
+        or family in stale_families(record, digests)
+    ]
+    todo.sort(key=lambda record: (record.cell["model"], record.cell["method"] not in ("original", "retrain")))
+    ways = dict.fromkeys(WAYS, 0)
     cells = {record.key: cell_of(record) for record in todo}
-    kept = ran = 0
     failed: list[tuple[Cell, str]] = []
     ledger = Ledger(Path(results))
     runners: dict[str, CellRunner] = {}
@@ -75,7 +85,7 @@ def measure_command(
             runners[kind] = CellRunner(registry, where, store, Tracker(None))
         try:
             with ledger.running(record.key):
-                measured, from_outputs = add_family(runners[kind], record, cell, family)
+                measured, way = measure_again(runners[kind], record, cell, [family])
                 store.write(measured)
             stop_if_asked()
         except KeyboardInterrupt:
@@ -84,17 +94,22 @@ def measure_command(
             stop_if_asked()
             failed.append((cell, write_down(error, cell, ledger, Path(results))))
             print(f"[{number}/{len(todo)}] failed: {cell}: {failed[-1][1].splitlines()[0]}", file=sys.stderr)
-            if kept + ran == 0 and (why := blame_elsewhere(failed, none_finished=True)):
+            if not any(ways.values()) and (why := blame_elsewhere(failed, none_finished=True)):
                 raise BenchmarkError(f"{why}: no method is the cause; see {ledger.path}") from error
             continue
-        kept, ran = kept + from_outputs, ran + (not from_outputs)
+        ways[way] += 1
         print(f"[{number}/{len(todo)}] {_line(measured, family)}")
+    for message in store.notes:
+        print(message, file=sys.stderr)
     if not todo:
         print(f"nothing to do: all {len(records)} records have {family}")
         return 0
-    ended = f", {len(failed)} failed (see {ledger.path})" if failed else ""
-    had = len(records) - len(todo)
-    print(f"{family}: {kept} records from kept outputs, {ran} by unlearning again; {had} had it{ended}")
+    counts = {**ways, "kept outputs": ways["kept outputs"] + ways["recorded numbers"]}
+    print(
+        f"{family}: {counts['kept outputs']} records from kept outputs, {counts['kept weights']} from kept weights, "
+        f"{counts['unlearning again']} by unlearning again; {len(records) - len(todo)} had it"
+        + (f", {len(failed)} failed (see {ledger.path})" if failed else "")
+    )
     return int(bool(failed))
 
 

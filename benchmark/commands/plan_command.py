@@ -47,6 +47,7 @@ def plan_command(
 
     from benchmark.ledger import Ledger
     from benchmark.pace import clock
+    from benchmark.staleness import stale_records, told
 
     plan = make_plan(
         suite=suite,
@@ -70,10 +71,12 @@ def plan_command(
     table = Table(title=f"{plan.suite.name}: {plan.suite.title}{tuned_by}", title_justify="left", header_style="bold")
     for head in ("key", "state", "method", "forget", "data set", "model", "seed", "expected"):
         table.add_column(head)
+    found = {cell.key: record for cell in plan.cells if (record := plan.store.read(cell.key)) is not None}
+    stale = stale_records(found.values(), plan.where.digests)
     counts = {"done": 0, "missing": 0, "failed": 0}
     seconds, unknown = 0.0, 0
     for cell in plan.cells:
-        state = "done" if plan.store.read(cell.key) is not None else "failed" if cell.key in failures else "missing"
+        state = "done" if cell.key in found else "failed" if cell.key in failures else "missing"
         counts[state] += 1
         guess = expected.get(cell.method)
         if state != "done":
@@ -82,7 +85,7 @@ def plan_command(
         shown = "" if state == "done" else f"{guess:.0f} s" if guess is not None else "?"
         values = (
             cell.key[:12],
-            state,
+            "done, stale" if cell.key in stale else state,
             cell.method,
             str(cell.request),
             cell.dataset,
@@ -90,10 +93,12 @@ def plan_command(
             str(cell.seed),
         )
         table.add_row(*values, shown)
-    for message in (*plan.notes, *dict.fromkeys(plan.store.set_aside)):
+    for message in (*plan.notes, *plan.store.notes):
         print(message, file=sys.stderr)
     console = Console(soft_wrap=False) if Console().is_terminal else Console(width=140)
     console.print(table)
+    for line in told(stale):
+        print(f"{line}: `run` measures it again")
     rest = f"about {clock(seconds)} to go" + (f", and {unknown} cells of unknown length" if unknown else "")
     print(f"{counts['done']} done, {counts['missing']} missing, {counts['failed']} failed; {rest}")
     return 0

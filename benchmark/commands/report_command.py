@@ -32,11 +32,11 @@ def report_command(
     """
     import sys
 
-    from benchmark.files import replace_file
     from benchmark.report.content import collect, worth_keeping
     from benchmark.report.extras import write_extras
     from benchmark.report.gathering import gather
     from benchmark.report.page import LIMIT, render
+    from datamodules.kept_files import CannotWriteError, replace_file
     from methods.registry import Registry
 
     registry = Registry([Path(file) for file in words(plugin)])
@@ -48,17 +48,16 @@ def report_command(
 
         check_matplotlib()
     gathered = gather(Path(results), REFERENCE, which=records, suite=suite)
-    for line in gathered.notes:
-        print(line, file=sys.stderr)
     content = collect(gathered, registry)
+    for line in content.gathered.notes:
+        print(line, file=sys.stderr)
     page = render(content).encode()
     if len(page) > LIMIT:
         raise BenchmarkError(f"the page would have {len(page):,} bytes: name one suite with --suite")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, page)
-    except OSError as error:
-        raise BenchmarkError(f"cannot write {target} ({error.strerror or error}); name another with --out") from error
+    except CannotWriteError as error:
+        raise type(error)(f"{error} with --out") from error
     print(f"{target}: {len(gathered.records)} records on {len(content.boards)} boards, {len(page) / 1e6:.1f} MB")
     if keep:
         kept = worth_keeping(content)

@@ -6,8 +6,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchmark.commands.common import Plan, check_cache, expected_seconds, known_records, make_plan, same_command, words
+from benchmark.commands.common import (
+    Plan,
+    cache_folder,
+    check_cache,
+    expected_seconds,
+    known_records,
+    make_plan,
+    same_command,
+    words,
+)
 from benchmark.distributed.devices import check_devices
+from datamodules.content import forget_digests
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -56,7 +66,7 @@ def run_command(
         cache_dir: The folder of decoded images and features; by default the user's cache.
         device: auto, cpu, cuda or cuda:N.
         precision: fp32, bf16 or auto; by default the suite's.
-        force: Run also what is done.
+        force: Run also what is done, and read again all files of data sets whose content is remembered.
         shard: i/n: only the i-th of n parts of the cells.
         keys: Only the cells whose keys begin so.
         wandb: Weights & Biases logging; offline needs no account.
@@ -81,6 +91,8 @@ def run_command(
     if executor == "ray" and save_weights:
         raise BenchmarkError("--save-weights keeps the weights of cells that run here: leave out --executor ray")
     spread = check_devices(devices, strategy, device=device, executor=executor)
+    if force:
+        forget_digests(cache_folder(cache_dir))
     plan = make_plan(
         suite=suite,
         methods=methods,
@@ -101,15 +113,17 @@ def run_command(
     )
     for note in plan.notes:
         print(note, file=sys.stderr)
-    plan.store.check_writable()
+    plan.store.own()
     check_cache(plan.where.cache_dir)
     from rich.console import Console
 
     from benchmark.executors import run_local
     from benchmark.ledger import Ledger
+    from benchmark.measuring import measure_stale
     from benchmark.progress import Progress
     from benchmark.ray_run import RayOptions, on_ray
     from benchmark.runner import CellRunner
+    from benchmark.staleness import stale_records, told
     from benchmark.stopping import exit_status
     from benchmark.tracking import Tracker
     from benchmark.trainings import train_missing
@@ -122,7 +136,11 @@ def run_command(
     plugins = tuple(Path(file) for file in words(plugin))
     runner = CellRunner(plan.registry, plan.where, plan.store, tracker, plugins, suite, tuned_values or "")
     runner.devices = spread
-    recorded = {cell.key for cell in plan.cells if not force and plan.store.read(cell.key) is not None}
+    found = [] if force else [plan.store.read(cell.key) for cell in plan.cells]
+    records = {record.key: record for record in found if record is not None}
+    stale = stale_records(records.values(), plan.where.digests)
+    whole = stale if executor == "ray" else {}  # a cluster runs them again from the start
+    recorded = {key for key in records if key not in whole}
     again = {key for key in recorded if save_weights and not has_weights(plan.store, key)}
     if save_weights:
         runner.keeper = WeightsKeeper(plan.store, again)
@@ -134,17 +152,26 @@ def run_command(
     progress = Progress(expected_seconds(known_records(plan.store), plan.suite.every_model))
     runner.watcher = Watcher(progress.accuracy)
     ledger = Ledger(folder)
+    remeasured = 0
     skipped = len(plan.cells) - len(todo)
     if executor == "ray":
         options = RayOptions(address, cpus_per_cell, gpus_per_cell)
         outcome = on_ray(todo, plan, runner, options, ledger, progress, skipped=skipped)
     else:
+        for line in told(stale):
+            err.print(f"{line}: measured again", markup=False)
+        older = [(cell, stale[cell.key]) for cell in plan.cells if cell.key in stale]
+        failed_again = measure_stale(older, runner, ledger, lambda line: err.print(line, markup=False))
         train_missing(todo, runner, err)
         outcome = run_local(todo, runner, ledger, progress, skipped=skipped)
-    for message in dict.fromkeys(plan.store.set_aside):
+        outcome.failed += failed_again
+        remeasured = len(older) - len(failed_again)
+    for message in plan.store.notes:
         err.print(message, markup=False)
     _show_leaderboard(plan, tracker)
     where = f"see {ledger.path}"
+    if remeasured:
+        out.print(f"{remeasured} cells measured again by today's code")
     if outcome.interruption is not None:
         ended = {record.key for record in outcome.finished} | {cell.key for cell, _ in outcome.failed}
         rest = [cell.key[:12] for cell in todo if cell.key not in ended]
@@ -177,7 +204,7 @@ def run_command(
             markup=False,
         )
         return 1
-    if not outcome.finished:
+    if not outcome.finished and not remeasured:
         out.print(f"nothing to do: all {len(plan.cells)} cells of suite {plan.suite.name} are done (in {results})")
     return 0
 

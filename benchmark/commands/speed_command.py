@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmark.commands.common import cache_folder, check_cache, words
 from datamodules.errors import BenchmarkError, UnknownNameError
+from datamodules.kept_files import replace_file
 
 
 def speed_command(
@@ -63,5 +64,5 @@ def speed_command(
     if json is not None:
         findings = {name: [finding.to_dict() for finding in each] for name, each in found.items()}
         content = {"machine": about, "findings": findings, "left_out": left_out}
-        Path(json).write_text(json_module.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        replace_file(Path(json), (json_module.dumps(content, indent=1, sort_keys=True) + "\n").encode())
     return 0

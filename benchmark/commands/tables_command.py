@@ -34,7 +34,7 @@ def tables_command(
     store = RecordStore(Path(results))
     suites: tuple[str, ...] = importlib.import_module(f"benchmark.papers.{paper}").SUITES
     records = [record for suite in suites for record in store.all(suite)]
-    for message in store.set_aside:
+    for message in store.notes:
         print(message, file=sys.stderr)
     if not records:
         print(f"no records of {' or '.join(suites)} in {store.folder} yet: nothing is measured", file=sys.stderr)

@@ -78,7 +78,7 @@ def tune_command(
     from benchmark.tuning.tuner import Tuner, plan_search
 
     check_unreported(plan.suite)
-    plan.store.check_writable()
+    plan.store.own()
     check_cache(plan.where.cache_dir)
     usual = (model, suite, trials, search_seed, plugin) == (MODEL, SUITE, TRIALS, SEARCH_SEED, None)
     file = Path(out).expanduser() if out else TUNED if usual else None

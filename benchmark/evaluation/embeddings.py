@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch import Tensor
 from benchmark.evaluation.text_tower import encode_texts
 from benchmark.hardware import Precision, autocast
 from datamodules.cache import array_bytes, keep_if_possible, load_array
+from datamodules.code_closure import KEEPING, project_code
 from datamodules.dataset import Dataset, SplitName
 from methods.clip import Clip, parameter_group, state_hash
 from methods.projection import NoProjectionError, visual_projection
@@ -124,6 +126,7 @@ class EmbeddingStore:
             images.size,
             asdict(clip.preprocessing),
             self.precision,
+            _code(),
         ]
         chosen = [] if rows is None else [hashlib.sha256(rows.tobytes()).hexdigest()]
         key = _digest([*identity, clip.device.type, *chosen])
@@ -188,6 +191,13 @@ class EmbeddingStore:
                     continue
                 start += len(batch)
         return np.concatenate(batches)
+
+
+@cache
+def _code() -> str:
+    """The digest of the code that makes features, by meaning: features of other code are not taken from the disk."""
+    starts = ("benchmark.evaluation.embeddings:EmbeddingStore", "datamodules.images:Preprocessing")
+    return project_code().digest(*starts, "methods.clip:Clip", "benchmark.models:load_clip", stops=KEEPING)
 
 
 def _digest(identity: object) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from benchmark.evaluation.context import Context
     from benchmark.evaluation.evaluate import Metrics
 
+BASE, SCORES = "base", "scores"
+"""The families that every cell has: accuracies and recalls, and the scores made of them (`evaluate.py`)."""
 SHOTS = (1, 2, 4, 8, 16)
 """How many images of the forgotten class an attacker has (relearning)."""
 
@@ -29,12 +31,18 @@ class Family:
         metrics: The full names of what it gives.
         needs: "train" data, the "model" (so that it cannot be computed from kept outputs), a "retrained" model,
             "shadows" (shadow models, from which the method unlearns too).
+        reads: The families whose numbers it reads; it is computed from numbers alone where it is one of `from_numbers`.
+        from_numbers: Whether recorded numbers are all that it needs.
+        data: A folder of this project with a YAML file for each data set that it reads; empty for none.
     """
 
     name: str
     title: str
     metrics: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    from_numbers: bool = False
+    data: str = ""
 
     def load(self) -> Callable[[Context], Metrics]:
         """The function that computes it."""
@@ -73,6 +81,7 @@ _LIST = (
         "whether the class answers to synonyms, descriptions and other templates",
         ("forget/worst_prompt_acc1",),
         ("model",),
+        data="datamodules/paraphrases",
     ),
     Family(
         "soft_prompt",
@@ -97,6 +106,10 @@ _LIST = (
         "how far the measures are from those of the retrained model",
         ("score/retrain_gap",),
         ("retrained",),
+        reads=(
+            *(BASE, "linear_probe", "knn_probe", "image_retrieval_map", "paraphrases", "soft_prompt", "relearning"),
+        ),
+        from_numbers=True,
     ),
     Family(
         "membership",
@@ -108,6 +121,8 @@ _LIST = (
         "robust_score",
         "S with the worst case over prompts, probe and relearning in the place of the forget accuracy",
         ("score/robust",),
+        reads=(BASE, "linear_probe", "paraphrases", "soft_prompt", "relearning"),
+        from_numbers=True,
     ),
 )
 

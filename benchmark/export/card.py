@@ -155,7 +155,7 @@ class CardWriter:
         rows = [
             ("record", f"`record.json` in this folder, key {record.key}"),
             ("weights of the original", plain(origin.get("weights", "not known"))),
-            ("method's source", plain(origin.get("method_source", "not known"))),
+            ("code", plain(origin.get("code") or origin.get("method_source", "not known"))),
             ("commit", plain(origin.get("git") or "not known")),
             ("device", f"{plain(origin.get('device'))}, {plain(origin.get('precision'))}"),
             ("packages", packages or "not known"),

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from benchmark.export.config import ExportError, open_clip_config, write_tokenizer
+from datamodules.kept_files import CannotWriteError, DiskFullError, replace_file, sweep, temporary_name
 from methods.clip import Clip
 
 MODEL, CONFIG, CARD, RECORD = "open_clip_model.safetensors", "open_clip_config.json", "README.md", "record.json"
@@ -32,9 +32,10 @@ def new_folder(target: Path) -> Iterator[Path]:
     Raises:
         ExportError: If the disk refuses it.
     """
-    work = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    work = temporary_name(target)
     try:
         work.mkdir(parents=True)
+        sweep(target.parent)
         yield work
         try:
             work.replace(target)  # at once, also in place of an empty folder
@@ -43,8 +44,13 @@ def new_folder(target: Path) -> Iterator[Path]:
                 raise
             for file in sorted(work.iterdir(), key=lambda each: each.name == CONFIG):  # without it, it is no model
                 file.rename(target / file.name)
-    except OSError as error:
-        raise ExportError(f"{target} cannot be written ({error.strerror or error}); name another folder") from error
+        else:
+            work.rename(target)
+    except DiskFullError as error:
+        raise DiskFullError(f"{target} cannot be written: {error}") from error
+    except (OSError, CannotWriteError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise ExportError(f"{target} cannot be written ({reason or error}); name another folder") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -58,7 +64,7 @@ def check_target(folder: str) -> Path:
     target = Path(folder).expanduser().resolve()
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise ExportError(f"{folder} is there already and not empty: name another folder, or remove it first")
-    probe = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    probe = temporary_name(target)
     try:
         probe.mkdir(parents=True)
         probe.rmdir()
@@ -76,10 +82,9 @@ def write_model(folder: Path, clip: Clip, model: str) -> None:
         model: The model as the record names it.
     """
     state = {name: value.detach().cpu().contiguous().clone() for name, value in clip.model.state_dict().items()}
-    save_file(state, folder / MODEL, metadata={"format": "pt"})
-    (folder / MODEL).chmod(0o644)  # the library makes it readable by its owner alone
+    replace_file(folder / MODEL, save(state, metadata={"format": "pt"}))
     text = json.dumps(open_clip_config(model, clip), indent=2) + "\n"
-    (folder / CONFIG).write_text(text, encoding="utf-8")
+    replace_file(folder / CONFIG, text.encode())
     write_tokenizer(clip, folder)
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.cells import Cell
-from benchmark.files import replace_file
 from benchmark.generation.detection import detection_rate
-from benchmark.generation.pipeline import GenerationError, Settings
+from benchmark.generation.pipeline import Settings
 from benchmark.generation.prompts import PARTS, Prompt
 from benchmark.provenance import git_commit, package_versions
 from benchmark.records import Metric
 from benchmark.tables import drawn
+from datamodules.kept_files import replace_file
 
 FOLDER = "generation"
 _SCHEMA = 1
@@ -101,15 +101,11 @@ class GenerationReport:
             command: The command line that repeats it.
 
         Raises:
-            GenerationError: If the disk refuses it.
+            CannotWriteError: If the disk is full or refuses it.
         """
         path = results / FOLDER / self.cell.key / f"{self.run}.json"
         text = json.dumps(self.to_dict(command=command), sort_keys=True, indent=1, allow_nan=False) + "\n"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, text.encode())
-        except OSError as error:
-            raise GenerationError(f"cannot write {path}: {error.strerror or error}") from error
+        replace_file(path, text.encode())
         return path
 
     def table(self) -> str:

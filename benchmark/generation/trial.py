@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.cells import Cell
+from benchmark.digests import unlearning_code
 from benchmark.generation.detection import Judge
 from benchmark.generation.pipeline import (
     GenerationError,
@@ -192,7 +193,7 @@ def _changes(cell: Cell, registry: Registry, dataset: Dataset, device: str) -> l
     """What is not as it was when the record was made: the unlearning may then end elsewhere."""
     kind = resolve_device(device).type
     found = {
-        f"the source of {cell.method!r}": registry.source_hash(cell.method) == cell.method_source,
+        f"the code of {cell.method!r}": unlearning_code(registry, cell.method, cell.model) == cell.code,
         f"the weights of {cell.model}": model_identity(cell.model) == cell.weights,
         f"the data of {cell.dataset!r}": dataset.revision == cell.data_revisions.get(cell.dataset),
         f"the device ({kind} instead of {cell.device})": kind == cell.device,

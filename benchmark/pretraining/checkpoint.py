@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import pickle
+import io
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +15,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from datamodules.kept_files import CannotWriteError, is_there, read_sealed, remove_damaged, replace_sealed
+
+_log = logging.getLogger(__name__)
 EVERY_SECONDS = 120.0
 """How much work a kill may cost, our choice; writing takes a fraction of a second."""
 
@@ -67,16 +70,16 @@ class Checkpoints(Callback):
     _began: float = field(default_factory=time.monotonic)
 
     def load(self) -> Standing | None:
-        """What the file holds; None without a file, or if it is damaged or of another training."""
-        if self.path is None or not self.path.is_file():
+        """What the file holds; None without a file or of another training, and, with a note, if it is damaged."""
+        if self.path is None or not is_there(self.path):
             return None
-        try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
-            if content.pop("identity") != self.identity:
-                return None
-            return Standing(**content)
-        except (OSError, RuntimeError, KeyError, TypeError, EOFError, AttributeError, pickle.UnpicklingError):
+        stored = read_sealed(self.path)
+        if stored is None:
+            done = remove_damaged(self.path)
+            _log.warning("note: the checkpoint %s is damaged: %s, the training begins again", self.path, done)
             return None
+        content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
+        return Standing(**content) if content.pop("identity") == self.identity else None
 
     def begin(self, cycle: int, *, offset: int, spent: float) -> None:
         """A cycle begins, or goes on after `offset` steps."""
@@ -102,16 +105,14 @@ class Checkpoints(Callback):
             "random": torch.get_rng_state(),
             "beside": {} if pl_module.edges is None else pl_module.edges.state_dict(),  # type: ignore[union-attr]
         }
-        _replace(self.path, standing)
+        stream = io.BytesIO()
+        torch.save(standing, stream)
+        try:
+            replace_sealed(self.path, stream.getvalue())
+        except CannotWriteError as error:
+            _log.warning("note: the training goes on, but would begin again after a kill: %s", error)
 
     def clear(self) -> None:
         """The training is over: the file has served."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
-
-
-def _replace(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(content, temporary)
-    temporary.replace(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import yaml
@@ -60,6 +60,10 @@ class Recipe:
     half_size_share: float
     edge_weight: float
     further_cycles: tuple[Mapping[str, Any], ...]
+
+    def values(self) -> dict[str, Any]:
+        """What the recipe sets, without its name and title: what a model trained by it depends on."""
+        return {name: value for name, value in asdict(self).items() if name not in ("name", "title")}
 
     def cycles(self) -> tuple[Recipe, ...]:
         """The recipe of each cycle."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -91,16 +93,28 @@ class Retraining:
     cache_dir: Path
     device: str = "auto"
 
+    @cached_property
+    def datasets(self) -> list[Dataset]:
+        """The data sets of the recipe."""
+        size = self.recipe.architecture.image_input.image_size
+        return [open_dataset(name, self.data_dir, self.cache_dir, size) for name in self.recipe.data]
+
     def excluded(self, home: str, request: ForgetRequest) -> dict[str, ForgetRequest]:
         """What is left out for a request; see `exclusions`."""
-        size = self.recipe.architecture.image_input.image_size
-        datasets = [open_dataset(name, self.data_dir, self.cache_dir, size) for name in self.recipe.data]
-        return exclusions(datasets, home, request)
+        return exclusions(self.datasets, home, request)
 
     def path(self, exclude: dict[str, ForgetRequest], seed: int) -> Path:
         """Where the model of these exclusions and this seed is kept."""
         excluded = {name: each.to_dict() for name, each in sorted(exclude.items())}
-        return kept_path(self.cache_dir / "retrained", self.recipe, excluded, seed, name=self.recipe.name)
+        return kept_path(
+            self.cache_dir / "retrained",
+            self.recipe,
+            excluded,
+            seed,
+            revisions=[dataset.revision for dataset in self.datasets],
+            device=self.device,
+            name=self.recipe.name,
+        )
 
     def model(
         self, exclude: dict[str, ForgetRequest], seed: int, *, progress: Progress | None = None
@@ -126,6 +140,10 @@ class Retraining:
             exclude=exclude,
         )
         return clip, trained_seconds(path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes alone: images that were opened here are opened again by a process that gets this."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 @dataclass(frozen=True)

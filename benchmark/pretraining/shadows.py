@@ -62,9 +62,14 @@ class ShadowModels:
 
     def path(self, number: int) -> Path:
         """Where a model is kept."""
-        revisions = [pool.dataset.revision for pool in self.pools.values()]
-        name = f"{self.recipe.name}-{number}"
-        return kept_path(self.cache_dir / "shadows", self.recipe, revisions, COUNT, number, name=name)
+        return kept_path(
+            self.cache_dir / "shadows",
+            self.recipe,
+            [COUNT, number, FIRST_SEED],
+            revisions=[pool.revision for pool in self.pools.values()],
+            device=self.device,
+            name=f"{self.recipe.name}-{number}",
+        )
 
     def model(self, number: int, *, progress: Progress | None = None) -> Clip:
         """A shadow model; a training that was killed goes on from its last checkpoint.

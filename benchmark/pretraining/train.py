@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -17,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from benchmark.compact import save_compact, tokenizer
+from benchmark.compact import KEPT_AS, save_compact, tokenizer
 from benchmark.hardware import Precision, resolve_device, resolve_precision
 from benchmark.pretraining.checkpoint import Checkpoints, Standing
 from benchmark.pretraining.corpus import Corpus, PretrainingBatch
 from benchmark.pretraining.edges import EdgeTask
 from benchmark.pretraining.forward import encode_half_size, encode_texts
+from benchmark.pretraining.identity import training_identity
 from benchmark.pretraining.optimizers import make_optimizer, make_schedule
 from benchmark.pretraining.recipe import Recipe
 from benchmark.trainer import fit, make_trainer
@@ -113,6 +112,7 @@ def pretrain(
     checkpoint: Path | None = None,
     datasets: Sequence[Dataset] | None = None,
     say: Callable[[str], None] | None = None,
+    kept: bool = False,
 ) -> Trained:
     """Train a recipe and write the model.
 
@@ -130,6 +130,7 @@ def pretrain(
         checkpoint: Where the training keeps how far it is, every two minutes, and goes on from if it was killed.
         datasets: To train on in the place of the recipe's: other images of the same kinds.
         say: Told in a line from where a training goes on that was stopped.
+        kept: The model is one of the cache, which says under which name it was kept.
     """
     unknown = sorted(set(exclude or {}) - set(recipe.data))
     if unknown:
@@ -165,11 +166,14 @@ def pretrain(
     revisions = [each.revision for each in corpora]
     if datasets is not None:
         about["data"] = revisions
-    kept = Checkpoints(checkpoint, training_identity(recipe, about, revisions))
-    seconds, steps = _fit(model, recipe, corpus, kept, _Run(where, chosen, compiled, seed, progress, say))
+    what = (seed, about["exclude"], where.type)
+    checkpoints = Checkpoints(checkpoint, training_identity(recipe, *what, revisions=revisions, precision=chosen))
+    seconds, steps = _fit(model, recipe, corpus, checkpoints, _Run(where, chosen, compiled, seed, progress, say))
     about["seconds"] = round(seconds, 1)
+    if kept:
+        about[KEPT_AS] = out.name
     save_compact(out, model, corpus.token_ids, recipe.architecture, about)
-    kept.clear()
+    checkpoints.clear()
     return Trained(out, seconds, steps * recipe.batch_size)
 
 
@@ -221,12 +225,6 @@ def _where_from(path: Path, standing: Standing | None, steps: Sequence[int]) -> 
         )
     done = sum(steps[: standing.cycle]) + standing.step
     return f"goes on after step {done} of {sum(steps)}, {standing.seconds:.0f} s of training, kept in {path}"
-
-
-def training_identity(recipe: Recipe, about: Mapping[str, Any], revisions: Sequence[str]) -> str:
-    """A digest of all that makes a training what it is: recipe, seed, precision, exclusions, data."""
-    content = [asdict(recipe), dict(about), list(revisions)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _shown(progress: Progress, before: int, total: int, step: int, _: int, loss: float) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from benchmark.grouping import pair
 from benchmark.records import Metric, Record
@@ -12,7 +13,12 @@ from benchmark.report.curves import curves_of
 from benchmark.report.extras import Curve, Extras, Predictions
 from benchmark.report.gathering import Gathered
 from benchmark.report.views import Boards, plain, views
+from datamodules.kept_files import is_there
 from methods.registry import Registry
+
+if TYPE_CHECKING:
+    from benchmark.outputs import Outputs
+    from benchmark.report.predictions import World
 
 DIGITS = 6
 """Significant digits of the numbers of a record's card; the boards keep all of them."""
@@ -47,27 +53,41 @@ def collect(gathered: Gathered, registry: Registry) -> Content:
     keys = {record.key for record in gathered.records}
     curves = {key: own for key, own in gathered.extras.curves.items() if key in keys}
     predictions = {key: own for key, own in gathered.extras.predictions.items() if key in keys}
+    notes = []
     for record in gathered.records:
         own = curves_of(record, gathered.folders[record.key])
         if own:
             kept = {(c.name, c.unit) for c in own}
             further = (c for c in curves.get(record.key, ()) if (c.name, c.unit) not in kept)
             curves[record.key] = (*own, *further)
-        if (found := _predictions(record, gathered)) is not None:
+        path = gathered.folders[record.key] / record.cell["suite"] / f"{record.key}.npz"
+        if not is_there(path) or (of := _world(record)) is None:
+            continue
+        outputs = _outputs(path)
+        if outputs is None:
+            notes.append(f"not read: {path.parent.name}/{path.name}: damaged or of another version: no predictions")
+        elif (found := _predictions(record, outputs, of)) is not None:
             predictions[record.key] = found
+    gathered = replace(gathered, notes=(*gathered.notes, *notes))
     return Content(gathered, boards, Extras(curves, predictions), registry)
 
 
-def _predictions(record: Record, gathered: Gathered) -> Predictions | None:
-    """From the outputs beside the record, if there are any."""
-    path = gathered.folders[record.key] / record.cell["suite"] / f"{record.key}.npz"
-    if not path.is_file():
-        return None
-    from benchmark.outputs import Outputs
-    from benchmark.report.predictions import predictions_of, shown_world
+def _world(record: Record) -> World | None:
+    from benchmark.report.predictions import shown_world
 
-    of, outputs = shown_world(record), Outputs.read(path)
-    return None if of is None or outputs is None else predictions_of(record, outputs, of)
+    return shown_world(record)
+
+
+def _outputs(path: Path) -> Outputs | None:
+    from benchmark.outputs import Outputs
+
+    return Outputs.read(path)
+
+
+def _predictions(record: Record, outputs: Outputs, of: World) -> Predictions | None:
+    from benchmark.report.predictions import predictions_of
+
+    return predictions_of(record, outputs, of)
 
 
 def worth_keeping(content: Content) -> Extras:

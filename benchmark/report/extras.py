@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.files import replace_file
-from benchmark.records import RecordError
+from benchmark.records import json_digest
+from datamodules.kept_files import read_file, replace_file
 
 FILE = "extras.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def write_extras(path: Path, extras: Extras) -> None:
     """Write the file, whole or not at all.
 
     Raises:
-        RecordError: If the disk refuses it.
+        CannotWriteError: If the disk is full or refuses it.
     """
     parts: dict[str, dict[str, Any]] = {
         "curves": {key: [asdict(curve) for curve in own] for key, own in extras.curves.items()},
@@ -77,20 +77,19 @@ def write_extras(path: Path, extras: Extras) -> None:
     for part, of in parts.items():
         records = ",\n".join(f"  {json.dumps(key)}: {_json(of[key])}" for key in sorted(of))
         lines.append(f" {json.dumps(part)}: {{\n{records}\n }}")
-    text = "{\n" + ",\n".join([f' "schema": {SCHEMA}', *lines]) + "\n}\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, text.encode())
-    except OSError as error:
-        raise RecordError(f"cannot write {path}: {error.strerror or error}") from error
+    digest = json_digest({"schema": SCHEMA, **json.loads(json.dumps(parts))})
+    text = "{\n" + ",\n".join([f' "schema": {SCHEMA}', f' "digest": "{digest}"', *lines]) + "\n}\n"
+    replace_file(path, text.encode())
 
 
 def read_extras(folder: Path) -> tuple[Extras, list[str]]:
     """The extras of a folder of records, and what could not be read of them, one line each."""
     try:
-        data = json.loads((folder / FILE).read_bytes())
+        data = json.loads(read_file(folder / FILE))
         if data["schema"] != SCHEMA:
             return Extras(), [f"not read: {FILE}: schema {data['schema']!r} instead of {SCHEMA}"]
+        if data.pop("digest") != json_digest(data):
+            return Extras(), [f"not read: {FILE}: its digest is not that of its content: it was changed or damaged"]
         curves = {str(key): tuple(map(_curve, own)) for key, own in data["curves"].items()}
         return Extras(curves, {str(key): _predictions(own) for key, own in data["predictions"].items()}), []
     except FileNotFoundError:

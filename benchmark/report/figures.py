@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 from benchmark.columns import RANKED_BY
 from benchmark.evaluation.families import SHOTS
 from benchmark.grouping import pair
-from benchmark.records import RecordError
 from benchmark.report.content import Content
 from benchmark.report.extras import Curve
 from benchmark.report.figure_parts import Figure, head_of, new_axes, plain_text, titled
@@ -18,6 +18,7 @@ from benchmark.report.palette import look
 from benchmark.report.scatter_figures import deep, trade_off
 from benchmark.report.views import LANDMARKS, RELEARNING, Boards
 from datamodules.errors import BenchmarkError
+from datamodules.kept_files import replace_file
 
 _STYLE = {
     "font.size": 8.0,
@@ -61,7 +62,7 @@ def write_figures(content: Content, folder: Path) -> list[str]:
         The names of the figures, without endings.
 
     Raises:
-        RecordError: If the disk refuses them.
+        CannotWriteError: If the disk is full or refuses them.
     """
     check_matplotlib()
     import matplotlib
@@ -96,11 +97,10 @@ def _save(figure: Figure, folder: Path, name: str) -> None:
     from matplotlib import pyplot
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    except OSError as error:
-        raise RecordError(f"cannot write {folder / name}.svg: {error.strerror or error}") from error
+        for ending, date in (("svg", "Date"), ("pdf", "CreationDate")):
+            stream = io.BytesIO()
+            figure.savefig(stream, format=ending, metadata={date: None})
+            replace_file(folder / f"{name}.{ending}", stream.getvalue())
     finally:
         pyplot.close(figure)
 

@@ -56,7 +56,7 @@ def gather(results: Path, reference: Path, *, which: Which = "all", suite: str |
     for origin, folder in named:
         if which not in ("all", origin):
             continue
-        store = RecordStore(folder, read_only=True)
+        store = RecordStore(folder, older=origin == "reference")
         for record in store.all(suite):
             records[record.cell["suite"], record.key] = record
             folders[record.key], origins[record.key] = folder, origin
@@ -73,9 +73,11 @@ def _unread(store: RecordStore, suite: str | None) -> list[str]:
     lines = [f"not read: {line}" for line in damaged[:_SHOWN_DAMAGED]]
     if len(damaged) > _SHOWN_DAMAGED:
         lines.append(f"not read: {len(damaged) - _SHOWN_DAMAGED} further files that are no records of this version")
-    earlier = len([*store.folder.glob(f"{suite or '*'}/*.json.corrupt*")])
+    earlier = len([*store.folder.glob(f"{suite or '*'}/*.corrupt*")])
+    if store.left_alone:
+        lines.append(store.notes[-1])
     if earlier:
-        lines.append(f"{earlier} files were set aside by an earlier command (KEY.json.corrupt): not read")
+        lines.append(f"{earlier} files were set aside by an earlier command (KEY.json.corrupt and the like): not read")
     return lines
 
 

@@ -18,6 +18,7 @@ every cell of a tuned run and of its board, so tuned and untuned rows, or rows o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -25,16 +26,17 @@ from typing import Any
 
 import yaml
 
-from benchmark.files import replace_file
 from benchmark.planning import methods_of, scale_of
 from benchmark.suite import Suite
 from benchmark.tuning.space import SMALL, competes, space_of
 from datamodules.errors import BenchmarkError
+from datamodules.kept_files import read_file, replace_file, temporary_name
 from methods.registry import Registry
 
 TUNED = Path(__file__).parent / "tuned.yaml"
 SOURCE_DIGITS = 16
 _HEAD = "# Written by `python -m benchmark tune`, one method at a time: do not edit by hand.\n"
+_DIGEST = "# sha256 of what follows: "
 
 
 class TunedError(BenchmarkError):
@@ -74,7 +76,7 @@ def load_tuned(path: Path = TUNED) -> dict[str, Tuned]:
         TunedError: If the file is not of that shape, or holds two budgets.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.safe_load(_checked(path)) or {}
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -87,6 +89,21 @@ def load_tuned(path: Path = TUNED) -> dict[str, Tuned]:
         (one, first), (two, second), *_ = budgets.items()
         raise TunedError(f"{path.name}: {first!r} has {one}, but {second!r} {two}; one file holds one budget")
     return found
+
+
+def _checked(path: Path) -> str:
+    """The text of a file below its digest.
+
+    Raises:
+        OSError: If it cannot be read.
+        TunedError: If it is not what `save_tuned` wrote.
+    """
+    head, _, text = read_file(path).decode().removeprefix(_HEAD).partition("\n")
+    if head != _DIGEST + hashlib.sha256(text.encode()).hexdigest():
+        raise TunedError(
+            f"{path} was changed by hand or is damaged: restore it, or remove it and run `python -m benchmark tune`"
+        )
+    return text
 
 
 def _entry(path: Path, name: str, entry: Any) -> Tuned:
@@ -110,7 +127,7 @@ def check_room(path: Path, budget: str) -> None:
         raise TunedError(f"{path} holds values of {held.pop()}, not of {budget}: name another file with --out")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.with_name(f".{path.name}.probe")
+        probe = temporary_name(path)
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -126,8 +143,12 @@ def save_tuned(path: Path, method: str, entry: Tuned) -> None:
     check_room(path, entry.budget)
     every = {**load_tuned(path), method: entry}
     plain = {name: {**asdict(each), "values": dict(each.values)} for name, each in sorted(every.items())}
-    text = _HEAD + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
-    replace_file(path, text.encode())
+    replace_file(path, tuned_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)).encode())
+
+
+def tuned_text(content: str) -> str:
+    """A file of tuned values as text, from its YAML."""
+    return f"{_HEAD}{_DIGEST}{hashlib.sha256(content.encode()).hexdigest()}\n{content}"
 
 
 def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Suite, list[str]]:

@@ -117,7 +117,7 @@ class Tuner:
             self.say(f"  {name}: {dimension}")
         skipped = len({cell.key for cells in own.values() for cell in cells}) - len(todo)
         ran = run_local(todo, self.runner, self.ledger, Progress(self.expected), skipped=skipped)
-        for message in dict.fromkeys(store.set_aside):
+        for message in store.notes:
             self.say(message)
         if ran.interruption is not None:
             left = len(todo) - len(ran.finished) - len(ran.failed)

@@ -303,7 +303,7 @@ def test_what_changed_since_the_record_is_noted(
 
     monkeypatch.setattr(Registry, "source_hash", lambda self, name: "0" * 64)
     answer = _generate(copied, _key(copied, "nullspace"), tiny_pipeline)
-    assert answer.status == 0 and "note: the source of 'nullspace' is not what the record was made with" in answer.out
+    assert answer.status == 0 and "note: the code of 'nullspace' is not what the record was made with" in answer.out
     assert "the data of" not in answer.out and "the weights of" not in answer.out
 
 

@@ -35,7 +35,7 @@ def test_the_whole_traceback_is_kept(tmp_path: Path) -> None:
     assert "KeyError: 'the cause'" in written.traceback and "raise ValueError(message)" in written.traceback
     lines = (tmp_path / "new" / "failures.jsonl").read_text().splitlines()
     assert len(lines) == 1
-    assert set(json.loads(lines[0])) == {"time", "key", "cell", "error", "message", "traceback"}
+    assert set(json.loads(lines[0])) == {"time", "key", "cell", "error", "message", "traceback", "digest"}
 
 
 def test_latest_by_key_and_nothing_erased(tmp_path: Path) -> None:

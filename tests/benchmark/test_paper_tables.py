@@ -17,11 +17,12 @@ from benchmark.commands.tables_command import tables_of
 from benchmark.papers.published import FILE, published
 from benchmark.papers.table import NOT_KNOWN, NOT_MEASURED, Comparison, PaperTable, render
 from benchmark.record_store import RecordStore
-from benchmark.records import Metric, Record
+from benchmark.records import SCHEMA, Metric, Record, json_digest
 from datamodules.errors import BenchmarkError
 
 PAPERS = ("lip", "ccup", "cliperase", "diet", "negmerge")
 NUMBERS = itertools.count(1)
+"""No two records are of one cell."""
 
 
 def record(
@@ -29,10 +30,10 @@ def record(
 ) -> Record:
     cell = {
         "suite": "paper-lip", "method": method, "dataset": dataset, "request": {"classes": classes}, "model": model,
-        "seed": 0, "hparams": hparams,
+        "seed": 0, "hparams": hparams, "number": next(NUMBERS),
     }  # fmt: skip
     found = {name: value if isinstance(value, Metric) else Metric(value) for name, value in metrics.items()}
-    return Record(1, f"{next(NUMBERS):064x}", cell, found, {}, {"unlearn_seconds": 1.0}, {"precision": "fp32"})
+    return Record(SCHEMA, json_digest(cell), cell, found, {}, {"unlearn_seconds": 1.0}, {"precision": "fp32"})
 
 
 def original(forget: float, retain: float) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -16,14 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.record_store import RecordStore
-from benchmark.records import Metric, Record, RecordError
+from benchmark.records import SCHEMA, Metric, Record, RecordError, json_digest
 from datamodules.errors import BenchmarkError
+from datamodules.kept_files import CannotWriteError, DiskFullError
 
-KEY = "ab" * 32
 
-
-def make(key: str = KEY, *, suite: str = "quick", value: float | None = 0.25, **cell: Any) -> Record:
-    cells = {
+def make(key: str | None = None, *, suite: str = "quick", value: float | None = 0.25, **cell: Any) -> Record:
+    cells: dict[str, Any] = {
         "suite": suite,
         "method": "lip",
         "dataset": "shapes",
@@ -31,11 +31,12 @@ def make(key: str = KEY, *, suite: str = "quick", value: float | None = 0.25, **
         "model": "mini",
         "seed": 0,
         "hparams": {},
+        **cell,
     }
     return Record(
-        1,
-        key,
-        {**cells, **cell},
+        SCHEMA,
+        key or json_digest(cells),
+        cells,
         {"forget/acc1": Metric(value, 100, (0.1, 0.4)), "score/kravets": Metric(None)},
         {"original": "cd" * 32, "retrain": None},
         {"unlearn_seconds": 1.5, "flops": 10, "peak_memory_bytes": None},
@@ -43,6 +44,7 @@ def make(key: str = KEY, *, suite: str = "quick", value: float | None = 0.25, **
     )
 
 
+KEY = make().key
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 ENDS = st.none() | st.tuples(FINITE, FINITE)
 METRICS = st.dictionaries(st.text(), st.builds(Metric, st.none() | FINITE, st.none() | st.integers(0, 10**9), ENDS))
@@ -63,15 +65,14 @@ CELL = st.fixed_dictionaries(
     }
 )
 RECORDS = st.builds(
-    Record,
-    st.just(1),
-    st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+    lambda cell, *parts: Record(SCHEMA, json_digest(cell), cell, *parts),
     CELL,
     METRICS,
     st.dictionaries(st.text(), st.none() | st.text()),
     st.dictionaries(st.text(), st.none() | FINITE | st.integers(-(10**12), 10**12)),
     st.dictionaries(st.text(), JSON),
     st.dictionaries(st.text(), JSON),
+    st.dictionaries(st.text(), st.text()),
 )
 
 
@@ -89,20 +90,60 @@ def test_store_round_trip_and_layout(tmp_path: Path) -> None:
     assert store.read(KEY) == record == store.read(KEY, "quick")
     assert store.has("quick", KEY) and not store.has("other", KEY) and not store.has("quick", "cd" * 32)
     store.write(make(suite="full"))
-    assert len(store.all()) == 2 and store.all("quick") == [record]
+    assert make(suite="full").key != KEY and len(store.all()) == 2 and store.all("quick") == [record]
     assert not list(tmp_path.rglob("*.tmp"))
     text = path.read_text()
     assert text == json.dumps(json.loads(text), sort_keys=True, indent=1) + "\n"
 
 
-def test_a_tampered_score_is_what_is_read(tmp_path: Path) -> None:
-    store = RecordStore(tmp_path)
-    path = store.write(make())
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_tampered_score_is_never_believed(tmp_path: Path, read_only: bool) -> None:
+    path = RecordStore(tmp_path).write(make())
     data = json.loads(path.read_text())
     data["metrics"]["forget/acc1"]["value"] = 0.987
     path.write_text(json.dumps(data))
-    record = RecordStore(tmp_path).read(KEY)
-    assert record is not None and record.metrics["forget/acc1"].value == 0.987
+    store = RecordStore(tmp_path, read_only=read_only)
+    assert store.read(KEY) is None and "its digest is not that of its content" in store.notes[0]
+    assert path.exists() == read_only and path.with_name(f"{path.name}.corrupt").exists() != read_only
+
+
+def test_the_key_is_that_of_the_cell(tmp_path: Path) -> None:
+    """A record whose maker changed its cell, digest and all, does not stand for another cell."""
+    data = make().to_dict()
+    data["cell"]["seed"] = 1
+    data["digest"] = json_digest({name: value for name, value in data.items() if name != "digest"})
+    with pytest.raises(RecordError, match="its key is not that of its cell"):
+        Record.from_dict(data)
+    RecordStore(tmp_path).write(make(seed=1)).rename(tmp_path / "quick" / f"{KEY}.json")
+    store = RecordStore(tmp_path)
+    assert store.read(KEY) is None and "holds the record of another key" in store.notes[0]
+
+
+def older(record: Record) -> str:
+    """As the first version wrote a record."""
+    return json.dumps(dataclasses.replace(record, schema=1).to_dict())
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_records_of_other_versions_are_left_alone_and_counted(tmp_path: Path, read_only: bool) -> None:
+    store = RecordStore(tmp_path, read_only=read_only)
+    kept = store.write(make(seed=1))
+    texts = {make().key: older(make()), make(seed=2).key: json.dumps({"schema": 3, "news": []})}
+    for key, text in texts.items():
+        kept.with_name(f"{key}.json").write_text(text)
+    for _ in range(2):
+        assert [record.cell["seed"] for record in store.all()] == [1] and store.read(KEY) is None
+    assert store.notes == [f"2 records of another version are left alone in {tmp_path}: not read"]
+    assert {key: kept.with_name(f"{key}.json").read_text() for key in texts} == texts
+    assert [record.key for record in RecordStore(tmp_path, older=True).all()] == sorted([KEY, make(seed=1).key])
+
+
+def test_a_new_record_in_the_place_of_one_of_another_version_loses_nothing(tmp_path: Path) -> None:
+    path = RecordStore(tmp_path).write(make())
+    path.write_text(older(make()))
+    assert RecordStore(tmp_path).write(make()) == path
+    assert RecordStore(tmp_path).read(KEY) == make()
+    assert path.with_name(f"{path.name}.other-version").read_text() == older(make())
 
 
 CORRUPT: dict[str, Any] = {
@@ -113,7 +154,10 @@ CORRUPT: dict[str, Any] = {
     "huge": lambda text: text.replace("0.25", "1e999"),
     "word": lambda text: text.replace("0.25", '"good"'),
     "true": lambda text: text.replace("0.25", "true"),
-    "schema": lambda text: text.replace('"schema": 1', '"schema": 2'),
+    "schema": lambda text: text.replace(f'"schema": {SCHEMA}', '"schema": "2"'),
+    "older": lambda text: text.replace(f'"schema": {SCHEMA}', '"schema": 1'),
+    "digest": lambda text: text.replace('"digest": "', '"digest": "0'),
+    "measures": lambda text: text.replace('"measures": {}', '"measures": []'),
     "key": lambda text: text.replace(KEY, "cd" * 32),
     "cell": lambda text: text.replace('"seed"', '"sead"'),
     "request": lambda text: text.replace('"classes"', '"class"'),
@@ -124,15 +168,15 @@ CORRUPT: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", CORRUPT)
 def test_a_corrupt_file_is_set_aside(tmp_path: Path, kind: str) -> None:
-    store = RecordStore(tmp_path)
-    other = store.write(make("cd" * 32, suite="quick"))
+    store = RecordStore(tmp_path, read_only=False)
+    other = store.write(make(seed=1))
     contents = []
     for number in range(3):
         path = store.write(make())
         damaged = CORRUPT[kind](path.read_text())
         path.write_text(damaged)
         contents.append(damaged)
-        assert [record.key for record in store.all()] == ["cd" * 32]
+        assert [record.key for record in store.all()] == [make(seed=1).key]
         assert not path.exists() and not store.has("quick", KEY)
         assert len(store.set_aside) == number + 1
         line = store.set_aside[-1]
@@ -153,7 +197,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 def test_leftovers_of_dead_writers_and_strangers_files_are_left_alone(tmp_path: Path) -> None:
     store = RecordStore(tmp_path)
     path = store.write(make())
-    leftovers = [path.with_name(f".{KEY}.123.abc.tmp"), path.with_name("notes.json")]
+    leftovers = [path.with_name(f".{KEY}.{'a' * 32}.tmp"), path.with_name("notes.json")]
     for file in leftovers:
         file.write_text("{")
     assert len(store.all()) == 1 and store.set_aside == [] and all(file.exists() for file in leftovers)
@@ -163,6 +207,7 @@ def test_leftovers_of_dead_writers_and_strangers_files_are_left_alone(tmp_path: 
     "bad",
     [
         make(key="AB" * 32),
+        make(key="ab" * 32),
         make(key="ab"),
         make(suite="../elsewhere"),
         make(suite=".."),
@@ -171,7 +216,7 @@ def test_leftovers_of_dead_writers_and_strangers_files_are_left_alone(tmp_path: 
         make(request={"classes": []}),
         make(seed="0"),
         make(hparams={"rate": float("nan")}),
-        make(hparams={"rate": object()}),
+        make("cd" * 32, hparams={"rate": object()}),
     ],
 )
 def test_what_is_no_record_is_not_written(tmp_path: Path, bad: Record) -> None:
@@ -193,7 +238,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="cannot be written") as caught:
         store.check_writable()
     assert "\n" not in str(caught.value)
-    with pytest.raises(RecordError, match="cannot write"):
+    with pytest.raises(CannotWriteError, match="cannot write"):
         store.write(make())
 
 
@@ -205,7 +250,7 @@ def test_a_failed_write_keeps_the_old_record(tmp_path: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RecordError, match="No space left"):
+    with pytest.raises(DiskFullError, match="No space left"):
         store.write(make(value=0.5))
     assert store.read(KEY) == make() and not list(tmp_path.rglob("*.tmp"))
 
@@ -220,7 +265,7 @@ store = RecordStore(Path(sys.argv[1]))
 number = 0
 while True:
     number += 1
-    store.write(make(f"{number % 5:064x}", hparams={"note": "x" * 50_000}))
+    store.write(make(seed=number % 5, hparams={"note": "x" * 50_000}))
 """
 
 

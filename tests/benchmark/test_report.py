@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from benchmark.ledger import Ledger
 from benchmark.outputs import Outputs
 from benchmark.planning import ORIGINAL, RETRAIN
 from benchmark.record_store import RecordStore
-from benchmark.records import Metric, Record
+from benchmark.records import SCHEMA, Metric, Record, json_digest
 from benchmark.report.cards import SHOWN, Place, good_and_bad, places
 from benchmark.report.content import Content, collect
 from benchmark.report.curves import POINTS, thinned
@@ -83,8 +82,7 @@ def page(reference: Content) -> Page:
 def record(method: str = "m", number: int = 0, **changes: Any) -> Record:
     """A record of one cell with few numbers."""
     fields: dict[str, Any] = {
-        "schema": 1,
-        "key": f"{number:064x}",
+        "schema": SCHEMA,
         "cell": {
             "suite": "own",
             "method": method,
@@ -93,13 +91,15 @@ def record(method: str = "m", number: int = 0, **changes: Any) -> Record:
             "request": {"classes": ["a"]},
             "seed": 0,
             "hparams": {},
+            "number": number,
         },
         "metrics": {"score/kravets": Metric(0.1), "forget/acc1": Metric(0.2), "retain/acc1": Metric(0.8)},
         "references": {},
         "cost": {"unlearn_seconds": 1.0, "flops": None},
         "provenance": {"device": "cpu", "precision": "fp32", "regime": "names", "command": "repeat me"},
     }
-    return Record(**(fields | changes))
+    fields |= changes
+    return Record(key=json_digest(fields["cell"]), **fields)
 
 
 def written(folder: Path, *records: Record) -> Path:
@@ -318,15 +318,36 @@ def test_no_records_make_a_page_that_says_so(tmp_path: Path) -> None:
 
 def test_records_of_another_schema_are_named_and_left_where_they_are(tmp_path: Path) -> None:
     written(tmp_path, record(number=1), record(number=2))
-    later = tmp_path / "own" / f"{2:064x}.json"
-    later.write_text(json.dumps(json.loads(later.read_text()) | {"schema": 2}))
+    later = tmp_path / "own" / f"{record(number=2).key}.json"
+    later.write_text(json.dumps(json.loads(later.read_text()) | {"schema": SCHEMA + 1}))
     (tmp_path / "own" / f"{3:064x}.json").write_text("{")
     for _ in range(2):
         answer = report("--results", tmp_path, "--records", "own")
-        assert answer.status == 0 and "schema 2 instead of 1" in answer.err
+        assert answer.status == 0 and "1 record of another version is left alone" in answer.err
         page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-        assert f"own/{2:064x}.json: schema 2 instead of 1" in page.shown and f"own/{3:064x}.json" in page.shown
+        assert "1 record of another version is left alone" in page.shown and f"own/{3:064x}.json" in page.shown
         assert len(page.data["records"]) == 1 and later.is_file()
+
+
+def test_damaged_outputs_cost_one_records_predictions_and_are_named(tmp_path: Path) -> None:
+    """Whatever the damage, the page shows all the rest; nothing is renamed by a command that only reads."""
+    of = world("shapes")
+    assert of is not None
+    classifier = np.eye(len(of.class_names), 32, dtype=np.float32)
+    cell = {**record().cell, "dataset": "shapes", "request": {"classes": ["star"]}}
+    about = {**record().provenance, "data_revisions": {"shapes": of.revision}}
+    rows = [
+        record(cell={**cell, "seed": seed}, metrics={"forget/acc1": Metric(1.0)}, provenance=about) for seed in (0, 1)
+    ]
+    store, outputs = RecordStore(tmp_path), Outputs(classifier[of.labels].astype(np.float16), classifier)
+    whole, damaged = [store.write(row, outputs).with_suffix(".npz") for row in rows]
+    stored = damaged.read_bytes()
+    for wrong in (stored[: len(stored) // 2], b"", stored[:9] + b"?" + stored[10:], whole.read_bytes()):
+        damaged.write_bytes(wrong)
+        found = content(tmp_path, which="own")
+        assert set(found.extras.predictions) == {rows[0].key}
+        assert found.gathered.notes == (f"not read: own/{damaged.name}: damaged or of another version: no predictions",)
+        assert damaged.read_bytes() == wrong
 
 
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:
@@ -356,7 +377,7 @@ def test_failed_cells_are_rows_with_their_reason(tmp_path: Path) -> None:
     written(tmp_path, record("good", 1), record("half", 2), record("good", 3, cell={**record("good").cell, "seed": 1}))
     ledger = Ledger(tmp_path)
     ledger.append(f"{9:064x}", {**record("bad").cell, "precision": "fp32"}, RuntimeError("no\nmemory"))
-    ledger.append(f"{1:064x}", record("good").cell, RuntimeError("mended since"))
+    ledger.append(record("good", 1).key, record("good").cell, RuntimeError("mended since"))
     (board,) = content(tmp_path, which="own").boards
     bad = next(row for row in board.whole.board.rows if row.method == "bad")
     assert (bad.cells, bad.expected, bad.rank) == (0, 1, None)
@@ -377,12 +398,12 @@ def test_a_page_that_would_be_too_large_leaves_parts_out_and_says_which(tmp_path
 
 
 def test_your_record_counts_before_the_projects(tmp_path: Path) -> None:
-    source = next((REFERENCE / "cifar100").glob("*.json"))
-    (tmp_path / "cifar100").mkdir()
-    shutil.copy(source, tmp_path / "cifar100")
-    found = gather(tmp_path, REFERENCE)
-    assert len(found.records) == len(gather(tmp_path, REFERENCE, which="reference").records)
-    assert [key for key, origin in found.origins.items() if origin == "own"] == [source.stem]
+    shared, mine, other = record(), record(provenance={**record().provenance, "regime": "forget"}), record(number=1)
+    written(tmp_path / "project", shared, other)
+    written(tmp_path / "own", mine)
+    found = gather(tmp_path / "own", tmp_path / "project")
+    assert {each.key: each for each in found.records} == {mine.key: mine, other.key: other}
+    assert [key for key, origin in found.origins.items() if origin == "own"] == [shared.key]
 
 
 def test_where_the_page_cannot_be_written(tmp_path: Path) -> None:

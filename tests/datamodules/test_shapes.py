@@ -10,6 +10,7 @@ import numpy as np
 import open_clip
 import pytest
 
+from datamodules.cache import save_array
 from datamodules.errors import RequestError, UnknownNameError
 from datamodules.registry import dataset_cards, open_dataset
 from datamodules.request import ForgetRequest, mentions
@@ -166,7 +167,7 @@ def test_cached_images_are_read_back(tmp_path: Path) -> None:
     (file,) = (tmp_path / "images").glob("*.npy")
     pixels = np.load(file)
     pixels[0] = 7
-    np.save(file, pixels)
+    save_array(file, pixels)
     again = open_dataset("shapes_colours", None, tmp_path, 64).split("test")
     assert (again.images.read([0]) == 7).all()
     assert (again.images.read([1]) == first.images.read([1])).all()

@@ -1,0 +1,446 @@
+"""What changes a number changes its key, or makes its family of measures stale, and nothing else does."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from code_edits import (
+    METHODS,
+    ROOMS,
+    Definition,
+    code,
+    definitions,
+    digests,
+    members,
+    mutated,
+    reworded,
+    sources,
+)
+from world import ROOT, World, command, small_world
+
+from benchmark.cell_evaluation import evaluate_cell
+from benchmark.cell_unlearning import unlearn_cell
+from benchmark.digests import SHOWS, Digests, family_code
+from benchmark.evaluation.families import FAMILIES
+from benchmark.record_store import RecordStore
+from benchmark.references import References
+from benchmark.runner import CellRunner
+from benchmark.tracking import Tracker
+from datamodules.code_closure import KEEPING, Code, CodeError, project_code
+from datamodules.meaning import meaning_of
+
+pytest_plugins = ("world",)
+SCORES_FILE, UNLEARN_FILE = ROOT / "benchmark" / "evaluation" / "scores.py", ROOT / "benchmark" / "unlearn.py"
+
+
+# -- the meaning of code ---------------------------------------------------------------------------------------------
+
+
+def meaning(text: str) -> str:
+    return meaning_of(ast.parse(text).body).text
+
+
+CODE = """
+@dataclass
+class A:
+    size: int = 3
+
+    def f(self, x, *, y=1):
+        if x < y and self.size:
+            return [x + n for n in range(3)]
+        raise ValueError(f"{x} is small")
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("class A:\n", 'class A:\n    """What it is."""\n'),
+        ("class A:\n", "class A:  # a comment\n"),
+        ("size: int", "size: float"),
+        ("(self, x, *, y=1)", "(self: A, x: int, *, y: int = 1) -> list[int]"),
+        ("[x + n for n in range(3)]", "[\n        x + n\n        for n in range(3)\n    ]"),
+        ("is small", "is too small"),
+        ("@dataclass\n", "if TYPE_CHECKING:\n    from a import b\n@dataclass\n"),
+        ("@dataclass\n", "from __future__ import annotations\nimport math\n@dataclass\n"),
+    ],
+)
+def test_words_and_annotations_mean_nothing(old: str, new: str) -> None:
+    assert old in CODE and meaning(CODE.replace(old, new)) == meaning(CODE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("size: int = 3", "size: int = 4"),
+        ("size: int = 3", "size = 3"),
+        ("size: int", "size: ClassVar[int]"),
+        ("y=1", "y=2"),
+        ("*, y=1", "y=1"),
+        ("x < y", "x <= y"),
+        ("and", "or"),
+        ("x + n", "x - n"),
+        ("range(3)", "range(3.0)"),
+        ("@dataclass\n", "@dataclass(frozen=True)\n"),
+        ("raise ValueError", "raise TypeError"),
+        ("self.size", "not self.size"),
+    ],
+)
+def test_what_code_does_means_something(old: str, new: str) -> None:
+    assert old in CODE and meaning(CODE.replace(old, new)) != meaning(CODE)
+
+
+def written(folder: Path, **files: str) -> Path:
+    """A plugin's file and those beside it; `a__b` is `a/b.py`."""
+    for name, text in files.items():
+        path = folder / (name.replace("__", "/") + ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder / "start.py"
+
+
+def test_what_a_name_stands_for_counts_though_import_statements_do_not(tmp_path: Path) -> None:
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "one.py").write_text("def f():\n    return 1\ndef g():\n    return 2\n")
+    uses = "def start():\n    return use() + 10 * other()\n"
+
+    def digest(imports: str) -> str:
+        (tmp_path / "methods" / "two.py").write_text(imports + uses)
+        return Code(tmp_path).digest("methods.two:start")
+
+    plain = digest("from methods.one import f as use, g as other\n")
+    assert digest("from methods.one import g as other\nfrom methods.one import f as use\n") == plain
+    assert digest("from methods.one import g as use, f as other\n") != plain
+    assert digest("from math import pi as use, e as other\n") != digest("from math import e as use, pi as other\n")
+
+
+def test_what_is_not_used_does_not_count_but_what_an_import_runs_does(tmp_path: Path) -> None:
+    def digest(helper: str) -> str:
+        (tmp_path / "methods").mkdir(exist_ok=True)
+        (tmp_path / "methods" / "one.py").write_text(helper)
+        (tmp_path / "methods" / "two.py").write_text("from methods.one import f\ndef start():\n    return f()\n")
+        return Code(tmp_path).digest("methods.two:start")
+
+    plain = digest("def f():\n    return 1\n")
+    assert digest("def f():\n    return 1\ndef unused():\n    return 5\n") == plain
+    assert digest("TABLE = {}\ndef f():\n    return 1\n") == plain
+    for other in (
+        "import torch\ntorch.set_num_threads(1)\ndef f():\n    return 1\n",
+        "def f():\n    return 1\nf.rate = 3\n",
+        "def f():\n    return TABLE\nTABLE = {}\n",
+        "def f():\n    return TABLE\nTABLE = {}\nTABLE['a'] = 1\n",
+        "try:\n    import a\nexcept ImportError:\n    f = None\nelse:\n    from a import f\n",
+    ):
+        assert digest(other) not in (plain, None)
+    assert digest("def f():\n    return TABLE\nTABLE = {}\n") != digest("def f():\n    return TABLE\nTABLE = {1: 2}\n")
+
+
+# -- the project's code ----------------------------------------------------------------------------------------------
+
+
+def test_other_words_everywhere_change_nothing() -> None:
+    before = digests()
+    changed = {path: reworded(text) for path, text in sources().items()}
+    assert all(changed[path] != text for path, text in sources().items())
+    with code(changed):
+        assert digests() == before
+
+
+def test_one_change_in_each_module_changes_what_uses_it_and_nothing_else() -> None:
+    before, chosen = digests(METHODS), {}
+    for definition in definitions():
+        if definition in frozenset().union(*members().values()):
+            chosen.setdefault(definition.path, definition)
+    places = {path.relative_to(ROOT).as_posix() for path in chosen}
+    assert len(places) > 100 and {"benchmark/unlearn.py", "datamodules/images.py", "methods/base.py"} <= places
+    for definition in chosen.values():
+        if (
+            definition.path.parent == ROOT / "methods"
+            and f"unlearns: {definition.path.stem}" in members().keys() - before
+        ):
+            continue  # the campaign (`tests/reliability/keys.py`) changes all methods
+        with code({definition.path: mutated(definition)}):
+            after = digests(METHODS)
+        must = {name for name in before if definition in members()[name]}
+        assert {name for name in before if before[name] != after[name]} == must, definition
+
+
+def test_moved_files_and_functions_change_nothing(tmp_path: Path) -> None:
+    before = {name: project_code().digest(*starts) for name, starts in MOVED.items()}
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__", "weights", "report"))
+    (tmp_path / "methods" / "common").mkdir()
+    (tmp_path / "benchmark" / "measures").mkdir()
+    moves = {
+        "methods.projection": "methods.common.projections",
+        "benchmark.evaluation.scores": "benchmark.measures.marks",
+    }
+    for old, new in moves.items():
+        (tmp_path / f"{old.replace('.', '/')}.py").rename(tmp_path / f"{new.replace('.', '/')}.py")
+    # One function goes to another file.
+    shares = (tmp_path / "benchmark" / "statistics.py").read_text()
+    tree = ast.parse(shares)
+    wilson = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "wilson")
+    tree.body.remove(wilson)
+    (tmp_path / "benchmark" / "statistics.py").write_text(ast.unparse(tree))
+    (tmp_path / "benchmark" / "intervals.py").write_text(
+        "import math\nfrom benchmark.statistics import Z95\n" + ast.unparse(wilson)
+    )
+    moves["benchmark.statistics import wilson"] = "benchmark.intervals import wilson"
+    for path in tmp_path.rglob("*.py"):
+        text = path.read_text()
+        for old, new in moves.items():
+            text = text.replace(f"from {old}", f"from {new}").replace(f'"{old}"', f'"{new}"')
+        path.write_text(text)
+    moved = Code(tmp_path)
+    assert not (tmp_path / "methods" / "projection.py").exists()
+    for name, starts in MOVED.items():
+        assert moved.digest(*starts) == before[name], name
+
+
+MOVED = {
+    "method": ("methods.nullspace", "benchmark.unlearn:unlearn"),
+    "base": ("benchmark.evaluation.evaluate:Evaluation", "benchmark.evaluation.embeddings:EmbeddingStore"),
+    "robust": ("benchmark.evaluation.robust_score",),
+}
+
+
+def test_what_reports_is_in_no_digest() -> None:
+    reached = {d.path.relative_to(ROOT).as_posix() for d in frozenset().union(*members().values())}
+    shown = (
+        "commands/",
+        "report/",
+        "papers/",
+        "speed/",
+        "export/",
+        "generation/",
+        "tuning/",
+        "tables.py",
+        "leaderboard.py",
+    )
+    shown += ("progress.py", "tracking.py", "watching.py", "ledger.py", "cli.py", "columns.py", "record_store.py")
+    assert not [path for path in reached if path.startswith(tuple(f"benchmark/{each}" for each in shown))]
+
+
+def test_a_start_that_is_gone_is_said() -> None:
+    with pytest.raises(CodeError, match=r"no 'benchmark\.unlearn:forget'"):
+        project_code().digest("benchmark.unlearn:forget")
+
+
+# -- what really runs ------------------------------------------------------------------------------------------------
+
+AROUND = (
+    *("benchmark/shelf.py", "benchmark/planning.py", "benchmark/references.py", "benchmark/names.py"),
+    *("benchmark/outputs.py", "benchmark/tracking.py", "benchmark/digests.py", "benchmark/evaluation/families.py"),
+    *(
+        "methods/registry.py",
+        "methods/cards.py",
+        "methods/plugins.py",
+        "datamodules/registry.py",
+        "datamodules/cards.py",
+    ),
+    *(
+        "benchmark/cells.py",
+        "benchmark/kept_tensors.py",
+        "benchmark/pretraining/identity.py",
+        "benchmark/pretraining/kept.py",
+    ),
+)
+"""What hands over models and data sets, resolves values that are in every key themselves, and keeps."""
+
+
+@contextmanager
+def running() -> Iterator[set[Definition]]:
+    """The definitions of the project that run in this thread."""
+    rooms, found = tuple(str(ROOT / room) for room in ROOMS), set()
+
+    def seen(frame: FrameType, event: str, _: Any) -> None:
+        is_function = frame.f_code.co_flags & inspect.CO_OPTIMIZED  # the body of a class runs when it is imported
+        if event == "call" and is_function and frame.f_code.co_filename.startswith(rooms):
+            name = frame.f_code.co_qualname.partition(".")[0]
+            if not name.startswith("<"):
+                found.add(Definition(Path(frame.f_code.co_filename), name))
+
+    sys.setprofile(seen)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+
+
+def uncounted(ran: set[Definition], *names: str) -> list[str]:
+    """What ran and is in none of some digests, nor left out of them by name."""
+    reached = frozenset().union(*(members()[name] for name in names))
+    left_out = {*AROUND, *(f"{each.replace('.', '/')}.py" for each in KEEPING if ":" not in each)}
+    shown = {Definition(project_code().find(each.partition(":")[0]), each.partition(":")[2]) for each in SHOWS}
+    return sorted(str(each) for each in ran - reached - shown if each.path.relative_to(ROOT).as_posix() not in left_out)
+
+
+@pytest.mark.parametrize("method", ["nullspace", "lip", "cliperase", "ssd", "scrub"])
+def test_all_that_runs_while_a_method_unlearns_is_in_its_digest(method: str, world: World) -> None:
+    options = "cliperase.max_steps=2,cliperase.batch_size=4,scrub.max_steps=2,scrub.batch_size=4,lip.max_steps=1"
+    plan = world.plan("--methods", method, "--seeds", "0", "--set", options)
+    cell = plan.cells[0]
+    runner = CellRunner(plan.registry, plan.where, RecordStore(world.results), Tracker(None))
+    clip = runner.shelf.pristine(cell.model)[0].copy()
+    with running() as ran:
+        unlearn_cell(cell, clip, plan.registry, runner.shelf)
+    assert len(ran) > 10
+    assert uncounted(ran, f"unlearns: {method}", "reads: shapes", "reads: shapes_colours") == []
+
+
+def test_all_that_runs_while_a_cell_is_measured_is_in_the_families_digests(world: World) -> None:
+    families = ("linear_probe", "image_retrieval_map", "true_name_rank", "confusion_audit", "damage", "paraphrases")
+    plan = world.plan("--methods", "nullspace", "--seeds", "0")
+    cell = replace(plan.cells[0], measures=families)
+    runner = CellRunner(plan.registry, plan.where, RecordStore(world.results), Tracker(None))
+    result = unlearn_cell(cell, runner.shelf.pristine(cell.model)[0].copy(), plan.registry, runner.shelf)
+    with running() as ran:
+        evaluate_cell(cell, References("0" * 64, None), result, runner.shelf, "")
+    counted = [f"measures: {name}" for name in ("base", "scores", *families)]
+    assert len(ran) > 30
+    kept = {Definition(ROOT / "benchmark" / "records.py", "Record")}
+    assert uncounted(ran - kept, *counted, "unlearns: nullspace", "reads: shapes", "reads: shapes_colours") == []
+
+
+# -- stale measures --------------------------------------------------------------------------------------------------
+
+
+def edited(path: Path, old: str, new: str) -> dict[Path, str]:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    return {path: text.replace(old, new)}
+
+
+def changed_by(changes: dict[Path, str]) -> set[str]:
+    before = digests(METHODS)
+    with code(changes):
+        after = digests(METHODS)
+    return {name for name in before if before[name] != after[name]}
+
+
+TENFOLD = ("return (forget[1] / forget[0] + sum(drops))", "return 10 * (forget[1] / forget[0] + sum(drops))")
+
+
+def test_a_score_times_ten_makes_the_scores_stale_and_no_key() -> None:
+    assert changed_by(edited(SCORES_FILE, *TENFOLD)) == {"measures: scores", "measures: robust_score"}
+
+
+def test_one_step_in_the_place_of_those_planned_changes_every_key_and_no_measure() -> None:
+    found = changed_by(edited(UNLEARN_FILE, "steps = method.planned_steps(data.sizes)", "steps = 1"))
+    assert found == {f"unlearns: {name}" for name in METHODS}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("methods/clip.py", "A CLIP as the methods", "The CLIP as the methods"),
+        ("methods/lip.py", 'title="', 'title="The '),
+        ("benchmark/evaluation/families.py", '"what the neighbours lose"', '"what is lost nearby"'),
+        ("datamodules/flickr30k.py", "is not of the form name.jpg", "must be of the form name.jpg"),
+    ],
+)
+def test_prose_changes_nothing(file: str, old: str, new: str) -> None:
+    assert changed_by(edited(ROOT / file, old, new)) == set()
+
+
+def no_unlearning(*_: Any, **__: Any) -> Any:
+    raise AssertionError("a cell was unlearned again")
+
+
+@pytest.fixture
+def mine(finished: World, tmp_path: Path) -> Iterator[World]:
+    """A finished run of one's own."""
+    shutil.copytree(finished.results, tmp_path / "results")
+    with small_world():
+        yield finished.with_results(tmp_path / "results")
+
+
+def test_stale_scores_are_said_by_plan_and_made_again_from_the_records(
+    mine: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmark.evaluation import evaluate, scores
+
+    before, count = mine.records(), len(mine.plan().cells)
+    assert f"{count} done, 0 missing, 0 failed" in mine("plan").out and "older code" not in mine("plan").out
+    original = scores.kravets
+    monkeypatch.setattr(evaluate, "kravets", lambda **pairs: 10 * (original(**pairs) or 0))
+    monkeypatch.setattr(CellRunner, "_unlearn", no_unlearning)
+    with code(edited(SCORES_FILE, *TENFOLD)):
+        answer = mine("plan")
+        assert f"{count} cells: scores measured by older code" in answer.out
+        assert f"{count} done, 0 missing, 0 failed" in answer.out and "done, stale" in answer.out
+        noted = command("leaderboard", "--results", mine.results)
+        assert f"note: {count} cells: scores measured by older code" in noted.err
+        answer = mine.run()
+        assert answer.status == 0 and f"{count} cells measured again by today's code" in answer.out
+        assert "older code" not in mine("plan").out and "nothing to do" in mine.run().out
+    after = mine.records()
+    assert after.keys() == before.keys()
+    for key, record in after.items():
+        was = before[key].metrics
+        assert record.metrics["score/kravets"].value == pytest.approx(10 * was["score/kravets"].value)
+        assert {n: m for n, m in record.metrics.items() if n != "score/kravets"} == {
+            n: m for n, m in was.items() if n != "score/kravets"
+        }
+
+
+def test_a_stale_base_is_measured_from_kept_weights_or_else_after_unlearning_again(
+    mine: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--methods", "original,nullspace", "--seeds", "0")
+    assert mine.run(*options, "--save-weights").status == 0
+    before = mine.records()
+    evaluate_file = ROOT / "benchmark" / "evaluation" / "evaluate.py"
+    with code(edited(evaluate_file, "RECALLS = (1, 5, 10)", "RECALLS = (1, 10, 5)")), monkeypatch.context() as patch:
+        patch.setattr(CellRunner, "_unlearn", no_unlearning)
+        answer = mine.run(*options)
+        assert answer.status == 0 and "base, scores measured again from kept weights" in " ".join(answer.err.split())
+    assert {key: record.metrics for key, record in mine.records().items()} == {
+        key: record.metrics for key, record in before.items()
+    }
+    for path in mine.results.rglob("*.safetensors"):
+        path.unlink()
+    again = mine.run(*options)  # today's code is the first one again
+    assert again.status == 0 and "from unlearning again" in " ".join(again.err.split())
+
+
+def test_a_family_that_needs_outputs_alone_is_measured_from_them(mine: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("--results", mine.results, "--cache-dir", mine.cache)
+    assert command("measure", "confusion_audit", *options).status == 0
+    monkeypatch.setattr(CellRunner, "_unlearn", no_unlearning)
+    audit = ROOT / "benchmark" / "evaluation" / "confusion_audit.py"
+    with code(edited(audit, "RECEIVERS = 5", "RECEIVERS = 6")):
+        answer = command("measure", "confusion_audit", *options)
+    assert answer.status == 0 and ", 0 from kept weights, 0 by unlearning again; " in answer.out
+    assert not answer.out.startswith("nothing to do")
+
+
+def test_a_family_reads_no_numbers_but_of_the_families_that_it_names() -> None:
+    for name in FAMILIES:
+        text = (ROOT / "benchmark" / "evaluation" / f"{name}.py").read_text(encoding="utf-8")
+        reads = any(f"context.{numbers}" in text for numbers in ("metrics", "before", "reference"))
+        assert reads == bool(FAMILIES[name].reads) == FAMILIES[name].from_numbers
+
+
+def test_the_digest_of_a_family_holds_those_whose_numbers_it_reads_and_its_data(tmp_path: Path) -> None:
+    today = Digests(None, tmp_path, trainings=False)
+    names = ("base", "scores", "linear_probe", "robust_score", "damage")
+    before = today.families(names, "shapes", "shapes-resnet")
+    probe = ROOT / "benchmark" / "evaluation" / "linear_probe.py"
+    definition = next(each for each in definitions() if each.path == probe)
+    with code({probe: mutated(definition)}):
+        after = today.families(names, "shapes", "shapes-resnet")
+    assert {name for name in names if before[name] != after[name]} == {"linear_probe", "robust_score"}
+    assert family_code("paraphrases", "shapes") != family_code("paraphrases", "cifar100")
+    assert family_code("damage", "shapes") == family_code("damage", "cifar100")
