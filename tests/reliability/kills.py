@@ -28,7 +28,8 @@ from tests.reliability.case import Case
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 20251126
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
-FAST = frozenset({"run by SIGTERM, 1", "pretrain by SIGKILL, 1"})
+FAST = frozenset({"pretrain by SIGTERM, 1"})
+"""The suite has kills of `run` beside it (tests/test_kill_resume.py, tests/test_endings.py)."""
 TUNING = """title: what nothing reports
 models: [{model}]
 seeds: [0]
