@@ -183,7 +183,7 @@ def unlearn(
         data.plan(steps=curve.steps, batch_size=method.batch_size())
         fit(trainer, method, datamodule=data)
     clock("end")
-    check_chance(method.card, taken.steps)
+    check_chance(method_class.card, taken.steps)
     if curve.done < curve.steps and not trainer.should_stop:
         raise StoppedEarlyError(
             f"method {method.card.name!r} ended after {curve.done} of {curve.steps} planned steps; "

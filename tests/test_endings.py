@@ -149,13 +149,18 @@ def _made(world: World, key: str) -> int:
     return next(world.results.rglob(f"{key}.json")).stat().st_mtime_ns
 
 
-def test_cells_that_end_in_any_way_are_not_called_killers(world: World, tmp_path: Path) -> None:
-    plugin = write_plugin(tmp_path, body="raise KeyboardInterrupt")
-    assert world.run("--plugin", plugin, "--methods", "original,stranger").status == 130
+def test_cells_that_end_in_any_way_are_not_called_killers(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = write_plugin(tmp_path, "broken", body="raise ValueError")
     assert world.run("--plugin", broken, "--methods", "original,broken").status == 1
-    assert Ledger(world.results).unended() == {}
-    assert (world.results / "begun.jsonl").exists()
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CellRunner, "_unlearn", stop)
+    assert world.run("--methods", "nullspace").status == 130
+    assert Ledger(world.results).unended() == {} and (world.results / "begun.jsonl").exists()
 
 
 def test_status_0_never_stands_beside_a_missing_record(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

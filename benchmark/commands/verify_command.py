@@ -124,13 +124,17 @@ class _Check:
         try:
             again = _again(runner, as_recorded(cell, record))
             stop_if_asked()
-        except (KeyboardInterrupt, BenchmarkError):
+        except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever a method raises, the other records go on
+        except BaseException as error:
             import traceback
 
             stop_if_asked()
-            traceback.print_exception(error)
+            if isinstance(error, BenchmarkError):
+                if whole:
+                    raise
+            else:
+                traceback.print_exception(error)
             print(f"{FAILED}: {type(error).__name__}: {error}")
             return FAILED
         siblings = self._siblings(record)
@@ -264,7 +268,8 @@ def _chosen(
     folder = REFERENCE if reference else results
     records = sorted(_records([folder], suite), key=lambda record: record.key)
     if not records:
-        raise BenchmarkError(f"no records{f' of suite {suite!r}' if suite else ''} in {folder} to draw from")
+        left = "".join(f"; {note}" for note in _left_alone([folder]))
+        raise BenchmarkError(f"no records{f' of suite {suite!r}' if suite else ''} in {folder} to draw from{left}")
     return random.Random(seed).sample(records, min(sample, len(records)))
 
 
@@ -276,6 +281,18 @@ def _records(folders: Sequence[Path], suite: str | None = None) -> list[Record]:
     for message in dict.fromkeys(line for store in stores for line in store.set_aside):
         print(message, file=sys.stderr)
     return found
+
+
+def _left_alone(folders: Sequence[Path]) -> list[str]:
+    """What is said of the records of another version in these folders: they cannot be run again by this one."""
+    from benchmark.record_store import RecordStore
+
+    notes = []
+    for folder in (each for each in folders if each.is_dir()):
+        store = RecordStore(folder)
+        store.all()
+        notes += [note for note in store.notes if note not in store.set_aside]
+    return notes
 
 
 def find_record(key: str, results: Path, *, reference: bool = False) -> Record:
@@ -301,7 +318,8 @@ def find_record(key: str, results: Path, *, reference: bool = False) -> Record:
             return Record.from_dict(load_json(path), str(path))
         except (ValueError, DocumentError) as error:
             raise BenchmarkError(f"{path} is not a record: {error}") from error
-    records = _records([REFERENCE] if reference else [results, REFERENCE])
+    folders = [REFERENCE] if reference else [results, REFERENCE]
+    records = _records(folders)
     found = {record.key: record for record in reversed(records) if record.key.startswith(key)}
     if len(found) != 1:
         what = "no record has a key that begins" if not found else f"{len(found)} records have keys that begin"
@@ -309,7 +327,8 @@ def find_record(key: str, results: Path, *, reference: bool = False) -> Record:
         some = ", ".join(f"{one.key[:12]} ({one.cell['method']})" for one in list(found.values())[:3])
         some = f": {some}, ..." if some else ""
         place = "the reference records" if reference else f"{results} or the reference records"
-        raise BenchmarkError(f"{what} with {key!r} in {place}{near}{some}; see `plan` for keys")
+        left = "" if found else "".join(f"; {note}" for note in _left_alone(folders))
+        raise BenchmarkError(f"{what} with {key!r} in {place}{near}{some}; see `plan` for keys{left}")
     return next(iter(found.values()))
 
 
