@@ -34,6 +34,5 @@ def test_a_reader_that_goes() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 def test_a_disk_that_is_full() -> None:
-    for line in ("BENCHMARK list models > /dev/full", "BENCHMARK --help > /dev/full"):
-        answer = shell(line)
-        assert answer.returncode == 2 and len(answer.stderr.splitlines()) == 1 and "No space" in answer.stderr, line
+    answer = shell("BENCHMARK list models > /dev/full")
+    assert answer.returncode == 2 and len(answer.stderr.splitlines()) == 1 and "No space" in answer.stderr
