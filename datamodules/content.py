@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,8 @@ def forget_digests(cache_dir: Path) -> None:
 def _shown(path: Path, before: Shown | None) -> Shown | None:
     try:
         status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return None  # a pipe or a device would never end
         now: Shown = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         if before is not None and before[:4] == now:
             return before
