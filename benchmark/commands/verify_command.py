@@ -112,10 +112,11 @@ class _Check:
             cell: Its cell.
             whole: Show every number, not only those that are different.
         """
+        from benchmark.digests import unlearning_code
         from benchmark.stopping import stop_if_asked
 
-        if self.registry.source_hash(cell.method) != cell.method_source:
-            print(f"note: the source of {cell.method!r} differs from the one that made this record")
+        if unlearning_code(self.registry, cell.method, cell.model) != cell.code:
+            print(f"note: the code of {cell.method!r} differs from the one that made this record")
         runner = self._runner(self.device or cell.device)
         try:
             again = _again(runner, as_recorded(cell, record))
