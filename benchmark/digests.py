@@ -46,9 +46,9 @@ SHOWS = (
     *("benchmark.execution.unlearning_child:Reports", "benchmark.execution.unlearning_child:RemoteLooks"),
     *("benchmark.execution.unlearner:_Hearing", "benchmark.execution.unlearning_child:import_here"),
     *("benchmark.execution.processes", "benchmark.execution.child", "benchmark.execution.closed"),
-    *("methods.registry", "methods.plugins", "datamodules.guard"),
+    *("methods.registry", "methods.plugins"),
 )
-"""Parts of it that show, start, guard and find, and change no number."""
+"""Parts of it that show, start, close and find, and change no number."""
 LOADS = {"compact": "benchmark.compact:load_compact", "blip": "benchmark.blip:load_blip"}
 """What loads a model, by `parse_model`'s architecture; for all others:"""
 LOADS_OPEN_CLIP, NOT_OPEN_CLIP = "benchmark.models:load_clip", ("benchmark.blip", "benchmark.blip_folder")

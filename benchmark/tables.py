@@ -18,7 +18,7 @@ from benchmark.fronts import MARK
 from benchmark.grouping import BoardKey
 from benchmark.leaderboard import COSTS, UNRANKED, Board, Row
 from benchmark.statistics import Interval
-from benchmark.typesetting import html_section, latex_table
+from benchmark.typesetting import csv_cell, html_section, latex_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -196,7 +196,7 @@ def _csv(boards: Sequence[Board]) -> str:
                 values += [None] * 3 if mean is None else [mean.mean, mean.low, mean.high]
             values += [*(row.costs.get(name) for name in COSTS), row.rank_best, row.rank_worst, int(row.front)]
             values += [board.chip, row.chip_cells]
-            writer.writerow([*board.key, *values])
+            writer.writerow([csv_cell(value) for value in (*board.key, *values)])
     return out.getvalue()
 
 

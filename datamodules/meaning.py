@@ -194,8 +194,9 @@ class _Writer:
         self._value([*arguments.kw_defaults])
 
     def _signature(self, arguments: ast.arguments) -> None:
-        every = [arguments.posonlyargs, arguments.args, [arguments.vararg], arguments.kwonlyargs, [arguments.kwarg]]
-        self.parts.append(repr([[each and each.arg for each in part] for part in every]))
+        lists = (arguments.posonlyargs, arguments.args, arguments.kwonlyargs)
+        rest = [each and each.arg for each in (arguments.vararg, arguments.kwarg)]
+        self.parts.append(repr([[[each.arg for each in part] for part in lists], rest]))
 
     def _node(self, node: ast.AST) -> None:
         self.parts.append(f"{type(node).__name__}(")

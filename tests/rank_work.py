@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,26 +99,9 @@ def unlearned(rank: Rank | None, cases: list[Case], cache_dir: Path) -> dict[Cas
         return {case: _unlearned(rank, case, cache_dir) for case in cases}
 
 
-@contextmanager
-def in_double() -> Iterator[None]:
-    """Compute in float64 throughout: what asks for `float()`, as losses do for the sake of bf16, gets float64."""
-    import pytest
-    import torch
-
-    from_numpy = torch.from_numpy  # the start of a synthetic image is drawn in float32
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "from_numpy", lambda x: from_numpy(x).double() if x.dtype.kind == "f" else from_numpy(x))
-        patch.setattr(torch.Tensor, "float", torch.Tensor.double)
-        torch.set_default_dtype(torch.float64)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(torch.float32)
-
-
 def _unlearned(rank: Rank | None, case: Case, cache_dir: Path) -> dict[str, Any]:
     import pytest
+    from double import in_double
     from tiny import APPLE, TinyDataset, tiny_clip
 
     from benchmark.distributed.group import strategy_of

@@ -29,15 +29,20 @@ from code_edits import (
 from world import ROOT, World, command, small_world
 
 from benchmark.cell_evaluation import evaluate_cell
-from benchmark.cell_unlearning import unlearn_cell
+from benchmark.cell_unlearning import work_of
 from benchmark.digests import SHOWS, Digests, family_code
 from benchmark.evaluation.families import FAMILIES
+from benchmark.execution.unlearner import Work
 from benchmark.record_store import RecordStore
 from benchmark.references import References
 from benchmark.runner import CellRunner
 from benchmark.tracking import Tracker
+from benchmark.unlearn import Unlearned, unlearn
 from datamodules.code_closure import KEEPING, Code, CodeError, project_code
+from datamodules.handed import HandedDataset, parts_of, write_names, write_part
 from datamodules.meaning import meaning_of
+from methods.cards import resolve
+from methods.registry import import_method
 
 pytest_plugins = ("world",)
 SCORES_FILE, UNLEARN_FILE = ROOT / "benchmark" / "evaluation" / "scores.py", ROOT / "benchmark" / "unlearn.py"
@@ -286,15 +291,36 @@ def uncounted(ran: set[Definition], *names: str) -> list[str]:
     return sorted(str(each) for each in ran - reached - shown if each.path.relative_to(ROOT).as_posix() not in left_out)
 
 
+def in_this_process(work: Work, folder: Path) -> Unlearned:
+    """What the process that unlearns does, here, where it can be seen."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_names(work.dataset, folder / "names.json")
+    parts = {}
+    for part in parts_of(work.method.card.regime):
+        write_part(work.dataset, work.request, part, folder / part)
+        parts[part] = folder / part
+    return unlearn(
+        import_method(work.method.path, work.method.card),
+        resolve(work.method.hyperparameters, work.clip.scale, work.hparams),
+        work.clip.copy(),
+        HandedDataset(folder / "names.json", parts),
+        work.request,
+        seed=work.seed,
+        others=work.others,
+        precision=work.precision,
+        cache_dir=folder,
+    )
+
+
 @pytest.mark.parametrize("method", ["nullspace", "lip", "cliperase", "ssd", "scrub"])
 def test_all_that_runs_while_a_method_unlearns_is_in_its_digest(method: str, world: World) -> None:
     options = "cliperase.max_steps=2,cliperase.batch_size=4,scrub.max_steps=2,scrub.batch_size=4,lip.max_steps=1"
     plan = world.plan("--methods", method, "--seeds", "0", "--set", options)
     cell = plan.cells[0]
     runner = CellRunner(plan.registry, plan.where, RecordStore(world.results), Tracker(None))
-    clip = runner.shelf.pristine(cell.model)[0].copy()
     with running() as ran:
-        unlearn_cell(cell, clip, plan.registry, runner.shelf)
+        work = work_of(cell, plan.registry, runner.shelf)
+        in_this_process(work, world.results)
     assert len(ran) > 10
     assert uncounted(ran, f"unlearns: {method}", "reads: shapes", "reads: shapes_colours") == []
 
@@ -304,7 +330,7 @@ def test_all_that_runs_while_a_cell_is_measured_is_in_the_families_digests(world
     plan = world.plan("--methods", "nullspace", "--seeds", "0")
     cell = replace(plan.cells[0], measures=families)
     runner = CellRunner(plan.registry, plan.where, RecordStore(world.results), Tracker(None))
-    result = unlearn_cell(cell, runner.shelf.pristine(cell.model)[0].copy(), plan.registry, runner.shelf)
+    result = in_this_process(work_of(cell, plan.registry, runner.shelf), world.results)
     with running() as ran:
         evaluate_cell(cell, References("0" * 64, None), result, runner.shelf, "")
     counted = [f"measures: {name}" for name in ("base", "scores", *families)]
@@ -337,7 +363,7 @@ def test_a_score_times_ten_makes_the_scores_stale_and_no_key() -> None:
 
 
 def test_one_step_in_the_place_of_those_planned_changes_every_key_and_no_measure() -> None:
-    found = changed_by(edited(UNLEARN_FILE, "steps = method.planned_steps(data.sizes)", "steps = 1"))
+    found = changed_by(edited(UNLEARN_FILE, "curve.steps = method.planned_steps(data.sizes)", "curve.steps = 1"))
     assert found == {f"unlearns: {name}" for name in METHODS}
 
 

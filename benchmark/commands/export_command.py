@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.common import REFERENCE, cache_folder, words
+from benchmark.commands.common import REFERENCE, cache_folder
+from benchmark.commands.listing import Listed, paths
 from benchmark.commands.verify_command import cell_of, find_record
 from benchmark.verification import TOLERANCE
 
@@ -28,7 +29,7 @@ def export_command(
     cache_dir: str | None = None,
     device: str | None = None,
     tolerance: float = TOLERANCE,
-    plugin: str | None = None,
+    plugin: Listed = None,
 ) -> int:
     """Write a recorded cell's unlearned model as a folder: safetensors, open_clip's configuration, a model card.
 
@@ -43,12 +44,13 @@ def export_command(
         cache_dir: The folder of decoded images and features.
         device: By default the kind of device in the record.
         tolerance: Largest difference of a metric (a fraction) that counts as equal.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
     """
     from benchmark.export.card import CardWriter
     from benchmark.export.config import check_exportable
     from benchmark.export.folder import CARD, RECORD, check_model, check_target, new_folder, write_model
     from benchmark.export.origin import origin_of
+    from benchmark.hardware import resolve_device
     from benchmark.planning import Where
     from benchmark.record_store import RecordStore
     from benchmark.runner import CellRunner
@@ -60,9 +62,10 @@ def export_command(
     cell = cell_of(recorded)
     check_exportable(cell.model)
     target = check_target(folder)
-    registry = Registry([Path(file) for file in words(plugin)])
+    registry = Registry(paths(plugin))
     card = registry.declaration(cell.method).card
     data = Path(data_dir).expanduser() if data_dir else None
+    resolve_device(device or cell.device)
     store = RecordStore(Path(results))
     runner = CellRunner(registry, Where(data, cache_folder(cache_dir), device or cell.device), store, Tracker(None))
     place = Path(key) if key.endswith(".json") else store.path(cell.suite, recorded.key)

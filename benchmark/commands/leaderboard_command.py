@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmark.commands.common import REFERENCE, words
+from benchmark.commands.common import REFERENCE
+from benchmark.commands.listing import Listed, paths
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def leaderboard_command(
     results: str = "results/runs",
     format: Literal["table", "markdown", "csv", "json", "latex", "html"] = "table",
     reference: bool = False,
-    plugin: str | None = None,
+    plugin: Listed = None,
     compare: tuple[str, str] | None = None,
     metric: str | None = None,
     with_reference: bool = False,
@@ -36,7 +37,7 @@ def leaderboard_command(
         results: The folder of the records.
         format: A table for the terminal, Markdown, CSV, JSON, LaTeX (booktabs) or HTML.
         reference: Show the reference records that come with the project.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
         compare: Two rows: show their paired differences instead, with intervals and a verdict.
         with_reference: Your records and the reference records on one board; of a cell that both have, yours counts.
         device: Whose seconds and memory to show where cells ran on several chips: a chip's name or a part of it; by
@@ -61,7 +62,7 @@ def leaderboard_command(
         print(message, file=sys.stderr)
     if not records:
         raise BenchmarkError(no_records(store, suite))
-    registry = Registry([Path(file) for file in words(plugin)])
+    registry = Registry(paths(plugin))
     boards = boards_of(records, registry, chip=device)
     for line in _older(records):
         print(f"note: {line}; `run` measures it again", file=sys.stderr)

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.common import cache_folder, words
+from benchmark.commands.common import cache_folder
+from benchmark.commands.listing import Listed, paths
 from datamodules.errors import BenchmarkError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def measure_command(
     cache_dir: str | None = None,
     device: str | None = None,
     again: bool = False,
-    plugin: str | None = None,
+    plugin: Listed = None,
 ) -> int:
     """Add a family of measures to existing records.
 
@@ -39,13 +40,14 @@ def measure_command(
         cache_dir: The folder of decoded images and features.
         device: By default the kind of device in the record.
         again: Also where the record has the family already.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
     """
 
     from benchmark.commands.leaderboard_command import no_records
     from benchmark.commands.verify_command import cell_of
     from benchmark.evaluation.families import FAMILIES
     from benchmark.executors import blame_elsewhere, write_down
+    from benchmark.hardware import resolve_device
     from benchmark.ledger import Ledger
     from benchmark.measuring import WAYS, measure_again
     from benchmark.planning import Where
@@ -58,11 +60,12 @@ def measure_command(
 
     if family not in FAMILIES:
         raise UnknownNameError("measure", family, FAMILIES)
+    resolve_device(device or "auto")
     store = RecordStore(Path(results), read_only=False)
     records = store.all(suite)
     if not records:
         raise BenchmarkError(no_records(store, suite))
-    registry = Registry([Path(file) for file in words(plugin)])
+    registry = Registry(paths(plugin))
     data = Path(data_dir).expanduser() if data_dir else None
     digests = Where(data, cache_folder(cache_dir), device or "auto").digests
     todo = [

@@ -48,7 +48,7 @@ def pretrain_command(
     target = Path(out).expanduser() if out else Path(f"{recipe}.safetensors")
     check_target(target)
     data = Path(data_dir).expanduser() if data_dir else None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True, highlight=False)
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
         task = bars.add_task(f"training {recipe}", total=None)
@@ -109,17 +109,13 @@ def check_target(path: Path) -> None:
 
 
 def _excluded(text: str | None) -> dict[str, Any]:
-    import yaml
-
+    from datamodules.documents import parse_yaml
     from datamodules.errors import BenchmarkError
     from datamodules.request import ForgetRequest
 
     if not text:
         return {}
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BenchmarkError(f"--exclude is not YAML: {text!r}") from error
+    content = parse_yaml(text, "--exclude").content
     if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
         raise BenchmarkError("--exclude maps data sets to requests, such as '{shapes: {classes: [star]}}'")
     return {name: ForgetRequest.from_dict(request) for name, request in content.items()}

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.common import REFERENCE, cache_folder, words
+from benchmark.commands.common import REFERENCE, cache_folder
+from benchmark.commands.listing import Listed, paths
 from benchmark.verification import (
     FEWEST_SEEDS,
     TOLERANCE,
@@ -45,7 +46,7 @@ def verify_command(
     cache_dir: str | None = None,
     device: str | None = None,
     tolerance: float = TOLERANCE,
-    plugin: str | None = None,
+    plugin: Listed = None,
 ) -> int:
     """Run recorded cells again and compare their metrics with the records.
 
@@ -65,13 +66,16 @@ def verify_command(
         cache_dir: The folder of decoded images and features.
         device: By default the kind of device in the record.
         tolerance: Largest difference of a metric (a fraction) that rounding explains in any case.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
     """
+    from benchmark.hardware import resolve_device
     from methods.registry import Registry
 
     chosen = _chosen(key or [], Path(results), reference=reference, suite=suite, sample=sample, seed=sample_seed)
     cells = [cell_of(record) for record in chosen]
-    registry = Registry([Path(file) for file in words(plugin)])
+    for kind in dict.fromkeys(device or cell.device for cell in cells):
+        resolve_device(kind)
+    registry = Registry(paths(plugin))
     data = Path(data_dir).expanduser() if data_dir else None
     check = _Check(registry, Path(results), data, cache_folder(cache_dir), device, tolerance, spread)
     counts: Counter[str] = Counter()
@@ -223,7 +227,7 @@ def _show(record: Record, cell: Cell, found: Sequence[Gap]) -> None:
         size = "0" if gap.size == 0 else f"{gap.size:.4f}" if gap.size >= 5e-5 else f"{gap.size:.0e}"
         texts = (gap.metric, _text(gap.recorded), _text(gap.now), size, WORDS[gap.verdict])
         table.add_row(*texts, style="red" if gap.verdict == "different" else "")
-    Console(width=None if Console().is_terminal else 120).print(table)
+    Console(width=None if Console().is_terminal else 120, markup=False, highlight=False).print(table)
 
 
 def _text(value: float | None) -> str:
@@ -303,18 +307,17 @@ def find_record(key: str, results: Path, *, reference: bool = False) -> Record:
     Raises:
         BenchmarkError: If there is none, or the beginning fits several.
     """
-    import json
-
     from benchmark.nearest import near_file, near_keys
     from benchmark.records import Record
+    from datamodules.documents import DocumentError, load_json
 
     if key.endswith(".json"):
         path = Path(key)
-        if not path.is_file():
+        if not path.exists():
             raise BenchmarkError(f"no record file {path}{near_file(path)}")
         try:
-            return Record.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
-        except ValueError as error:
+            return Record.from_dict(load_json(path), str(path))
+        except (ValueError, DocumentError) as error:
             raise BenchmarkError(f"{path} is not a record: {error}") from error
     folders = [REFERENCE] if reference else [results, REFERENCE]
     records = _records(folders)

@@ -17,7 +17,7 @@ MORE = """variants:
   - {{method: nullspace, hparams: {{alpha: 0.5}}}}
 by_request:
   - {{classes: [star], hparams: {{random_noise: {{scale: 0.01}}}}}}
-  - {{model: another, hparams: {{random_noise: {{scale: 9}}}}}}
+  - {{model: ViT-B-32, hparams: {{random_noise: {{scale: 9}}}}}}
 """
 
 
