@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.common import REFERENCE, cache_folder
+from benchmark.commands.common import cache_folder
 from benchmark.commands.listing import Listed, paths
+from benchmark.record_store import REFERENCE
 from benchmark.verification import (
     FEWEST_SEEDS,
     TOLERANCE,
