@@ -100,7 +100,20 @@ def read_declarations(
 _MODULES: dict[str, Names] = {
     name: vars(importlib.import_module(name)) for name in ("dataclasses", "math", "typing", "collections.abc")
 }
-_SAFE = ("bool", "dict", "float", "frozenset", "int", "list", "max", "min", "object", "property", "range", "round")
+_SAFE: tuple[str, ...] = (
+    "bool",
+    "dict",
+    "float",
+    "frozenset",
+    "int",
+    "list",
+    "max",
+    "min",
+    "object",
+    "property",
+    "range",
+    "round",
+)
 _SAFE += ("set", "str", "tuple", "staticmethod", "classmethod", "len", "sum", "abs", "__build_class__")
 _BUILTINS = {name: getattr(builtins, name) for name in _SAFE}
 """What a declaration may use of Python itself: nothing that opens a file or imports."""

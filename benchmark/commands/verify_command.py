@@ -117,12 +117,11 @@ class _Check:
             cell: Its cell.
             whole: Show every number, not only those that are different.
         """
-        from benchmark.digests import unlearning_code
         from benchmark.stopping import stop_if_asked
 
-        if unlearning_code(self.registry, cell.method, cell.model) != cell.code:
-            print(f"note: the code of {cell.method!r} differs from the one that made this record")
         runner = self._runner(self.device or cell.device)
+        if runner.where.digests.code(self.registry, cell.method, cell.model) != cell.code:
+            print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
         try:
             again = _again(runner, as_recorded(cell, record))
             stop_if_asked()
