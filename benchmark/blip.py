@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.blip_folder import BlipFolder
-from benchmark.compact import WeightsError
+from benchmark.tensor_files import WeightsError
 from methods.clip import Clip
 
 CONTEXT = 35  # tokens of a text, BLIP's retrieval (official code); longer texts are cut

@@ -13,15 +13,14 @@ Pickled weights are refused, because reading a pickle may run code.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
-from benchmark.compact import WeightsError, file_sha256
+from benchmark.compact import file_sha256
+from benchmark.tensor_files import HEADER, WeightsError, read_header
+from datamodules.documents import DocumentError, load_json
 from datamodules.images import OPENAI_MEAN, OPENAI_STD, Preprocessing
 
 BLIP = "blip"
@@ -70,9 +69,10 @@ class BlipFolder:
             WeightsError: If it wants something else than square bicubic images of the size of its position embedding.
         """
         size = self.images.get("size", DEFAULT_SIDE)
-        sides = set(size.values()) if isinstance(size, dict) else {size}
-        expected = (self.config.get("vision_config") or {}).get("image_size", DEFAULT_SIDE)
-        if sides != {expected} or not isinstance(expected, int):
+        sides = list(size.values()) if isinstance(size, dict) else [size]
+        vision = self.config.get("vision_config") or {}
+        expected = vision.get("image_size", DEFAULT_SIDE) if isinstance(vision, dict) else None
+        if type(expected) is not int or not 0 < expected <= 4096 or any(side != expected for side in sides):
             raise WeightsError(
                 f"model {self.name!r}: its images are of size {size}, but its weights are for squares of {expected} "
                 f"pixels; correct the size in {self.path / PREPROCESSORS[0]}"
@@ -82,10 +82,11 @@ class BlipFolder:
                 f"model {self.name!r}: its images are resized by method {self.images['resample']}, but only bicubic "
                 "resizing (3) is supported"
             )
-        mean = tuple(map(float, self.images.get("image_mean", OPENAI_MEAN)))
-        std = tuple(map(float, self.images.get("image_std", OPENAI_STD)))
-        if len(mean) != 3 or len(std) != 3:
-            raise WeightsError(f"model {self.name!r}: its image_mean and image_std must have three values each")
+        mean, std = (self.images.get(*each) for each in (("image_mean", OPENAI_MEAN), ("image_std", OPENAI_STD)))
+        for values in (mean, std):
+            numbers = isinstance(values, (list, tuple)) and all(type(each) in (int, float) for each in values)
+            if not numbers or len(values) != 3 or (values is std and 0 in values):
+                raise WeightsError(f"model {self.name!r}: its image_mean and image_std must have three values each")
         return Preprocessing(expected, (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
 
 
@@ -126,6 +127,8 @@ def blip_folder(name: str, tag: str, path: Path | None) -> BlipFolder:
         raise WeightsError(f"model {name!r}: no folder {folder}; check the path after the colon, or {_recipe(EXAMPLE)}")
     config = _json(name, folder / "config.json")
     found = config.get("architectures") or [config.get("model_type")]
+    if not isinstance(found, list):
+        raise WeightsError(f"model {name!r}: architectures in {folder / 'config.json'} is no list")
     if ARCHITECTURE not in found:
         raise WeightsError(
             f"model {name!r}: {folder / 'config.json'} is of a {found[0]}, but a {ARCHITECTURE} is needed, "
@@ -155,10 +158,11 @@ def _weights(name: str, folder: Path, *, source: str) -> list[str]:
             raise WeightsError(f"model {name!r}: {folder / INDEX} names no weights; copy it again")
         files = sorted({str(file) for file in shards.values()})
     for file in files:
+        if Path(file).name != file:
+            raise WeightsError(f"model {name!r}: {folder / INDEX} names {file!r}, which is not in the folder")
         try:
-            with safe_open(folder / file, framework="pt"):
-                pass
-        except (OSError, SafetensorError) as error:
+            read_header(folder / file)
+        except WeightsError as error:
             raise WeightsError(
                 f"model {name!r}: {folder / file} is missing, truncated or damaged ({_first_line(error)}); copy "
                 "it again"
@@ -171,7 +175,10 @@ def _images(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
     for file in PREPROCESSORS:
         if (folder / file).is_file():
             content = _json(name, folder / file)
-            return file, content.get("image_processor", content)
+            images = content.get("image_processor", content)
+            if not isinstance(images, dict):
+                raise WeightsError(f"model {name!r}: image_processor in {folder / file} is no JSON object")
+            return file, images
     raise WeightsError(
         f"model {name!r}: no {PREPROCESSORS[0]} in {folder}; copy it from where the model is from: it says how images "
         "are resized and normalised"
@@ -179,14 +186,14 @@ def _images(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _json(name: str, file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not file.exists():
         raise WeightsError(
             f"model {name!r}: no {file.name} in {file.parent}, so it is no model in Hugging Face's format; "
             f"{_recipe(EXAMPLE)}"
-        ) from error
-    except (OSError, ValueError) as error:
+        )
+    try:
+        content = load_json(file, HEADER)
+    except DocumentError as error:
         raise WeightsError(
             f"model {name!r}: {file} cannot be read ({_first_line(error)}); copy it again from where the model is from"
         ) from error

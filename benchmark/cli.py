@@ -6,11 +6,13 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_origin
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from benchmark.commands.listing import Listed
 from benchmark.examples import HEAD, examples
+from datamodules.documents import MOST_NUMBER
 from datamodules.errors import BenchmarkError, UnknownNameError
 
 COMMANDS: dict[str, str] = {
@@ -47,8 +49,29 @@ PAIRS = {("leaderboard", "compare")}
 """Options that take two words, which jsonargparse does not read from a type."""
 
 
+_LISTED = "_listed"
+NUMBERS: dict[str, tuple[float, float]] = {
+    "seed": (0, MOST_NUMBER),
+    "search_seed": (0, MOST_NUMBER),
+    "devices": (1, 1024),
+    "cpus_per_cell": (1, 4096),
+    "gpus_per_cell": (0, 64),
+    "tolerance": (0, 1000),
+    "trials": (1, 10_000),
+    "images": (1, 1_000_000),
+    "steps": (1, 100_000),
+    "guidance": (0, 1000),
+    "batch": (1, 100_000),
+}
+"""By option the smallest and the largest number that it takes; not a number is beyond both."""
+
+
 class UsageError(BenchmarkError):
     """Arguments that do not fit the command."""
+
+
+class ExitError(BenchmarkError):
+    """Code that a command ran tried to end the whole process."""
 
 
 class Parser(ArgumentParser):
@@ -95,6 +118,10 @@ def _in_words(message: str, options: list[str]) -> str:
     unknown = re.match(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE)
     if unknown:
         return str(UnknownNameError("option", unknown[1], options))
+    number = re.search(r'key "(\w+)".*?<class \'(int|float)\'>.*(?:Got value|Given value): (.*)$', message)
+    if number:
+        kind = {"int": "a whole number", "float": "a finite number"}[number[2]]
+        return f"--{number[1].replace('_', '-')} takes {kind}, not {number[3][:40]!r}"
     choice = re.search(r'key "(\w+)".*?Literal\[(.*?)\]\. Got value: (.*)', message)
     if choice:
         option = f"--{choice[1].replace('_', '-')}"
@@ -125,19 +152,43 @@ def build_parser(wanted: str | None) -> Parser:
             function = command_function(name)
             positional = [parameter for owner, parameter in POSITIONAL if owner == name]
             pairs = {parameter for owner, parameter in PAIRS if owner == name}
-            skip: set[str | int] = {*positional, *pairs}
+            declared = inspect.signature(function, eval_str=True).parameters
+            lists = [parameter for parameter in declared if declared[parameter].annotation == Listed]
+            skip: set[str | int] = {*positional, *pairs, *lists}
             command.add_function_arguments(function, as_positional=False, as_group=False, skip=skip)
             for parameter in sorted(pairs):
                 words, text = ("A", "B"), _argument_help(function, parameter)
                 command.add_argument(f"--{parameter}", type=str, nargs=2, metavar=words, help=text)
-            for parameter in positional:
-                declared = inspect.signature(function, eval_str=True).parameters[parameter]
-                optional = {} if declared.default is inspect.Parameter.empty else {"nargs": "?", "default": None}
+            for parameter in lists:
                 text = _argument_help(function, parameter)
-                command.add_argument(parameter, type=declared.annotation, help=text, **optional)
+                # Not by its own name: jsonargparse's Namespace has methods, such as `keys`, that would be appended to.
+                command.add_argument(f"--{parameter}", dest=parameter + _LISTED, type=str, action="append", help=text)
+            for parameter in positional:
+                own = declared[parameter]
+                several = list in (get_origin(each) for each in get_args(own.annotation))
+                one = {} if own.default is inspect.Parameter.empty else {"nargs": "?", "default": None}
+                optional = {"nargs": "*"} if several else one
+                text, kind = _argument_help(function, parameter), str if several else own.annotation
+                command.add_argument(parameter, type=kind, help=text, **optional)
             command.description = (inspect.getdoc(function) or "").partition("\nArgs:")[0].strip()
         commands.add_subcommand(name, command, help=help_text)
     return parser
+
+
+def _check_value(option: str, value: Any, ends: tuple[float, float] | None) -> None:
+    """Refuse what an unset shell variable leaves, signs that no name has, and numbers beyond their ends.
+
+    Raises:
+        UsageError: If it is one of these.
+    """
+    for text in [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else []:
+        if not text.strip(", \t\n"):
+            raise UsageError(f"{option} is empty: give it a value or leave it out (is a shell variable unset?)")
+        if "\0" in text:
+            raise UsageError(f"{option} holds a null character, which no name or path can")
+    if ends is not None and isinstance(value, (int, float)) and not ends[0] <= value <= ends[1]:
+        low, high = (int(end) if end == int(end) else end for end in ends)
+        raise UsageError(f"{option} takes a number from {low} to {high}, not {value}")
 
 
 def _argument_help(function: Callable[..., int], parameter: str) -> str:
@@ -154,5 +205,13 @@ def run_command(arguments: list[str]) -> int:
     parsed = build_parser(wanted).parse_args(arguments)
     name = parsed.command
     # jsonargparse marks names that its Namespace also has as methods (such as `keys`) with a zero-width space
-    values = {key.replace("-", "_").strip("\u200b"): value for key, value in vars(parsed[name]).items()}
-    return command_function(name)(**values)
+    given = {key.replace("-", "_").strip("\u200b"): value for key, value in vars(parsed[name]).items()}
+    values = {key.removesuffix(_LISTED): value for key, value in given.items()}
+    positional = {parameter for owner, parameter in POSITIONAL if owner == name}
+    for key, value in values.items():
+        _check_value(key if key in positional else f"--{key.replace('_', '-')}", value, NUMBERS.get(key))
+    function = command_function(name)
+    try:
+        return function(**values)
+    except SystemExit as end:  # a method or a library: no command ends the process itself
+        raise ExitError(f"something within `{name}` called exit({end.code!r}) before the command was done") from end

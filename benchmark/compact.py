@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -16,20 +17,23 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from benchmark.checkpoints import check_finite
 from benchmark.kept_tensors import DIGEST, DamagedError, read_metadata, read_tensors, tensors_to_bytes
-from datamodules.errors import BenchmarkError
+from benchmark.tensor_files import WeightsError, read_header
+from datamodules.documents import SMALL, DocumentError, parse_json
 from datamodules.images import Preprocessing
 from datamodules.kept_files import checked_once, replace_file
+from datamodules.text import one_line
 from methods.clip import Clip
 
 TOKEN_ROWS, TOKEN_IDS = "token_embedding.weight", "token_ids"
 VOCABULARY = 49408
+MOST_WIDTH = 4096
+"""Of any size in the architecture of a small CLIP."""
+_VISION = {"layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size", "ls_init_value", "patch_dropout"}
+_TEXT = {"context_length", "width", "heads", "layers", "mlp_ratio", "ls_init_value"}
 KEPT_AS = "kept_as"
 """What a model kept in the cache says of itself: the name of its file."""
-
-
-class WeightsError(BenchmarkError):
-    """A weights file that is missing, unreadable or does not fit the architecture."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,29 @@ class Architecture:
         text = CLIPTextCfg(vocab_size=vocabulary, **self.text)
         model = CLIP(self.embed_dim, CLIPVisionCfg(**self.vision), text)
         return cast(nn.Module, model.to(memory_format=torch.channels_last))
+
+    def check(self) -> None:
+        """Check that the fields are those of a small CLIP, before anything is allocated by them.
+
+        Raises:
+            ValueError: If one is unknown, or is no number of a small CLIP.
+        """
+        for part, fields, known in (("vision", self.vision, _VISION), ("text", self.text, _TEXT)):
+            for name, value in fields.items():
+                if name not in known:
+                    raise ValueError(f"{part}.{name} is no field of a small CLIP")
+                sizes = value if isinstance(value, list) else [value]
+                if not all(isinstance(size, (int, float)) and 0 <= size <= MOST_WIDTH for size in sizes):
+                    raise ValueError(f"{part}.{name}={str(value)[:40]} is no number of a small CLIP")
+        if type(self.embed_dim) is not int or not 1 <= self.embed_dim <= MOST_WIDTH:
+            raise ValueError(f"embed_dim={str(self.embed_dim)[:40]} is no width of a small CLIP")
+        for name, values in self.preprocessing.items():
+            numbers = isinstance(values, (list, tuple)) and all(isinstance(value, (int, float)) for value in values)
+            if name not in ("mean", "std") or not numbers or len(values) != 3 or 0 in (name == "std") * list(values):
+                raise ValueError(f"preprocessing.{name} is not three numbers")
+        layers = (self.vision["layers"], self.text["layers"])
+        if any(not 0 < layer <= 48 for each in layers for layer in (each if isinstance(each, list) else [each])):
+            raise ValueError("a tower has 1 to 48 layers")
 
     @property
     def image_input(self) -> Preprocessing:
@@ -101,12 +128,30 @@ def read_architecture(path: Path, name: str) -> Architecture:
     return _read(path, name, tensors=False)[0]
 
 
+def about_of(path: Path) -> dict[str, Any]:
+    """What a file written by `save_compact` says of its making; empty where it says nothing.
+
+    Raises:
+        WeightsError: If it is no such file.
+    """
+    try:
+        about = parse_json(read_header(path).metadata.get("about", "{}"), f"{path}: about", SMALL)
+    except DocumentError as error:
+        raise WeightsError(str(error)) from error
+    return about if isinstance(about, dict) else {}
+
+
 def _read(path: Path, name: str, *, tensors: bool = True) -> tuple[Architecture, dict[str, Tensor]]:
+    if not path.exists():
+        raise WeightsError(
+            f"model {name!r}: no file {path}; train it with `python -m benchmark pretrain` or name another model"
+        )
+    read_header(path)
     try:
         found, metadata = read_tensors(path, sealed=False) if tensors else ({}, read_metadata(path))
     except (OSError, DamagedError) as error:
         raise WeightsError(
-            f"model {name!r}: cannot read weights from {path} ({error}); train them with "
+            f"model {name!r}: cannot read weights from {path} ({one_line(str(error))}); train them with "
             "`python -m benchmark pretrain` or name another model"
         ) from error
     if "architecture" not in metadata:
@@ -118,14 +163,17 @@ def _read(path: Path, name: str, *, tensors: bool = True) -> tuple[Architecture,
     if unknown:  # a digest of another name would not have been checked
         raise _damaged(path, ValueError(f"unknown entry {min(unknown)!r}"))
     try:
-        return Architecture(**json.loads(metadata["architecture"])), found
-    except (TypeError, ValueError) as error:
+        architecture = Architecture(**parse_json(metadata["architecture"], "its architecture", SMALL))
+        architecture.check()
+        return architecture, found
+    except (TypeError, ValueError, KeyError, AttributeError, DocumentError) as error:
         raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
+    reason = one_line((str(error).strip() or type(error).__name__).splitlines()[0])
     return WeightsError(
-        f"{path} is damaged or from another version ({type(error).__name__}: {str(error).splitlines()[0]}); "
+        f"{path} is damaged or from another version ({type(error).__name__}: {reason}); "
         "train it again with `python -m benchmark pretrain`"
     )
 
@@ -151,6 +199,8 @@ def load_compact(path: Path, name: str) -> Clip:
     """
     architecture, tensors = _read(path, name)
     try:
+        _check_size(architecture, tensors)
+        check_finite(path, tensors)
         model = architecture.build()
         ids = tensors.pop(TOKEN_IDS).long()
         rows = torch.zeros(VOCABULARY, architecture.text["width"])
@@ -162,6 +212,15 @@ def load_compact(path: Path, name: str) -> Clip:
     model.eval()
     context = architecture.text["context_length"]
     return Clip(model, tokenizer(context), architecture.image_input, name, scale="small")
+
+
+def _check_size(architecture: Architecture, tensors: Mapping[str, Tensor]) -> None:
+    """Check that the file's tensors are the architecture's, before memory is taken for it."""
+    with torch.device("meta"):
+        wanted = architecture.build(vocabulary=len(tensors[TOKEN_IDS])).state_dict()
+    for name, value in wanted.items():
+        if name != "attn_mask" and tensors[name].shape != value.shape:
+            raise ValueError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(value.shape)}")
 
 
 def file_sha256(path: Path) -> str:

@@ -18,7 +18,7 @@ from benchmark.grouping import BoardKey
 from benchmark.leaderboard import UNRANKED
 from benchmark.statistics import Interval
 from benchmark.tables import Format, markdown_table, text_table, unit_of
-from benchmark.typesetting import html_section, latex_table
+from benchmark.typesetting import csv_cell, html_section, latex_table
 
 NOTES = (
     f"{UNRANKED} differences are over requests, each the mean over its seeds, because seeds of one request are not "
@@ -99,7 +99,8 @@ def _csv(comparisons: Sequence[Comparison]) -> str:
             ends = [None] * 3 if found is None else [found.mean, found.low, found.high]
             names = [*comparison.key, comparison.a, comparison.b, each.metric]
             counts = [0 if found is None else found.n, each.pairs]
-            writer.writerow([*names, each.mean_a, each.mean_b, *ends, each.p, *counts, each.verdict])
+            values = [*names, each.mean_a, each.mean_b, *ends, each.p, *counts, each.verdict]
+            writer.writerow([csv_cell(value) for value in values])
     return out.getvalue()
 
 

@@ -55,6 +55,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "verify": (
         ("verify 3f2a9c", "the record whose key begins so"),
         ("verify results/reference/quick/KEY.json", "a record's file"),
+        ("verify --reference --sample 10", "ten of the reference records, drawn at random"),
     ),
     "export": (
         ("export 3f2a9c my-clip", "a folder that open_clip loads, with a model card"),

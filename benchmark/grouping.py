@@ -1,7 +1,9 @@
 """Which records may be compared: the boards, and the rows of a board.
 
-A board holds one suite, model, data set, kind of request, precision, device and tuning budget (none, of the defaults
-as declared). A row holds one method with one setting and one source.
+A board holds one suite, model, data set, kind of request, precision, kind of device (cpu, cuda) and tuning budget
+(none, of the defaults as declared). Chips of one kind share a board: their numbers agree but for rounding, so machines
+of a mixed cluster, and a stranger's records and ours, stand side by side. What does depend on the chip, seconds and
+memory, the leaderboard shows of one chip at a time. A row holds one method with one setting and one source.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ from datamodules.request import ForgetRequest
 
 
 class BoardKey(NamedTuple):
-    """What the rows of a board share; `kind` is "class", "3 classes" or "concept", `tuned` a tuned run's budget."""
+    """What the rows of a board share.
+
+    `kind` is "class", "3 classes" or "concept", `device` the kind of device, `tuned` a tuned run's budget.
+    """
 
     suite: str
     model: str
@@ -40,11 +45,16 @@ Pair = tuple[str, int]
 """A cell within a row: the request as a string, and the seed."""
 
 
-def by_board(records: Iterable[Record]) -> dict[BoardKey, list[Record]]:
-    """The records of each board, in the order of the keys; of two with one key on one board the later counts."""
-    groups: dict[BoardKey, dict[str, Record]] = defaultdict(dict)
+def by_board(records: Iterable[Record], *, by_chip: bool = False) -> dict[BoardKey, list[Record]]:
+    """The records of each board, in the order of the keys; of two with one key on one board the later counts.
+
+    Args:
+        records: In any order.
+        by_chip: Keep one of each chip of a key that several measured.
+    """
+    groups: dict[BoardKey, dict[tuple[str, str], Record]] = defaultdict(dict)
     for record in records:
-        groups[board_key(record)][record.key] = record
+        groups[board_key(record)][record.key, chip_of(record) if by_chip else ""] = record
     return {key: [*groups[key].values()] for key in sorted(groups)}
 
 
@@ -52,11 +62,16 @@ def board_key(record: Record) -> BoardKey:
     """The board of a record."""
     cell, provenance = record.cell, record.provenance
     kind = ForgetRequest.from_dict(cell["request"]).kind
-    precision, device = (str(provenance.get(name) or "unknown") for name in ("precision", "device"))
-    if (count := provenance.get("devices", 1)) != 1:
-        device = f"{count} × {device}"
+    precision = str(provenance.get("precision") or "unknown")
+    device = str(cell.get("device") or provenance.get("device") or "unknown")
     tuned = str(cell.get("tuned") or "")
     return BoardKey(cell["suite"], cell["model"], cell["dataset"], kind, precision, device, tuned)
+
+
+def chip_of(record: Record) -> str:
+    """What a record was made on, such as "NVIDIA H100" or, over several devices, "4 × NVIDIA H100"."""
+    device, count = str(record.provenance.get("device") or "unknown"), record.provenance.get("devices", 1)
+    return device if count == 1 else f"{count} × {device}"
 
 
 def pair(record: Record) -> Pair:

@@ -43,6 +43,11 @@ def resolve_device(device: str) -> torch.device:
         raise BenchmarkError(f"device {device!r} is not supported: use auto, cpu, cuda or cuda:N")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise BenchmarkError(f"device {device!r} was asked for, but torch sees no GPU here: use --device cpu")
+    if chosen.type == "cpu" and chosen.index is not None:
+        raise BenchmarkError(f"device {device!r} is not supported: there is one cpu, use --device cpu")
+    if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise BenchmarkError(f"device {device!r} was asked for, but the last GPU that torch sees here is cuda:{last}")
     return chosen
 
 

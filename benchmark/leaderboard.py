@@ -1,26 +1,30 @@
 """The leaderboard: records in, boards of comparable rows out.
 
-A board holds what may be compared: one suite, model, data set, kind of request, precision and device. A row
+A board holds what may be compared: one suite, model, data set, kind of request, precision and kind of device. A row
 is a method. Its means are over (request, seed) cells, and a mean is empty where one of them is missing: a
-method that failed on the hard requests must not win by that.
+method that failed on the hard requests must not win by that. Chips of one kind share a board; seconds and memory are
+those of one chip, which a note names.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from benchmark.columns import RANKED_BY, columns_of
 from benchmark.comparison import cell_values, rank_ranges
 from benchmark.evaluation.catalogue import find
 from benchmark.fronts import FRONT_NOTE, axes_of, front
 from benchmark.gold_spread import spread_note
-from benchmark.grouping import BoardKey, Pair, by_board, by_row, pair
+from benchmark.grouping import BoardKey, Pair, by_board, by_row, chip_of, pair
 from benchmark.records import Metric, Record
 from benchmark.statistics import Interval, t_interval
+from datamodules.errors import UnknownNameError
 
 COSTS = ("unlearn_seconds", "peak_memory_bytes", "flops", "edited_bytes")
+OF_CHIP = ("unlearn_seconds", "peak_memory_bytes")
+"""The costs that depend on the chip; operations and the size of the edit do not."""
 UNRANKED = "\u2013"
 """An en dash: in the place of a rank, and before a note."""
 NOTE = (
@@ -48,7 +52,9 @@ class Row:
         cells: How many of the expected cells have a record.
         expected: How many cells a full row has.
         metrics: Mean and interval by metric; None where a cell is missing or could not be measured.
-        costs: Mean by cost, in the units of its name; None likewise.
+        costs: Mean by cost, in the units of its name; None likewise. Those of `OF_CHIP` are over the cells that ran on
+            the board's chip, and None where none did.
+        chip_cells: How many of its cells ran on that chip.
         rank_best: The best rank that the row may hold (`benchmark.comparison.rank_ranges`); None without a rank.
         rank_worst: The worst, likewise.
         front: Whether no other method forgets as much, retains as much and takes as little time (`benchmark.fronts`).
@@ -62,6 +68,7 @@ class Row:
     expected: int
     metrics: dict[str, Interval | None]
     costs: dict[str, float | None]
+    chip_cells: int = 0
     rank_best: int | None = None
     rank_worst: int | None = None
     front: bool = False
@@ -79,6 +86,8 @@ class Board:
         costs: The costs to show, in order.
         rows: The methods.
         notes: What a reader must know, one line each.
+        chip: Whose seconds and memory are shown.
+        chips: By chip how many cells of the board ran on it, most first.
     """
 
     key: BoardKey
@@ -88,34 +97,64 @@ class Board:
     costs: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    chip: str = ""
+    chips: dict[str, int] = field(default_factory=dict)
 
 
 def build(
-    records: Iterable[Record], expected: Expected | None = None, *, references: Collection[str] = ()
+    records: Iterable[Record],
+    expected: Expected | None = None,
+    *,
+    references: Collection[str] = (),
+    chip: str | None = None,
 ) -> list[Board]:
     """Group records into boards.
 
     Args:
-        records: In any order; of two with one key on one board the later counts.
+        records: In any order; of two with one key on one board the later counts, whichever machines made them.
         expected: The cells that a full row has. A row that it does not name is expected to have every request
             of its board at every seed of its own: a method without chance runs at seed 0 only.
         references: Names of the methods that do not compete.
+        chip: Whose seconds and memory to show, where it has cells: a chip's name or a part of it, in any case. By
+            default, and on boards without it, that of most cells.
 
     Returns:
         Boards in the order of their keys. A board without any record is not there.
+
+    Raises:
+        UnknownNameError: If no board has cells of that chip.
     """
-    return [_board(key, own, expected or {}, references) for key, own in by_board(records).items()]
+    every = list(records)
+    chips = sorted({chip_of(record) for record in every})
+    if chip is not None and not _fitting(chip, chips):
+        raise UnknownNameError("device of these records", chip, chips)
+    measured = by_board(every, by_chip=True)
+    return [_board(key, own, measured[key], expected or {}, references, chip) for key, own in by_board(every).items()]
 
 
-def _board(key: BoardKey, records: list[Record], expected: Expected, references: Collection[str]) -> Board:
+def _fitting(wanted: str | None, chips: Iterable[str]) -> list[str]:
+    return [] if wanted is None else [chip for chip in chips if wanted.casefold() in chip.casefold()]
+
+
+def _board(
+    key: BoardKey,
+    records: list[Record],
+    measured: list[Record],
+    expected: Expected,
+    references: Collection[str],
+    wanted: str | None,
+) -> Board:
     requests = {pair(record)[0] for record in records}
+    chips = dict(sorted(Counter(map(chip_of, measured)).items(), key=lambda item: (-item[1], item[0])))
+    chip = next(iter((*_fitting(wanted, chips), *chips)))
+    on_chip = {record.key: record for record in measured if chip_of(record) == chip}
     rows, notes = [], [NOTE]
     counted: dict[str, list[Record]] = {}
     for label, own in by_row(records).items():
         method = own[0].cell["method"]
         seeds = {record.cell["seed"] for record in own}
         cells = expected.get((key, method), [(request, seed) for request in requests for seed in seeds])
-        row = _row(label, own, set(cells), reference=method in references)
+        row = _row(label, own, on_chip, set(cells), reference=method in references)
         counted[label] = [record for record in own if pair(record) in set(cells)]
         twice = sum(count > 1 for count in Counter(map(pair, own)).values())
         if twice:
@@ -136,6 +175,7 @@ def _board(key: BoardKey, records: list[Record], expected: Expected, references:
         *_range_notes(ranked, len(requests)),
         *([FRONT_NOTE] if any(row.front for row in ranked) else []),
         *(spread_note(records) if "score/retrain_gap" in columns else []),
+        *_chip_notes(chip, chips, ranked),
     ]
     return Board(
         key,
@@ -145,18 +185,20 @@ def _board(key: BoardKey, records: list[Record], expected: Expected, references:
         tuple(name for name in COSTS if any(record.cost.get(name) is not None for record in records)),
         tuple(ranked),
         tuple(notes),
+        chip,
+        chips,
     )
 
 
-def _row(label: str, records: list[Record], expected: set[Pair], *, reference: bool) -> Row:
+def _row(
+    label: str, records: list[Record], on_chip: Mapping[str, Record], expected: set[Pair], *, reference: bool
+) -> Row:
     own = [record for record in records if pair(record) in expected]
     cells = {pair(record) for record in own}
     whole = bool(expected) and len(own) == len(cells) == len(expected)
     names = sorted({name for record in own for name in record.metrics})
-    costs: dict[str, float | None] = {}
-    for name in COSTS:
-        values = [v for record in own if (v := record.cost.get(name)) is not None]
-        costs[name] = sum(values) / len(values) if whole and len(values) == len(own) else None
+    there = [on_chip[record.key] for record in own if record.key in on_chip]
+    costs = {name: _mean_cost(name, there if name in OF_CHIP else own) if whole else None for name in COSTS}
     return Row(
         label,
         str(records[0].provenance.get("regime", "")),
@@ -166,7 +208,13 @@ def _row(label: str, records: list[Record], expected: set[Pair], *, reference: b
         len(expected),
         {name: _mean(name, [r.metrics.get(name) for r in own]) if whole else None for name in names},
         costs,
+        len(there),
     )
+
+
+def _mean_cost(name: str, records: list[Record]) -> float | None:
+    values = [value for record in records if (value := record.cost.get(name)) is not None]
+    return sum(values) / len(values) if values and len(values) == len(records) else None
 
 
 def _mean(name: str, metrics: list[Metric | None]) -> Interval | None:
@@ -205,6 +253,19 @@ def _with_fronts(rows: list[Row], columns: Collection[str]) -> list[Row]:
     competing = {row.method: (row.metrics, row.costs) for row in rows if not row.reference}
     best = front(competing, axes_of(columns)) if len(competing) > 1 else frozenset()
     return [replace(row, front=row.method in best) for row in rows]
+
+
+def _chip_notes(chip: str, chips: Mapping[str, int], rows: list[Row]) -> list[str]:
+    """Whose seconds and memory the board shows, and what it does not show."""
+    if len(chips) == 1:
+        return [f"{UNRANKED} seconds and MB: on {chip}"]
+    others = ", ".join(f"{name} ({count} cells)" for name, count in chips.items() if name != chip)
+    partly = [f"{row.method} ({row.chip_cells}/{row.cells})" for row in rows if 0 < row.chip_cells < row.cells]
+    some = f"; of some rows only a part of the cells ran there: {', '.join(partly)}" if partly else ""
+    return [
+        f"{UNRANKED} seconds and MB: on {chip}, of the cells that ran there{some}; all other numbers are of all chips; "
+        f"--device NAME shows the costs of {others}"
+    ]
 
 
 def _range_notes(rows: list[Row], requests: int) -> list[str]:

@@ -1,4 +1,8 @@
-"""The ledger of failures: append-only, one JSON a line, with the whole traceback. Never among the records."""
+"""The ledger of a results folder: what failed, with the whole traceback, and which cells began. No records.
+
+Both are append-only, one JSON a line. A cell that began and never ended took its process with it: a segmentation fault,
+a kill for memory, a power cut. No traceback can be written then, but the next run can name it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ import json
 import logging
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,15 +50,15 @@ class Failure:
     def of(cls, key: str, cell: Mapping[str, Any], error: BaseException) -> Failure:
         """The failure of a cell, now."""
         text = "".join(traceback.format_exception(error))
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(now, key, dict(cell), type(error).__name__, str(error), text)
+        return cls(_now(), key, dict(cell), type(error).__name__, str(error), text)
 
 
 class Ledger:
-    """`failures.jsonl` in a folder; several processes may append at once."""
+    """`failures.jsonl` and `begun.jsonl` in a folder; several processes may append at once."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "failures.jsonl"
+        self.begun_path = folder / "begun.jsonl"
 
     def append(self, key: str, cell: Mapping[str, Any], error: BaseException) -> Failure:
         """Write down that a cell raised.
@@ -74,48 +79,98 @@ class Ledger:
         Raises:
             CannotWriteError: If the disk is full or refuses the line.
         """
-        plain = json.loads(json.dumps(asdict(failure), default=str))
-        line = json.dumps({**plain, DIGEST: json_digest(plain)}, sort_keys=True).encode() + b"\n"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if is_there(self.path) and not self.path.is_file():
-                move_aside(self.path)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                if not _ends_with_newline(descriptor):
-                    # A writer died in the middle of its line: do not glue ours to it.
-                    line = b"\n" + line
-                if os.write(descriptor, line) != len(line):
-                    raise OSError(errno.ENOSPC, "the disk took only a part of the line")
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
+        _append(self.path, asdict(failure))
         return failure
 
     def failures(self) -> dict[str, Failure]:
         """The latest failure of each key; a line that is torn, damaged or of another version is passed over."""
-        try:
-            lines = read_file(self.path).splitlines()
-        except FileNotFoundError:
-            return {}
-        except (NotADirectoryError, PermissionError) as error:
-            raise BenchmarkError(f"cannot read {self.path}: {error.strerror or error}") from error
-        except OSError as error:
-            _log.warning("note: no failures are known, for %s cannot be read: %s", self.path, error.strerror or error)
-            return {}
         found: dict[str, Failure] = {}
-        for line in lines:
+        for content in _lines(self.path):
             try:
-                content = json.loads(line)
-                if content.pop(DIGEST) != json_digest(content):
-                    continue
                 failure = Failure(**content)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            except TypeError:
                 continue
             found[failure.key] = failure
         return found
+
+    @contextmanager
+    def running(self, key: str) -> Iterator[None]:
+        """Write down that a cell begins, and however this block ends, that the cell has ended.
+
+        Raises:
+            CannotWriteError: If the disk is full or refuses the first line.
+        """
+        _append(self.begun_path, {"time": _now(), "key": key, "event": "began"})
+        try:
+            yield
+        finally:
+            with suppress(BenchmarkError):  # what ended the block matters more
+                _append(self.begun_path, {"time": _now(), "key": key, "event": "ended"})
+
+    def unended(self) -> dict[str, str]:
+        """When each cell began that has not ended since, by key: it took its process with it, or it still runs."""
+        found: dict[str, str] = {}
+        for content in _lines(self.begun_path):
+            key, time, event = (content.get(name) for name in ("key", "time", "event"))
+            if event == "began" and isinstance(key, str):
+                found[key] = str(time)
+            elif event == "ended":
+                found.pop(str(key), None)
+        return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _append(path: Path, content: Mapping[str, Any]) -> None:
+    """Add a line with its digest to a file.
+
+    Raises:
+        CannotWriteError: If the disk is full or refuses it.
+    """
+    plain = json.loads(json.dumps(content, default=str))
+    line = json.dumps({**plain, DIGEST: json_digest(plain)}, sort_keys=True).encode() + b"\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if is_there(path) and not path.is_file():
+            move_aside(path)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            if not _ends_with_newline(descriptor):
+                # A writer died in the middle of its line: do not glue ours to it.
+                line = b"\n" + line
+            if os.write(descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, "the disk took only a part of the line")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file, one a line; a line that is torn, damaged or of another version is passed over.
+
+    Raises:
+        BenchmarkError: If the file cannot be read.
+    """
+    try:
+        lines = read_file(path).splitlines()
+    except FileNotFoundError:
+        return
+    except (NotADirectoryError, PermissionError) as error:
+        raise BenchmarkError(f"cannot read {path}: {error.strerror or error}") from error
+    except OSError as error:
+        _log.warning("note: nothing is known from %s, it cannot be read: %s", path, error.strerror or error)
+        return
+    for line in lines:
+        try:
+            content = json.loads(line)
+            if content.pop(DIGEST) == json_digest(content):
+                yield content
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            continue
 
 
 def _ends_with_newline(descriptor: int) -> bool:

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from torch import nn
 
 from benchmark.blip import load_blip
 from benchmark.blip_folder import BLIP, blip_folder, parse_blip
-from benchmark.compact import WeightsError, file_sha256, load_compact
+from benchmark.checkpoints import check_checkpoint, check_finite, check_shapes, read_state_dict
+from benchmark.compact import file_sha256, load_compact
 from benchmark.names import WEIGHTS, architecture_name, recipe_names, shipped_models
+from benchmark.tensor_files import WeightsError
 from datamodules.errors import UnknownNameError
 from datamodules.images import Preprocessing
 from methods.clip import Clip, state_hash
@@ -40,8 +43,9 @@ def model_identity(name: str) -> str:
     if architecture == BLIP:
         return blip_folder(name, tag, path).identity
     if path is not None:
-        if not path.is_file():
+        if not path.exists():
             raise WeightsError(f"model {name!r}: no file {path}; check the path after the colon")
+        check_checkpoint(path)
         return f"{architecture}:{file_sha256(path)[:16]}"
     return f"{architecture}/{tag}"
 
@@ -126,8 +130,6 @@ def built_architecture(architecture: str, tag: str) -> str:
 
 
 def _from_file(name: str, architecture: str, path: Path) -> Clip:
-    import open_clip
-
     state = read_state_dict(path)
     if is_openai_state(state):
         if not _uses_quickgelu(architecture):
@@ -137,9 +139,10 @@ def _from_file(name: str, architecture: str, path: Path) -> Clip:
             )
         for key in ("input_resolution", "context_length", "vocab_size"):
             state.pop(key, None)
-    model = open_clip.create_model(architecture, pretrained=None, device="cpu", precision="fp32")
-    state = {key.removeprefix("module."): value.float() for key, value in state.items()}
-    wanted = set(model.state_dict()) - {"attn_mask"}
+    with torch.device("meta"):
+        expected = _untrained(architecture, "meta").state_dict()
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    wanted = set(expected) - {"attn_mask"}
     state.pop("attn_mask", None)
     wanted -= {key for key in wanted if key.endswith("num_batches_tracked")}  # a counter that evaluation never reads
     state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
@@ -147,8 +150,11 @@ def _from_file(name: str, architecture: str, path: Path) -> Clip:
     if missing or odd:
         problem = f"{missing[0]} is missing" if missing else f"{odd[0]} does not belong there"
         raise WeightsError(f"model {name!r}: {path.name} does not fit {architecture}: {problem}")
+    check_shapes(path, architecture, state, expected)
+    check_finite(path, state)
+    model = _untrained(architecture, "cpu")
     try:
-        model.load_state_dict(state, strict=False)
+        model.load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
     except RuntimeError as error:
         raise WeightsError(
             f"model {name!r}: {path.name} does not fit {architecture}: {str(error).splitlines()[-1].strip()}"
@@ -156,36 +162,16 @@ def _from_file(name: str, architecture: str, path: Path) -> Clip:
     return wrap(model, architecture, name)
 
 
-def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Read a checkpoint without running any code of it: safetensors, a state dict, or OpenAI's JIT archive.
+def _untrained(architecture: str, device: str) -> Any:
+    """An open_clip model of random weights; on the device "meta" of none, which takes no memory."""
+    import open_clip
 
-    Raises:
-        WeightsError: If the file is none of these.
-    """
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # that its weights are random is what is asked for
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
-        try:
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, ValueError, KeyError):
-            # OpenAI publishes TorchScript archives; the loader reads them as such, on the CPU.
-            content = torch.jit.load(  # type: ignore[no-untyped-call]
-                str(path), map_location="cpu"
-            ).state_dict()
-    except Exception as error:
-        raise WeightsError(
-            f"{path} is not a checkpoint that can be read safely ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''})"
-        ) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(v, torch.Tensor) for v in content.values()):
-        raise WeightsError(
-            f"{path} holds no state dict: save the model's state_dict() with torch.save or as safetensors"
-        )
-    return content
+        return open_clip.create_model(architecture, pretrained=None, device=device, precision="fp32")
+    finally:
+        logging.disable(before)
 
 
 def is_openai_state(state: dict[str, torch.Tensor]) -> bool:

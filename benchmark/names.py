@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import yaml
+from datamodules.documents import load_yaml
 
 WEIGHTS = Path(__file__).parent / "weights"
 RECIPES = Path(__file__).parent / "pretraining"
@@ -23,6 +23,11 @@ def architecture_name(model: str) -> str:
     return re.split("[/:]", model, maxsplit=1)[0].removesuffix("-quickgelu")
 
 
+def is_file_or_tag(model: str) -> bool:
+    """Whether a model's name says which weights are meant, not the architecture alone."""
+    return "/" in model or ":" in model or model.endswith(".safetensors")
+
+
 def recipe_names() -> tuple[str, ...]:
     """The recipes of the package."""
     return tuple(sorted(path.stem for path in RECIPES.glob("*.yaml")))
@@ -30,7 +35,4 @@ def recipe_names() -> tuple[str, ...]:
 
 def recipe_titles() -> dict[str, str]:
     """The title of each recipe, by name."""
-    return {
-        name: str(yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))["title"])
-        for name in recipe_names()
-    }
+    return {name: str(load_yaml(RECIPES / f"{name}.yaml")["title"]) for name in recipe_names()}

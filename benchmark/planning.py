@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -12,10 +13,11 @@ from benchmark.cells import Cell
 from benchmark.digests import Digests, unlearning_code
 from benchmark.hardware import Precision, resolve_device, resolve_precision
 from benchmark.models import model_identity, parse_model
-from benchmark.names import PRETRAINING
+from benchmark.names import PRETRAINING, architecture_name, is_file_or_tag, recipe_names
 from benchmark.suite import ALL, Suite
 from datamodules.dataset import Dataset
-from datamodules.errors import BenchmarkError
+from datamodules.documents import DocumentError, parse_yaml
+from datamodules.errors import BenchmarkError, UnknownNameError
 from datamodules.registry import open_dataset
 from methods.cards import HyperparameterError, resolve
 from methods.registry import Registry
@@ -66,6 +68,8 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     }
     for name in (*methods, *sorted(named)):
         registry.declaration(name)
+    for setting in suite.by_request:
+        _check_meant(setting.model, suite)
     device, chosen = _hardware(where, precision or suite.precision)
     open_cached = cache(lambda name: open_dataset(name, where.data_dir, where.cache_dir, 64))
     cells: list[Cell] = []
@@ -109,6 +113,20 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                         for seed in seeds
                     )
     return list({cell.key: cell for cell in cells}.values())
+
+
+def _check_meant(model: str, suite: Suite) -> None:
+    """Check that a model of `by_request` exists, be it in the suite or one that `--model` may put there.
+
+    Raises:
+        UnknownNameError: If it does not: its values would never be used.
+    """
+    named = (*suite.every_model, *map(architecture_name, suite.every_model))
+    if model and model not in named and model not in recipe_names():
+        try:
+            parse_model(model if is_file_or_tag(model) else f"{model}:file")
+        except UnknownNameError as error:
+            raise BenchmarkError(f"suite {suite.name!r}, by_request: {error}") from error
 
 
 def _hardware(where: Where, precision: str) -> tuple[str, Precision]:
@@ -187,8 +205,6 @@ def with_overrides(
     Raises:
         BenchmarkError: If a setting is not of that form, or every task is for other models.
     """
-    import yaml
-
     hparams = {name: dict(values) for name, values in suite.hparams.items()}
     asked: set[tuple[str, str]] = set()
     for setting in settings:
@@ -196,11 +212,10 @@ def with_overrides(
         method, dot, name = target.partition(".")
         if not (equals and dot and method and name):
             raise BenchmarkError(f"setting {setting!r} is not of the form METHOD.HYPERPARAMETER=VALUE")
-        try:
-            hparams.setdefault(method, {})[name] = yaml.safe_load(value)
-            asked.add((method, name))
-        except yaml.YAMLError as error:
-            raise BenchmarkError(f"setting {setting!r}: its value cannot be read") from error
+        if (method, name) in asked:
+            raise BenchmarkError(f"{method}.{name} is set twice: a setting has one value (variants go into a suite)")
+        hparams.setdefault(method, {})[name] = _value(setting, value)
+        asked.add((method, name))
     tasks = suite.tasks
     if models:
         own = [task.models and tuple(name for name in task.models if name in models) for task in tasks]
@@ -217,6 +232,19 @@ def with_overrides(
         hparams=hparams,
         by_request=tuple(replace(each, hparams=_asked(each.hparams, hparams, asked)) for each in suite.by_request),
     )
+
+
+_EXPONENT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
+"""A number that YAML 1.1 takes for text, such as 1e-5."""
+
+
+def _value(setting: str, text: str) -> Any:
+    """The value of a setting of the command line, as YAML, where 1e-5 is a number too."""
+    try:
+        return float(text) if _EXPONENT.fullmatch(text.strip()) else parse_yaml(text, "value").content
+    except DocumentError as error:
+        reason = str(error).removeprefix("value, line 1: ")
+        raise BenchmarkError(f"setting {setting[:80]!r}: its value cannot be read: {reason}") from error
 
 
 def _asked(

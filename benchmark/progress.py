@@ -118,6 +118,10 @@ class Progress:
         self._took.setdefault(cell.method, []).append(spent)
         self._advance(cell, f"{cell}: {_headline(record)}")
 
+    def note(self, text: str) -> None:
+        """Something that the user must know before the run."""
+        self._line(text)
+
     def failed(self, cell: Cell, message: str) -> None:
         """A cell raised."""
         self.console.print(
@@ -186,8 +190,8 @@ def _columns(width: int) -> list[ProgressColumn]:
     """What stands in a line: numbers and notes whole, the cell's name and the bar as the terminal has room for them."""
     name = Column(max_width=width // 4, no_wrap=True, overflow="ellipsis")
     bar = [BarColumn(bar_width=24 if width >= WIDE else 8), TimeElapsedColumn()] if width >= NARROW else []
-    notes = TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True))
-    return [TextColumn("{task.description}", table_column=name), *bar, MofNCompleteColumn(), notes]
+    notes = TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True))
+    return [TextColumn("{task.description}", markup=False, table_column=name), *bar, MofNCompleteColumn(), notes]
 
 
 def _headline(record: Record) -> str:

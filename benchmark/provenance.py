@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Mapping
 from functools import cache
@@ -61,18 +62,18 @@ def command(
         tuned_values: The file of a tuned cell's values, if not the project's.
         devices: Those of the unlearning.
     """
-    parts = ["python -m benchmark run", f"--suite {suite}", f"--model {cell.model}", f"--methods {cell.method}"]
-    parts += [f"--seeds {cell.seed}", f"--precision {cell.precision}", f"--device {cell.device}"]
-    if plugins:
-        parts.append(f"--plugin {','.join(map(str, plugins))}")
-    if cell.tuned:
-        parts.append(f"--tuned-values {tuned_values}" if tuned_values else "--tuned")
-    elif settings:
-        parts.append("--set " + ",".join(f"{cell.method}.{name}={json.dumps(v)}" for name, v in settings.items()))
+    given = [("--suite", suite), ("--model", cell.model), ("--methods", cell.method), ("--seeds", str(cell.seed))]
+    given += [("--precision", cell.precision), ("--device", cell.device)]
+    given += [("--plugin", str(file)) for file in plugins]
+    if cell.tuned and tuned_values:
+        given.append(("--tuned-values", tuned_values))
+    elif not cell.tuned:
+        given += [("--set", f"{cell.method}.{name}={json.dumps(value)}") for name, value in settings.items()]
     if devices.count > 1:
-        parts.append(f"--devices {devices.count} --strategy {devices.strategy}")
-    parts += [f"--keys {cell.key[:12]}", "--force"]
-    return " ".join(parts)
+        given += [("--devices", str(devices.count)), ("--strategy", devices.strategy)]
+    flags = ["--tuned"] if cell.tuned and not tuned_values else []
+    words = [*(word for option in given for word in option), *flags, "--keys", cell.key[:12], "--force"]
+    return f"python -m benchmark run {shlex.join(words)}"
 
 
 @cache

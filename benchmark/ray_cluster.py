@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.stopping import handlers_kept
 from datamodules.errors import BenchmarkError
 
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -62,7 +63,8 @@ def connected(address: str | None) -> Iterator[None]:
     target: dict[str, Any] = own if address is None else {"address": address}
     try:
         _knock(address)
-        ray.init(log_to_driver=False, logging_level="error", **target)
+        with handlers_kept():  # Ray's own handler of SIGTERM would end this process with status 15
+            ray.init(log_to_driver=False, logging_level="error", **target)
     except Exception as error:
         where = "Ray could not be started here" if address is None else f"no Ray cluster answers at {address!r}"
         advice = "" if address is None else f"; start one with `ray start --head`, or leave out --address{_TOKEN}"

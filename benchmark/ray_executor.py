@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cells import Cell
-from benchmark.executors import Outcome
+from benchmark.executors import Outcome, write_down
 from benchmark.ledger import Ledger
+from benchmark.planning import ORIGINAL
 from benchmark.progress import Progress
 from benchmark.ray_cluster import Share, slots
 from benchmark.ray_worker import Answer, Setting, run_cell
 from benchmark.runner import CellRunner
+from benchmark.stopping import stop_if_asked
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ def run_ray(
     """Run cells on the connected Ray cluster.
 
     A cell that raises goes to the ledger, as in a local run. One whose worker died is started again, `RETRIES` times.
-    Ctrl-C cancels what is running; what was finished stays.
+    Ctrl-C and signals cancel what is running; what was finished stays. A worker that dies takes nothing else with it,
+    so no beginnings are written down.
 
     Args:
         todo: The cells to run.
@@ -68,11 +71,14 @@ def run_ray(
             ready, _ = ray.wait(list(run.open), timeout=POLL_SECONDS)
             for answer in ready:
                 run.take(answer)
-    except KeyboardInterrupt:
-        run.outcome.interrupted = True
+            stop_if_asked()
+            if run.outcome.not_the_method:
+                break
+    except KeyboardInterrupt as stop:
+        run.outcome.interruption = stop
+    finally:
         for answer in run.open:
             ray.cancel(answer, force=True)
-    finally:
         progress.stop()
     return run.outcome
 
@@ -125,8 +131,7 @@ class _Run:
             self.ledger.append(cell.key, cell.identity(), error)
             self._failed(cell, f"its worker died, {RETRIES + 1} times ({_summary(error)})", counted)
         except BenchmarkError as error:
-            self.ledger.append(cell.key, cell.identity(), error)
-            self._failed(cell, f"{type(error).__name__}: {error}", counted)
+            self._failed(cell, write_down(error, cell, self.ledger, self.runner.store.folder), counted)
         else:
             if found.failure is not None:
                 self.ledger.append_failure(found.failure)
@@ -136,9 +141,10 @@ class _Run:
                 self.progress.done(cell, found.record, seconds=found.seconds)
 
     def _failed(self, cell: Cell, message: str, counted: bool) -> None:
-        if counted:
+        if counted or cell.method == ORIGINAL:
             self.outcome.failed.append((cell, message))
             self.progress.failed(cell, message)
+            self.outcome.not_the_method = self.outcome.blame_elsewhere()
 
 
 def _summary(error: Exception) -> str:

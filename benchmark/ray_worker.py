@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.cells import Cell
 from benchmark.evaluation.evaluate import Metrics
+from benchmark.executors import ReferenceFailedError
 from benchmark.ledger import Failure
 from benchmark.outputs import Outputs
 from benchmark.planning import Where
@@ -64,10 +65,6 @@ class Answer:
     seconds: float
 
 
-class ReferenceFailedError(Exception):
-    """The cell with which this one is to be compared could not be run."""
-
-
 @dataclass
 class _Kept:
     """What a worker process keeps from one cell to the next."""
@@ -103,7 +100,9 @@ def run_cell(
         _prepare(runner, setting, cell)
         made = runner.make(cell, runner.references(cell, lambda reference: metrics[reference.key]))
         runner.tracker.summarise(made.record)
-    except Exception as error:  # noqa: BLE001 - any failure of a method is a failed cell, never the run's end
+    except KeyboardInterrupt:  # the driver cancels
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a method raises is a failed cell, never the run's end
         if runner is not None:
             runner.tracker.close(failed=True)
         failure = Failure.of(cell.key, cell.identity(), error)

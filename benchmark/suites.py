@@ -25,7 +25,7 @@ by_request:                # optional: what a protocol sets for some models or c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ import yaml
 from benchmark.evaluation.families import FAMILIES
 from benchmark.nearest import near_file
 from benchmark.suite import ALL, Setting, Suite, Task, Variant
-from datamodules.errors import BenchmarkError, UnknownNameError
-from datamodules.request import ForgetRequest
+from datamodules.documents import DocumentError, line_of, parse_yaml, read_text
+from datamodules.errors import BenchmarkError, RequestError, UnknownNameError
+from datamodules.request import ForgetRequest, name_text
 
 _HERE = Path(__file__).parent / "suites"
 _OPTIONAL = {"precision", "methods", "measures", "hparams", "variants", "by_request", "seeds_of"}
@@ -64,7 +65,7 @@ def load_suite(name: str) -> Suite:
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
+        if not path.exists():
             raise SuiteError(
                 f"suite file {path} does not exist{near_file(path)}; list the suites of the package with `list suites`"
             )
@@ -73,9 +74,9 @@ def load_suite(name: str) -> Suite:
     else:
         raise UnknownNameError("suite", name, suite_names())
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"{path.name} cannot be read as UTF-8 text: {error}") from error
+        text = read_text(path)
+    except DocumentError as error:
+        raise SuiteError(str(error)) from error
     return parse_suite(text, path)
 
 
@@ -88,21 +89,17 @@ def parse_suite(text: str, path: Path) -> Suite:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", path.stem):
         raise SuiteError(f"{path.name}: a suite is named by its file: use letters, digits, '.', '_' and '-' only")
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise SuiteError(
-            f"{path.name}{line}: not YAML: {getattr(error, 'problem', None) or 'cannot be read'}"
-        ) from error
+        document = parse_yaml(text, path.name)
+    except DocumentError as error:
+        raise SuiteError(str(error)) from error
+    root, content = document.root, document.content
     if not isinstance(root, yaml.MappingNode):
         raise SuiteError(f"{path.name}: a suite is a mapping with the keys {', '.join(sorted(_REQUIRED))}")
     _check_keys(root, _REQUIRED | _OPTIONAL, path)
     missing = sorted(_REQUIRED - set(content))
     if missing:
         raise SuiteError(f"{path.name}: key {missing[0]!r} is missing")
-    lines = {key.value: key.start_mark.line + 1 for key, _ in root.value}
+    lines = {key.value: line_of(key) for key, _ in root.value}
 
     def listing(key: str, kind: type, default: tuple[Any, ...] = ()) -> tuple[Any, ...]:
         value = content.get(key, default)
@@ -115,11 +112,19 @@ def parse_suite(text: str, path: Path) -> Suite:
     for key in ("models", "seeds", "tasks"):
         if not content[key]:
             raise SuiteError(f"{path.name}, line {lines[key]}: {key} is empty")
+    for key in ("models", "seeds"):
+        if twice := _twice(listing(key, {"models": str, "seeds": int}[key])):
+            raise SuiteError(f"{path.name}, line {lines[key]}: {key} names {twice[0]!r} twice")
+    if not _is_seeds(content["seeds"]):
+        raise SuiteError(f"{path.name}, line {lines['seeds']}: seeds are whole numbers of at least 0")
+    if not isinstance(content["title"], str) or not content["title"].strip():
+        raise SuiteError(f"{path.name}, line {lines['title']}: title is one line of text")
     task_nodes = next(value for key, value in root.value if key.value == "tasks")
     tasks = []
     for node, task in zip(task_nodes.value, listing("tasks", dict), strict=True):
         _check_keys(node, _TASK_KEYS, path)
-        tasks.append(_task(task, node.start_mark.line + 1, path))
+        tasks.append(_task(task, line_of(node), path))
+        _check_new(tasks, line_of(node), path)
     hparams = content.get("hparams") or {}
     if not _by_method(hparams):
         raise SuiteError(f"{path.name}, line {lines['hparams']}: hparams maps methods to mappings of hyperparameters")
@@ -136,7 +141,10 @@ def parse_suite(text: str, path: Path) -> Suite:
                 f"{path.name}, line {at}: an item of by_request is "
                 "{model: NAME, dataset: NAME, classes: [...], hparams: {METHOD: {...}}}"
             )
-        by_request.append(Setting(item["hparams"], model, dataset, tuple(map(str, classes))))
+        try:
+            by_request.append(Setting(item["hparams"], model, dataset, tuple(map(name_text, classes))))
+        except RequestError as error:
+            raise SuiteError(f"{path.name}, line {at}: {error}") from error
         if dataset and dataset not in {task.dataset for task in tasks}:
             raise SuiteError(f"{path.name}, line {at}: no task of this suite is on the data set {dataset!r}")
         asked = {request.classes for task in tasks for request in task.requests}
@@ -177,27 +185,57 @@ def _items(
     if found is None:
         return
     if not isinstance(found, yaml.SequenceNode):
-        raise SuiteError(f"{path.name}, line {found.start_mark.line + 1}: {key} must be a list")
+        raise SuiteError(f"{path.name}, line {line_of(found)}: {key} must be a list")
     for node, item in zip(found.value, content[key], strict=True):
         _check_keys(node, known, path)
-        yield node.start_mark.line + 1, item
+        yield line_of(node), item
 
 
 def _task(task: Mapping[str, Any], line: int, path: Path) -> Task:
-    if not isinstance(task.get("dataset"), str) or not task.get("requests"):
+    asked_for = task.get("requests")
+    if not isinstance(task.get("dataset"), str) or not isinstance(asked_for, list) or not asked_for:
         raise SuiteError(f"{path.name}, line {line}: a task needs a dataset and a list of requests")
+    if not all(isinstance(request, dict) for request in asked_for):
+        raise SuiteError(f"{path.name}, line {line}: a request is {{classes: [NAME]}} or {{concept: WORD}}")
     try:
-        requests = tuple(ForgetRequest.from_dict(request) for request in task["requests"])
-    except (BenchmarkError, TypeError, AttributeError) as error:
+        requests = tuple(ForgetRequest.from_dict(request) for request in asked_for)
+    except BenchmarkError as error:
         raise SuiteError(f"{path.name}, line {line}: {error}") from error
     others = task.get("others") or []
     if not isinstance(others, list) or not all(isinstance(name, str) for name in others):
         raise SuiteError(f"{path.name}, line {line}: others must be a list of data sets")
+    if task["dataset"] in others:
+        raise SuiteError(
+            f"{path.name}, line {line}: {task['dataset']!r} is the task's own data set: leave it out of others"
+        )
+    if twice := _twice(others):
+        raise SuiteError(f"{path.name}, line {line}: others names {twice[0]!r} twice")
     asked = _families(task["measures"], f"{path.name}, line {line}") if "measures" in task else None
     models = task.get("models")
     if models is not None and not (isinstance(models, list) and models and all(isinstance(m, str) for m in models)):
         raise SuiteError(f"{path.name}, line {line}: models must be a list of models")
     return Task(task["dataset"], requests, tuple(others), asked, None if models is None else tuple(models))
+
+
+def _check_new(tasks: Sequence[Task], line: int, path: Path) -> None:
+    """Refuse a request that stands twice: in the last task, or in one before it that is the same otherwise."""
+    last = tasks[-1]
+    same = [
+        task
+        for task in tasks
+        if (task.dataset, task.others, task.models, task.measures)
+        == (last.dataset, last.others, last.models, last.measures)
+    ]
+    # The order of classes makes no other request.
+    asked = [(frozenset(each.classes), each.concept, each.words) for task in same for each in task.requests]
+    if len(set(asked)) < len(asked):
+        names = next(sorted(classes) or concept for classes, concept, _ in _twice(asked))
+        raise SuiteError(f"{path.name}, line {line}: the request for {names} stands twice")
+
+
+def _twice(values: Sequence[Any]) -> list[Any]:
+    """Those values that stood before."""
+    return [value for number, value in enumerate(values) if value in values[:number]]
 
 
 def _families(value: Any, at: str) -> tuple[str, ...]:
@@ -214,10 +252,8 @@ def _families(value: Any, at: str) -> tuple[str, ...]:
 
 def _check_keys(node: Any, known: set[str], path: Path) -> None:
     if not isinstance(node, yaml.MappingNode):
-        raise SuiteError(
-            f"{path.name}, line {node.start_mark.line + 1}: expected a mapping of {', '.join(sorted(known))}"
-        )
+        raise SuiteError(f"{path.name}, line {line_of(node)}: expected a mapping of {', '.join(sorted(known))}")
     for key, _ in node.value:
         if key.value not in known:
-            line = key.start_mark.line + 1
+            line = line_of(key)
             raise SuiteError(f"{path.name}, line {line}: {UnknownNameError('key', str(key.value), sorted(known))}")

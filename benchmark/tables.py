@@ -18,7 +18,7 @@ from benchmark.fronts import MARK
 from benchmark.grouping import BoardKey
 from benchmark.leaderboard import COSTS, UNRANKED, Board, Row
 from benchmark.statistics import Interval
-from benchmark.typesetting import html_section, latex_table
+from benchmark.typesetting import csv_cell, html_section, latex_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -180,7 +180,7 @@ def _csv(boards: Sequence[Board]) -> str:
     names += [f"{name}{end}" for name in metrics for end in ("", "_low", "_high")]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*names, *COSTS, "rank_best", "rank_worst", "front"])
+    writer.writerow([*names, *COSTS, "rank_best", "rank_worst", "front", "chip", "chip_cells"])
     for board in boards:
         for row in board.rows:
             values: list[Any] = [
@@ -195,7 +195,8 @@ def _csv(boards: Sequence[Board]) -> str:
                 mean = row.metrics.get(name)
                 values += [None] * 3 if mean is None else [mean.mean, mean.low, mean.high]
             values += [*(row.costs.get(name) for name in COSTS), row.rank_best, row.rank_worst, int(row.front)]
-            writer.writerow([*board.key, *values])
+            values += [board.chip, row.chip_cells]
+            writer.writerow([csv_cell(value) for value in (*board.key, *values)])
     return out.getvalue()
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import lightning as L
 import torch
@@ -61,7 +64,7 @@ def make_trainer(
     """A Trainer for one pass over a loader that prints and keeps nothing of its own."""
     quiet_lightning()
     if strategy is None:
-        rank_zero_only.rank = 0  # a surrounding job may have said otherwise when Lightning was imported
+        rank_zero_only.rank = 0  # type: ignore[attr-defined]  # a surrounding job may have said otherwise when Lightning was imported
     one: list[int] | int = [device.index or 0] if device.type == "cuda" else 1
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
@@ -79,6 +82,27 @@ def make_trainer(
         num_sanity_val_steps=0,
         gradient_clip_val=gradient_clip,
     )
+
+
+def fit(trainer: L.Trainer, module: L.LightningModule, **data: Any) -> None:
+    """Fit; an end that the user asks for stays a KeyboardInterrupt, which Lightning would turn into exit status 1.
+
+    Args:
+        trainer: Of `make_trainer`.
+        module: What to fit.
+        data: As for `Trainer.fit`: `datamodule` or `train_dataloaders`.
+    """
+    main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, **data)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
+    finally:
+        if main_thread:
+            signal.signal(signal.SIGINT, handler)
 
 
 def quiet_lightning() -> None:

@@ -71,10 +71,10 @@ class _Display:
         self.began, self.pace = time.monotonic(), Pace(PLAIN_EVERY_SECONDS)
         what = f"training {count} models to compare with, {share.workers} at once"
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         self.bars = RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.task = self.bars.add_task(what, total=1.0, note="")

@@ -1,9 +1,10 @@
-"""Tables for papers and pages: LaTeX (booktabs) and HTML. Every text is escaped."""
+"""Tables for papers, pages and spreadsheets: LaTeX (booktabs), HTML, CSV. Every text is escaped."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from html import escape
+from typing import Any
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -94,3 +95,8 @@ def html_section(
 def html_text(text: str) -> str:
     """A text as HTML of ASCII alone: signs beyond it as numbers, so that no encoding can spoil them."""
     return escape(text).encode("ascii", "xmlcharrefreplace").decode()
+
+
+def csv_cell(value: Any) -> Any:
+    """A cell of a CSV file that no spreadsheet takes for a formula: a text that begins like one gets an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

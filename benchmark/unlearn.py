@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import signal
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +20,10 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 
+from benchmark.chance import check_chance, optimizer_steps
 from benchmark.cost import Cost, measured
 from benchmark.hardware import Precision
-from benchmark.trainer import make_trainer
+from benchmark.trainer import fit, make_trainer
 from datamodules.dataset import Dataset
 from datamodules.guard import guarded
 from datamodules.request import ForgetRequest
@@ -153,7 +152,8 @@ def unlearn(
         synthesis: Makes synthetic forget sets; by default they are made here.
 
     Raises:
-        ContractError: If tensors changed that the card does not declare.
+        ContractError: If tensors changed that the card does not declare, or gradient steps were taken though the card
+            denies chance.
         DivergedError: If weights or a loss are not finite.
         RegimeViolationError: If the method read what its regime does not give it.
         StoppedEarlyError: If it did fewer steps than it planned, and did not set `trainer.should_stop`.
@@ -174,15 +174,16 @@ def unlearn(
     )
     curve = _Curve(on_step, looks, clip)
     trainer = make_trainer(clip.device, precision, logger=logger, callbacks=[curve], strategy=strategy)
-    with measured(clip, flops_each) as cost, guarded(data.guard()) as guard:
+    with measured(clip, flops_each) as cost, guarded(data.guard()) as guard, optimizer_steps() as taken:
         clock("begin")
         curve.cost = data.meter = cost
         method = method_class(clip, data.spec, hyperparameters)
         method.training_step = _without_stop(method.training_step)  # type: ignore[method-assign]
         curve.steps = method.planned_steps(data.sizes)
         data.plan(steps=curve.steps, batch_size=method.batch_size())
-        _fit(trainer, method, data)
+        fit(trainer, method, datamodule=data)
     clock("end")
+    check_chance(method_class.card, taken.steps)
     if curve.done < curve.steps and not trainer.should_stop:
         raise StoppedEarlyError(
             f"method {method.card.name!r} ended after {curve.done} of {curve.steps} planned steps; "
@@ -207,21 +208,6 @@ def _without_stop(step: Callable[..., Any]) -> Callable[..., Any]:
             raise StoppedEarlyError(f"StopIteration was raised in {step.__qualname__}") from error
 
     return run
-
-
-def _fit(trainer: L.Trainer, method: UnlearningMethod[Any], data: UnlearningDataModule) -> None:
-    """Fit; Ctrl-C stays a KeyboardInterrupt, which Lightning would turn into the end of the process."""
-    main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(method, datamodule=data)
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        if main_thread:
-            signal.signal(signal.SIGINT, handler)
 
 
 @dataclass(frozen=True)

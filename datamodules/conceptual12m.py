@@ -14,6 +14,7 @@ from pathlib import Path
 from datamodules.captioned import CaptionedDataset, Entry
 from datamodules.cards import DatasetCard
 from datamodules.dataset import SplitName
+from datamodules.documents import LARGE, read_text
 from datamodules.errors import BenchmarkError, DatasetCorruptError
 from datamodules.files import name_share
 from datamodules.flickr30k import CONCEPT_NAMES
@@ -67,7 +68,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         DatasetCorruptError: If a line has another form or names an image again; its number is given.
     """
     entries: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(read_text(path, LARGE).split("\n"), start=1):
         if not line.strip():
             continue
         image, tab, caption = line.partition("\t")

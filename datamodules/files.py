@@ -10,6 +10,7 @@ from typing import Literal
 
 from datamodules.cards import DatasetCard
 from datamodules.errors import DatasetCorruptError, DatasetNotFoundError
+from datamodules.text import printable
 
 Algorithm = Literal["md5", "sha256"]
 
@@ -43,7 +44,7 @@ def file_sizes(folder: Path, names: Sequence[str]) -> dict[str, int]:
     for name in names:
         try:
             found[name] = (folder / name).stat().st_size
-        except FileNotFoundError:
+        except (OSError, ValueError):  # not there, below a file, or no name that a file can have
             continue
     return found
 
@@ -54,11 +55,17 @@ def require_images(card: DatasetCard, folder: Path, names: Sequence[str], sizes:
     Raises:
         DatasetCorruptError: Naming how many are missing, and the first with its index in `names`.
     """
+    outside = [name for name in names if name.startswith("/") or ".." in name.split("/")]
+    if outside:
+        raise DatasetCorruptError(
+            f"data set {card.name!r}: the listed image {printable(outside[0])!r} is not below {folder}: "
+            "the list must name files of the data set alone"
+        )
     missing = [index for index, name in enumerate(names) if name not in sizes]
     if missing:
         raise DatasetCorruptError(
             f"data set {card.name!r}: {len(missing)} of {len(names)} listed images are missing, first image "
-            f"{missing[0]}: {folder / names[missing[0]]}; restore them or fetch the data set again"
+            f"{missing[0]}: {printable(str(folder / names[missing[0]]))}; restore them or fetch the data set again"
         )
 
 

@@ -12,12 +12,12 @@ A subset of the images with its own annotation file works the same way.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from datamodules.captioned import CaptionedDataset, Entry
 from datamodules.cards import DatasetCard
 from datamodules.dataset import SplitName
+from datamodules.documents import LARGE, DocumentError, load_json, read_text
 from datamodules.errors import BenchmarkError, DatasetCorruptError
 from datamodules.files import name_share
 
@@ -89,10 +89,12 @@ def read_karpathy(path: Path) -> list[Entry]:
         DatasetCorruptError: If it is not such a file.
     """
     try:
-        images = json.loads(path.read_text(encoding="utf-8"))["images"]
+        images = load_json(path)["images"]
         entries = [
             (str(i["filename"]), str(i["split"]), tuple(str(s["raw"]).strip() for s in i["sentences"])) for i in images
         ]
+    except DocumentError as error:
+        raise _malformed(path, str(error).removeprefix(str(path)).lstrip(",: ")) from error
     except (ValueError, KeyError, TypeError) as error:
         raise _malformed(path, f"no {error}" if isinstance(error, KeyError) else str(error)) from error
     for name, split, captions in entries:
@@ -108,7 +110,11 @@ def read_token(path: Path) -> list[Entry]:
         DatasetCorruptError: If a line has another form; its number is given.
     """
     captions: dict[str, list[str]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    try:
+        text = read_text(path, LARGE)
+    except DocumentError as error:
+        raise _malformed(path, str(error).removeprefix(str(path)).lstrip(",: ")) from error
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         key, tab, caption = line.partition("\t")

@@ -19,9 +19,12 @@ import numpy as np
 from datamodules.cards import DatasetCard
 from datamodules.content import content_digest
 from datamodules.dataset import Dataset, Split, SplitName
+from datamodules.documents import read_text
 from datamodules.errors import BenchmarkError, DatasetCorruptError
 from datamodules.images import decode_once
 from datamodules.registry import FOLDER_SCHEME
+from datamodules.templates import template_problem
+from datamodules.text import hidden_sign, printable
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
@@ -56,6 +59,8 @@ class ImageFolder(Dataset):
                 "train/CLASS/*.jpg and test/CLASS/*.jpg"
             )
         self.folder = data_dir / folder
+        if Path(folder).is_absolute() or ".." in Path(folder).parts or Path(folder) == Path():
+            raise BenchmarkError(f"data set {FOLDER_SCHEME}{folder}: name a folder below --data-dir {data_dir}")
         self._files = {part: self._listed(part) for part in ("train", "test", "val")}
         self._check()
 
@@ -73,15 +78,13 @@ class ImageFolder(Dataset):
     def templates(self) -> tuple[str, ...]:
         """The lines of `templates.txt`, or one of our choice."""
         path = self.folder / "templates.txt"
-        if not path.is_file():
+        if not path.exists():
             return DEFAULT_TEMPLATES
-        lines = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-        wrong = [line for line in lines if line.count("{}") != 1]
-        if wrong:
-            raise DatasetCorruptError(
-                f"data set {self.name}: the line {wrong[0]!r} of {path} needs one {{}} for the name"
-            )
-        return lines or DEFAULT_TEMPLATES
+        lines = [line.strip() for line in read_text(path).split("\n")]
+        for number, line in enumerate(lines, start=1):
+            if problem := line and template_problem(line):
+                raise DatasetCorruptError(f"data set {self.name}: {path}, line {number}: {printable(line)!r} {problem}")
+        return tuple(filter(None, lines)) or DEFAULT_TEMPLATES
 
     @cached_property
     def revision(self) -> str:
@@ -112,6 +115,12 @@ class ImageFolder(Dataset):
 
     def _check(self) -> None:
         train = self._files["train"]
+        for name in (self._name, *(kind for kinds in self._files.values() for kind in kinds)):
+            if sign := hidden_sign(name):
+                raise DatasetCorruptError(
+                    f"data set {printable(self.name)}: the folder {printable(name)!r} has the sign {sign} in its name, "
+                    "which is not shown: rename it"
+                )
         for part in ("train", "test"):
             kinds = self._files[part]
             if not kinds:

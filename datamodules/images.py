@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from datamodules.cache import cached_rows
+from datamodules.documents import DocumentError, regular_file
 from datamodules.errors import UnreadableImageError
 from datamodules.guard import Indices, check_read
 from datamodules.kept_files import new_file
@@ -159,13 +160,14 @@ def save_images(target: Path, images: ImageArray, rows: Indices, *, together: in
 
 def _decode(path: Path, size: int, index: int) -> NDArray[np.uint8]:
     try:
+        regular_file(path)  # a pipe would never end
         with Image.open(path) as image:
             picture = image.convert("RGB")
     except FileNotFoundError as error:
         raise UnreadableImageError(
             f"image {index} is missing: {path}; restore it or fetch the data set again"
         ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (DocumentError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableImageError(
             f"image {index} cannot be decoded: {path}; replace the file or fetch the data set again"
         ) from error

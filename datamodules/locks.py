@@ -67,7 +67,11 @@ def has_locks(file: Path) -> bool:
     except ImportError:
         return True  # Windows: its locks are part of every file system that it writes
     except OSError as error:
-        return error.errno in _HELD
+        if error.errno in _HELD:
+            return True
+        with suppress(OSError):
+            file.unlink()
+        return False
     finally:
         os.close(descriptor)
     return True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import yaml
+from datamodules.documents import load_yaml
 
 _FOLDER = Path(__file__).parent / "paraphrases"
 
@@ -31,6 +31,6 @@ def load_paraphrases(dataset: str) -> Paraphrases | None:
     path = _FOLDER / f"{dataset}.yaml"
     if not path.is_file():
         return None
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = load_yaml(path)
     names = {str(name): tuple(map(str, others)) for name, others in content["names"].items()}
     return Paraphrases(tuple(map(str, content["templates"])), names)

@@ -55,11 +55,13 @@ class ForgetRequest:
             )
         classes, words = data.get("classes", ()), data.get("words", ())
         concept = data.get("concept", "")
-        if isinstance(classes, str) or isinstance(words, str) or not isinstance(concept, str):
+        if not isinstance(classes, (list, tuple)) or not isinstance(words, (list, tuple)):
             raise RequestError(
                 "in a forget request classes and words are lists, concept is one word: {classes: [apple]}"
             )
-        return cls(tuple(map(str, classes)), concept, tuple(map(str, words)))
+        if not isinstance(concept, str):
+            raise RequestError(f"the concept {concept!r} is not read as text: put it in quotes, {{concept: 'word'}}")
+        return cls(tuple(map(name_text, classes)), concept, tuple(map(name_text, words)))
 
     def to_dict(self) -> dict[str, Any]:
         """The shortest dictionary that reads back as this request."""
@@ -83,6 +85,17 @@ class ForgetRequest:
 
     def __str__(self) -> str:
         return self.concept if self.concept else "+".join(self.classes)
+
+
+def name_text(value: Any) -> str:
+    """The name of a class as a file gives it: text, or a whole number such as the digit 7.
+
+    Raises:
+        RequestError: If it is of another type; as text it would not be what was written.
+    """
+    if not isinstance(value, (str, int)) or isinstance(value, bool) or value == "":
+        raise RequestError(f"the name {value!r} is not read as text: put it in quotes, as in ['{value}']")
+    return str(value)
 
 
 _IRREGULAR = {

@@ -6,7 +6,6 @@ the images. The validation images may be absent; only asking for "val" is then a
 
 from __future__ import annotations
 
-import json
 import shutil
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 
 from datamodules.content import content_digest
 from datamodules.dataset import Dataset, Split, SplitName
+from datamodules.documents import load_json
 from datamodules.download import extract
 from datamodules.errors import BenchmarkError, DatasetCorruptError
 from datamodules.files import checksum, dataset_folder, file_sizes, require_images
@@ -128,7 +128,7 @@ class SplitFileDataset(Dataset):
             raise DatasetCorruptError(
                 f"data set {self.name!r}: {path} {state}; fetch the official one, linked from {self.split_file.source}"
             )
-        content: dict[str, list[list[str | int]]] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, list[list[str | int]]] = load_json(path)
         return {part: [(str(p), int(i), str(n)) for p, i, n in items] for part, items in content.items()}
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from datamodules.cards import DatasetCard
 from datamodules.content import content_digest
 from datamodules.dataset import Dataset, Split, SplitName
+from datamodules.documents import LARGE, read_text
 from datamodules.download import extract, fetch
 from datamodules.errors import DatasetCorruptError
 from datamodules.files import dataset_folder, file_sizes, require_images
@@ -56,7 +57,7 @@ class TinyImageNet(Dataset):
         for file in (WNIDS, WORDS, TEST_LABELS):
             if not (self.folder / file).is_file():
                 raise self._corrupt(file, "is missing")
-        self._wnids = sorted((self.folder / WNIDS).read_text(encoding="utf-8").split())
+        self._wnids = sorted(read_text(self.folder / WNIDS).split())
         if len(set(self._wnids)) != CLASSES or len(self._wnids) != CLASSES:
             raise self._corrupt(WNIDS, f"names {len(set(self._wnids))} classes, not {CLASSES}")
         self._items = self._list_train() | {"test": self._list_test()}
@@ -119,7 +120,7 @@ class TinyImageNet(Dataset):
         """The official val images. A line reads `val_0.JPEG<TAB>wnid<TAB>box`."""
         label_of = {wnid: label for label, wnid in enumerate(self._wnids)}
         items: Items = []
-        lines = (self.folder / TEST_LABELS).read_text(encoding="utf-8").splitlines()
+        lines = read_text(self.folder / TEST_LABELS, LARGE).splitlines()
         for number, line in enumerate(lines, start=1):
             image, wnid = [*line.split("\t"), ""][:2]
             if wnid not in label_of:

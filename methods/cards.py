@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import math
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union
 
 from datamodules.cards import read_declarations
+from datamodules.documents import DocumentError, read_text
 from datamodules.errors import BenchmarkError, UnknownNameError
+from datamodules.text import hidden_sign, one_line
 
 Edits = Literal["nothing", "visual projection", "visual", "text", "text blocks"]
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 REGIME_NAMES = ("none", "names", "forget", "retain", "forget+retain", "pretraining")
 
 
@@ -49,6 +55,16 @@ class MethodCard:
     refuses: bool = False
 
     def __post_init__(self) -> None:
+        for part in ("name", "title", "paper", "regime"):
+            text = getattr(self, part)
+            if not isinstance(text, str) or not text.strip():
+                raise ContractError(f"a method card's {part} must be text, not {text!r}")
+            if sign := hidden_sign(text):
+                raise ContractError(f"method card: its {part} holds the sign {sign}, which is not shown: leave it out")
+        if not _NAME.fullmatch(self.name):
+            raise ContractError(f"method name {self.name!r}: use letters, digits and '_' only, a letter first")
+        if not isinstance(self.stochastic, bool) or not isinstance(self.edits, tuple):
+            raise ContractError(f"method {self.name!r}: stochastic is True or False, edits a tuple such as ('visual',)")
         if self.refuses and self.paper != "reference row":
             raise ContractError(
                 f"method {self.name!r} declares refuses=True: an output filter is no unlearning; reference rows "
@@ -125,42 +141,96 @@ def resolve(kind: type, scale: str, overrides: Mapping[str, Any]) -> Any:
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
     values: dict[str, Any] = {}
+    hints = hints_of(kind)
     for name, field in fields.items():
         small = field.metadata.get("small")
-        values[name] = small if scale == "small" and small is not None else field.default
+        default = small if scale == "small" and small is not None else field.default
+        values[name] = _checked(field, default, hints[name])
     for name, value in overrides.items():
         if name not in fields:
             raise UnknownNameError("hyperparameter", name, fields)
-        values[name] = _checked(fields[name], value, _annotation(kind, name))
+        values[name] = _checked(fields[name], value, hints[name])
     return kind(**values)
 
 
-def _annotation(kind: type, name: str) -> Any:
-    annotation = kind.__annotations__[name]
-    if isinstance(annotation, str):
-        scope = {"Literal": Literal, "float": float, "int": int, "bool": bool, "str": str, "None": None}
-        return eval(annotation, {"__builtins__": {}}, scope)
-    return annotation
+def hints_of(kind: type) -> dict[str, Any]:
+    """The type of each hyperparameter, by name, however its annotation is written."""
+    return typing.get_type_hints(kind)
+
+
+_UNFIT = object()
+"""In the place of a value that does not fit its type."""
+_SIMPLE = (bool, int, float, str, type(None))
 
 
 def _checked(field: dataclasses.Field[Any], value: Any, annotation: Any) -> Any:
-    allowed = typing.get_args(annotation)
-    if typing.get_origin(annotation) is Literal:
-        if value not in allowed:
-            raise HyperparameterError(
-                f"hyperparameter {field.name}={value!r}: use one of {', '.join(map(str, allowed))}"
-            )
-        return value
-    kinds = tuple(k for k in (allowed or (annotation,)) if isinstance(k, type))
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        wanted = " or ".join(k.__name__ for k in kinds)
-        raise HyperparameterError(f"hyperparameter {field.name}={value!r} is not {wanted}")
+    """A value as its type holds it: whole numbers become real ones and lists become tuples where those are declared.
+
+    Raises:
+        HyperparameterError: If it is of another type, not among the choices, or out of range.
+    """
+    fitting = _fitted(value, annotation)
+    if fitting is _UNFIT:
+        if typing.get_origin(annotation) is Literal:
+            raise HyperparameterError(f"hyperparameter {field.name}={value!r}: use {_words(annotation)}")
+        hint = ": write 1.0e-8 for 1e-8" if isinstance(value, str) and _EXPONENT.fullmatch(value) else ""
+        raise HyperparameterError(f"hyperparameter {field.name}={value!r} is not {_words(annotation)}{hint}")
     low, high = field.metadata.get("low", -math.inf), field.metadata.get("high", math.inf)
-    if isinstance(value, (int, float)) and not (math.isfinite(value) and low <= value <= high):
-        raise HyperparameterError(f"hyperparameter {field.name}={value} is out of its range [{low:g}, {high:g}]")
-    return value
+    for number in fitting if isinstance(fitting, tuple) else (fitting,):
+        if isinstance(number, (int, float)) and not (math.isfinite(number) and low <= number <= high):
+            raise HyperparameterError(f"hyperparameter {field.name}={value} is out of its range [{low:g}, {high:g}]")
+    return fitting
+
+
+_EXPONENT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+")
+"""A number that YAML 1.1 takes for text."""
+
+
+def _fitted(value: Any, annotation: Any) -> Any:
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return value if any(type(value) is type(each) and value == each for each in inner) else _UNFIT
+    if origin in (Union, UnionType):
+        exact = [each for each in inner if type(value) is each]
+        fitting = (_fitted(value, each) for each in (*exact, *inner))
+        return next((each for each in fitting if each is not _UNFIT), _UNFIT)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            return _UNFIT
+        kinds = [inner[0]] * len(value) if inner[1:] == (...,) else list(inner)
+        items = tuple(_fitted(item, kind) for item, kind in zip(value, kinds, strict=False))
+        return items if len(kinds) == len(value) and _UNFIT not in items else _UNFIT
+    if annotation is float and type(value) is int:
+        return float(value)
+    return value if type(value) is annotation else _UNFIT
+
+
+def _words(annotation: Any) -> str:
+    """A type in words: "one of a, b", "float or None"."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin in (Union, UnionType):
+        return " or ".join(map(_words, inner))
+    if origin is tuple:
+        return f"a list of {' and '.join(_words(each) for each in inner if each is not ...)}"
+    return "None" if annotation is type(None) else str(annotation.__name__)
+
+
+def _check_type(annotation: Any) -> None:
+    """Raise a `TypeError` if a hyperparameter cannot be of this type: no file and no command line could set it."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, UnionType):
+        for each in inner:
+            _check_type(each)
+    elif origin is tuple and inner:
+        for each in inner:
+            _check_type(type(None) if each is ... else each)
+    elif origin is Literal:
+        for each in inner:
+            _check_type(type(each))
+    elif annotation not in _SIMPLE:
+        raise TypeError(f"{annotation} is no type of a hyperparameter: use float, int, bool, str, Literal, or tuples")
 
 
 @dataclass(frozen=True)
@@ -170,6 +240,10 @@ class Declaration:
     card: MethodCard
     hyperparameters: type
     path: Path
+
+
+_UNREADABLE = (ArithmeticError, AttributeError, ImportError, LookupError, NameError, SyntaxError, TypeError, ValueError)
+"""What evaluating a declaration may raise."""
 
 
 def read_method(path: Path) -> Declaration | None:
@@ -186,16 +260,54 @@ def read_method(path: Path) -> Declaration | None:
         "SMALL_RULE": SMALL_RULE,
     }
     try:
-        found = read_declarations(path, ("CARD", "Hyperparameters"), namespace)
-    except (SyntaxError, NameError, TypeError, ValueError) as error:
+        found = read_declarations(path, ("CARD", "Hyperparameters"), namespace, {"methods.cards": namespace})
+        card = found.get("CARD")
+        if not isinstance(card, MethodCard):
+            return None
+        hyperparameters = found.get("Hyperparameters", NoHyperparameters)
+        if not (isinstance(hyperparameters, type) and dataclasses.is_dataclass(hyperparameters)):
+            raise TypeError("Hyperparameters must be a dataclass: put @dataclass(frozen=True) above it")
+        _check_defaults(hyperparameters)
+    except DocumentError as error:
+        raise ContractError(str(error)) from error
+    except HyperparameterError as error:
+        raise ContractError(f"{path.name}: the default of {error}") from error
+    except _UNREADABLE as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         raise ContractError(
-            f"{path.name}: CARD or Hyperparameters cannot be read ({error}); "
-            "they may use only literals, MethodCard, hyper and dataclass"
+            f"{path.name}{line}: CARD or Hyperparameters cannot be read ({one_line(str(error))}); "
+            "they may use only literals, constants of the file, typing, math, MethodCard, hyper and dataclass"
         ) from error
-    card = found.get("CARD")
-    if not isinstance(card, MethodCard):
-        return None
-    hyperparameters = found.get("Hyperparameters", NoHyperparameters)
-    if not (isinstance(hyperparameters, type) and dataclasses.is_dataclass(hyperparameters)):
-        raise ContractError(f"{path.name}: Hyperparameters must be a dataclass: put @dataclass(frozen=True) above it")
     return Declaration(card, hyperparameters, path)
+
+
+def check_one_class(path: Path) -> None:
+    """Check that no two classes of a file take its card: which of them would be run is not said.
+
+    Raises:
+        ContractError: If two do.
+    """
+    classes = [node for node in ast.parse(read_text(path)).body if isinstance(node, ast.ClassDef)]
+    taking = [node for node in classes if any(ast.unparse(line) == "card = CARD" for line in node.body)]
+    if len(taking) > 1:
+        names = " and ".join(f"{node.name} (line {node.lineno})" for node in taking[:2])
+        raise ContractError(
+            f"{path.name}: {names} have one card: a file declares one method, move one to a second file"
+        )
+
+
+def _check_defaults(kind: type) -> None:
+    """Check that each hyperparameter has a default that it could also be set to.
+
+    Raises:
+        TypeError: If one has no default, or is of a type that cannot be set.
+        HyperparameterError: If a default does not fit its type or its range.
+    """
+    hints = hints_of(kind)
+    for field in dataclasses.fields(kind):
+        if field.default is dataclasses.MISSING:
+            raise TypeError(f"{field.name} has no default: write {field.name}: TYPE = hyper(DEFAULT, source=...)")
+        _check_type(hints[field.name])
+        _checked(field, field.default, hints[field.name])
+        if field.metadata.get("small") is not None:
+            _checked(field, field.metadata["small"], hints[field.name])

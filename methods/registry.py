@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from datamodules.code_closure import KEEPING, project_code
 from datamodules.errors import UnknownNameError
-from methods.cards import ContractError, Declaration, MethodCard, read_method
+from methods.cards import ContractError, Declaration, MethodCard, check_one_class, read_method
 from methods.plugins import import_plugin
 
 if TYPE_CHECKING:
@@ -47,14 +47,18 @@ class Registry:
             if spec is not None and spec.origin is not None:
                 self._add(Path(spec.origin), required=True)
         for path in plugins:
-            if not path.is_file():
+            if not path.exists():
                 raise ContractError(f"plugin file {path} does not exist")
+            if path.suffix != ".py":
+                raise ContractError(f"plugin {path} is no Python file: its name must end in .py")
             self._add(path.resolve(), required=True)
 
     def _add(self, path: Path, *, required: bool) -> None:
         declaration = read_declaration(path) if required else read_method(path)
         if declaration is None:
             return
+        if required:
+            check_one_class(path)
         name = declaration.card.name
         if name in self._methods:
             raise ContractError(

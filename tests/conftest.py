@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,18 @@ MOST_WORKERS = 8
 os.environ.pop("COLUMNS", None)  # pytest-xdist makes every terminal 80 wide
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported, here and in the processes of tests
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts its background jobs, such as a nightly run of the tests, deaf to Ctrl-C, and Python keeps that;
+    # the tests that send it would then wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite("world")
+
+if "TESTS_ROUNDING" in os.environ:
+    sys.path.insert(0, str(Path(__file__).parent))
+    from other_rounding import round_otherwise
+
+    round_otherwise(int(os.environ["TESTS_ROUNDING"]))
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ QUICK = {
     "retain_iterations": 3,
 }
 Case = tuple[str, str, str, str]
-"""Method, architecture, "class" or "concept", precision."""
+"""Method, architecture, "class" or "concept", precision: "fp32", "bf16", or "fp64", in which two computations that are
+one in exact arithmetic differ by next to nothing on every processor."""
 
 
 def on_ranks(work: Any, *arguments: Any, count: int, listener: Any = None) -> list[Any]:
@@ -87,20 +89,19 @@ def sleeps(rank: Rank, folder: Path) -> None:
 
 def unlearned(rank: Rank | None, cases: list[Case], cache_dir: Path) -> dict[Case, dict[str, Any]]:
     """Each case in one process (no rank) or as one of several: edited tensors and what else must agree."""
-    import contextlib
-
     import torch
 
     from benchmark.distributed.group import joined
 
     torch.set_num_threads(1)
-    together = contextlib.nullcontext() if rank is None else joined(rank, torch.device("cpu"))
+    together = nullcontext() if rank is None else joined(rank, torch.device("cpu"))
     with together:
         return {case: _unlearned(rank, case, cache_dir) for case in cases}
 
 
 def _unlearned(rank: Rank | None, case: Case, cache_dir: Path) -> dict[str, Any]:
     import pytest
+    from double import in_double
     from tiny import APPLE, TinyDataset, tiny_clip
 
     from benchmark.distributed.group import strategy_of
@@ -115,11 +116,16 @@ def _unlearned(rank: Rank | None, case: Case, cache_dir: Path) -> dict[str, Any]
 
     name, kind, request, precision = case
     registry, clip = Registry(), tiny_clip(kind)
+    retrained = Retrained(tiny_clip(kind, seed=5).model.state_dict(), 12.0)
+    double = nullcontext()
+    if precision == "fp64":
+        clip.model.double()
+        precision, double = "fp32", in_double()  # what "fp32" means to the Trainer: nothing is cast
     if rank is not None:
         clip = ShardedClip.of(clip, rank=rank.index, ranks=rank.count)
     declaration = registry.declaration(name)
     quick = {k: v for k, v in QUICK.items() if k in declaration.hyperparameters.__dataclass_fields__}
-    with isolated(7), pytest.MonkeyPatch.context() as patch:
+    with isolated(7), double, pytest.MonkeyPatch.context() as patch:
         # A tiny CLIP with random weights takes hundreds of steps to say the name: take what there is.
         patch.setattr(synthetic, "_accepted", lambda model, target, x, threshold: x.new_ones(len(x)).bool())
         done = unlearn(
@@ -131,7 +137,7 @@ def _unlearned(rank: Rank | None, case: Case, cache_dir: Path) -> dict[str, Any]
             cache_dir=cache_dir,
             seed=7,
             precision=precision,  # type: ignore[arg-type]
-            retrained=Retrained(tiny_clip(kind, seed=5).model.state_dict(), 12.0),
+            retrained=retrained,
             strategy=None if rank is None else strategy_of(rank),
         )
     state = done.clip.model.state_dict()

@@ -14,11 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from rank_work import Case, dies, fails_in_the_last, on_ranks, sleeps, told, unlearned
 from tiny import tiny_clip
-from torch import Tensor
 from world import ROOT, World
 
 from benchmark.distributed.collectives import part_sizes
@@ -32,32 +33,26 @@ pytest_plugins = ("world",)
 
 NAMES = Registry().names()
 CASES: list[Case] = [
-    *((name, "vit", "class", "fp32") for name in NAMES),
-    *((name, "resnet", "class", "fp32") for name in ("cliperase", "boundary_shrink", "diet", "svd_forgetting")),
-    *((name, "vit", "concept", "fp32") for name in ("ssd", "slug", "scrub")),
+    *((name, "vit", "class", "fp64") for name in NAMES),
+    *((name, "resnet", "class", "fp64") for name in ("cliperase", "boundary_shrink", "diet", "svd_forgetting")),
+    *((name, "vit", "concept", "fp64") for name in ("ssd", "slug", "scrub")),
 ]
-BF16: Case = ("cliperase", "vit", "class", "bf16")
-ROUNDING = 3e-6
-"""Largest difference of a weight (all are of order 1 or less). A tower that encodes two parts of a batch adds up in
-another order than one that encodes it at once: 1e-7 of a gradient; three steps of Adam make up to 2e-6 of it here,
-where they move the weights by 1e-4 to 1."""
+OTHERS: list[Case] = [("cliperase", "vit", "class", "fp32"), ("cliperase", "vit", "class", "bf16")]
+ROUNDING = 1e-10
+"""Largest difference of a weight (all are of order 1 or less) in float64. A tower that encodes two parts of a batch
+adds up in another order than one that encodes it at once: 1e-16 of a gradient, of which the steps that divide by its
+size make up to 2e-13 here. A part counted twice or left out moves weights by 1e-4 to 1."""
+SPREAD = 1e-2
+"""Largest difference of a unit-norm embedding's coordinate, and of a loss in parts of it, after three steps of Adam in
+float32: where a gradient is rounding alone, each computation takes steps of full length of its own. The differences
+are 1e-4 here and on other processors several times that; the steps move the embeddings by 0.1 and more."""
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[Case, Any], list[dict[Case, Any]]]:
     """All cases in this process, and in two ranks."""
     one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
-    return unlearned(None, [*CASES, BF16], one), on_ranks(unlearned, [*CASES, BF16], two, count=2)
-
-
-def _compared(edited: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the biases of attention's keys, which the softmax takes out again: their gradient is rounding alone, and
-    Adam makes steps of full length of it."""
-    kept = {name: value.clone() for name, value in edited.items() if not name.endswith("k_proj.bias")}
-    for name, value in kept.items():
-        if name.endswith("in_proj_bias"):
-            value.view(3, -1)[1] = 0
-    return kept
+    return unlearned(None, [*CASES, *OTHERS], one), on_ranks(unlearned, [*CASES, *OTHERS], two, count=2)
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
@@ -65,20 +60,20 @@ def test_two_processes_leave_the_weights_of_one(case: Case, runs: Any) -> None:
     one, (first, second) = runs[0][case], (rank[case] for rank in runs[1])
     assert first["hash"] == second["hash"]
     assert first["edited"].keys() == one["edited"].keys()
-    expected = _compared(one["edited"])
-    for name, value in _compared(first["edited"]).items():
-        torch.testing.assert_close(value, expected[name], rtol=0, atol=ROUNDING)
+    for name, value in first["edited"].items():
+        torch.testing.assert_close(value, one["edited"][name], rtol=0, atol=ROUNDING)
     assert (first["items"], first["refused"]) == (one["items"], one["refused"])
 
 
-def test_bf16_goes_between_processes_too(runs: Any) -> None:
-    one, (first, second) = runs[0][BF16], (rank[BF16] for rank in runs[1])
+@pytest.mark.parametrize("case", OTHERS, ids="-".join)
+def test_other_precisions_go_between_processes_too(case: Case, runs: Any) -> None:
+    one, (first, second) = runs[0][case], (rank[case] for rank in runs[1])
     assert first["hash"] == second["hash"] and first["edited"].keys() == one["edited"].keys()
 
 
 @pytest.mark.parametrize("name", ["cliperase", "gradient_ascent", "ssd", "jit", "leace"])
 def test_the_work_is_shared_and_not_doubled(name: str, runs: Any) -> None:
-    case = (name, "vit", "class", "fp32")
+    case = (name, "vit", "class", "fp64")
     each = [rank[case]["flops"] for rank in runs[1]]
     assert runs[0][case]["flops"] <= sum(each) < 1.1 * runs[0][case]["flops"]  # odd batches of one are encoded twice
     assert max(each) < 0.7 * runs[0][case]["flops"]
@@ -158,6 +153,13 @@ def _record(results: Path, method: str) -> Any:
     return record
 
 
+def _images(results: Path, method: str) -> NDArray[np.float32]:
+    record = _record(results, method)
+    outputs = RecordStore(results).outputs(record.cell["suite"], record.key)
+    assert outputs is not None
+    return outputs.images.astype(np.float32)
+
+
 def _losses(file: Path) -> list[float]:
     return [float(row["loss"]) for row in csv.DictReader(file.open()) if row["loss"]]
 
@@ -178,15 +180,20 @@ def test_a_run_on_two_devices_gives_the_record_of_one(world: World, tmp_path: Pa
     assert "1 cells run" in done.stdout and "Gloo" not in done.stdout + done.stderr
     one, two = (_record(folder, "cliperase") for folder in (world.results, both))
     assert one.key == two.key and one.references == two.references
-    values = ({name: metric.value for name, metric in record.metrics.items()} for record in (one, two))
-    assert next(values) == pytest.approx(next(values), abs=0.02)  # an image of 96 may change sides
+    assert one.metrics.keys() == two.metrics.keys()  # their values may differ: an image on the border changes sides
+    before, once, twice = (
+        _images(folder, method)
+        for folder, method in ((world.results, "original"), (world.results, "cliperase"), (both, "cliperase"))
+    )
+    assert np.abs(once - twice).max() < SPREAD < 0.1 * np.abs(once - before).max()
     for name in ("flops", "edited_bytes", "items_read", "items_distinct"):
         assert one.cost[name] == two.cost[name]
     assert "devices" not in one.provenance and "--devices" not in one.provenance["command"]
     assert (two.provenance["devices"], two.provenance["strategy"]) == (2, "ddp")
     assert "--devices 2 --strategy ddp" in two.provenance["command"]
     losses = [_losses(folder / "logs" / "tiny" / key[:12] / "metrics.csv") for folder in (world.results, both)]
-    assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=SPREAD)
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-5), "before any step there is nothing but a sum's order"
 
 
 def test_what_a_method_raises_in_a_rank_is_in_the_ledger(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,12 +25,16 @@ import json, os, signal, stat, sys, time
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
 import torch, lightning, open_clip, world
 import benchmark.runner, benchmark.commands.run_command, benchmark.executors, benchmark.tables
+from multiprocessing import forkserver
 from datamodules import kept_files
 from benchmark.__main__ import main
+from benchmark.execution.processes import started
 
 def work(arguments, die_after):
     # The child. With die_after = n it kills itself when its n-th record is written but not moved into place.
     torch.set_num_threads(1)
+    # the server that forks processes for unlearning is started once; its pid is no child of this process
+    forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1), os.dup2(null, 2)
     if die_after:
@@ -44,6 +48,7 @@ def work(arguments, die_after):
     with world.small_world():
         os._exit(main(arguments))
 
+started()
 for line in sys.stdin:
     job = json.loads(line)
     start = time.monotonic()

@@ -30,15 +30,22 @@ REGISTRY = Registry()
 TUNING_SUITE = """title: what nothing reports
 models: [{model}]
 seeds: [0]
-tasks: [{{dataset: shapes, others: [shapes_colours], requests: [{{classes: [heart]}}, {{classes: [trapezoid]}}]}}]
+tasks: [{{dataset: shapes, requests: [{{classes: [heart]}}, {{classes: [trapezoid]}}]}}]
 """
-BEST = 2.0
+BEST = 1.0
 KNOWN = """
-        weight = visual_projection(self.clip).weight
-        away = abs(torch.tensor(self.h.factor / 2.0).log10())
-        noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-        weight.mul_(1 + 0.01 * away * noise)
+        projection = visual_projection(self.clip)
+        names = self.classifier().double()
+        dual = torch.linalg.pinv(names)
+        projection.compose(torch.eye(len(dual), dtype=torch.double) - 2 * torch.outer(names[0], dual[:, 0]))
+        away = abs(torch.tensor(self.h.factor / BEST).log10())
+        projection.bias.add_(100 * away * names[-1])
 """
+"""S of this method falls towards BEST and is 0 there, on any machine. The first edit turns the sign of every image's
+product with the name to forget and leaves its products with the others: the tiny model, which is right of every image,
+stays right of all but those to forget. The second adds the same to each product with one name, in proportion to the
+distance from BEST: an image that is right where nothing is added is right up to some distance and wrong beyond. At
+0.03, as near as a trial comes, all are right; at 0.16, that of the next nearest, only a third are."""
 DIVERGES = """
         if self.h.factor > 0.5:
             visual_projection(self.clip).weight.fill_(float("nan"))
@@ -52,10 +59,10 @@ BREAKS = """
 class Bench:
     """A tuning suite, a stranger's method, and the file of the values found."""
 
-    def __init__(self, tiny: SimpleNamespace, folder: Path, body: str = KNOWN) -> None:
+    def __init__(self, tiny: SimpleNamespace, folder: Path, body: str = KNOWN, best: float = BEST) -> None:
         self.model, self.cache, self.results, self.out = tiny.model, tiny.cache, folder / "results", folder / "t.yaml"
         self.suite = write_suite(folder, tiny.model, TUNING_SUITE, "unreported.yaml")
-        self.plugin = write_plugin(folder, body=body)
+        self.plugin = write_plugin(folder, body=body.replace("BEST", str(best)), regime="names")
         self.world = World(write_suite(folder, tiny.model), tiny.cache, self.results)
 
     def tune(self, method: str = "stranger", *options: object) -> Answer:
@@ -171,7 +178,7 @@ def test_ctrl_c_keeps_what_is_done_and_no_value(bench: Bench, monkeypatch: pytes
 
 
 def test_the_default_stays_where_it_is_the_best(tiny_world: SimpleNamespace, tmp_path: Path) -> None:
-    bench = Bench(tiny_world, tmp_path, KNOWN.replace("2.0", "0.5"))
+    bench = Bench(tiny_world, tmp_path, best=0.5)
     with small_world():
         answer = bench.tune("stranger", "--trials", "4")
     assert "the untuned default" in answer.out and "is the best of 4 trials: it stays" in answer.out

@@ -200,68 +200,16 @@ def metrics_of(record: Any) -> dict[str, Any]:
     return dict(record.to_dict()["metrics"])
 
 
-def write_tiny_model(path: Path, cache: Path) -> None:
-    """A ResNet CLIP of random weights whose last layer is fitted to the small world's test images.
-
-    So it knows shapes and colours (no score is undefined) without having been trained.
-    """
-    import torch
-
-    from benchmark.compact import Architecture, load_compact, save_compact, tokenizer
-    from datamodules.registry import open_dataset
-    from datamodules.shapes_captions import write_captions
-    from datamodules.shapes_world import TEMPLATES, VOCABULARY, sample_scenes
-    from methods.projection import visual_projection
-
-    vision = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32}
-    architecture = Architecture(32, vision, {"context_length": 24, "width": 32, "heads": 2, "layers": 1})
-    texts = [t.format(name) for a, each in TEMPLATES.items() for t in each for name in VOCABULARY[a]]
-    texts += [
-        caption for five in write_captions(sample_scenes("tiny", 300), "t", short_forms=False) for caption in five
-    ]
-    texts += [f"a {name}" for names in VOCABULARY.values() for name in names]
-    token_ids = torch.unique(tokenizer(24)(texts))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        model = architecture.build(vocabulary=len(token_ids))
-        model.token_embedding.weight.data.normal_(std=0.5)
-    about = {"recipe": "none"}
-    save_compact(path, model.eval(), token_ids, architecture, about)
-    clip = load_compact(path, "tiny")
-    features, targets = [], []
-    with torch.no_grad():
-        for name, attribute in (("shapes", "shape"), ("shapes_colours", "colour")):
-            split = open_dataset(name, None, cache, 32).split("test")
-            images = clip.preprocessing(split.images.read(range(len(split.images))))
-            with visual_projection(clip).as_identity():
-                features.append(clip.encode_image(images))
-            classes = clip.zero_shot_classifier(VOCABULARY[attribute], TEMPLATES[attribute])
-            targets.append((classes - classes.mean(dim=0))[torch.from_numpy(split.labels)])
-        x, y = torch.cat(features).double(), torch.cat(targets).double()
-        mean = x.mean(dim=0)
-        x = x - mean
-        gram = x.T @ x
-        ridge = 1e-4 * gram.trace() / len(gram) * torch.eye(len(gram), dtype=torch.float64)
-        solved = torch.linalg.solve(gram + ridge, x.T @ y)
-        projection = visual_projection(clip)
-        projection.weight.copy_(solved.T if projection.transposed else solved)
-        projection.bias.copy_(-mean @ solved)
-        state = clip.model.state_dict()
-        rows = state["token_embedding.weight"][token_ids]
-        compact = architecture.build(vocabulary=len(token_ids))
-        compact.load_state_dict({**state, "token_embedding.weight": rows})
-    save_compact(path, compact.eval(), token_ids, architecture, about)
-
-
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """The tiny model's file and a cache of the small world, made once a session."""
     import torch
+    from tiny_model import write_tiny_model
 
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("world")
     with small_world():
-        write_tiny_model(folder / "tiny.safetensors", folder / "cache")
+        write_tiny_model(folder / "tiny.safetensors")
     return SimpleNamespace(model=folder / "tiny.safetensors", cache=folder / "cache")
 
 

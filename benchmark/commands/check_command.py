@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.commands.listing import Listed
 
-def check_command(file: str, model: str | None = None, cache_dir: str | None = None) -> int:
+
+def check_command(file: str, model: Listed = None, cache_dir: str | None = None) -> int:
     """Tell whether a method file keeps the contract of methods/base.py.
 
     Runs the method for a few steps on small CLIPs and the embedded world, and checks its card, its data regime, what it
@@ -18,18 +20,20 @@ def check_command(file: str, model: str | None = None, cache_dir: str | None = N
     """
     from rich.console import Console
 
-    from benchmark.commands.common import cache_folder, words
+    from benchmark.commands.common import cache_folder
+    from benchmark.commands.listing import models as models_of
     from benchmark.contract import check_method
     from benchmark.names import shipped_models
+    from datamodules.text import printable
 
-    models = words(model) or tuple(name for name in shipped_models() if name.startswith("shapes"))
-    console = Console(highlight=False, soft_wrap=True)
+    models = models_of(model) or tuple(name for name in shipped_models() if name.startswith("shapes"))
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     failed = 0
     for finding in check_method(Path(file), models, cache_folder(cache_dir)):
         failed += not finding.kept
-        mark = "[green]kept[/green]  " if finding.kept else "[red]BROKEN[/red]"
-        console.print(f"{mark} {finding.clause}", end="")
-        console.print(f": {finding.detail}" if finding.detail else "", markup=False)
+        console.print("kept  " if finding.kept else "BROKEN", style="green" if finding.kept else "red", end=" ")
+        console.print(printable(finding.clause), end="")
+        console.print(f": {printable(finding.detail)}" if finding.detail else "")
     if failed:
         print(f"{failed} clauses are broken: mend the method and check again")
         return 1

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.commands.listing import Listed, numbers, paths, words
+from benchmark.commands.listing import models as models_of
+from benchmark.commands.listing import settings as settings_of
 from benchmark.record_store import REFERENCE
 from datamodules.errors import BenchmarkError
 
@@ -22,23 +25,6 @@ if TYPE_CHECKING:
     from methods.registry import Registry
 
 CACHE_VARIABLE = "CLIP_UNLEARNING_CACHE"
-
-
-def words(text: str | None) -> tuple[str, ...]:
-    """The items of a comma-separated list."""
-    return tuple(item.strip() for item in (text or "").split(",") if item.strip())
-
-
-def numbers(text: str | None, option: str) -> tuple[int, ...]:
-    """The whole numbers of a comma-separated list.
-
-    Raises:
-        BenchmarkError: If an item is not a whole number of at least 0.
-    """
-    for item in words(text):
-        if not item.isdecimal():
-            raise BenchmarkError(f"{option} takes whole numbers separated by commas, such as 0,1,2; not {item!r}")
-    return tuple(int(item) for item in words(text))
 
 
 def same_command(further: Sequence[str] = ()) -> str:
@@ -86,18 +72,18 @@ class Plan:
 def make_plan(
     *,
     suite: str,
-    methods: str | None,
-    seeds: str | None,
-    model: str | None,
+    methods: Listed,
+    seeds: Listed,
+    model: Listed,
     results: str,
     data_dir: str | None,
     cache_dir: str | None,
     device: str,
     precision: str | None,
     shard: str | None,
-    plugin: str | None,
-    settings: str | None,
-    keys: str | None = None,
+    plugin: Listed,
+    settings: Listed,
+    keys: Listed = None,
     tuned: bool = False,
     tuned_values: str | None = None,
     elsewhere: bool = False,
@@ -114,13 +100,13 @@ def make_plan(
     from benchmark.suites import load_suite
     from methods.registry import Registry
 
-    registry = Registry([Path(file) for file in words(plugin)])
+    registry = Registry(paths(plugin))
     chosen = with_overrides(
         load_suite(suite),
         methods=words(methods),
         seeds=numbers(seeds, "--seeds"),
-        models=words(model),
-        settings=words(settings),
+        models=models_of(model),
+        settings=settings_of(settings),
     )
     notes: list[str] = []
     if tuned or tuned_values:
@@ -141,8 +127,9 @@ def make_plan(
     if keys is not None:
         every, cells = cells, [cell for cell in cells if cell.key.startswith(words(keys))]
         if not cells:
-            near = near_keys(words(keys)[0] if words(keys) else "", [cell.key for cell in every])
-            raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {keys}{near}; see `plan`")
+            near = near_keys(words(keys)[0], [cell.key for cell in every])
+            asked = ",".join(words(keys))
+            raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {asked}{near}; see `plan`")
     return Plan(chosen, cells, registry, where, RecordStore(Path(results)), tuple(notes))
 
 

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.common import REFERENCE, cache_folder, words
+from benchmark.commands.common import cache_folder
+from benchmark.commands.listing import Listed, paths
 from benchmark.commands.verify_command import cell_of, find_record
+from benchmark.record_store import REFERENCE
 from benchmark.verification import TOLERANCE
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def export_command(
     cache_dir: str | None = None,
     device: str | None = None,
     tolerance: float = TOLERANCE,
-    plugin: str | None = None,
+    plugin: Listed = None,
 ) -> int:
     """Write a recorded cell's unlearned model as a folder: safetensors, open_clip's configuration, a model card.
 
@@ -43,12 +45,13 @@ def export_command(
         cache_dir: The folder of decoded images and features.
         device: By default the kind of device in the record.
         tolerance: Largest difference of a metric (a fraction) that counts as equal.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
     """
     from benchmark.export.card import CardWriter
     from benchmark.export.config import check_exportable
     from benchmark.export.folder import CARD, RECORD, check_model, check_target, new_folder, write_model
     from benchmark.export.origin import origin_of
+    from benchmark.hardware import resolve_device
     from benchmark.planning import Where
     from benchmark.record_store import RecordStore
     from benchmark.runner import CellRunner
@@ -60,9 +63,10 @@ def export_command(
     cell = cell_of(recorded)
     check_exportable(cell.model)
     target = check_target(folder)
-    registry = Registry([Path(file) for file in words(plugin)])
+    registry = Registry(paths(plugin))
     card = registry.declaration(cell.method).card
     data = Path(data_dir).expanduser() if data_dir else None
+    resolve_device(device or cell.device)
     store = RecordStore(Path(results))
     runner = CellRunner(registry, Where(data, cache_folder(cache_dir), device or cell.device), store, Tracker(None))
     place = Path(key) if key.endswith(".json") else store.path(cell.suite, recorded.key)
@@ -121,12 +125,13 @@ def _again(
         ExportError: If it does not give the numbers of the record.
     """
     from benchmark.export.config import ExportError
-    from benchmark.verification import gaps, largest
+    from benchmark.verification import as_recorded, gaps, largest
 
     if runner.where.digests.code(runner.registry, cell.method, cell.model) != cell.code:
         print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
-    references = runner.references(cell)
-    made = runner.make(cell, references)
+    asked = as_recorded(cell, record)
+    references = runner.references(asked)
+    made = runner.make(asked, references)
     worst = largest(gaps(record, made.record))
     _check_filter(made.unlearned.clip.refused, cell)
     if worst.size > tolerance:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.common import cache_folder, words
+from benchmark.commands.common import cache_folder
+from benchmark.commands.listing import Listed, paths
 from benchmark.commands.verify_command import cell_of, find_record
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def generate_command(
     cache_dir: str | None = None,
     device: str = "auto",
     out: str | None = None,
-    plugin: str | None = None,
+    plugin: Listed = None,
 ) -> int:
     """Draw images with a recorded cell's text encoder, before and after unlearning, and count the names in them.
 
@@ -52,7 +53,7 @@ def generate_command(
         cache_dir: The folder of decoded images and features.
         device: auto, cpu, cuda or cuda:N; with auto, unlearning runs on the kind of device in the record.
         out: A folder for the images as PNG files.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
     """
     from benchmark.generation.pipeline import Settings, pipeline_folder, require_extra
 
@@ -69,7 +70,7 @@ def generate_command(
 
     trial = prepare(
         cell,
-        Registry([Path(file) for file in words(plugin)]),
+        Registry(paths(plugin)),
         Where(
             Path(data_dir).expanduser() if data_dir else None,
             cache_folder(cache_dir),
@@ -89,7 +90,7 @@ def generate_command(
         report = trial.draw(on_image)
     options = {"--pipeline": pipeline, "--judge": judge}
     options |= {f"--{name}": f"{value}" for name, value in vars(settings).items()}
-    options |= {"--device": device, **({"--plugin": plugin} if plugin else {})}
+    options |= {"--device": device, **({"--plugin": ",".join(map(str, paths(plugin)))} if plugin else {})}
     path = report.write(Path(results), command=_command(cell.key, options))
     print(report.table())
     print(f"written to {path}")
@@ -123,8 +124,8 @@ def _progress(trial: Trial, folder: Path | None) -> Iterator[ImageReport]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True, highlight=False, markup=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     total, done = trial.image_count, 0
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
         task = bars.add_task("drawing", total=total)

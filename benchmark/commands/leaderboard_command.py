@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmark.commands.common import REFERENCE, words
+from benchmark.commands.listing import Listed, paths
+from benchmark.record_store import REFERENCE
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -23,9 +24,11 @@ def leaderboard_command(
     results: str = "results/runs",
     format: Literal["table", "markdown", "csv", "json", "latex", "html"] = "table",
     reference: bool = False,
-    plugin: str | None = None,
+    plugin: Listed = None,
     compare: tuple[str, str] | None = None,
     metric: str | None = None,
+    with_reference: bool = False,
+    device: str | None = None,
 ) -> int:
     """Show the leaderboard of the records: by model, data set and kind of request.
 
@@ -34,8 +37,11 @@ def leaderboard_command(
         results: The folder of the records.
         format: A table for the terminal, Markdown, CSV, JSON, LaTeX (booktabs) or HTML.
         reference: Show the reference records that come with the project.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
         compare: Two rows: show their paired differences instead, with intervals and a verdict.
+        with_reference: Your records and the reference records on one board; of a cell that both have, yours counts.
+        device: Whose seconds and memory to show where cells ran on several chips: a chip's name or a part of it; by
+            default the chip of most cells.
         metric: With --compare, only this metric, such as score/kravets; by default the columns of each board.
     """
     import sys
@@ -46,14 +52,18 @@ def leaderboard_command(
 
     if metric and not compare:
         raise BenchmarkError(f"--metric {metric} needs two methods: --compare A B --metric {metric}")
+    if reference and with_reference:
+        raise BenchmarkError("--reference shows the reference records alone: leave it out beside --with-reference")
     store = RecordStore(REFERENCE if reference else Path(results), older=reference)
     records = store.all(suite)
+    if with_reference:
+        records = [*RecordStore(REFERENCE, older=True).all(suite), *records]
     for message in store.notes:
         print(message, file=sys.stderr)
     if not records:
         raise BenchmarkError(no_records(store, suite))
-    registry = Registry([Path(file) for file in words(plugin)])
-    boards = boards_of(records, registry)
+    registry = Registry(paths(plugin))
+    boards = boards_of(records, registry, chip=device)
     for line in _older(records):
         print(f"note: {line}; `run` measures it again", file=sys.stderr)
     if compare:
@@ -97,27 +107,29 @@ def _compared(
     return render(compare(records, *names, columns), format)
 
 
-def boards_of(records: Sequence[Record], registry: Registry, *, cells: Sequence[Cell] | None = None) -> list[Board]:
+def boards_of(
+    records: Sequence[Record], registry: Registry, *, cells: Sequence[Cell] | None = None, chip: str | None = None
+) -> list[Board]:
     """The boards of some records.
 
     Args:
         records: The records.
         registry: Tells which methods are reference rows.
         cells: The plan, if there is one: a row that lacks one of its cells has empty means.
+        chip: Whose seconds and memory to show, see `benchmark.leaderboard.build`.
     """
-    from benchmark.grouping import BoardKey, board_key
+    from benchmark.grouping import BoardKey
     from benchmark.leaderboard import build
 
     references = [n for n in registry.names() if registry.declaration(n).card.paper == "reference row"]
     expected: dict[tuple[BoardKey, str], set[tuple[str, int]]] = {}
     if cells is not None:
-        devices = {board_key(record).device for record in records}
         for cell in cells:
-            for device in devices:
-                shared = (cell.suite, cell.model, cell.dataset, cell.request.kind, cell.precision, device, cell.tuned)
-                key = BoardKey(*shared)
-                expected.setdefault((key, cell.method), set()).add((str(cell.request), cell.seed))
-    return build(records, expected, references=references)
+            key = BoardKey(
+                cell.suite, cell.model, cell.dataset, cell.request.kind, cell.precision, cell.device, cell.tuned
+            )
+            expected.setdefault((key, cell.method), set()).add((str(cell.request), cell.seed))
+    return build(records, expected, references=references, chip=chip)
 
 
 def flat_rows(boards: Sequence[Board]) -> list[dict[str, Any]]:
@@ -135,6 +147,6 @@ def flat_rows(boards: Sequence[Board]) -> list[dict[str, Any]]:
                 "front": row.front,
             }
             flat |= {name: interval.mean if interval else None for name, interval in row.metrics.items()}
-            flat |= dict(row.costs)
+            flat |= {**row.costs, "chip": board.chip}
             rows.append(flat)
     return rows

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
-from benchmark.commands.common import words
+from benchmark.commands.listing import Listed, paths
 
 
-def list_command(
-    what: Literal["methods", "datasets", "models", "suites", "measures"], plugin: str | None = None
-) -> int:
+def list_command(what: Literal["methods", "datasets", "models", "suites", "measures"], plugin: Listed = None) -> int:
     """List what there is.
 
     Args:
         what: methods, datasets, models, suites or measures.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
     """
     rows = {
         "methods": lambda: _methods(plugin),
@@ -29,12 +26,12 @@ def list_command(
     return 0
 
 
-def _methods(plugin: str | None) -> list[tuple[str, ...]]:
+def _methods(plugin: Listed) -> list[tuple[str, ...]]:
     import dataclasses
 
     from methods.registry import Registry
 
-    registry = Registry([Path(file) for file in words(plugin)])
+    registry = Registry(paths(plugin))
     rows: list[tuple[str, ...]] = [("method", "reads", "edits", "what", "paper", "defaults (small CLIPs)")]
     for name in registry.names():
         found = registry.declaration(name)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.common import cache_folder, words
+from benchmark.commands.common import cache_folder
+from benchmark.commands.listing import Listed, paths
 from datamodules.errors import BenchmarkError, UnknownNameError
 
 if TYPE_CHECKING:
+    from benchmark.cells import Cell
     from benchmark.records import Record
     from benchmark.runner import CellRunner
 
@@ -21,13 +24,13 @@ def measure_command(
     cache_dir: str | None = None,
     device: str | None = None,
     again: bool = False,
-    plugin: str | None = None,
+    plugin: Listed = None,
 ) -> int:
     """Add a family of measures to existing records.
 
     Test outputs are kept beside each record, so a family that needs no more is computed from them at once; another one
     needs the weights that `run --save-weights` kept, or lets the method unlearn again. What older code measured is
-    measured again.
+    measured again. A record whose measuring fails stays as it is, and the others go on.
 
     Args:
         family: A family of measures, see `list measures`.
@@ -37,28 +40,32 @@ def measure_command(
         cache_dir: The folder of decoded images and features.
         device: By default the kind of device in the record.
         again: Also where the record has the family already.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
     """
-    import sys
 
     from benchmark.commands.leaderboard_command import no_records
     from benchmark.commands.verify_command import cell_of
     from benchmark.evaluation.families import FAMILIES
+    from benchmark.executors import blame_elsewhere, write_down
+    from benchmark.hardware import resolve_device
+    from benchmark.ledger import Ledger
     from benchmark.measuring import WAYS, measure_again
     from benchmark.planning import Where
     from benchmark.record_store import RecordStore
     from benchmark.runner import CellRunner
     from benchmark.staleness import stale_families
+    from benchmark.stopping import stop_if_asked
     from benchmark.tracking import Tracker
     from methods.registry import Registry
 
     if family not in FAMILIES:
         raise UnknownNameError("measure", family, FAMILIES)
+    resolve_device(device or "auto")
     store = RecordStore(Path(results), read_only=False)
     records = store.all(suite)
     if not records:
         raise BenchmarkError(no_records(store, suite))
-    registry = Registry([Path(file) for file in words(plugin)])
+    registry = Registry(paths(plugin))
     data = Path(data_dir).expanduser() if data_dir else None
     digests = Where(data, cache_folder(cache_dir), device or "auto").digests
     todo = [
@@ -70,14 +77,29 @@ def measure_command(
     ]
     todo.sort(key=lambda record: (record.cell["model"], record.cell["method"] not in ("original", "retrain")))
     ways = dict.fromkeys(WAYS, 0)
+    cells = {record.key: cell_of(record) for record in todo}
+    failed: list[tuple[Cell, str]] = []
+    ledger = Ledger(Path(results))
     runners: dict[str, CellRunner] = {}
     for number, record in enumerate(todo, start=1):
-        kind = device or str(record.cell["device"])
+        cell, kind = cells[record.key], device or str(record.cell["device"])
         if kind not in runners:
             where = Where(data, cache_folder(cache_dir), kind)
             runners[kind] = CellRunner(registry, where, store, Tracker(None))
-        measured, way = measure_again(runners[kind], record, cell_of(record), [family])
-        store.write(measured)
+        try:
+            with ledger.running(record.key):
+                measured, way = measure_again(runners[kind], record, cell, [family])
+                store.write(measured)
+            stop_if_asked()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            stop_if_asked()
+            failed.append((cell, write_down(error, cell, ledger, Path(results))))
+            print(f"[{number}/{len(todo)}] failed: {cell}: {failed[-1][1].splitlines()[0]}", file=sys.stderr)
+            if not any(ways.values()) and (why := blame_elsewhere(failed, none_finished=True)):
+                raise BenchmarkError(f"{why}: no method is the cause; see {ledger.path}") from error
+            continue
         ways[way] += 1
         print(f"[{number}/{len(todo)}] {_line(measured, family)}")
     for message in store.notes:
@@ -89,8 +111,9 @@ def measure_command(
     print(
         f"{family}: {counts['kept outputs']} records from kept outputs, {counts['kept weights']} from kept weights, "
         f"{counts['unlearning again']} by unlearning again; {len(records) - len(todo)} had it"
+        + (f", {len(failed)} failed (see {ledger.path})" if failed else "")
     )
-    return 0
+    return int(bool(failed))
 
 
 def _line(record: Record, family: str) -> str:

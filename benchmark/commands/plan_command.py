@@ -6,21 +6,22 @@ import sys
 from pathlib import Path
 
 from benchmark.commands.common import expected_seconds, known_records, make_plan
+from benchmark.commands.listing import Listed
 
 
 def plan_command(
     suite: str = "quick",
-    methods: str | None = None,
-    seeds: str | None = None,
-    model: str | None = None,
+    methods: Listed = None,
+    seeds: Listed = None,
+    model: Listed = None,
     results: str = "results/runs",
     data_dir: str | None = None,
     cache_dir: str | None = None,
     device: str = "auto",
     precision: str | None = None,
     shard: str | None = None,
-    plugin: str | None = None,
-    set: str | None = None,
+    plugin: Listed = None,
+    set: Listed = None,
     tuned: bool = False,
     tuned_values: str | None = None,
 ) -> int:
@@ -37,8 +38,8 @@ def plan_command(
         device: auto, cpu, cuda or cuda:N.
         precision: fp32, bf16 or auto.
         shard: i/n: only the i-th of n parts of the cells.
-        plugin: Files of further methods, separated by commas.
-        set: Hyperparameters as METHOD.NAME=VALUE, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
+        set: A hyperparameter as METHOD.NAME=VALUE; may be repeated.
         tuned: With the values that `tune` found, on boards of their own; small CLIPs only.
         tuned_values: The same with the values of a file that `tune --out` wrote.
     """
@@ -95,7 +96,8 @@ def plan_command(
         table.add_row(*values, shown)
     for message in (*plan.notes, *plan.store.notes):
         print(message, file=sys.stderr)
-    console = Console(soft_wrap=False) if Console().is_terminal else Console(width=140)
+    width = None if Console().is_terminal else 140
+    console = Console(width=width, markup=False, highlight=False)
     console.print(table)
     for line in told(stale):
         print(f"{line}: `run` measures it again")

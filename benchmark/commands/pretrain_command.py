@@ -21,6 +21,9 @@ def pretrain_command(
 ) -> int:
     """Train a small CLIP from a recipe, write one small file, and say how well it does.
 
+    How far it is is kept every two minutes beside the file (FILE.training), and one that was stopped or killed goes on
+    from there when the same command runs again.
+
     Args:
         recipe: shapes-resnet, shapes-vit or mini.
         out: The file to write; by default RECIPE.safetensors here.
@@ -42,9 +45,10 @@ def pretrain_command(
     from benchmark.pretraining.train import pretrain
 
     chosen = load_recipe(recipe)
-    target = Path(out) if out else Path(f"{recipe}.safetensors")
+    target = Path(out).expanduser() if out else Path(f"{recipe}.safetensors")
+    check_target(target)
     data = Path(data_dir).expanduser() if data_dir else None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True, highlight=False)
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
         task = bars.add_task(f"training {recipe}", total=None)
@@ -67,6 +71,8 @@ def pretrain_command(
             precision=precision,
             compiled=compiled,
             progress=show,
+            checkpoint=target.with_name(f"{target.name}.training"),
+            say=lambda line: console.print(line, markup=False),
         )
     rate = trained.pairs / trained.seconds
     size = target.stat().st_size / 1e6
@@ -77,18 +83,39 @@ def pretrain_command(
     return 0
 
 
-def _excluded(text: str | None) -> dict[str, Any]:
-    import yaml
+def check_target(path: Path) -> None:
+    """Find out before hours of training whether a file can be written.
 
+    Raises:
+        BenchmarkError: If it cannot.
+    """
+    import uuid
+
+    from datamodules.errors import BenchmarkError
+
+    advice = "name another file with --out"
+    try:
+        if path.is_dir():
+            raise BenchmarkError(f"{path} is a folder, not a file for the model: {advice}")
+        if not path.parent.is_dir():
+            raise BenchmarkError(f"no folder {path.parent} for the model's file: make it, or {advice}")
+        probe = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        probe.touch(exist_ok=False)
+        probe.unlink()
+        if path.exists():
+            path.open("r+b").close()
+    except OSError as error:
+        raise BenchmarkError(f"{path} cannot be written ({error.strerror or error}): {advice}") from error
+
+
+def _excluded(text: str | None) -> dict[str, Any]:
+    from datamodules.documents import parse_yaml
     from datamodules.errors import BenchmarkError
     from datamodules.request import ForgetRequest
 
     if not text:
         return {}
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BenchmarkError(f"--exclude is not YAML: {text!r}") from error
+    content = parse_yaml(text, "--exclude").content
     if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
         raise BenchmarkError("--exclude maps data sets to requests, such as '{shapes: {classes: [star]}}'")
     return {name: ForgetRequest.from_dict(request) for name, request in content.items()}

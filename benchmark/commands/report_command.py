@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from benchmark.commands.common import REFERENCE, words
+from benchmark.commands.listing import Listed, paths
+from benchmark.record_store import REFERENCE
 from datamodules.errors import BenchmarkError
 
 
@@ -16,7 +17,7 @@ def report_command(
     out: str | None = None,
     figures: str | None = None,
     keep: str | None = None,
-    plugin: str | None = None,
+    plugin: Listed = None,
 ) -> int:
     """Write one HTML page that shows the records: leaderboards, plots, predictions, cards. It needs no network.
 
@@ -28,7 +29,7 @@ def report_command(
         figures: Also write static figures into this folder, as SVG and PDF (extra `figures`).
         keep: Also write the curves and predictions that the page took from outputs and logs to this file. As
             extras.json in a folder of records, it stands for the outputs and logs.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
     """
     import sys
 
@@ -39,7 +40,7 @@ def report_command(
     from datamodules.kept_files import CannotWriteError, replace_file
     from methods.registry import Registry
 
-    registry = Registry([Path(file) for file in words(plugin)])
+    registry = Registry(paths(plugin))
     target = Path(out) if out else Path(results) / "report.html"
     if target.is_dir():
         raise BenchmarkError(f"{target} is a folder: name a file, such as --out {target / 'report.html'}")

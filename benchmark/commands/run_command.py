@@ -14,8 +14,8 @@ from benchmark.commands.common import (
     known_records,
     make_plan,
     same_command,
-    words,
 )
+from benchmark.commands.listing import Listed, paths
 from benchmark.distributed.devices import check_devices
 from datamodules.content import forget_digests
 from datamodules.errors import BenchmarkError
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 def run_command(
     all: bool = False,
     suite: str = "quick",
-    methods: str | None = None,
-    seeds: str | None = None,
-    model: str | None = None,
+    methods: Listed = None,
+    seeds: Listed = None,
+    model: Listed = None,
     results: str = "results/runs",
     data_dir: str | None = None,
     cache_dir: str | None = None,
@@ -37,10 +37,10 @@ def run_command(
     precision: str | None = None,
     force: bool = False,
     shard: str | None = None,
-    keys: str | None = None,
+    keys: Listed = None,
     wandb: Literal["off", "offline", "online"] = "off",
-    plugin: str | None = None,
-    set: str | None = None,
+    plugin: Listed = None,
+    set: Listed = None,
     tuned: bool = False,
     tuned_values: str | None = None,
     save_weights: bool = False,
@@ -70,8 +70,8 @@ def run_command(
         shard: i/n: only the i-th of n parts of the cells.
         keys: Only the cells whose keys begin so.
         wandb: Weights & Biases logging; offline needs no account.
-        plugin: Files of further methods, separated by commas.
-        set: Hyperparameters as METHOD.NAME=VALUE, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
+        set: A hyperparameter as METHOD.NAME=VALUE; may be repeated.
         tuned: With the values that `tune` found, on boards of their own; small CLIPs only.
         tuned_values: The same with the values of a file that `tune --out` wrote.
         save_weights: Keep the edited tensors of each cell beside its record (KEY.safetensors), for `export`; cells
@@ -124,15 +124,17 @@ def run_command(
     from benchmark.ray_run import RayOptions, on_ray
     from benchmark.runner import CellRunner
     from benchmark.staleness import stale_records, told
+    from benchmark.stopping import exit_status
     from benchmark.tracking import Tracker
     from benchmark.trainings import train_missing
     from benchmark.watching import Watcher
     from benchmark.weights_keeper import WeightsKeeper, has_weights
 
-    out, err = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True, highlight=False)
+    out = Console(soft_wrap=True, highlight=False, markup=False)
+    err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     folder = Path(results)
     tracker = Tracker(folder, wandb)
-    plugins = tuple(Path(file) for file in words(plugin))
+    plugins = paths(plugin)
     runner = CellRunner(plan.registry, plan.where, plan.store, tracker, plugins, suite, tuned_values or "")
     runner.devices = spread
     found = [] if force else [plan.store.read(cell.key) for cell in plan.cells]
@@ -168,26 +170,42 @@ def run_command(
     for message in plan.store.notes:
         err.print(message, markup=False)
     _show_leaderboard(plan, tracker)
+    where = f"see {ledger.path}"
     if remeasured:
         out.print(f"{remeasured} cells measured again by today's code")
-    if not (outcome.finished or outcome.failed or outcome.interrupted or remeasured):
-        out.print(f"nothing to do: all {len(plan.cells)} cells of suite {plan.suite.name} are done (in {results})")
-    elif outcome.interrupted:
+    if outcome.interruption is not None:
         ended = {record.key for record in outcome.finished} | {cell.key for cell, _ in outcome.failed}
         rest = [cell.key[:12] for cell in todo if cell.key not in ended]
         only = ["--keys", ",".join(rest)] if force else []  # the same command would begin anew
-        failed = f", {len(outcome.failed)} failed (see {ledger.path})" if outcome.failed else ""
+        failed = f", {len(outcome.failed)} failed ({where})" if outcome.failed else ""
         out.print(
             f"interrupted: {len(outcome.finished)} cells finished now, {skipped} were done{failed}, {len(rest)} left; "
             f"what is finished is kept in {results}; go on with:\n    {same_command(only)}",
+        )
+        return exit_status(outcome.interruption)
+    if outcome.finished or outcome.failed:
+        out.print(f"{len(outcome.finished)} cells run, {skipped} were done, {len(outcome.failed)} failed")
+    if outcome.not_the_method:
+        err.print(
+            f"stopped: {outcome.not_the_method}: no method is the cause, but the model, the data or this machine; "
+            f"{where}, then run the same command again",
             markup=False,
         )
-        return 130
-    else:
-        out.print(f"{len(outcome.finished)} cells run, {skipped} were done, {len(outcome.failed)} failed")
+        return 1
     if outcome.failed:
         err.print(f"the whole tracebacks are in {ledger.path}; mend the method and run the same command again")
         return 1
+    missing = [cell for cell in plan.cells if plan.store.read(cell.key) is None]
+    if missing:
+        some = "; ".join(f"{cell.key[:12]} {cell}" for cell in missing[:3])
+        err.print(
+            f"{len(missing)} of {len(plan.cells)} cells have no record though none failed: {some}"
+            f"{'; ...' if len(missing) > 3 else ''}; run the same command again",
+            markup=False,
+        )
+        return 1
+    if not outcome.finished and not remeasured:
+        out.print(f"nothing to do: all {len(plan.cells)} cells of suite {plan.suite.name} are done (in {results})")
     return 0
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json as json_module
 from pathlib import Path
 
-from benchmark.commands.common import cache_folder, check_cache, words
+from benchmark.commands.common import cache_folder, check_cache
+from benchmark.commands.listing import Listed, words
 from datamodules.errors import BenchmarkError, UnknownNameError
 from datamodules.kept_files import replace_file
 
 
 def speed_command(
     json: str | None = None,
-    only: str | None = None,
+    only: Listed = None,
     data_dir: str | None = None,
     cache_dir: str | None = None,
     device: str = "auto",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands.common import check_cache, expected_seconds, known_records, make_plan, words
+from benchmark.commands.common import check_cache, expected_seconds, known_records, make_plan
+from benchmark.commands.listing import Listed, paths, words
 from benchmark.tuning.search import MODEL, SEARCH_SEED, SUITE, TRIALS
 from datamodules.errors import BenchmarkError
 
@@ -29,7 +31,7 @@ def tune_command(
     data_dir: str | None = None,
     cache_dir: str | None = None,
     device: str = "auto",
-    plugin: str | None = None,
+    plugin: Listed = None,
 ) -> int:
     """Search a method's hyperparameters for the small CLIPs, with the same number of trials as every other's.
 
@@ -50,11 +52,11 @@ def tune_command(
         data_dir: The folder of the real data sets.
         cache_dir: The folder of decoded images and features.
         device: auto, cpu, cuda or cuda:N.
-        plugin: Files of further methods, separated by commas.
+        plugin: Files of further methods, separated by commas; may be repeated.
     """
     from methods.registry import Registry
 
-    registry = Registry([Path(file) for file in words(plugin)])
+    registry = Registry(paths(plugin))
     names = _names(registry, method, all)
     _check_model(model)
     plan = make_plan(
@@ -87,12 +89,13 @@ def tune_command(
     else:
         shared = f"({TRIALS} trials, {SUITE}, {MODEL})"
         print(f"not the search that all methods share {shared}: its values are not kept; name a file with --out")
-    files = tuple(Path(each) for each in words(plugin))
+    files = paths(plugin)
     runner = CellRunner(plan.registry, plan.where, plan.store, Tracker(plan.store.folder), files, suite)
     searches = [plan_search(runner, name, plan.cells, count=trials, seed=search_seed) for name in names]
     expected = expected_seconds(known_records(plan.store), plan.suite.every_model)
-    given = {"model": model, "suite": suite, "trials": trials, "search_seed": search_seed, "out": out, "plugin": plugin}
+    given = {"model": model, "suite": suite, "trials": trials, "search_seed": search_seed, "out": out}
     options = _options({**given, "data_dir": data_dir, "device": device})
+    options += "".join(f" --plugin {shlex.quote(str(each))}" for each in files)
     return Tuner(runner, plan.suite, expected, file, options, print).run(searches)
 
 
@@ -123,4 +126,4 @@ def _options(given: dict[str, Any]) -> str:
     """Those options that are not as they are by default, as on the command line."""
     declared = signature(tune_command).parameters
     changed = {name: value for name, value in given.items() if value != declared[name].default}
-    return "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
+    return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in changed.items())

@@ -37,7 +37,11 @@ def new_folder(target: Path) -> Iterator[Path]:
         work.mkdir(parents=True)
         sweep(target.parent)
         yield work
-        if target.is_dir():
+        try:
+            work.replace(target)  # at once, also in place of an empty folder
+        except OSError:
+            if not target.is_dir():
+                raise
             for file in sorted(work.iterdir(), key=lambda each: each.name == CONFIG):  # without it, it is no model
                 file.rename(target / file.name)
         else:

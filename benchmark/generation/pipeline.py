@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from benchmark.compact import file_sha256
 from benchmark.generation.prompts import Prompt
+from datamodules.documents import SMALL, DocumentError, load_json
 from datamodules.errors import BenchmarkError
 from methods.clip import Clip
 
@@ -87,9 +87,9 @@ def pipeline_folder(name: str) -> Path:
             f"safetensors weights, for example by `{_EXAMPLE}`, and name that folder"
         )
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = load_json(index, SMALL)
         kind, (_, encoder) = content["_class_name"], content["text_encoder"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (DocumentError, ValueError, KeyError, TypeError) as error:
         raise GenerationError(f"{index} does not describe a pipeline ({type(error).__name__}: {error})") from error
     if (kind, encoder) != ("StableDiffusionPipeline", "CLIPTextModel"):
         raise GenerationError(

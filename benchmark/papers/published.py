@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from datamodules.documents import load_yaml
 from datamodules.errors import BenchmarkError
 
 FILE = Path(__file__).resolve().parents[2] / "results" / "published.yaml"
@@ -20,8 +19,8 @@ def published(paper: str, file: Path = FILE) -> dict[str, Any]:
     """
     if not file.is_file():
         raise BenchmarkError(f"{file} is missing: run from a checkout of the project, or restore the file")
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if paper not in content:
+    content = load_yaml(file)
+    if not isinstance(content, dict) or not isinstance(content.get(paper), dict):
         raise BenchmarkError(f"{file} has no section {paper!r}")
     return dict(content[paper])
 

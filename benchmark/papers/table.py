@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.tables import Format, drawn, markdown_table
-from benchmark.typesetting import html_section, latex_table
+from benchmark.typesetting import csv_cell, html_section, latex_table
 
 NOT_KNOWN, NOT_MEASURED = "not known", "not measured"
 DIFFERS = "≠"
@@ -162,7 +162,7 @@ def _csv(tables: Sequence[PaperTable]) -> str:
             for head, cell in zip(table.columns, cells, strict=True):
                 gap = None if cell.difference is None else round(cell.difference, 6)
                 numbers = [cell.published, cell.measured, gap, cell.tolerance, int(cell.differs)]
-                writer.writerow([table.title, label, head, *numbers])
+                writer.writerow([csv_cell(value) for value in (table.title, label, head, *numbers)])
     return out.getvalue()
 
 

@@ -6,7 +6,7 @@ import io
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,9 @@ class Checkpoints(Callback):
             _log.warning("note: the checkpoint %s is damaged: %s, the training begins again", self.path, done)
             return None
         content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
-        return Standing(**content) if content.pop("identity") == self.identity else None
+        if content.pop("identity", None) != self.identity or set(content) != {each.name for each in fields(Standing)}:
+            return None  # of another training, or of another version
+        return Standing(**content)
 
     def begin(self, cycle: int, *, offset: int, spent: float) -> None:
         """A cycle begins, or goes on after `offset` steps."""

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import yaml
-
 from benchmark.compact import Architecture
 from benchmark.names import RECIPES, recipe_names
+from datamodules.documents import load_yaml
 from datamodules.errors import BenchmarkError, UnknownNameError
 
 _CYCLE, _CYCLE_MAY = {"epochs", "learning_rate", "warmup"}, {"label_share"}
@@ -81,7 +80,7 @@ def load_recipe(name: str) -> Recipe:
     """
     if name not in recipe_names():
         raise UnknownNameError("recipe", name, recipe_names())
-    content: dict[str, Any] = yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
+    content: dict[str, Any] = load_yaml(RECIPES / f"{name}.yaml")
     known = {field.name for field in fields(Recipe)} - {"name"}
     if set(content) != known:
         odd = sorted(set(content) ^ known)[0]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
+from benchmark.compact import about_of
 from benchmark.isolation import isolated
 from benchmark.models import parse_model
 from benchmark.names import recipe_names
 from benchmark.pretraining.kept import kept_path, trained_once
 from benchmark.pretraining.recipe import Recipe, load_recipe
 from benchmark.pretraining.train import Progress
+from benchmark.tensor_files import WeightsError
 from datamodules.dataset import Dataset
 from datamodules.errors import RequestError
 from datamodules.registry import open_dataset
@@ -33,9 +32,8 @@ def recipe_of(model: str) -> Recipe | None:
     if architecture != "compact" or path is None:
         return None
     try:
-        with safe_open(path, framework="pt") as stored:
-            about = json.loads((stored.metadata() or {}).get("about", "{}"))
-    except (OSError, SafetensorError, ValueError):
+        about = about_of(path)
+    except WeightsError:
         return None
     name = about.get("recipe")
     if name not in recipe_names() or about.get("exclude") or about.get("data"):
@@ -183,6 +181,4 @@ class RetrainedTraining:
 
 def trained_seconds(path: Path) -> float:
     """How long the training of a compact file took, as the file says."""
-    with safe_open(path, framework="pt") as stored:
-        about = json.loads((stored.metadata() or {}).get("about", "{}"))
-    return float(about.get("seconds", 0.0))
+    return float(about_of(path).get("seconds", 0.0))

@@ -24,7 +24,7 @@ from benchmark.pretraining.forward import encode_half_size, encode_texts
 from benchmark.pretraining.identity import training_identity
 from benchmark.pretraining.optimizers import make_optimizer, make_schedule
 from benchmark.pretraining.recipe import Recipe
-from benchmark.trainer import make_trainer
+from benchmark.trainer import fit, make_trainer
 from datamodules.dataset import Dataset
 from datamodules.errors import UnknownNameError
 from datamodules.registry import open_dataset
@@ -111,6 +111,7 @@ def pretrain(
     progress: Progress | None = None,
     checkpoint: Path | None = None,
     datasets: Sequence[Dataset] | None = None,
+    say: Callable[[str], None] | None = None,
     kept: bool = False,
 ) -> Trained:
     """Train a recipe and write the model.
@@ -128,6 +129,7 @@ def pretrain(
         progress: Called after each step with the steps done, their number, and the loss.
         checkpoint: Where the training keeps how far it is, every two minutes, and goes on from if it was killed.
         datasets: To train on in the place of the recipe's: other images of the same kinds.
+        say: Told in a line from where a training goes on that was stopped.
         kept: The model is one of the cache, which says under which name it was kept.
     """
     unknown = sorted(set(exclude or {}) - set(recipe.data))
@@ -166,7 +168,7 @@ def pretrain(
         about["data"] = revisions
     what = (seed, about["exclude"], where.type)
     checkpoints = Checkpoints(checkpoint, training_identity(recipe, *what, revisions=revisions, precision=chosen))
-    seconds, steps = _fit(model, recipe, corpus, checkpoints, _Run(where, chosen, compiled, seed, progress))
+    seconds, steps = _fit(model, recipe, corpus, checkpoints, _Run(where, chosen, compiled, seed, progress, say))
     about["seconds"] = round(seconds, 1)
     if kept:
         about[KEPT_AS] = out.name
@@ -182,6 +184,7 @@ class _Run:
     compiled: bool
     seed: int
     progress: Progress | None
+    say: Callable[[str], None] | None
 
 
 def _fit(model: nn.Module, recipe: Recipe, corpus: Corpus, kept: Checkpoints, run: _Run) -> tuple[float, int]:
@@ -192,6 +195,8 @@ def _fit(model: nn.Module, recipe: Recipe, corpus: Corpus, kept: Checkpoints, ru
     total, done = sum(part.steps for _, part in cycles), 0
     standing = kept.load()
     seconds = 0.0 if standing is None else standing.seconds
+    if run.say is not None and kept.path is not None and kept.path.exists():
+        run.say(_where_from(kept.path, standing, [part.steps for _, part in cycles]))
     if standing is not None:
         model.load_state_dict(standing.model)
         torch.set_rng_state(standing.random)
@@ -204,12 +209,22 @@ def _fit(model: nn.Module, recipe: Recipe, corpus: Corpus, kept: Checkpoints, ru
             shown = None if run.progress is None else partial(_shown, run.progress, done, total)
             module = ContrastivePretraining(model, each, part.steps, shown, compiled=run.compiled, standing=own)
             trainer = make_trainer(run.device, run.precision, gradient_clip=1.0, callbacks=[kept])
-            trainer.fit(module, DataLoader(part.after(offset), batch_size=None))
+            fit(trainer, module, train_dataloaders=DataLoader(part.after(offset), batch_size=None))
             if module.edges is not None:
                 module.edges.detach()
             seconds += time.perf_counter() - start
         done += part.steps
     return seconds, total
+
+
+def _where_from(path: Path, standing: Standing | None, steps: Sequence[int]) -> str:
+    """A line that says from where a training goes on, or why it begins anew beside a checkpoint."""
+    if standing is None:
+        return (
+            f"{path} is damaged or of another training (recipe, seed, precision, exclusions or data): this one begins"
+        )
+    done = sum(steps[: standing.cycle]) + standing.step
+    return f"goes on after step {done} of {sum(steps)}, {standing.seconds:.0f} s of training, kept in {path}"
 
 
 def _shown(progress: Progress, before: int, total: int, step: int, _: int, loss: float) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.records import json_digest
+from datamodules.documents import DocumentError, parse_json
 from datamodules.kept_files import read_file, replace_file
+from datamodules.text import one_line
 
 FILE = "extras.json"
 SCHEMA = 2
@@ -85,7 +87,7 @@ def write_extras(path: Path, extras: Extras) -> None:
 def read_extras(folder: Path) -> tuple[Extras, list[str]]:
     """The extras of a folder of records, and what could not be read of them, one line each."""
     try:
-        data = json.loads(read_file(folder / FILE))
+        data = parse_json(read_file(folder / FILE), FILE)
         if data["schema"] != SCHEMA:
             return Extras(), [f"not read: {FILE}: schema {data['schema']!r} instead of {SCHEMA}"]
         if data.pop("digest") != json_digest(data):
@@ -94,8 +96,10 @@ def read_extras(folder: Path) -> tuple[Extras, list[str]]:
         return Extras(curves, {str(key): _predictions(own) for key, own in data["predictions"].items()}), []
     except FileNotFoundError:
         return Extras(), []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return Extras(), [f"not read: {FILE}: {type(error).__name__}: {error}"]
+    except DocumentError as error:
+        return Extras(), [f"not read: {error}"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        return Extras(), [f"not read: {FILE}: {type(error).__name__}: {one_line(str(error))}"]
 
 
 def _json(value: object) -> str:

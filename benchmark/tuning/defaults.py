@@ -29,8 +29,9 @@ import yaml
 from benchmark.planning import methods_of, scale_of
 from benchmark.suite import Suite
 from benchmark.tuning.space import SMALL, competes, space_of
+from datamodules.documents import DocumentError, parse_yaml, read_text
 from datamodules.errors import BenchmarkError
-from datamodules.kept_files import read_file, replace_file, temporary_name
+from datamodules.kept_files import replace_file, temporary_name
 from methods.registry import Registry
 
 TUNED = Path(__file__).parent / "tuned.yaml"
@@ -75,12 +76,12 @@ def load_tuned(path: Path = TUNED) -> dict[str, Tuned]:
     Raises:
         TunedError: If the file is not of that shape, or holds two budgets.
     """
-    try:
-        content = yaml.safe_load(_checked(path)) or {}
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise TunedError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
+    try:
+        content = parse_yaml(_checked(path), path.name).content or {}
+    except DocumentError as error:
+        raise TunedError(str(error)) from error
     if not isinstance(content, dict):
         raise TunedError(f"{path.name}: a mapping of methods to their tuned values is expected")
     found = {str(name): _entry(path, str(name), entry) for name, entry in content.items()}
@@ -91,6 +92,21 @@ def load_tuned(path: Path = TUNED) -> dict[str, Tuned]:
     return found
 
 
+_KINDS: dict[str, tuple[type, ...]] = {
+    "values": (dict,),
+    "objective": (float,),
+    "untuned_objective": (float, type(None)),
+    "trials": (int,),
+    "failed": (int,),
+    "suite": (str,),
+    "model": (str,),
+    "command": (str,),
+    "commit": (str, type(None)),
+    "method_source": (str,),
+}
+_WORDS = {dict: "a mapping", float: "a real number", int: "a whole number", str: "text", type(None): "null"}
+
+
 def _checked(path: Path) -> str:
     """The text of a file below its digest.
 
@@ -98,7 +114,7 @@ def _checked(path: Path) -> str:
         OSError: If it cannot be read.
         TunedError: If it is not what `save_tuned` wrote.
     """
-    head, _, text = read_file(path).decode().removeprefix(_HEAD).partition("\n")
+    head, _, text = read_text(path).removeprefix(_HEAD).partition("\n")
     if head != _DIGEST + hashlib.sha256(text.encode()).hexdigest():
         raise TunedError(
             f"{path} was changed by hand or is damaged: restore it, or remove it and run `python -m benchmark tune`"
@@ -110,9 +126,10 @@ def _entry(path: Path, name: str, entry: Any) -> Tuned:
     known = {field.name for field in fields(Tuned)}
     if not isinstance(entry, dict) or set(entry) != known:
         raise TunedError(f"{path.name}: the entry of {name!r} is not {{{', '.join(sorted(known))}}}")
-    numbers = isinstance(entry["objective"], float) and type(entry["trials"]) is int and type(entry["failed"]) is int
-    if not numbers or not isinstance(entry["values"], dict):
-        raise TunedError(f"{path.name}: the entry of {name!r} holds a value of the wrong kind")
+    wrong = [field for field, kinds in _KINDS.items() if type(entry[field]) not in kinds]
+    if wrong:
+        kinds = " or ".join(_WORDS[kind] for kind in _KINDS[wrong[0]])
+        raise TunedError(f"{path.name}: {wrong[0]} of {name!r} must be {kinds}, not {entry[wrong[0]]!r}")
     return Tuned(**entry)
 
 

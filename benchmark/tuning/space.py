@@ -26,10 +26,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from datamodules.documents import load_yaml
 from datamodules.errors import BenchmarkError, UnknownNameError
-from methods.cards import HyperparameterError, resolve
+from methods.cards import HyperparameterError, hints_of, resolve
 from methods.registry import Registry
 
 SPACES = Path(__file__).parent / "spaces.yaml"
@@ -145,14 +144,14 @@ def space_of(registry: Registry, method: str, entries: Mapping[str, Any] | None 
 
 @cache
 def _project_spaces() -> dict[str, Any]:
-    content = yaml.safe_load(SPACES.read_text(encoding="utf-8"))
+    content = load_yaml(SPACES)
     if not isinstance(content, dict):
         raise SpaceError(f"{SPACES.name}: a mapping of methods to their spaces is expected")
     return content
 
 
 def _derived(kind: type, defaults: Mapping[str, Any]) -> dict[str, Dimension]:
-    hints = typing.get_type_hints(kind, globalns={"Literal": Literal, **vars(typing)})
+    hints = hints_of(kind)
     found: dict[str, Dimension] = {}
     for field in dataclasses.fields(kind):
         hint, default = hints[field.name], defaults[field.name]

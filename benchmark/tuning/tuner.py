@@ -13,14 +13,19 @@ from benchmark.pace import clock
 from benchmark.progress import Progress
 from benchmark.provenance import git_commit
 from benchmark.runner import CellRunner
+from benchmark.stopping import exit_status
 from benchmark.suite import Suite
 from benchmark.tuning.defaults import SOURCE_DIGITS, TUNED, Tuned, save_tuned
 from benchmark.tuning.report import trials_table, untuned_of, verdict
 from benchmark.tuning.search import BY_VALUES, Outcome, Trial, cells_of, outcomes, to_run, trials_of
 from benchmark.tuning.space import SearchSpace, space_of
+from datamodules.errors import BenchmarkError
 
-INTERRUPTED = 130
 DIGITS = 6
+
+
+class BrokenSearchError(BenchmarkError):
+    """A search that cannot go on, and not for what it tries."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Tuner:
         """Search one method after the other.
 
         Returns:
-            0; 1 if a cell failed by something else than its values; 130 if the user stopped it.
+            0; 1 if a cell failed by something else than its values; 130, 143 or 129 if a signal stopped it.
         """
         todo = [self._to_run(search) for search in searches]
         self.runner.check_needs([cell for cells in todo for cell in cells])
@@ -87,7 +92,7 @@ class Tuner:
                 self.say(f"{name}: nothing to tune{why}; `run --tuned` runs it as it is")
                 continue
             ended = self._search(search, cells)
-            if ended == INTERRUPTED:
+            if ended > 1:
                 return ended
             status = max(status, ended)
         if status:
@@ -114,10 +119,15 @@ class Tuner:
         ran = run_local(todo, self.runner, self.ledger, Progress(self.expected), skipped=skipped)
         for message in store.notes:
             self.say(message)
-        if ran.interrupted:
+        if ran.interruption is not None:
             left = len(todo) - len(ran.finished) - len(ran.failed)
             self.say(f"interrupted: {len(ran.finished)} cells finished, {left} left; run the same command to go on")
-            return INTERRUPTED
+            return exit_status(ran.interruption)
+        if ran.not_the_method:
+            raise BrokenSearchError(
+                f"{space.method}: {ran.not_the_method}: no method is the cause, but the model, the data or this "
+                f"machine; see {self.ledger.path}, then run the same command again"
+            )
         failures = self.ledger.failures()
         found = outcomes(search.trials, own, store, failures)
         self.say(trials_table(space, found))

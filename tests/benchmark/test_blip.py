@@ -18,11 +18,11 @@ from tiny import APPLE, NAMES, TinyDataset, random_images
 from world import ROOT, command, small_world
 
 from benchmark import blip, blip_folder
-from benchmark.compact import WeightsError
 from benchmark.cost import tower_flops
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.models import load_clip, model_identity, parse_model, weights_hash
 from benchmark.record_store import RecordStore
+from benchmark.tensor_files import WeightsError
 from benchmark.unlearn import Unlearned, unlearn
 from datamodules import synthetic
 from datamodules.shapes_world import TEMPLATES, VOCABULARY

@@ -40,6 +40,7 @@ def record(
         "model": "mini",
         "seed": seed,
         "hparams": more.get("hparams", {}),
+        "device": more.get("kind", device),
     }
     metrics = {
         "score/kravets": Metric(s),
@@ -53,7 +54,7 @@ def record(
         "regime": "names",
         "method_source": more.get("source", "s1"),
     }
-    cost = {"unlearn_seconds": 2.0, "peak_memory_bytes": 3e6, "flops": None, "edited_bytes": 1500}
+    cost = {"unlearn_seconds": more.get("seconds", 2.0), "peak_memory_bytes": 3e6, "flops": None, "edited_bytes": 1500}
     key = more.get("key", f"{next(NUMBERS):064x}")
     return Record(1, key, cell, metrics, {}, cost, provenance)
 
@@ -175,9 +176,58 @@ def test_table() -> None:
     assert next(line for line in text.splitlines() if "original" in line).split()[0] == "\u2013"
 
 
-def test_cells_over_several_devices_have_a_board_of_their_own() -> None:
-    several = replace(record("m"), provenance={**record("m").provenance, "devices": 4, "strategy": "ddp"})
-    assert {board.key.device for board in build([record("m"), several])} == {"cpu", "4 × cpu"}
+def _mixed() -> list[Record]:
+    """Two methods on a cluster of two chips, and a stranger's on a third."""
+    ours = [
+        record("fast", request, kind="cuda", device=chip, seconds=seconds)
+        for request, chip, seconds in (("a", "H100", 1.0), ("b", "H100", 3.0), ("c", "A100", 50.0))
+    ]
+    ours += [record("slow", request, kind="cuda", device="H100", seconds=9.0) for request in "abc"]
+    return ours + [record("theirs", request, kind="cuda", device="L4", s=0.01, seconds=7.0) for request in "abc"]
+
+
+def test_chips_of_one_kind_share_a_board_and_the_costs_are_those_of_one() -> None:
+    (board,) = build(_mixed())
+    assert board.key.device == "cuda" and "· cuda · fp32" in render([board], "table")
+    assert [(row.method, row.rank, row.cells) for row in board.rows] == [
+        ("theirs", 1, 3),
+        ("fast", 2, 3),
+        ("slow", 2, 3),
+    ]
+    assert (board.chip, board.chips) == ("H100", {"H100": 5, "L4": 3, "A100": 1})
+    own = rows(board)
+    assert [own[name].costs["unlearn_seconds"] for name in ("fast", "slow", "theirs")] == [2.0, 9.0, None]
+    assert [own[name].costs["edited_bytes"] for name in ("fast", "slow", "theirs")] == [1500, 1500, 1500]
+    assert own["fast"].chip_cells == 2 and not own["theirs"].front
+    (note,) = [note for note in board.notes if "seconds" in note]
+    assert "on H100" in note and "fast (2/3)" in note and "L4 (3 cells), A100 (1 cells)" in note
+
+
+def test_the_costs_of_another_chip_are_asked_for_by_its_name() -> None:
+    (board,) = build(_mixed(), chip="l4")
+    assert board.chip == "L4" and rows(board)["theirs"].costs["unlearn_seconds"] == 7.0
+    assert rows(board)["slow"].costs["unlearn_seconds"] is None and rows(board)["slow"].rank == 2
+    with pytest.raises(UnknownNameError, match="L44"):
+        build(_mixed(), chip="L44")
+
+
+def test_a_cell_measured_on_two_machines_counts_once() -> None:
+    key = "f" * 64
+    both = [
+        record("m", "a", key=key, kind="cuda", device=chip, s=s, seconds=seconds)
+        for chip, s, seconds in (("H100", 0.4, 1.0), ("A100", 0.2, 5.0))
+    ]
+    (board,) = build([*both, record("m", "b", kind="cuda", device="H100", s=0.6, seconds=2.0)])
+    row = rows(board)["m"]
+    assert row.cells == 2 and row.metrics["score/kravets"] is not None
+    assert row.metrics["score/kravets"].mean == pytest.approx(0.4) and row.metrics["score/kravets"].n == 2
+    assert row.costs["unlearn_seconds"] == 1.5 and row.chip_cells == 2  # the H100 measured both
+
+
+def test_cells_over_several_devices_stand_beside_the_others_with_costs_of_their_own() -> None:
+    several = replace(record("n"), provenance={**record("n").provenance, "devices": 4, "strategy": "ddp"})
+    (board,) = build([record("m"), record("o"), several])
+    assert board.chips == {"cpu": 2, "4 × cpu": 1} and rows(board)["n"].costs["unlearn_seconds"] is None
 
 
 def test_the_pareto_front_is_marked() -> None:

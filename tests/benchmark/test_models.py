@@ -17,8 +17,9 @@ from tiny import ARCHITECTURES, WIDTH, random_images
 from torch import nn
 
 from benchmark import models
-from benchmark.compact import WeightsError
-from benchmark.models import load_clip, model_identity, read_state_dict, weights_hash
+from benchmark.checkpoints import read_state_dict
+from benchmark.models import load_clip, model_identity, weights_hash
+from benchmark.tensor_files import WeightsError
 from datamodules.errors import BenchmarkError, UnknownNameError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*", "ignore:.*TorchScript archive.*")

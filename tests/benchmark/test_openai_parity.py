@@ -12,8 +12,9 @@ import torch
 from openai_weights import PUBLISHED, SCALARS, State, random_state, shapes_of, weights_of
 from torch import Tensor, nn
 
-from benchmark.compact import WeightsError
-from benchmark.models import is_openai_state, load_clip, read_state_dict
+from benchmark.checkpoints import read_state_dict
+from benchmark.models import is_openai_state, load_clip
+from benchmark.tensor_files import WeightsError
 from methods.clip import Clip
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*")

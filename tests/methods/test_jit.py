@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from double import in_double
 from fitting import fit
 from tiny import random_images, tiny_clip, tiny_spec
 from torch import Tensor
@@ -14,8 +15,10 @@ from methods.jit import Hyperparameters, JiT, smoothness_loss
 from methods.zero_shot import NameClassifier
 
 
+@in_double()
 def test_loss_and_gradient_equal_a_double_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    clip, x = tiny_clip("resnet"), random_images(3)
+    clip, x = tiny_clip("resnet"), random_images(3).double()
+    clip.model.double()
     names = NameClassifier(JiT(clip, tiny_spec(), Hyperparameters()))
     drawn: list[Tensor] = []
     original = torch.randn_like
@@ -33,10 +36,10 @@ def test_loss_and_gradient_equal_a_double_loop(monkeypatch: pytest.MonkeyPatch) 
             clean, moved = names.logits(clip, x[b][None])[0], names.logits(clip, noisy[None])[0].detach()
             wanted = wanted + (clean - moved).square().sum().sqrt() / (x[b] - noisy).square().sum().sqrt() / 4
     assert len(drawn) == 4
-    torch.testing.assert_close(loss, wanted, rtol=1e-4, atol=0)
+    torch.testing.assert_close(loss, wanted, rtol=1e-12, atol=0)
     weights = [p for n, p in clip.model.named_parameters() if n.startswith("visual.")]
     for a, b in zip(torch.autograd.grad(loss, weights), torch.autograd.grad(wanted, weights), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max()) + 1e-6)
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10 * float(b.abs().max()) + 1e-15)
 
 
 def test_one_pass_or_fewer_batches() -> None:

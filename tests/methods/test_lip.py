@@ -12,6 +12,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from double import in_double
 from tiny import APPLE, TinyDataset, random_images, tiny_clip
 from torch import Tensor, nn
 
@@ -40,8 +41,10 @@ def plain_loss(clip: Clip, x: Tensor, prompts: list[str], noise: Tensor, sigma: 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("together", [512, 3])
+@in_double()
 def test_loss_and_gradient_equal_a_double_loop(kind: str, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip, x = tiny_clip(kind), random_images(3)
+    clip, x = tiny_clip(kind), random_images(3).double()
+    clip.model.double()
     prompts = ["A picture of apple", "A picture of bus", "A picture of apple"]
     drawn: list[Tensor] = []
     original = torch.randn_like
@@ -55,12 +58,12 @@ def test_loss_and_gradient_equal_a_double_loop(kind: str, together: int, monkeyp
     loss = lipschitz_loss(clip, x, prompts, sigma=0.7, draws=4)
     noise = torch.cat(drawn).view(4, 3, *x.shape[1:])
     wanted = plain_loss(clip, x, prompts, noise, 0.7)
-    torch.testing.assert_close(loss, wanted, atol=0, rtol=1e-4)
+    torch.testing.assert_close(loss, wanted, atol=0, rtol=1e-12)
     parameters = [p for n, p in clip.model.named_parameters() if n != "logit_scale"]
     found = torch.autograd.grad(loss, parameters)
     expected = torch.autograd.grad(wanted, parameters)
     for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-4 * float(b.abs().max()) + 1e-6, rtol=1e-3)
+        torch.testing.assert_close(a, b, atol=1e-10 * float(b.abs().max()) + 1e-15, rtol=0)
 
 
 def test_noisy_images_pass_without_gradient() -> None:

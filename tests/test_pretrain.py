@@ -1,0 +1,87 @@
+"""`pretrain` finds out first whether it can write its file, and goes on from where it stood when it was stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from world import Answer, World, command
+
+from benchmark.compact import Architecture
+from benchmark.pretraining import recipe, train
+
+pytest_plugins = ("world",)
+VISION = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32}
+STOP_AT = 7
+
+
+@pytest.fixture
+def pretrain(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """`pretrain` of a tiny recipe that keeps how far it is after every step."""
+    tiny = recipe.Recipe(
+        name="tiny", title="tiny", data=("shapes",), epochs=2, batch_size=16, learning_rate=1e-3, weight_decay=0.1,
+        muon_learning_rate=0.0, edge_weight=0.0, warmup=0.2, flip=False, shift=0.03, templates=(),
+        label_share=(0.5, 0.5), half_size_share=0.0, further_cycles=(),
+        architecture=Architecture(16, VISION, {"context_length": 24, "width": 32, "heads": 2, "layers": 1}),
+    )  # fmt: skip
+    monkeypatch.setattr(recipe, "load_recipe", lambda name: tiny)
+    monkeypatch.setattr(train, "Checkpoints", partial(train.Checkpoints, every_seconds=0.0))
+    where = ("--cache-dir", world.cache, "--device", "cpu", "--precision", "fp32")
+    return lambda out, *options: command("pretrain", "tiny", "--out", out, *where, *options)
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """SIGTERM in the middle of a step; call it to let the training run."""
+    step = train.ContrastivePretraining.training_step
+
+    def seventh(self: Any, batch: Any, index: int) -> Any:
+        if index == STOP_AT:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, index)
+
+    monkeypatch.setattr(train.ContrastivePretraining, "training_step", seventh)
+    return lambda: monkeypatch.setattr(train.ContrastivePretraining, "training_step", step)
+
+
+def test_a_stopped_training_goes_on_and_gives_the_model_of_one_that_was_not(
+    pretrain: Callable[..., Answer], stopped: Callable[[], None], tmp_path: Path
+) -> None:
+    out = tmp_path / "model.safetensors"
+    answer = pretrain(out)
+    assert answer.status == 143 and "run the same command to go on" in answer.err
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("model")] == ["model.safetensors.training"]
+    stopped()
+    again = pretrain(out)
+    assert again.status == 0 and f"goes on after step {STOP_AT} of 12" in again.err, again.err
+    assert not out.with_name("model.safetensors.training").exists()
+    assert pretrain(tmp_path / "whole.safetensors").status == 0
+    one, whole = load_file(out), load_file(tmp_path / "whole.safetensors")
+    assert one.keys() == whole.keys() and all(one[name].equal(whole[name]) for name in one)
+
+
+def test_the_standing_of_another_training_is_not_taken(
+    pretrain: Callable[..., Answer], stopped: Callable[[], None], tmp_path: Path
+) -> None:
+    out = tmp_path / "model.safetensors"
+    assert pretrain(out).status == 143
+    stopped()
+    answer = pretrain(out, "--seed", 1)
+    assert answer.status == 0 and "of another training" in answer.err and "goes on after" not in answer.err
+
+
+def test_a_target_that_cannot_be_written_is_found_before_any_step(
+    pretrain: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "pretrain", lambda *_, **__: pytest.fail("a step was taken"))
+    assert "is a folder, not a file" in pretrain(tmp_path).error
+    assert "no folder" in pretrain(tmp_path / "none" / "model.safetensors").error
+    (tmp_path / "file").write_text("")
+    assert "--out" in pretrain(tmp_path / "file" / "model.safetensors").error
+    assert "--out" in pretrain(tmp_path / ("x" * 300)).error
