@@ -101,20 +101,9 @@ _MODULES: dict[str, Names] = {
     name: vars(importlib.import_module(name)) for name in ("dataclasses", "math", "typing", "collections.abc")
 }
 _SAFE: tuple[str, ...] = (
-    "bool",
-    "dict",
-    "float",
-    "frozenset",
-    "int",
-    "list",
-    "max",
-    "min",
-    "object",
-    "property",
-    "range",
-    "round",
+    *("bool", "dict", "float", "frozenset", "int", "list", "object", "set", "str", "tuple", "__build_class__"),
+    *("abs", "len", "max", "min", "range", "round", "sum", "property", "staticmethod", "classmethod"),
 )
-_SAFE += ("set", "str", "tuple", "staticmethod", "classmethod", "len", "sum", "abs", "__build_class__")
 _BUILTINS = {name: getattr(builtins, name) for name in _SAFE}
 """What a declaration may use of Python itself: nothing that opens a file or imports."""
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmark.compact import KEPT_AS, Architecture, WeightsError, load_compact, save_compact
+from benchmark.compact import KEPT_AS, Architecture, load_compact, save_compact
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.kept_weights import KeptWeights
 from benchmark.ledger import Ledger
@@ -26,6 +26,7 @@ from benchmark.pretraining.recipe import load_recipe
 from benchmark.record_store import RecordStore
 from benchmark.records import SCHEMA, Metric, Record, json_digest
 from benchmark.report.extras import Curve, Extras, Predictions, read_extras, write_extras
+from benchmark.tensor_files import WeightsError
 from benchmark.tuning.defaults import Tuned, TunedError, load_tuned, save_tuned
 from datamodules import synthetic
 from datamodules.images import decode_once

@@ -169,3 +169,72 @@ def test_source_hash_changes_for_the_edited_file_only_and_with_its_meaning_only(
     path.write_text(PLUGIN + "SIZE = 1\n")
     after = {n: registry.source_hash(n) for n in before}
     assert {n for n in before if before[n] != after[n]} == {"copied"}
+
+
+MODERN = '''"""A card that uses what typing offers."""
+from __future__ import annotations
+import math
+import typing as t
+from dataclasses import dataclass as frozen
+from typing import Literal as OneOf, Optional
+from methods.cards import MethodCard as Card, hyper as h
+
+Mode = OneOf["a", "b"]
+RATE = 10 ** -3
+NEVER = open("/nowhere")
+CARD = Card(name="modern", title="x", paper="p", regime="none", edits=("visual",))
+
+@frozen(frozen=True)
+class Hyperparameters:
+    a: Optional[float] = h(None, source="s")
+    b: "float | None" = h(0.5, source="s", low=0.0)
+    c: Mode = h("a", source="s")
+    d: t.Literal[1, 2] = h(1, source="s")
+    e: tuple[float, ...] = h((1.0, 2.0), source="s", low=0)
+    f: float = h(RATE, source="s", high=math.pi)
+    g: t.Union[int, None] = h(3, source="s")
+'''
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"a": 3}, 3.0),
+        ({"a": None}, None),
+        ({"b": None}, None),
+        ({"c": "b"}, "b"),
+        ({"d": 2}, 2),
+        ({"e": [1, 2.5]}, (1.0, 2.5)),
+        ({"f": 3}, 3.0),
+        ({"g": None}, None),
+    ],
+    ids=str,
+)
+def test_annotations_are_read_as_typing_reads_them(given: dict[str, object], kept: object, tmp_path: Path) -> None:
+    (tmp_path / "modern.py").write_text(MODERN)
+    found = read_method(tmp_path / "modern.py")
+    assert found is not None
+    ((name, _),) = given.items()
+    value = getattr(resolve(found.hyperparameters, "small", given), name)
+    assert value == kept and type(value) is type(kept)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"a": "x"}, "not float or None"),
+        ({"b": -1}, "out of its range"),
+        ({"c": "z"}, "one of a, b"),
+        ({"d": True}, "one of 1, 2"),
+        ({"e": [1, -2]}, "out of its range"),
+        ({"e": 1}, "a list of float"),
+        ({"g": 2.5}, "not int or None"),
+    ],
+    ids=str,
+)
+def test_values_that_do_not_fit_their_annotations(given: dict[str, object], says: str, tmp_path: Path) -> None:
+    (tmp_path / "modern.py").write_text(MODERN)
+    found = read_method(tmp_path / "modern.py")
+    assert found is not None
+    with pytest.raises(HyperparameterError, match=says):
+        resolve(found.hyperparameters, "small", given)

@@ -16,10 +16,12 @@ import pytest
 
 from datamodules.text import hidden_sign
 from tests.reliability.case import Case
-from tests.world import SUITE, command, small_world, write_suite, write_tiny_model
+from tests.tiny_model import write_tiny_model
+from tests.world import SUITE, command, small_world, write_suite
 
 LIMIT_SECONDS = 5.0
-HANG_SECONDS = 20
+"""Of computing; a wait is ended by the alarm."""
+HANG_SECONDS = 120
 RAN = "ran"
 """What code in an input would make in its folder, if it were run."""
 Arguments = list[object]
@@ -43,7 +45,7 @@ class Bad:
     def _answer(self, folder: Path) -> str:
         with small_world(), _nothing_runs():
             arguments = self.make(folder)
-            start = time.monotonic()
+            start = time.process_time()  # of this process: what else runs on the machine does not count
             try:
                 with _stopped_when_hanging():
                     answer = command(*arguments)
@@ -51,7 +53,7 @@ class Bad:
                 return f"hangs: {arguments}"
             except Exception as error:  # noqa: BLE001 - whatever comes out of the command line is the finding
                 return f"{type(error).__name__} came out of it: {str(error)[:200]}"
-            seconds = time.monotonic() - start
+            seconds = time.process_time() - start
         if (folder / RAN).exists():
             return "code of the input was run"
         return problem_of(answer.status, answer.err, seconds)
@@ -107,8 +109,7 @@ def _nothing_runs() -> Iterator[None]:
 def tiny() -> Any:
     """The tiny model's file and a cache, made once a process."""
     folder = Path(_KEPT.enter_context(TemporaryDirectory(prefix="tiny-")))
-    with small_world():
-        write_tiny_model(folder / "tiny.safetensors", folder / "cache")
+    write_tiny_model(folder / "tiny.safetensors")
     return folder
 
 
