@@ -16,6 +16,7 @@ from benchmark.records import Record
 from benchmark.runner import CellRunner
 from benchmark.stopping import stop_if_asked
 from datamodules.errors import BenchmarkError
+from datamodules.kept_files import CannotWriteError
 
 SAME_ERROR_METHODS = 3
 """So many different methods that fail with one error, and nothing else yet: the cause is not a method. Our choice."""
@@ -176,8 +177,8 @@ def write_down(error: BaseException, cell: Cell, ledger: Ledger, results: Path) 
     """
     if refused := disk_refusal(error):
         raise FullDiskError(
-            f"the disk takes no more ({refused}): make room for {results} and the cache, then run the same command "
-            "again; what is finished is kept"
+            f"{refused}: no cell can be kept, so this ends here; what is finished is kept in {results}, run the same "
+            "command again when there is room"
         ) from error
     ledger.append(cell.key, cell.identity(), error)
     return message_of(error)
@@ -189,8 +190,10 @@ def message_of(error: BaseException) -> str:
 
 
 def disk_refusal(error: BaseException) -> str:
-    """What a disk that is full or read-only said, if that is what an error or one of its causes is; else empty."""
+    """What a disk said that is full, read-only or closed to us, if that is what an error or a cause of it is."""
     for each in _chain(error):
+        if isinstance(each, CannotWriteError):
+            return " ".join(str(each).split())
         if isinstance(each, OSError) and each.errno in _DISK_ERRORS:
             return each.strerror or str(each)
         # safetensors and torch tell it in words only

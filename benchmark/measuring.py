@@ -23,6 +23,7 @@ from benchmark.evaluation.context import Context
 from benchmark.evaluation.deep import measure_families
 from benchmark.evaluation.evaluate import Metrics, scores
 from benchmark.evaluation.families import BASE, FAMILIES, SCORES
+from benchmark.executors import write_down
 from benchmark.kept_weights import KeptWeights
 from benchmark.ledger import Ledger
 from benchmark.outputs import KeptFeatures, no_tokens
@@ -31,6 +32,7 @@ from benchmark.records import Record
 from benchmark.references import References
 from benchmark.runner import CellRunner
 from benchmark.staleness import families_in, family_of
+from benchmark.stopping import stop_if_asked
 from benchmark.unlearn import Unlearned
 from benchmark.weights_keeper import outputs_path, weights_path
 from datamodules.images import Preprocessing
@@ -115,6 +117,9 @@ def measure_stale(
 
     Returns:
         The cells that failed, with their messages.
+
+    Raises:
+        FullDiskError: If a disk takes no more.
     """
     failed = []
     for number, (cell, families) in enumerate(sorted(stale, key=lambda each: _references_first(each[0])), start=1):
@@ -122,12 +127,17 @@ def measure_stale(
         if record is None:
             continue
         try:
-            new, way = measure_again(runner, record, cell, families)
-            runner.store.write(new)
-        except Exception as error:  # noqa: BLE001 - as in `run_local`: a failed cell, never the run's end
-            ledger.append(cell.key, cell.identity(), error)
-            failed.append((cell, f"{type(error).__name__}: {error}"))
-            say(f"[{number}/{len(stale)}] {cell}: not measured again: {type(error).__name__}: {error}")
+            with ledger.running(cell.key):
+                new, way = measure_again(runner, record, cell, families)
+                runner.store.write(new)
+            stop_if_asked()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as in `run_local`: a failed cell, never the run's end
+            stop_if_asked()
+            message = write_down(error, cell, ledger, runner.store.folder)
+            failed.append((cell, message))
+            say(f"[{number}/{len(stale)}] {cell}: not measured again: {message}")
         else:
             say(f"[{number}/{len(stale)}] {cell}: {', '.join(families)} measured again from {way}")
     return failed

@@ -64,7 +64,7 @@ def make_trainer(
     """A Trainer for one pass over a loader that prints and keeps nothing of its own."""
     quiet_lightning()
     if strategy is None:
-        rank_zero_only.rank = 0  # a surrounding job may have said otherwise when Lightning was imported
+        rank_zero_only.rank = 0  # type: ignore[attr-defined]  # a surrounding job may have said otherwise when Lightning was imported
     one: list[int] | int = [device.index or 0] if device.type == "cuda" else 1
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,

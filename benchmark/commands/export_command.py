@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.common import REFERENCE, cache_folder
+from benchmark.commands.common import cache_folder
 from benchmark.commands.listing import Listed, paths
 from benchmark.commands.verify_command import cell_of, find_record
+from benchmark.record_store import REFERENCE
 from benchmark.verification import TOLERANCE
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmark.commands.common import REFERENCE
 from benchmark.commands.listing import Listed, paths
+from benchmark.record_store import REFERENCE
 from datamodules.errors import BenchmarkError
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from benchmark.commands.common import REFERENCE
 from benchmark.commands.listing import Listed, paths
+from benchmark.record_store import REFERENCE
 from datamodules.errors import BenchmarkError
 
 

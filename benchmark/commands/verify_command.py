@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands.common import REFERENCE, cache_folder
+from benchmark.commands.common import cache_folder
 from benchmark.commands.listing import Listed, paths
+from benchmark.record_store import REFERENCE
 from benchmark.verification import (
     FEWEST_SEEDS,
     TOLERANCE,
@@ -118,9 +119,9 @@ class _Check:
         """
         from benchmark.stopping import stop_if_asked
 
-        if self.registry.source_hash(cell.method) != cell.method_source:
-            print(f"note: the source of {cell.method!r} differs from the one that made this record")
         runner = self._runner(self.device or cell.device)
+        if runner.where.digests.code(self.registry, cell.method, cell.model) != cell.code:
+            print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
         try:
             again = _again(runner, as_recorded(cell, record))
             stop_if_asked()

@@ -93,7 +93,7 @@ class Closed:
         if isinstance(path, int) or path is None:
             return
         try:
-            real = os.path.realpath(os.fsdecode(path))  # type: ignore[call-overload]
+            real = os.path.realpath(os.fsdecode(path))  # type: ignore[arg-type]
         except (TypeError, ValueError):
             return
         if _is_below(real, self.folders) and not _is_below(real, self.open_folders):

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from benchmark.execution.child import LARGEST_MESSAGE, Failure, Rank, Work, enter
 
@@ -97,7 +97,7 @@ def _context() -> BaseContext:
     context = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
         with _STARTING:
-            context.set_forkserver_preload(list(PRELOADED))  # type: ignore[arg-type]
+            context.set_forkserver_preload(list(PRELOADED))
             _start_server()
     return context
 
@@ -209,9 +209,9 @@ def _read(path: Path) -> Failure | None:
 
 def raised(failure: Failure) -> Exception:
     """The exception of a failure: of the same class where it is one of Python's or ours, else of one of that name."""
-    known = _known_errors()
-    kind = known.get(failure.error) or type(failure.error, (ProcessError,), {"__module__": "method"})
-    error: Exception = kind.__new__(kind)  # not __init__, which may want other arguments
+    name = failure.error if failure.error.isidentifier() else "ProcessError"
+    kind = _known_errors().get(name) or type(name, (ProcessError,), {"__module__": "method"})
+    error: Exception = cast(Any, kind).__new__(kind)  # not __init__, which may want other arguments
     error.args = (failure.message,)
     error.__cause__ = RankTracebackError(failure)
     return error
@@ -224,6 +224,7 @@ def _known_errors() -> dict[str, type[Exception]]:
 
     import methods.cards  # noqa: F401 - its errors are among ours
     from datamodules.errors import BenchmarkError
+    from datamodules.kept_files import CannotWriteError
 
     def below(kind: type[Exception]) -> Iterator[type[Exception]]:
         yield kind
@@ -231,7 +232,7 @@ def _known_errors() -> dict[str, type[Exception]]:
             yield from below(further)
 
     plain = {n: k for n, k in vars(builtins).items() if isinstance(k, type) and issubclass(k, Exception)}
-    ours = {kind.__name__: kind for kind in below(BenchmarkError)}
+    ours = {kind.__name__: kind for kind in below(BenchmarkError) if not issubclass(kind, CannotWriteError)}
     return {**plain, **ours, "OutOfMemoryError": torch.OutOfMemoryError, **_UNLEARNING_ERRORS}
 
 

@@ -34,7 +34,6 @@ from datamodules.handed import HandedDataset
 from datamodules.request import ForgetRequest
 from datamodules.synthetic import ImageModel, RawSet, SyntheticForgetSet, SyntheticRecipe, climb_set
 from datamodules.unlearning import Meter, Part, Retrained
-from methods.base import UnlearningMethod
 from methods.cards import resolve
 from methods.clip import Clip, changed_tensors
 from methods.registry import import_method, read_declaration
@@ -72,7 +71,7 @@ def unlearn_here(rank: Rank) -> None:
             else None
         )
         done = unlearn(
-            cast(type[UnlearningMethod[Any]], method_class),
+            method_class,
             resolve(declaration.hyperparameters, clip.scale, job.hparams),
             clip,
             HandedDataset(Path(job.names), {cast(Part, name): Path(folder) for name, folder in job.parts.items()}),

@@ -66,7 +66,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_a_helper_is_found_and_counts(way: str, tmp_path: Path) -> None:
     imports, keep, files = WAYS[way]
-    path_before, modules_before = list(sys.path), set(sys.modules)
+    path_before = list(sys.path)
     digests = []
     for value in (1, 2):  # of one size, within one second: kept bytecode would not see it
         path = plugin(tmp_path, imports, keep, **{name: text.format(value) for name, text in files.items()})
@@ -75,7 +75,7 @@ def test_a_helper_is_found_and_counts(way: str, tmp_path: Path) -> None:
         digests.append(registry.source_hash("mine"))
     assert digests[0] != digests[1]
     assert sys.path == path_before
-    assert {name.partition(".")[0][:23] for name in set(sys.modules) - modules_before} == {"clip_unlearning_plugin_"}
+    assert not {"mine", "helper", "one", "tools", "my_own_tools"} & set(sys.modules)
 
 
 def test_an_import_inside_a_function_is_found_when_it_runs(tmp_path: Path) -> None:

@@ -82,7 +82,8 @@ def work(arguments, out):
 if sys.argv[3] != "-":
     with world.small_world():
         from pathlib import Path
-        world.write_tiny_model(Path(sys.argv[3]), Path(sys.argv[4]))
+        from tiny_model import write_tiny_model
+        write_tiny_model(Path(sys.argv[3]))
 started()
 for line in sys.stdin:
     job = json.loads(line)
