@@ -178,7 +178,7 @@ def _checked(field: dataclasses.Field[Any], value: Any, annotation: Any) -> Any:
     low, high = field.metadata.get("low", -math.inf), field.metadata.get("high", math.inf)
     for number in fitting if isinstance(fitting, tuple) else (fitting,):
         if isinstance(number, (int, float)) and not (math.isfinite(number) and low <= number <= high):
-            raise HyperparameterError(f"hyperparameter {field.name}={value} is out of its range [{low:g}, {high:g}]")
+            raise HyperparameterError(f"hyperparameter {field.name}={fitting} is out of its range [{low:g}, {high:g}]")
     return fitting
 
 
