@@ -15,7 +15,8 @@ from world import Answer, World, command, small_world, write_plugin, write_suite
 from benchmark.commands.verify_command import cell_of
 from benchmark.grouping import board_key
 from benchmark.ledger import Failure
-from benchmark.record_store import RecordStore
+from benchmark.record_store import REFERENCE, RecordStore
+from benchmark.records import json_digest
 from benchmark.report.views import views
 from benchmark.runner import CellRunner
 from benchmark.tuning.defaults import TUNED, load_tuned, tuned_text
@@ -25,7 +26,6 @@ from methods.registry import Registry
 
 pytest_plugins = ("world",)
 
-ROOT = Path(__file__).resolve().parents[1]
 REGISTRY = Registry()
 TUNING_SUITE = """title: what nothing reports
 models: [{model}]
@@ -65,9 +65,9 @@ class Bench:
         self.plugin = write_plugin(folder, body=body.replace("BEST", str(best)), regime="names")
         self.world = World(write_suite(folder, tiny.model), tiny.cache, self.results)
 
-    def tune(self, method: str = "stranger", *options: object) -> Answer:
+    def tune(self, method: str = "stranger", *options: object, keep: bool = True) -> Answer:
         where = ("--suite", self.suite, "--model", self.model, "--results", self.results, "--cache-dir", self.cache)
-        out = () if "--out" in options else ("--out", self.out)
+        out = ("--out", self.out) if keep else ()
         return command("tune", method, *where, "--device", "cpu", "--plugin", self.plugin, *out, *options)
 
     def trials(self) -> RecordStore:
@@ -316,8 +316,8 @@ def test_a_tuned_run_is_refused(
     ("change", "message"),
     [
         ({"trials": 24}, "one file holds one budget"),
-        ({"trials": "many"}, "of the wrong kind"),
-        ({"values": [1]}, "of the wrong kind"),
+        ({"trials": "many"}, "trials of 'other' must be a whole number, not 'many'"),
+        ({"values": [1]}, "values of 'other' must be a mapping, not [1]"),
         ({"values": {"faktor": 1.0}}, "unknown hyperparameter 'faktor'"),
         ({"values": {"factor": -1.0}}, "factor=-1.0 is out of its range"),
         ({"colour": "red"}, "the entry of 'other' is not {"),
@@ -358,8 +358,8 @@ def test_a_file_of_values_that_is_no_yaml(tuned: tuple[Bench, Answer], tmp_path:
         (("cup",), "did you mean 'ccup'"),
         (("original",), "'original' is a reference row"),
         (("retrain",), "'retrain' is a reference row"),
-        (("ccup", "--trials", "0"), "--trials 0"),
-        (("ccup", "--trials", "many"), "trials"),
+        (("ccup", "--trials", "0"), "--trials takes a number from 1 to 10000, not 0"),
+        (("ccup", "--trials", "many"), "--trials takes a whole number, not 'many'"),
         (("ccup", "--model", "ViT-B-32/openai"), "keeps the published defaults"),
         (("ccup", "--model", "shapes-resnet,shapes-vit"), "tuning takes one model"),
         (("ccup", "--model", "shapes-resnt"), "did you mean 'shapes-resnet'"),
@@ -385,8 +385,9 @@ def test_another_budget_does_not_go_into_the_same_file(tuned: tuple[Bench, Answe
 
 def test_a_search_that_is_not_the_common_one_is_not_kept_in_the_project(bench: Bench) -> None:
     before = TUNED.read_bytes() if TUNED.exists() else b""
-    answer = bench.tune("stranger", "--trials", "2", "--out", "")
+    answer = bench.tune("stranger", "--trials", "2", keep=False)
     assert answer.status == 0 and "its values are not kept; name a file with --out" in answer.out
+    assert len(bench.trials().all()) > 0 and not bench.out.exists(), "its trials are"
     assert (TUNED.read_bytes() if TUNED.exists() else b"") == before
 
 
@@ -414,8 +415,11 @@ def test_the_committed_values_were_found_by_the_common_search() -> None:
         assert entry.untuned_objective is None or entry.objective <= entry.untuned_objective
 
 
-def test_the_committed_untuned_records_keep_their_keys_and_boards() -> None:
-    for record in RecordStore(ROOT / "results" / "reference").all():
-        if "tuned" not in record.cell:
-            assert cell_of(record).key == record.key and board_key(record).tuned == ""
-            assert "tuned" not in board_key(record).title()
+def test_the_committed_untuned_records_keep_their_boards() -> None:
+    untuned = [r for r in RecordStore(REFERENCE, older=True).all() if "tuned" not in r.cell]
+    assert untuned and {board_key(record).tuned for record in untuned} == {""}
+
+
+def test_an_untuned_cell_has_the_key_it_had_before_there_was_tuning(tuned: tuple[Bench, Answer]) -> None:
+    for record in tuned[0].trials().all():
+        assert "tuned" not in record.cell and cell_of(record).key == record.key == json_digest(record.cell)

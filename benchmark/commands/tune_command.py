@@ -46,8 +46,8 @@ def tune_command(
         suite: A suite, or a YAML file, of which no other suite reports a forget class.
         trials: How many settings are tried, the untuned default among them.
         search_seed: Of the settings tried.
-        out: The file of the values found; by default the project's, which only takes searches with every other
-            option as it is.
+        out: The file of the values found. Left out: the project's for a search with every other option as it is,
+            none for another search, of which only the trials are kept.
         results: The folder of records, logs and failures; those of trials are in its folder `tuning`.
         data_dir: The folder of the real data sets.
         cache_dir: The folder of decoded images and features.
