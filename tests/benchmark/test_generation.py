@@ -363,8 +363,9 @@ def _empty_pipeline(folder: Path) -> None:
 def test_keys_and_settings_that_make_no_sense(copied: World, tmp_path: Path) -> None:
     assert "no record has a key that begins with 'feedbeef'" in _generate(copied, "feedbeef", tmp_path).error
     key = _key(copied, "nullspace")
-    for option, value in (("images", 0), ("steps", 0), ("guidance", -1), ("seed", -1), ("batch", 0)):
-        assert f"--{option} must be at least" in _generate(copied, key, tmp_path, f"--{option}={value}").error
+    for option, least in (("images", 1), ("steps", 1), ("guidance", 0), ("seed", 0), ("batch", 1)):
+        line = _generate(copied, key, tmp_path, f"--{option}={least - 1}").error
+        assert f"--{option} takes a number from {least} to" in line and f", not {least - 1}" in line
     assert "pipeline" in command("generate", key).error
 
 
