@@ -10,8 +10,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from world import ROOT, SHRINK, World, command, metrics_of, small_world, write_plugin
@@ -20,6 +23,7 @@ from benchmark import contract
 from benchmark.cli import COMMANDS
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.record_store import RecordStore
+from benchmark.records import json_digest
 
 pytest_plugins = ("world",)
 
@@ -296,44 +300,76 @@ def test_verify_leaves_the_results_as_they_were(copied: World) -> None:
     assert {path: (copied.results / path).read_bytes() for path in copied.files()} == before
 
 
-def _changed(world: World, folder: Path, change: object) -> Path:
+def _changed(world: World, folder: Path, change: Callable[[dict[str, Any]], None], **forged: bool) -> Path:
+    """A record changed by hand; `forged`: with the digest or even the key made to fit what it says now."""
     record = next(r for r in world.records().values() if r.cell["method"] == "nullspace").to_dict()
     change(record)
+    if forged.get("key"):
+        record["key"] = json_digest(record["cell"])
+    if forged.get("digest"):
+        record["digest"] = json_digest({name: value for name, value in record.items() if name != "digest"})
     path = folder / "changed.json"
     path.write_text(json.dumps(record))
     return path
 
 
-def test_verify_finds_a_changed_number(copied: World, tmp_path: Path) -> None:
-    def better(record: dict) -> None:
-        record["metrics"]["retain/mean_recall"]["value"] += 0.2
+def _better(record: dict[str, Any]) -> None:
+    record["metrics"]["retain/mean_recall"]["value"] += 0.2
 
-    answer = _verify(copied, _changed(copied, tmp_path, better))
+
+def test_verify_refuses_a_record_changed_by_hand(copied: World, tmp_path: Path) -> None:
+    line = _verify(copied, _changed(copied, tmp_path, _better)).error
+    assert "changed.json: its digest is not that of its content: it was changed or damaged" in line
+
+
+def test_verify_finds_a_changed_number(copied: World, tmp_path: Path) -> None:
+    answer = _verify(copied, _changed(copied, tmp_path, _better, digest=True))
     assert answer.status == 1 and re.search(r"different: 1 of \d+ numbers; retain/mean_recall is", answer.out)
     assert "nullspace has no chance, so only rounding could explain a difference" in answer.out
 
 
 def test_verify_refuses_a_changed_cell(copied: World, tmp_path: Path) -> None:
-    def other(record: dict) -> None:
+    def other(record: dict[str, Any]) -> None:
         record["cell"]["hparams"] = {"alpha": 0.5}
 
-    assert "was changed: its key does not fit its cell" in _verify(copied, _changed(copied, tmp_path, other)).error
+    changed = _changed(copied, tmp_path, other, digest=True)
+    assert "its key is not that of its cell" in _verify(copied, changed).error
 
 
-@pytest.mark.parametrize("field", ["others", "weights", "scale"])
-def test_verify_refuses_a_record_without_a_field(copied: World, tmp_path: Path, field: str) -> None:
-    def drop(record: dict) -> None:
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("others", "does not describe a cell of this version: 'others'"),
+        ("weights", "does not describe a cell of this version: "),
+        ("scale", "was changed: its key does not fit its cell"),  # it has a default, with which the key is another
+    ],
+)
+def test_verify_refuses_a_record_without_a_field(copied: World, tmp_path: Path, field: str, expected: str) -> None:
+    def drop(record: dict[str, Any]) -> None:
         del record["cell"][field]
 
-    assert "record" in _verify(copied, _changed(copied, tmp_path, drop)).error
+    assert expected in _verify(copied, _changed(copied, tmp_path, drop, key=True, digest=True)).error
 
 
 def test_verify_says_what_is_no_record(copied: World, tmp_path: Path) -> None:
     (tmp_path / "text.json").write_text("{")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
-    for what in ("feedbeef", tmp_path / "none.json", tmp_path / "text.json", tmp_path / "bytes.json"):
-        assert "record" in _verify(copied, what).error
-    assert "records have keys that begin" in _verify(copied, "").error
+    for what, expected in (
+        ("feedbeef", "no record has a key that begins with 'feedbeef'"),
+        (tmp_path / "none.json", "no record file"),
+        (tmp_path / "text.json", "text.json is not a record: "),
+        (tmp_path / "bytes.json", "bytes.json is not a record: "),
+        ("", "key is empty: give it a value"),
+    ):
+        assert expected in _verify(copied, what).error
+
+
+def test_verify_asks_for_more_of_a_key_that_several_share(copied: World) -> None:
+    record = next(iter(copied.records().values()))
+    cells = ({**record.cell, "seed": seed} for seed in range(1000, 2000))
+    alike = next(cell for cell in cells if json_digest(cell)[0] == record.key[0])
+    RecordStore(copied.results).write(replace(record, key=json_digest(alike), cell=alike))
+    assert f"records have keys that begin with {record.key[0]!r}" in _verify(copied, record.key[0]).error
 
 
 # -- strangers' methods --------------------------------------------------------------------------------------
