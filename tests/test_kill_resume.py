@@ -19,9 +19,11 @@ from benchmark.record_store import RecordStore
 
 pytest_plugins = ("world",)
 
-KILLS = 5
+KILLS = 4
+MOST_RUNS = 12
+"""The time of a run is known roughly, so that some end before they are killed."""
 SERVER = """
-import json, os, signal, stat, sys, time
+import json, os, pathlib, signal, sys, time
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
 import torch, lightning, open_clip, world
 import benchmark.runner, benchmark.commands.run_command, benchmark.executors, benchmark.tables
@@ -31,17 +33,20 @@ from benchmark.__main__ import main
 from benchmark.execution.processes import started
 
 def work(arguments, die_after):
-    # The child. With die_after = n it kills itself when its n-th record is written but not moved into place.
+    # The child. With die_after = n it kills itself when the n-th file beside its records is written but not moved into place.
     torch.set_num_threads(1)
     # the server that forks processes for unlearning is started once; its pid is no child of this process
     forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1), os.dup2(null, 2)
     if die_after:
-        left, sync = [die_after + 1], os.fsync  # the first file is the probe of the results folder
+        left, sync = [die_after], os.fsync
+        suites = pathlib.Path(arguments[arguments.index("--results") + 1])
         def fsync(descriptor):
+            # What the runner writes for the processes that unlearn is flushed too, and is none of these files.
             sync(descriptor)
-            left[0] -= stat.S_ISREG(os.fstat(descriptor).st_mode)
+            unfinished = suites.glob("*/.*.tmp")
+            left[0] -= any(os.path.samestat(os.fstat(descriptor), path.stat()) for path in unfinished)
             if not left[0]:
                 os.kill(os.getpid(), signal.SIGKILL)
         kept_files.os.fsync = fsync
@@ -113,19 +118,26 @@ def _whole_records(results: Path) -> dict[str, bytes]:
 
 def test_a_run_killed_at_any_moment_resumes(serving: SimpleNamespace, tmp_path: Path) -> None:
     moments = random.Random(20251120)
+    results, whole, cells = tmp_path / "0", serving.seconds, len(serving.metrics)
     done: dict[str, bytes] = {}
     killed = 0
-    for _ in range(KILLS):
-        status, _ = serving.server.run(tmp_path, after=serving.seconds * moments.uniform(0.1, 0.9))
-        killed += status == -9
-        now = _whole_records(tmp_path)
+    for number in range(1, MOST_RUNS + 1):
+        left = cells - len(done)
+        status, took = serving.server.run(results, after=whole * left / cells * moments.uniform(0.1, 0.9))
+        now = _whole_records(results)
         assert done.items() <= now.items()  # nothing finished is lost or made again
         done = now
-    assert killed >= 2
-    status, _ = serving.server.run(tmp_path)
-    final = _whole_records(tmp_path)
+        killed += status == -9
+        if killed == KILLS:
+            break
+        if len(done) == cells:  # it was too fast for the kill, or died when all was done: once more, from the start
+            assert status in (0, -9)
+            results, whole, done = tmp_path / str(number), min(whole, took * cells / left), {}
+    assert killed == KILLS
+    status, _ = serving.server.run(results)
+    final = _whole_records(results)
     assert status == 0 and done.items() <= final.items()
-    assert {r.key: metrics_of(r) for r in RecordStore(tmp_path).all()} == serving.metrics
+    assert {r.key: metrics_of(r) for r in RecordStore(results).all()} == serving.metrics
 
 
 def test_a_run_killed_while_it_writes_a_record_resumes(serving: SimpleNamespace, tmp_path: Path) -> None:
