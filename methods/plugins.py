@@ -27,16 +27,20 @@ from methods.cards import ContractError
 _PREFIX = "clip_unlearning_plugin_"
 
 
-def import_plugin(path: Path) -> ModuleType:
+def import_plugin(path: Path, *, once: bool = False) -> ModuleType:
     """Import a file from outside the project with what it needs of the files beside it.
 
     A file that was imported before is imported again if it, or what it imports from its folder, has changed.
+
+    Args:
+        path: The file.
+        once: This process imports the file once and ends: nothing is read to see whether it has changed.
 
     Raises:
         ContractError: If it cannot be imported.
     """
     path = path.resolve()
-    package = _PREFIX + _content(path)
+    package = _PREFIX + (hashlib.sha256(str(path).encode()).hexdigest()[:12] if once else _content(path))
     folders = path.parent.relative_to(top_folder(path)).parts
     name = ".".join([package, *folders, path.stem.replace(".", "_")])
     if name in sys.modules:

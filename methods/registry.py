@@ -109,19 +109,21 @@ def read_declaration(path: Path) -> Declaration:
     return declaration
 
 
-def import_method(path: Path, card: MethodCard) -> type[UnlearningMethod[Any]]:
+def import_method(path: Path, card: MethodCard, *, once: bool = False) -> type[UnlearningMethod[Any]]:
     """Import the file of a method. A file from outside the project finds the modules beside it.
 
     Args:
         path: The file.
         card: What it declares.
+        once: This process imports the file once and ends; see `methods.plugins`.
 
     Raises:
         ContractError: If it cannot be imported, or has no `UnlearningMethod` with `card = CARD`.
     """
     from methods.base import UnlearningMethod
 
-    module = importlib.import_module(f"methods.{path.stem}") if path.parent == _HERE else import_plugin(path)
+    own = path.parent == _HERE
+    module = importlib.import_module(f"methods.{path.stem}") if own else import_plugin(path, once=once)
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, UnlearningMethod) and vars(value).get("card") == card:
             return value

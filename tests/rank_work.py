@@ -82,6 +82,14 @@ def dies(rank: Rank) -> None:
     time.sleep(600)
 
 
+def starts_a_child(rank: Rank) -> int:
+    child = os.fork()
+    if not child:
+        time.sleep(600)
+        os._exit(0)
+    return child
+
+
 def sleeps(rank: Rank, folder: Path) -> None:
     (folder / str(os.getpid())).touch()
     time.sleep(600)

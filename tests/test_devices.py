@@ -119,7 +119,7 @@ def test_ctrl_c_ends_all_ranks(tmp_path: Path) -> None:
             os.kill(int(process.name), 0)
 
 
-CARD = MethodCard(name="nobody", title="", paper="reference row", regime="names", edits=("visual",), refuses=True)
+CARD = MethodCard(name="nobody", title="none", paper="reference row", regime="names", edits=("visual",), refuses=True)
 
 
 def _answer(**changes: Any) -> Answer:

@@ -137,14 +137,24 @@ def test_a_cell_that_raises_is_in_the_ledger_and_the_others_go_on(cluster: Any, 
 
 def test_a_worker_killed_in_mid_cell_costs_that_cell_only(cluster: Any, world: World, tmp_path: Path) -> None:
     mark = tmp_path / "tried"
-    body = f"""import os, pathlib, signal
+    pid = tmp_path / "pid"
+    body = f"""import os, pathlib, time
         mark = pathlib.Path({str(mark)!r})
         with mark.open("a") as stream:
             stream.write("x")
         if len(mark.read_text()) == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
+            pathlib.Path({str(pid)!r}).write_text(str(os.getppid()))
+            time.sleep(600)
         {SHRINK}"""
     plugin = write_plugin(tmp_path, "unlucky", body=body)
+
+    def kill() -> None:
+        """Ray's worker started the server from which the method's process was forked."""
+        while not (pid.exists() and pid.read_text()):
+            time.sleep(0.05)
+        os.kill(int(Path(f"/proc/{pid.read_text()}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+
+    threading.Thread(target=kill, daemon=True).start()
     answer = world.run("--executor", "ray", "--plugin", plugin, "--methods", "original,unlucky,nullspace")
     assert answer.status == 0 and "6 cells run" in answer.out, answer.err
     assert mark.read_text() == "xxx"  # two cells, one of them twice
@@ -156,16 +166,17 @@ def test_a_run_goes_on_when_a_machine_dies(cluster: Any, world: World, tmp_path:
     doomed = cluster.list_all_nodes()[-1]
     marks = tmp_path / "marks"
     marks.mkdir()
-    body = f"""import pathlib, ray, time
-        node = ray.get_runtime_context().get_node_id()
+    (raylet,) = (str(info.process.pid) for info in doomed.all_processes["raylet"])
+    body = f"""import os, pathlib, time
+        node = os.environ["RAY_RAYLET_PID"]
         (pathlib.Path({str(marks)!r}) / node).touch()
-        while node == {doomed.node_id!r}:
+        while node == {raylet!r}:
             time.sleep(0.05)
-        while not (pathlib.Path({str(marks)!r}) / {doomed.node_id!r}).exists():
+        while not (pathlib.Path({str(marks)!r}) / {raylet!r}).exists():
             time.sleep(0.05)
         {SHRINK}"""
     plugin = write_plugin(tmp_path, "waiting", body=body)
-    killer = threading.Thread(target=_remove_when_marked, args=(cluster, doomed, marks / doomed.node_id))
+    killer = threading.Thread(target=_remove_when_marked, args=(cluster, doomed, marks / raylet))
     killer.start()
     try:
         answer = world.run("--executor", "ray", "--plugin", plugin, "--methods", "original,waiting,nullspace")

@@ -132,18 +132,23 @@ def _end(process: BaseProcess) -> None:
 
 def _wait(processes: Sequence[BaseProcess], ranks: Sequence[Rank], lines: Sequence[Connection], hear: Listener) -> None:
     """Until all have ended well, and have nothing more to tell."""
-    waiting = {process.sentinel: (process, rank) for process, rank in zip(processes, ranks, strict=True)}
+    waiting = {process.sentinel: number for number, process in enumerate(processes)}
     talking = {id(line): rank for line, rank in zip(lines, ranks, strict=True)}
     sources: list[Any] = [*lines, *waiting]
     while sources:
         for ready in wait(sources):
             if isinstance(ready, Connection):
-                if not _heard(ready, talking[id(ready)], hear):
+                if ready in sources and not _heard(ready, talking[id(ready)], hear):
                     sources.remove(ready)
                 continue
             sources.remove(ready)
-            process, rank = waiting[ready]  # type: ignore[index]
+            number = waiting[ready]  # type: ignore[index]
+            process, rank, line = processes[number], ranks[number], lines[number]
             process.join()
+            if line in sources:  # what it has said; a child that it left may hold the line open for ever
+                while line.poll() and _heard(line, rank, hear):
+                    pass
+                sources.remove(line)
             if process.exitcode or not rank.done.exists():
                 raise _first_failure(processes, ranks)
 

@@ -51,7 +51,7 @@ def unlearn_here(rank: Rank) -> None:
     file = Path(job.method)
     refusals = close(Closed.of(job.regime, job.closed, [rank.folder, Path(job.model).parent, *job.parts.values()]))
     declaration = read_declaration(file)
-    method_class = import_method(file, declaration.card)
+    method_class = import_method(file, declaration.card, once=True)
     device = resolve_device(job.device if rank.count == 1 or job.device == "cpu" else f"cuda:{rank.index}")
     with contextlib.ExitStack() as stack:
         clip = _clip(job, device)
@@ -124,7 +124,7 @@ def import_here(rank: Rank) -> None:
     for name, file in asked["methods"].items():
         try:
             declaration = read_declaration(Path(file))
-            import_method(Path(file), declaration.card)
+            import_method(Path(file), declaration.card, once=True)
             refusals.check()
         except BaseException as error:  # noqa: BLE001 - whatever a file does when it is imported
             rank.tell("broken", name, type(error).__name__, str(error))

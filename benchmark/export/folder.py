@@ -44,8 +44,6 @@ def new_folder(target: Path) -> Iterator[Path]:
                 raise
             for file in sorted(work.iterdir(), key=lambda each: each.name == CONFIG):  # without it, it is no model
                 file.rename(target / file.name)
-        else:
-            work.rename(target)
     except DiskFullError as error:
         raise DiskFullError(f"{target} cannot be written: {error}") from error
     except (OSError, CannotWriteError) as error:
