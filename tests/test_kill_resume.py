@@ -33,7 +33,7 @@ from benchmark.__main__ import main
 from benchmark.execution.processes import started
 
 def work(arguments, die_after):
-    # The child. With die_after = n it kills itself when the n-th file beside its records is written but not moved into place.
+    # The child. With die_after = n it kills itself when the n-th file of its records is written but not in its place.
     torch.set_num_threads(1)
     # the server that forks processes for unlearning is started once; its pid is no child of this process
     forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None
