@@ -213,8 +213,8 @@ def test_what_a_method_raises_in_a_rank_is_in_the_ledger(world: World, monkeypat
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--devices", 0), "--devices takes a whole number of at least 1, not 0"),
-        (("--devices", -2), "at least 1, not -2"),
+        (("--devices", 0), "--devices takes a number from 1 to 1024, not 0"),
+        (("--devices", -2), "from 1 to 1024, not -2"),
         (("--devices", "two"), "devices"),
         (
             ("--devices", 2, "--strategy", "fsdp"),

@@ -218,7 +218,7 @@ def test_what_the_cluster_does_not_have_is_refused_before_any_work(cluster: Any,
         (("--gpus-per-cell", 1), "the cluster has 0 GPUs"),
         (("--gpus-per-cell", 1.5), "a part of one GPU, such as 0.5, or a whole number"),
         (("--cpus-per-cell", 64), "no machine of the cluster has 64 CPUs"),
-        (("--cpus-per-cell", 0), "at least 1"),
+        (("--cpus-per-cell", 0), "from 1 to 4096"),
         (("--shard", "3/2"), "shard '3/2' is not of the form i/n"),
     ):
         assert expected in world.run("--executor", "ray", *options).error
