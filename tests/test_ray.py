@@ -85,7 +85,7 @@ def _numbers(world: World) -> dict[str, Any]:
     """The records by key, without what differs between two runs of one cell: times, memory, command and commit."""
     found = {}
     for key, record in world.records().items():
-        content = record.to_dict()
+        content = {name: part for name, part in record.to_dict().items() if name != "digest"}
         for name in ("unlearn_seconds", "evaluate_seconds", "peak_memory_bytes"):
             content["cost"].pop(name)
         for name in ("command", "git"):
