@@ -27,6 +27,8 @@ def check_needs(cells: Sequence[Cell], registry: Registry, shelf: Shelf, unlearn
     Raises:
         BenchmarkError: If something cannot be imported, loaded or read, or a forget set is empty or everything.
     """
+    for model in [cell.model for cell in cells[:1]]:  # while the server starts from which processes are forked
+        shelf.pristine(model)
     unlearner.check_imports([registry.declaration(name) for name in dict.fromkeys(cell.method for cell in cells)])
     for cell in cells:
         regime = registry.declaration(cell.method).card.regime

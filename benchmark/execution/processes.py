@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
@@ -278,12 +277,6 @@ def _interrupts_for_this_process_alone() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def started(seconds: float = 30.0) -> float:
-    """Start the server of processes ahead of the first work, in the background's time.
-
-    Returns:
-        How long this took, in seconds; it answers at once, the server goes on importing.
-    """
-    begin = time.monotonic()
+def started() -> None:
+    """Start the server of processes ahead of the first work; it imports what is heavy while this process goes on."""
     _context()
-    return min(time.monotonic() - begin, seconds)

@@ -34,7 +34,7 @@ from benchmark.cost import tower_flops
 from benchmark.distributed.devices import Devices
 from benchmark.execution.answer import Answer, put_together
 from benchmark.execution.job import Job
-from benchmark.execution.processes import run_processes
+from benchmark.execution.processes import run_processes, started
 from benchmark.execution.unlearning_child import import_here, synthesise_here, unlearn_here
 from benchmark.hardware import FLUSH_DENORMAL, Precision
 from benchmark.unlearn import StepReport, Unlearned
@@ -107,6 +107,7 @@ class Unlearner:
         sweep(jobs)
         self.folder = temporary_name(jobs / "unlearning")
         self.folder.mkdir()
+        started()
         self._finalizer = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def unlearn(
