@@ -18,8 +18,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from benchmark.hardware import Precision, trainer_precision
+from benchmark.stopping import Stopped
 
 _JOB_PREFIXES = ("SLURM_", "OMPI_", "PMI_", "PMIX_", "MPI_", "TORCHELASTIC_", "JSM_", "LSB_", "KUBERNETES_")
 _JOB_NAMES = frozenset(
@@ -99,6 +101,8 @@ def fit(trainer: L.Trainer, module: L.LightningModule, **data: Any) -> None:
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise error.__context__ from None
+        if isinstance(error, SIGTERMException):  # where a library's handler stands in the place of ours
+            raise Stopped(signal.SIGTERM) from None
         raise
     finally:
         if main_thread:

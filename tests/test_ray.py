@@ -59,6 +59,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     before = {name: os.environ.get(name) for name in ("PYTHONPATH", "OMP_NUM_THREADS")}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])  # of the workers
     os.environ["OMP_NUM_THREADS"] = "1"
     made = Cluster()
@@ -77,6 +78,8 @@ def cluster() -> Iterator[Any]:
     finally:
         ray.shutdown()
         made.shutdown()
+        for number, handler in handlers.items():  # Ray sets its own
+            signal.signal(number, handler)
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 

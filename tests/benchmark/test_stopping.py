@@ -23,8 +23,8 @@ import benchmark.cli
 from benchmark.__main__ import main
 
 def run_command(arguments):
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(60)
     finally:
         if arguments == ["slow"]:
