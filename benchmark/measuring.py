@@ -27,7 +27,7 @@ from benchmark.executors import write_down
 from benchmark.kept_weights import KeptWeights
 from benchmark.ledger import Ledger
 from benchmark.outputs import KeptFeatures, no_tokens
-from benchmark.planning import ORIGINAL, RETRAIN, retrain_of
+from benchmark.planning import ORIGINAL, RETRAIN, references_first, retrain_of
 from benchmark.records import Record
 from benchmark.references import References
 from benchmark.runner import CellRunner
@@ -122,7 +122,9 @@ def measure_stale(
         FullDiskError: If a disk takes no more.
     """
     failed = []
-    for number, (cell, families) in enumerate(sorted(stale, key=lambda each: _references_first(each[0])), start=1):
+    for number, (cell, families) in enumerate(
+        sorted(stale, key=lambda each: references_first(each[0].method)), start=1
+    ):
         record = runner.store.read(cell.key)
         if record is None:
             continue
@@ -141,10 +143,6 @@ def measure_stale(
         else:
             say(f"[{number}/{len(stale)}] {cell}: {', '.join(families)} measured again from {way}")
     return failed
-
-
-def _references_first(cell: Cell) -> int:
-    return {ORIGINAL: 0, RETRAIN: 1}.get(cell.method, 2)
 
 
 def _from_numbers(family: str) -> bool:

@@ -82,7 +82,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
             involved: dict[str, Dataset] = {name: open_cached(name) for name in (task.dataset, *task.others)}
             for request in task.requests:
                 involved[task.dataset].check_request(request)
-                for name in sorted(methods, key=_references_first):
+                for name in sorted(methods, key=references_first):
                     seeds = (
                         dict.fromkeys(suite.seeds_of.get(name, suite.seeds))
                         if registry.declaration(name).card.stochastic
@@ -152,7 +152,8 @@ def methods_of(suite: Suite, registry: Registry) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for each in asked for name in (every if each == ALL else [each])))
 
 
-def _references_first(method: str) -> int:
+def references_first(method: str) -> int:
+    """For sorting: what other cells are compared with comes before them."""
     return {ORIGINAL: 0, RETRAIN: 1}.get(method, 2)
 
 

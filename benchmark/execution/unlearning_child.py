@@ -54,7 +54,7 @@ def unlearn_here(rank: Rank) -> None:
     method_class = import_method(file, declaration.card, once=True)
     device = resolve_device(job.device if rank.count == 1 or job.device == "cpu" else f"cuda:{rank.index}")
     with contextlib.ExitStack() as stack:
-        clip = _clip(job, device)
+        clip = _loaded(Path(job.model), device)
         strategy = None
         if rank.count > 1:
             from benchmark.distributed.group import joined, strategy_of
@@ -134,10 +134,6 @@ def classifier_digest(classifier: Tensor) -> str:
     """Identifies a classifier up to rounding."""
     rounded = (classifier.detach().double().cpu() * 1e4).round().to(torch.int64)
     return hashlib.sha256(rounded.numpy().tobytes()).hexdigest()
-
-
-def _clip(job: Job, device: torch.device) -> Clip:
-    return _loaded(Path(job.model), device)
 
 
 def _loaded(file: Path, device: torch.device) -> Clip:

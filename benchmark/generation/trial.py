@@ -156,7 +156,7 @@ def prepare(
     """
     drawn_on = resolve_device(device)
     runner = CellRunner(registry, where, store, Tracker(None))
-    registry.method_class(cell.method)
+    runner.unlearner.check_imports([registry.declaration(cell.method)])
     original, _ = runner.shelf.pristine(cell.model)
     eye = load_clip(judge)
     if weights_hash(eye) == weights_hash(original):
