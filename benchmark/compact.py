@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -89,12 +89,27 @@ class Architecture:
         return Preprocessing(image_size=self.vision["image_size"], **self.preprocessing)
 
 
+@dataclass(frozen=True)
+class ClipTokenizer:
+    """CLIP's own tokenizer at a context length; it travels to another process as that number alone.
+
+    Attributes:
+        context_length: Tokens of a text; longer texts are cut.
+    """
+
+    context_length: int
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """Token ids, shape (texts, context length), int64."""
+        return cast(Tensor, _vocabulary()(texts, context_length=self.context_length))
+
+
 @cache
-def tokenizer(context_length: int) -> partial[Tensor]:
-    """CLIP's own tokenizer at a context length."""
+def _vocabulary() -> Any:
+    """CLIP's merges, read once a process: that takes 0.2 s, which a process that is forked from another one saves."""
     from open_clip.tokenizer import SimpleTokenizer
 
-    return partial(SimpleTokenizer(), context_length=context_length)
+    return SimpleTokenizer()
 
 
 def save_compact(
@@ -211,7 +226,7 @@ def load_compact(path: Path, name: str) -> Clip:
         raise _damaged(path, error) from error
     model.eval()
     context = architecture.text["context_length"]
-    return Clip(model, tokenizer(context), architecture.image_input, name, scale="small")
+    return Clip(model, ClipTokenizer(context), architecture.image_input, name, scale="small")
 
 
 def _check_size(architecture: Architecture, tensors: Mapping[str, Tensor]) -> None:

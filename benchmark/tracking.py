@@ -7,6 +7,8 @@ what forgetting costs as plots. `offline` needs no account: `wandb sync` uploads
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import os
 import re
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 WandbMode = Literal["off", "offline", "online"]
 PROJECT = "clip-unlearning-benchmark"
+SUPERSEDED = "superseded"
 LONGEST_NAME = 32
 """Characters of a plot's name; the whole name of its table may have 128, the suite's among them."""
 
@@ -58,7 +61,7 @@ class Tracker:
 
         self.close()
         os.environ.setdefault("WANDB_SILENT", "true")
-        (folder / "wandb").mkdir(parents=True, exist_ok=True)
+        _set_earlier_aside(folder, cell.key)
         logger = WandbLogger(
             project=PROJECT,
             id=cell.key,
@@ -98,10 +101,12 @@ class Tracker:
         from benchmark.pareto_rows import COLUMNS, pareto_rows
 
         self.close()
+        identity = f"leaderboard-{suite}"
+        _set_earlier_aside(self.folder, identity)
         run = wandb.init(
             project=PROJECT,
-            id=f"leaderboard-{suite}",
-            name=f"leaderboard-{suite}",
+            id=identity,
+            name=identity,
             group=suite,
             dir=self.folder,
             mode=self.wandb,
@@ -121,6 +126,19 @@ class Tracker:
         logger = self._current.pop("logger", None)
         if logger is not None:
             logger.experiment.finish(exit_code=int(failed))
+
+
+def _set_earlier_aside(folder: Path, identity: str) -> None:
+    """Move what earlier attempts at a run logged offline to `wandb/superseded`, where `wandb sync` does not look.
+
+    A killed attempt has the same identity as the one that ends: both uploaded, each step would be there twice.
+    """
+    logs = folder / "wandb"
+    logs.mkdir(parents=True, exist_ok=True)
+    for earlier in sorted(logs.glob(f"offline-run-*-{glob.escape(identity)}")):
+        (logs / SUPERSEDED).mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):  # another process that shares the folder was first
+            earlier.rename(logs / SUPERSEDED / earlier.name)
 
 
 def _short(board: str) -> str:

@@ -16,10 +16,12 @@ MOST_WORKERS = 8
 os.environ.pop("COLUMNS", None)  # pytest-xdist makes every terminal 80 wide
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported, here and in the processes of tests
+# A shell starts its background jobs, such as a nightly run of the tests, deaf to Ctrl-C, nohup to SIGHUP, and Python
+# keeps that; the tests that send them would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts its background jobs, such as a nightly run of the tests, deaf to Ctrl-C, and Python keeps that;
-    # the tests that send it would then wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 pytest.register_assert_rewrite("world")
 

@@ -8,10 +8,11 @@ import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from world import World, command
+from world import World, command, small_world, write_suite
 
 pytest_plugins = ("world",)
 BLOCK = 32768
@@ -115,19 +116,28 @@ def _key(item: Any) -> str:
     return item.key or ".".join(item.nested_key)
 
 
-@pytest.fixture
-def tracked(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
-    """The offline runs of a tiny suite, by id, and its records."""
-    for variable in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
-        monkeypatch.setenv(variable, str(tmp_path / "home"))
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    answer = world.run(*TWO_STEPS, "--wandb", "offline", "--save-weights")
-    assert answer.status == 0, answer.err
-    return {run["id"]: run for run in _written(world.results / "wandb")}
+@pytest.fixture(scope="module")
+def tracked_world(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A tiny suite after a run that logged to Weights & Biases offline."""
+    folder = tmp_path_factory.mktemp("tracked")
+    with pytest.MonkeyPatch.context() as patch, small_world():
+        for variable in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+            patch.setenv(variable, str(folder / "home"))
+        patch.setenv("WANDB_SILENT", "true")
+        world = World(write_suite(folder, tiny_world.model), tiny_world.cache, folder / "results")
+        answer = world.run(*TWO_STEPS, "--wandb", "offline", "--save-weights")
+        assert answer.status == 0, answer.err
+        yield world
 
 
-def test_wandb_offline_holds_every_cell(world: World, tracked: dict[str, dict[str, Any]]) -> None:
-    records = world.records()
+@pytest.fixture(scope="module")
+def tracked(tracked_world: World) -> dict[str, dict[str, Any]]:
+    """Its offline runs, by identity."""
+    return {run["id"]: run for run in _written(tracked_world.results / "wandb")}
+
+
+def test_wandb_offline_holds_every_cell(tracked_world: World, tracked: dict[str, dict[str, Any]]) -> None:
+    records = tracked_world.records()
     assert set(tracked) == {*records, "leaderboard-tiny"} and len(records) == 4
     assert {run["group"] for run in tracked.values()} == {"tiny"}
     assert {run["project"] for run in tracked.values()} == {"clip-unlearning-benchmark"}
@@ -147,19 +157,19 @@ def test_wandb_offline_holds_every_cell(world: World, tracked: dict[str, dict[st
     assert {row["method"] for row in rows} == {"original", "cliperase"}
     assert {row["rank"] for row in rows if row["method"] == "original"} == {None}
     assert all(row["score/kravets"] is not None for row in rows)
-    assert not (world.results / "logs").exists()
+    assert not (tracked_world.results / "logs").exists()
 
 
-def test_wandb_offline_holds_the_pareto_plots(world: World, tracked: dict[str, dict[str, Any]]) -> None:
+def test_wandb_offline_holds_the_pareto_plots(tracked_world: World, tracked: dict[str, dict[str, Any]]) -> None:
     board = tracked["leaderboard-tiny"]
     summary = board["summary"]
     content = json.loads((board["folder"] / "files" / summary["pareto.path"]).read_text())
     points = [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
-    board_rows = json.loads(command("leaderboard", "--results", world.results, "--format", "json").out)
+    board_rows = json.loads(command("leaderboard", "--results", tracked_world.results, "--format", "json").out)
     assert {point["front"] for point in points} == {row["front"] for each in board_rows for row in each["rows"]}
     by_class = [point for point in points if " · class · " in point["board"]]
     assert len(points) == 4 and len(by_class) == 2
-    records = [record for record in world.records().values() if "classes" in record.cell["request"]]
+    records = [record for record in tracked_world.records().values() if "classes" in record.cell["request"]]
     for record in records:
         (point,) = [point for point in by_class if point["method"] == record.cell["method"]]
         assert point["forget"] == pytest.approx(record.metrics["forget/acc1"].value)
@@ -168,21 +178,33 @@ def test_wandb_offline_holds_the_pareto_plots(world: World, tracked: dict[str, d
     assert len(plots) == 2 and len({point["board"] for point in points}) == 2
 
 
-def test_wandb_offline_holds_the_models(world: World, tracked: dict[str, dict[str, Any]]) -> None:
-    for key in world.records():
+def test_wandb_offline_holds_the_models(tracked_world: World, tracked: dict[str, dict[str, Any]]) -> None:
+    for key in tracked_world.records():
         (model,) = [each for each in tracked[key]["artifacts"] if each["type"] == "model"]
         assert model["name"] == f"model-{key[:12]}"
         assert model["files"] == {f"{key}.json", f"{key}.npz", f"{key}.safetensors"}
     assert not [each for each in tracked["leaderboard-tiny"]["artifacts"] if each["type"] == "model"]
 
 
-def test_wandb_offline_holds_the_forgetting_curve(world: World, tracked: dict[str, dict[str, Any]]) -> None:
-    for key, record in world.records().items():
+def test_wandb_offline_holds_the_forgetting_curve(tracked_world: World, tracked: dict[str, dict[str, Any]]) -> None:
+    for key, record in tracked_world.records().items():
         looks = [row for row in tracked[key]["history"] if "watch/forget_accuracy" in row]
         steps = [row["trainer/global_step"] for row in looks]
         assert steps == sorted(steps) and steps[0] == 0
         assert steps[-1] == (3 if record.cell["method"] == "cliperase" else 1)
         assert all(0 <= row[f"watch/{part}_accuracy"] <= 1 for row in looks for part in ("forget", "retain"))
+
+
+def test_an_attempt_that_is_repeated_is_uploaded_once(tracked_world: World, tracked: dict[str, dict[str, Any]]) -> None:
+    """As after a kill: `wandb sync` of all offline runs finds each identity once, and the last attempt's is it."""
+    before = {run["folder"].name for run in tracked.values()}
+    options = ("--methods", "original", "--seeds", "0", "--force", "--wandb", "offline")
+    assert tracked_world.run(*options).status == 0
+    logs = tracked_world.results / "wandb"
+    runs = _written(logs)
+    assert sorted(run["id"] for run in runs) == sorted(tracked)
+    set_aside = {folder.name for folder in (logs / "superseded").iterdir()}
+    assert set_aside == before - {run["folder"].name for run in runs} and len(set_aside) == 3
 
 
 def test_the_log_holds_the_accuracy_as_it_falls(world: World) -> None:

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from benchmark.compact import Architecture, load_compact, save_compact, tokenizer
+from benchmark.compact import Architecture, ClipTokenizer, load_compact, save_compact
 from datamodules.registry import open_dataset
 from datamodules.shapes_captions import write_captions
 from datamodules.shapes_world import TEMPLATES, VOCABULARY, sample_scenes
@@ -73,7 +73,7 @@ def _token_ids() -> Tensor:
     captions = write_captions(sample_scenes("tiny", 300), "t", short_forms=False)
     texts += [caption for five in captions for caption in five]
     texts += [f"a {name}" for names in VOCABULARY.values() for name in names]
-    return torch.unique(tokenizer(TEXT["context_length"])(texts))
+    return torch.unique(ClipTokenizer(TEXT["context_length"])(texts))
 
 
 # -- how the committed file was made ---------------------------------------------------------------------------

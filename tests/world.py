@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,8 +62,7 @@ SHRINK = "visual_projection(self.clip).weight.mul_(self.h.factor)"
 
 @contextmanager
 def small_world() -> Iterator[None]:
-    """The embedded world with some hundred images, and one tokenizer for all models (making one takes 0.2 s)."""
-    from benchmark import compact
+    """The embedded world with some hundred images."""
     from benchmark.pretraining import side_by_side
     from datamodules.shapes import Shapes
     from datamodules.shapes_dataset import WorldDataset
@@ -72,7 +70,6 @@ def small_world() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Shapes, "counts", SHAPES)
         patch.setattr(WorldDataset, "counts", OTHERS)
-        patch.setattr(compact, "tokenizer", _tokenizer)
         patch.setattr(side_by_side, "usable_cores", lambda: 1)  # processes of their own would see the whole world
         yield
 
@@ -84,13 +81,6 @@ def stay_small() -> None:
 
 _KEPT = contextlib.ExitStack()
 """Held: a context that nothing refers to ends."""
-
-
-@cache
-def _tokenizer(context_length: int) -> Any:
-    from open_clip.tokenizer import SimpleTokenizer
-
-    return partial(SimpleTokenizer(), context_length=context_length)
 
 
 def write_plugin(

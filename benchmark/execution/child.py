@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -105,14 +106,16 @@ def enter(work: Work, rank: Rank) -> None:
     except BaseException as error:  # noqa: BLE001 - the parent raises it again; sys.exit too is a failure
         _leave(rank.failure, Failure.of(rank, error))
         os._exit(1)  # at once: threads of a broken process group may wait for the other ranks
-    rank.done.touch()
+    with suppress(FileNotFoundError):
+        rank.done.touch()
     os._exit(0)  # nor does a thread that a method left behind hold the result up
 
 
 def _leave(path: Path, failure: Failure) -> None:
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(asdict(failure)), encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    with suppress(FileNotFoundError):  # the parent was stopped and has cleared the folder away: nobody reads it
+        temporary.write_text(json.dumps(asdict(failure)), encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
 
 
 def _end_with_parent() -> None:

@@ -26,7 +26,7 @@ from benchmark.execution.child import LARGEST_MESSAGE, Failure, Rank, Work, ente
 
 GRACE_SECONDS = 2.0
 """How long the others may take to show that they failed before the one that was seen to fail."""
-PRELOADED = ("torch", "lightning", "open_clip", "benchmark.execution.unlearning_child")
+PRELOADED = ("torch", "lightning", "open_clip", "benchmark.execution.unlearning_child", "benchmark.execution.warm")
 """What the server imports: nothing that can draw or open an image of a data set."""
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.blip_folder import BLIP
-from benchmark.compact import VOCABULARY, read_architecture
+from benchmark.compact import VOCABULARY, ClipTokenizer, read_architecture
 from benchmark.models import built_architecture, parse_model
 from datamodules.errors import BenchmarkError
 from methods.clip import Clip
@@ -74,10 +74,10 @@ def write_tokenizer(clip: Clip, folder: Path) -> None:
     """
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
-    tokenize: Any = getattr(clip.tokenize, "func", clip.tokenize)
+    tokenize: Any = clip.tokenize
     if isinstance(tokenize, HFTokenizer):
         tokenize.tokenizer.save_pretrained(str(folder))
-    elif not isinstance(tokenize, SimpleTokenizer):
+    elif not isinstance(tokenize, (ClipTokenizer, SimpleTokenizer)):
         raise ExportError(
             f"model {clip.name!r} has a tokenizer ({type(tokenize).__name__}) that open_clip cannot read from a "
             "folder: it cannot be exported"

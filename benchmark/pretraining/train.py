@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from benchmark.compact import KEPT_AS, save_compact, tokenizer
+from benchmark.compact import KEPT_AS, ClipTokenizer, save_compact
 from benchmark.hardware import Precision, resolve_device, resolve_precision
 from benchmark.pretraining.checkpoint import Checkpoints, Standing
 from benchmark.pretraining.corpus import Corpus, PretrainingBatch
@@ -142,7 +142,7 @@ def pretrain(
     corpora = datasets or [open_dataset(name, data_dir, cache_dir, image_input.image_size) for name in recipe.data]
     corpus = Corpus(
         corpora,
-        tokenizer(recipe.architecture.text["context_length"]),
+        ClipTokenizer(recipe.architecture.text["context_length"]),
         image_input,
         templates=recipe.templates,
         label_share=recipe.label_share,

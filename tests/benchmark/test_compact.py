@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import ARCHITECTURES, random_images
 
-from benchmark.compact import VOCABULARY, file_sha256, load_compact, save_compact, tokenizer
+from benchmark.compact import VOCABULARY, ClipTokenizer, file_sha256, load_compact, save_compact
 from benchmark.models import load_clip, model_identity, weights_hash
 from benchmark.tensor_files import WeightsError
 
@@ -19,7 +19,7 @@ TEXTS = ["a photo of an apple", "two red buses", "a photo of an apple and a cat 
 @pytest.fixture(scope="module", params=["resnet", "vit"])
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     architecture = ARCHITECTURES[request.param]
-    tokens = tokenizer(architecture.text["context_length"])(TEXTS)
+    tokens = ClipTokenizer(architecture.text["context_length"])(TEXTS)
     ids = tokens.unique()
     torch.manual_seed(0)
     model = architecture.build(vocabulary=len(ids)).eval()

@@ -10,7 +10,7 @@ from tiny import CONTEXT, VOCABULARY, tiny_clip, words_tokenizer
 from torch import nn
 from torch.nn import functional
 
-from benchmark.compact import tokenizer
+from benchmark.compact import ClipTokenizer
 from benchmark.pretraining.corpus import Corpus
 from benchmark.pretraining.forward import encode_half_size, encode_texts
 from benchmark.pretraining.recipe import load_recipe
@@ -83,7 +83,7 @@ def test_a_cycle_may_draw_labels_less_often(tmp_path: Path) -> None:
     recipe = load_recipe("few-shapes")
     corpus = Corpus(
         [open_dataset("few_shapes", None, tmp_path, 64)],
-        tokenizer(24),
+        ClipTokenizer(24),
         recipe.architecture.image_input,
         templates=(),
         label_share=(1.0, 1.0),

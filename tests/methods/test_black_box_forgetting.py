@@ -41,10 +41,10 @@ def test_positions_are_those_of_the_words_before_the_name() -> None:
 
 
 def test_positions_with_clips_own_tokenizer_leave_out_the_start_token() -> None:
-    from benchmark.compact import tokenizer
+    from benchmark.compact import ClipTokenizer
 
     clip = tiny_clip("vit")
-    clip.tokenize = tokenizer(16)
+    clip.tokenize = ClipTokenizer(16)
     assert context_positions(clip, tiny_spec()) == [1, 2, 3, 4]
 
 

@@ -1,0 +1,7 @@
+"""What the server of processes reads once, so that no process that is forked from it reads it again."""
+
+from __future__ import annotations
+
+from benchmark.compact import ClipTokenizer
+
+ClipTokenizer(1)(["a"])
