@@ -22,10 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 1 if a cell failed or a comparison did not hold; 2 on bad input, after one clear line; 130, 143 or 129 if
         Ctrl-C, SIGTERM or SIGHUP ended it; 141 if the reader of the output has gone.
     """
-    from benchmark import streams
-    from benchmark.cli import run_command
-    from benchmark.stopping import asked_status, exit_status, stoppable
-    from datamodules.errors import BenchmarkError
+    from benchmark.cli.parser import run_command
+    from benchmark.utils import streams
+    from benchmark.utils.stopping import asked_status, exit_status, stoppable
+    from datamodules.common.errors import BenchmarkError
 
     with stoppable():
         try:
@@ -51,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def console() -> int:
     """The command line as a process of its own: what is set here for the chip is not for callers of `main`."""
-    os.environ.setdefault("CLIP_UNLEARNING_FLUSH_DENORMAL", "1")  # see benchmark.hardware; workers inherit it
-    from benchmark import streams
+    os.environ.setdefault("CLIP_UNLEARNING_FLUSH_DENORMAL", "1")  # see benchmark.utils.hardware; workers inherit it
+    from benchmark.utils import streams
 
     streams.prepare()
     try:

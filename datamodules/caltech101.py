@@ -10,9 +10,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from datamodules.cards import DatasetCard
-from datamodules.download import extract, fetch
-from datamodules.split_file import SplitFile, SplitFileDataset
+from datamodules.common.card import DatasetCard
+from datamodules.common.download import extract, fetch
+from datamodules.common.split_file import SplitFile, SplitFileDataset
 
 CARD = DatasetCard(
     name="caltech101",

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.cache import cached_array
-from datamodules.cards import DatasetCard
-from datamodules.dataset import Dataset, Split, SplitName
-from datamodules.download import extract, fetch
-from datamodules.errors import DatasetCorruptError
-from datamodules.files import checksum, dataset_folder
-from datamodules.images import ImageArray
+from datamodules.common.cache import cached_array
+from datamodules.common.card import DatasetCard
+from datamodules.common.dataset import Dataset, Split, SplitName
+from datamodules.common.download import extract, fetch
+from datamodules.common.errors import DatasetCorruptError
+from datamodules.common.files import checksum, dataset_folder
+from datamodules.common.images import ImageArray
 
 CARD = DatasetCard(
     name="cifar100",

@@ -10,11 +10,11 @@ import hashlib
 
 import numpy as np
 
-from datamodules.cards import DatasetCard
 from datamodules.cifar100 import CIFAR100
-from datamodules.dataset import Split, SplitName
-from datamodules.errors import BenchmarkError
-from datamodules.images import ImageArray
+from datamodules.common.card import DatasetCard
+from datamodules.common.dataset import Split, SplitName
+from datamodules.common.errors import BenchmarkError
+from datamodules.common.images import ImageArray
 
 CARD = DatasetCard(
     name="cifar100_70_30",

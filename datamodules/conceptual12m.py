@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datamodules.captioned import CaptionedDataset, Entry
-from datamodules.cards import DatasetCard
-from datamodules.dataset import SplitName
-from datamodules.documents import LARGE, read_text
-from datamodules.errors import BenchmarkError, DatasetCorruptError
-from datamodules.files import name_share
+from datamodules.common.captioned import CaptionedDataset, Entry
+from datamodules.common.card import DatasetCard
+from datamodules.common.dataset import SplitName
+from datamodules.common.documents import LARGE, read_text
+from datamodules.common.errors import BenchmarkError, DatasetCorruptError
+from datamodules.common.files import name_share
 from datamodules.flickr30k import CONCEPT_NAMES
 
 CARD = DatasetCard(

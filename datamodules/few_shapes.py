@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datamodules.cards import DatasetCard
+from datamodules.common.card import DatasetCard
 from datamodules.shapes import Shapes
 
 CARD = DatasetCard(

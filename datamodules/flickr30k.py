@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datamodules.captioned import CaptionedDataset, Entry
-from datamodules.cards import DatasetCard
-from datamodules.dataset import SplitName
-from datamodules.documents import LARGE, DocumentError, load_json, read_text
-from datamodules.errors import BenchmarkError, DatasetCorruptError
-from datamodules.files import name_share
+from datamodules.common.captioned import CaptionedDataset, Entry
+from datamodules.common.card import DatasetCard
+from datamodules.common.dataset import SplitName
+from datamodules.common.documents import LARGE, DocumentError, load_json, read_text
+from datamodules.common.errors import BenchmarkError, DatasetCorruptError
+from datamodules.common.files import name_share
 
 CARD = DatasetCard(
     name="flickr30k",

@@ -19,12 +19,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.captioned import Entry
-from datamodules.cards import DatasetCard
-from datamodules.dataset import Split, SplitName
-from datamodules.errors import BenchmarkError
+from datamodules.common.captioned import Entry
+from datamodules.common.card import DatasetCard
+from datamodules.common.dataset import Split, SplitName
+from datamodules.common.errors import BenchmarkError
+from datamodules.common.request import ForgetRequest
 from datamodules.flickr30k import Flickr30k
-from datamodules.request import ForgetRequest
 
 CARD = DatasetCard(
     name="flickr30k_by_row",

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.cards import DatasetCard
-from datamodules.content import content_digest
-from datamodules.dataset import Dataset, Split, SplitName
-from datamodules.documents import read_text
-from datamodules.errors import BenchmarkError, DatasetCorruptError
-from datamodules.images import decode_once
-from datamodules.registry import FOLDER_SCHEME
-from datamodules.templates import template_problem
-from datamodules.text import hidden_sign, printable
+from datamodules.common.card import DatasetCard
+from datamodules.common.content import content_digest
+from datamodules.common.dataset import Dataset, Split, SplitName
+from datamodules.common.documents import read_text
+from datamodules.common.errors import BenchmarkError, DatasetCorruptError
+from datamodules.common.images import decode_once
+from datamodules.common.registry import FOLDER_SCHEME
+from datamodules.common.templates import template_problem
+from datamodules.common.text import hidden_sign, printable
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 DEFAULT_TEMPLATES = ("a photo of a {}.",)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datamodules.cards import DatasetCard
-from datamodules.download import fetch
-from datamodules.split_file import SplitFile, SplitFileDataset, unpack_images
+from datamodules.common.card import DatasetCard
+from datamodules.common.download import fetch
+from datamodules.common.split_file import SplitFile, SplitFileDataset, unpack_images
 
 CARD = DatasetCard(
     name="oxford_flowers",

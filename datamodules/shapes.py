@@ -8,14 +8,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.cards import DatasetCard
-from datamodules.dataset import LabelSet, SplitName
-from datamodules.errors import RequestError, UnknownNameError
-from datamodules.request import ForgetRequest, mentions
-from datamodules.shapes_captions import CAPTIONS_PER_IMAGE, write_captions
-from datamodules.shapes_dataset import WorldDataset
-from datamodules.shapes_drawing import draw
-from datamodules.shapes_world import IMAGE_SIZE, TEMPLATES, VOCABULARY, Attribute, sample_scenes
+from datamodules.common.card import DatasetCard
+from datamodules.common.dataset import LabelSet, SplitName
+from datamodules.common.errors import RequestError, UnknownNameError
+from datamodules.common.request import ForgetRequest, mentions
+from datamodules.shapes_world.captions import CAPTIONS_PER_IMAGE, write_captions
+from datamodules.shapes_world.dataset import WorldDataset
+from datamodules.shapes_world.drawing import draw
+from datamodules.shapes_world.vocabulary import IMAGE_SIZE, TEMPLATES, VOCABULARY, Attribute, sample_scenes
 
 CARD = DatasetCard(
     name="shapes",

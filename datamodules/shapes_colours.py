@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datamodules.cards import DatasetCard
-from datamodules.shapes_dataset import WorldDataset
+from datamodules.common.card import DatasetCard
+from datamodules.shapes_world.dataset import WorldDataset
 
 CARD = DatasetCard(
     name="shapes_colours",

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datamodules.cards import DatasetCard
-from datamodules.errors import BenchmarkError
-from datamodules.split_file import SplitFile, SplitFileDataset
+from datamodules.common.card import DatasetCard
+from datamodules.common.errors import BenchmarkError
+from datamodules.common.split_file import SplitFile, SplitFileDataset
 
 CARD = DatasetCard(
     name="stanford_cars",

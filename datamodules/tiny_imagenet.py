@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.cards import DatasetCard
-from datamodules.content import content_digest
-from datamodules.dataset import Dataset, Split, SplitName
-from datamodules.documents import LARGE, read_text
-from datamodules.download import extract, fetch
-from datamodules.errors import DatasetCorruptError
-from datamodules.files import dataset_folder, file_sizes, require_images
-from datamodules.images import decode_once
+from datamodules.common.card import DatasetCard
+from datamodules.common.content import content_digest
+from datamodules.common.dataset import Dataset, Split, SplitName
+from datamodules.common.documents import LARGE, read_text
+from datamodules.common.download import extract, fetch
+from datamodules.common.errors import DatasetCorruptError
+from datamodules.common.files import dataset_folder, file_sizes, require_images
+from datamodules.common.images import decode_once
 
 CARD = DatasetCard(
     name="tiny_imagenet",

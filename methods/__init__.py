@@ -1,1 +1,1 @@
-"""Unlearning methods, one a file: each a LightningModule that a Trainer drives. `methods.base` is the contract."""
+"""Unlearning methods, one a file: each a LightningModule that a Trainer drives. `methods.common.base` is the contract."""

@@ -4,10 +4,10 @@ Each forget image gets a random other label r(x), fixed for the run; fine-tune o
 
     L = 1/2 ( mean over D_f of CE(f(x), r(x))  +  mean over D_r of CE(f(x), y) )
 
-Made for classifiers: here the logits, labels and other labels are those of methods/zero_shot.py, also for a request by
-concept, where a forget image is relabelled with another name of the vocabulary and a retain image is told apart by the
-texts of its batch. The reference shuffles both parts into one set; the paired batches here give them equal weight, so a
-forget image comes more often than its share.
+Made for classifiers: here the logits, labels and other labels are those of methods/common/zero_shot.py, also for a
+request by concept, where a forget image is relabelled with another name of the vocabulary and a retain image is told
+apart by the texts of its batch. The reference shuffles both parts into one set; the paired batches here give them equal
+weight, so a forget image comes more often than its share.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.unlearning import Pairs
-from methods.base import UnlearningMethod
-from methods.cards import MethodCard, hyper
-from methods.zero_shot import NameClassifier, draw_seed
+from datamodules.common.module import Pairs
+from methods.common.base import UnlearningMethod
+from methods.common.card import MethodCard, hyper
+from methods.common.zero_shot import NameClassifier, draw_seed
 
 CARD = MethodCard(
     name="amnesiac",

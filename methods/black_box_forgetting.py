@@ -33,12 +33,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from datamodules.errors import BenchmarkError
-from datamodules.unlearning import ForgetSpec, Pairs
-from methods.base import UnlearningMethod
-from methods.cards import MethodCard, hyper
-from methods.clip import Clip
-from methods.zero_shot import NameClassifier, draw_seed
+from datamodules.common.errors import BenchmarkError
+from datamodules.common.module import ForgetSpec, Pairs
+from methods.common.base import UnlearningMethod
+from methods.common.card import MethodCard, hyper
+from methods.common.clip import Clip
+from methods.common.zero_shot import NameClassifier, draw_seed
 
 CARD = MethodCard(
     name="black_box_forgetting",

@@ -6,8 +6,8 @@
 
 The official code takes the original's prediction on x' whatever it is; where the step does not cross the boundary, that
 is the class to forget itself. Here the best name to keep is taken, since the paper asks for the nearest wrong class.
-Made for classifiers: the logits and labels are those of methods/zero_shot.py, for a request by concept the names of the
-vocabulary. No retain data is read.
+Made for classifiers: the logits and labels are those of methods/common/zero_shot.py, for a request by concept the names
+of the vocabulary. No retain data is read.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.images import Preprocessing
-from datamodules.unlearning import Pairs
-from methods.base import UnlearningMethod
-from methods.cards import SMALL_RULE, MethodCard, hyper, small_rate
-from methods.zero_shot import NameClassifier
+from datamodules.common.images import Preprocessing
+from datamodules.common.module import Pairs
+from methods.common.base import UnlearningMethod
+from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
+from methods.common.zero_shot import NameClassifier
 
 CARD = MethodCard(
     name="boundary_shrink",

@@ -28,11 +28,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.base import ClosedFormMethod
-from methods.cards import MethodCard, hyper
+from methods.common.base import ClosedFormMethod
+from methods.common.card import MethodCard, hyper
+from methods.common.projections import visual_projection
+from methods.common.prompts import prompts
 from methods.nullspace import partial_projection
-from methods.projection import visual_projection
-from methods.prompts import prompts
 
 CARD = MethodCard(
     name="calibrated_projection",

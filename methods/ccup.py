@@ -18,9 +18,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from methods.base import ClosedFormMethod
-from methods.cards import MethodCard, hyper
-from methods.projection import visual_projection
+from methods.common.base import ClosedFormMethod
+from methods.common.card import MethodCard, hyper
+from methods.common.projections import visual_projection
 
 CARD = MethodCard(
     name="ccup",

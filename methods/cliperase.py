@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.unlearning import Pairs
-from methods.base import UnlearningMethod
-from methods.best_state import BestState
-from methods.cards import SMALL_RULE, MethodCard, hyper, small_rate
-from methods.clip import contrastive_loss
+from datamodules.common.module import Pairs
+from methods.common.base import UnlearningMethod
+from methods.common.best_state import BestState
+from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
+from methods.common.clip import contrastive_loss
 
 CARD = MethodCard(
     name="cliperase",

@@ -8,7 +8,7 @@
     L = 30 mean_i C_i,k(i)  +  1 sum_ij Pi_ij C_ij  +  20 mean over j != k(i) of max(0, 1 - C_ij)
 
 Each forget image is pulled towards one kept name, all kept names get their share of them, and the hinge repels an image
-from the names that are not its own. Only LoRA factors on q, k and v of the image encoder learn (methods/lora.py), on
+from the names that are not its own. Only LoRA factors on q, k and v of the image encoder learn (methods/common/lora.py), on
 16 shots a name; at the end they are merged into the weights. The plan Pi is taken without gradient.
 
 A request by concept is the same case: its prototypes are the other words of the captions, the captions are not read.
@@ -23,11 +23,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from datamodules.unlearning import ForgetSpec, Pairs
-from methods.base import UnlearningMethod
-from methods.cards import MethodCard, hyper
-from methods.clip import Clip
-from methods.lora import VisualLoRA
+from datamodules.common.module import ForgetSpec, Pairs
+from methods.common.base import UnlearningMethod
+from methods.common.card import MethodCard, hyper
+from methods.common.clip import Clip
+from methods.common.lora import VisualLoRA
 from methods.sinkhorn import sinkhorn
 
 CARD = MethodCard(

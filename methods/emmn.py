@@ -6,8 +6,8 @@ For each class c a few images z start as N(0, I) and take Adam steps through the
     c to keep:    min  + mean CE(f(z), c)                             samples, made to lower the error
 
 Then f is fine-tuned by cross-entropy on all of them under their labels c, each repeated 80 times an epoch. The noise is
-made from the model and the names: no image is read. Made for classifiers: the logits are those of methods/zero_shot.py,
-for a request by concept over the vocabulary.
+made from the model and the names: no image is read. Made for classifiers: the logits are those of
+methods/common/zero_shot.py, for a request by concept over the vocabulary.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.base import UnlearningMethod
-from methods.cards import MethodCard, hyper
-from methods.zero_shot import NameClassifier
+from methods.common.base import UnlearningMethod
+from methods.common.card import MethodCard, hyper
+from methods.common.zero_shot import NameClassifier
 
 CARD = MethodCard(
     name="emmn",

@@ -10,9 +10,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from datamodules.unlearning import Pairs
-from methods.base import UnlearningMethod
-from methods.cards import SMALL_RULE, MethodCard, hyper, small_rate
+from datamodules.common.module import Pairs
+from methods.common.base import UnlearningMethod
+from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
 
 CARD = MethodCard(
     name="graddiff",

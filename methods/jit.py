@@ -6,7 +6,7 @@ For n noise draws k on each image x_b of a batch of D_f:
     L = 1/n sum_k sum_b ||f(x_b) - f(x'_bk)|| / ||x_b - x'_bk||,   f(x'_bk) without gradient
 
 by plain SGD, in one pass over D_f. Made for classifiers, whose f are logits: here the zero-shot logits over all names
-(methods/zero_shot.py), for a request by concept those of the vocabulary. No label is read.
+(methods/common/zero_shot.py), for a request by concept those of the vocabulary. No label is read.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from datamodules.unlearning import Pairs
-from methods.base import UnlearningMethod
-from methods.cards import MethodCard, hyper
-from methods.zero_shot import NameClassifier
+from datamodules.common.module import Pairs
+from methods.common.base import UnlearningMethod
+from methods.common.card import MethodCard, hyper
+from methods.common.zero_shot import NameClassifier
 
 CARD = MethodCard(
     name="jit",

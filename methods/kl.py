@@ -15,11 +15,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from datamodules.unlearning import Pairs
-from methods.base import UnlearningMethod
-from methods.cards import SMALL_RULE, MethodCard, hyper, small_rate
-from methods.clip import Clip
+from datamodules.common.module import Pairs
 from methods.cliperase import consistency_loss, scaled_logits
+from methods.common.base import UnlearningMethod
+from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
+from methods.common.clip import Clip
 
 CARD = MethodCard(
     name="kl",

@@ -27,11 +27,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from datamodules.unlearning import ForgetSpec, Pairs
-from methods.cards import MethodCard, hyper
-from methods.clip import Clip
-from methods.gathering import GatheringMethod, Part
-from methods.projection import visual_projection
+from datamodules.common.module import ForgetSpec, Pairs
+from methods.common.card import MethodCard, hyper
+from methods.common.clip import Clip
+from methods.common.gathering import GatheringMethod, Part
+from methods.common.projections import visual_projection
 
 CARD = MethodCard(
     name="leace",

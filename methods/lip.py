@@ -1,6 +1,6 @@
 """Lip: Lipschitz smoothing on synthetic images (Kravets & Namboodiri, WACV 2025, arXiv 2407.07485; official code).
 
-For images x_b of the forgotten name, made by gradient ascent (datamodules/synthetic.py), and n noise draws k:
+For images x_b of the forgotten name, made by gradient ascent (datamodules/common/synthetic.py), and n noise draws k:
 
     x'_bk = clamp(x_b + sigma N(0, I), min, max),   z_b = f_img(x_b),   t_b = f_txt("A picture of {name}"),
     z'_bk = f_img(x'_bk) without gradient; no embedding is normalised
@@ -23,11 +23,11 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from datamodules.synthetic import SyntheticForgetSet, SyntheticRecipe
-from methods.base import UnlearningMethod, optimizer_state
-from methods.cards import SMALL_RULE, MethodCard, hyper, small_rate
-from methods.clip import Clip, is_text_block
-from methods.synthetic_images import synthetic_images
+from datamodules.common.synthetic import SyntheticForgetSet, SyntheticRecipe
+from methods.common.base import UnlearningMethod, optimizer_state
+from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
+from methods.common.clip import Clip, is_text_block
+from methods.common.synthetic_images import synthetic_images
 
 CARD = MethodCard(
     name="lip",

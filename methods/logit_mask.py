@@ -6,8 +6,8 @@ nothing. This is what a projection of the last layer is up against: it costs not
 
 from __future__ import annotations
 
-from methods.base import ClosedFormMethod
-from methods.cards import MethodCard, NoHyperparameters
+from methods.common.base import ClosedFormMethod
+from methods.common.card import MethodCard, NoHyperparameters
 
 CARD = MethodCard(
     name="logit_mask",

@@ -24,10 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.unlearning import Pairs
-from methods.base import UnlearningMethod
-from methods.cards import SMALL_RULE, MethodCard, hyper, small_rate
-from methods.clip import Clip
+from datamodules.common.module import Pairs
+from methods.common.base import UnlearningMethod
+from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
+from methods.common.clip import Clip
 
 CARD = MethodCard(
     name="multidelete",

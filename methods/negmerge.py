@@ -4,11 +4,11 @@
     tau_i = mean_k tau_ki   where sign(tau_1i) = ... = sign(tau_Ki),   0 elsewhere
     theta = theta0 - s tau
 
-The fine-tuning is that of task-vector negation (methods/task_vectors.py; for a request by concept, see there). The
-official code varies the augmentation and the seed. The DataModule does not augment, so we vary what is left: the
-learning rate (a geometric range around the published one), the weight decay (every other model has none, so an
-entry that only decay moved has no consensus) and the batches. As in task-vector negation, s is a hyperparameter: the
-paper picks it on validation data of the task and of a control task, which this data regime does not give.
+The fine-tuning is that of task-vector negation (methods/common/task_vectors.py; for a request by concept, see there).
+The official code varies the augmentation and the seed. The DataModule does not augment, so we vary what is left: the
+learning rate (a geometric range around the published one), the weight decay (every other model has none, so an entry
+that only decay moved has no consensus) and the batches. As in task-vector negation, s is a hyperparameter: the paper
+picks it on validation data of the task and of a control task, which this data regime does not give.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import torch
 
-from datamodules.unlearning import ForgetSpec
-from methods.base import Snapshot
-from methods.cards import SMALL_RULE, MethodCard, hyper, small_rate
-from methods.clip import Clip
-from methods.task_vectors import Recipe, TaskVectorMethod
+from datamodules.common.module import ForgetSpec
+from methods.common.base import Snapshot
+from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
+from methods.common.clip import Clip
+from methods.common.task_vectors import Recipe, TaskVectorMethod
 
 CARD = MethodCard(
     name="negmerge",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from methods.base import ClosedFormMethod
-from methods.cards import MethodCard, NoHyperparameters
+from methods.common.base import ClosedFormMethod
+from methods.common.card import MethodCard, NoHyperparameters
 
 CARD = MethodCard(
     name="original",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from methods.base import ClosedFormMethod
-from methods.cards import MethodCard, hyper
+from methods.common.base import ClosedFormMethod
+from methods.common.card import MethodCard, hyper
 
 CARD = MethodCard(
     name="random_noise",

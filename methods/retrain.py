@@ -8,8 +8,8 @@ project. The cost is that of the training, whenever it was made.
 
 from __future__ import annotations
 
-from methods.base import ClosedFormMethod
-from methods.cards import MethodCard, NoHyperparameters
+from methods.common.base import ClosedFormMethod
+from methods.common.card import MethodCard, NoHyperparameters
 
 CARD = MethodCard(
     name="retrain",

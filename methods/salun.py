@@ -6,7 +6,7 @@
     theta = theta_o + m * (what minimising L changes)
 
 The first batches measure g (no step is taken), the others train. Made for classifiers: the logits and labels are those
-of methods/zero_shot.py, for a request by concept too.
+of methods/common/zero_shot.py, for a request by concept too.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from datamodules.unlearning import ForgetSpec, Pairs
-from methods.base import UnlearningMethod
-from methods.cards import SMALL_RULE, MethodCard, hyper, small_rate
-from methods.clip import Clip
-from methods.zero_shot import NameClassifier, draw_seed
+from datamodules.common.module import ForgetSpec, Pairs
+from methods.common.base import UnlearningMethod
+from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
+from methods.common.clip import Clip
+from methods.common.zero_shot import NameClassifier, draw_seed
 
 CARD = MethodCard(
     name="salun",

@@ -5,7 +5,7 @@
 
 KL_T is Hinton's distillation loss at temperature T. The reference alternates epochs, with max epochs among the first
 only; the paired batches here alternate steps, with max steps in the first share of them. Made for classifiers: the
-logits and labels are those of methods/zero_shot.py, for a request by concept too.
+logits and labels are those of methods/common/zero_shot.py, for a request by concept too.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.unlearning import ForgetSpec, Pairs
-from methods.base import UnlearningMethod
-from methods.cards import SMALL_RULE, MethodCard, hyper, small_rate
-from methods.clip import Clip
-from methods.zero_shot import NameClassifier, divergence
+from datamodules.common.module import ForgetSpec, Pairs
+from methods.common.base import UnlearningMethod
+from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
+from methods.common.clip import Clip
+from methods.common.zero_shot import NameClassifier, divergence
 
 CARD = MethodCard(
     name="scrub",

@@ -27,11 +27,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.unlearning import ForgetSpec, Pairs
-from methods.base import Snapshot, UnlearningMethod
-from methods.cards import MethodCard, hyper
-from methods.clip import Clip, parameter_group
-from methods.held_out import HeldOut
+from datamodules.common.module import ForgetSpec, Pairs
+from methods.common.base import Snapshot, UnlearningMethod
+from methods.common.card import MethodCard, hyper
+from methods.common.clip import Clip, parameter_group
+from methods.common.held_out import HeldOut
 
 CARD = MethodCard(
     name="slug",

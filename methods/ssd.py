@@ -7,8 +7,8 @@ One pass and no training: weights that matter far more to the forget set than to
 code, the gradient that is squared is that of a batch's mean loss, so F falls with the batch size; both Fishers take
 the same one, and only their ratio counts.
 
-Carried over from classifiers (methods/zero_shot_loss.py): L is the cross-entropy of the zero-shot logits with the
-current text encoder's classifier, so that both encoders have a Fisher. For a request by concept it is CLIP's
+Carried over from classifiers (methods/common/zero_shot_loss.py): L is the cross-entropy of the zero-shot logits with
+the current text encoder's classifier, so that both encoders have a Fisher. For a request by concept it is CLIP's
 contrastive loss, for F_f of each forget pair alone among the retain pairs: in a batch of the concept alone every
 negative has the concept too, and the loss would be harder and about all else. The paper's D is all of the training
 data; what CLIP was trained on is not there, and with all of the benchmark's data no weight can pass a = 10 once the
@@ -25,11 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.unlearning import ForgetSpec, Pairs
-from methods.base import Snapshot, UnlearningMethod
-from methods.cards import MethodCard, hyper
-from methods.clip import Clip, contrastive_loss
-from methods.zero_shot_loss import task_loss
+from datamodules.common.module import ForgetSpec, Pairs
+from methods.common.base import Snapshot, UnlearningMethod
+from methods.common.card import MethodCard, hyper
+from methods.common.clip import Clip, contrastive_loss
+from methods.common.zero_shot_loss import task_loss
 
 CARD = MethodCard(
     name="ssd",

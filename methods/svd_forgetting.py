@@ -23,11 +23,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from datamodules.unlearning import ForgetSpec, Pairs
-from methods.cards import MethodCard, hyper
-from methods.clip import Clip
-from methods.gathering import GatheringMethod, Part
-from methods.layer_inputs import linear_maps, show_inputs
+from datamodules.common.module import ForgetSpec, Pairs
+from methods.common.card import MethodCard, hyper
+from methods.common.clip import Clip
+from methods.common.gathering import GatheringMethod, Part
+from methods.common.layer_inputs import linear_maps, show_inputs
 
 CARD = MethodCard(
     name="svd_forgetting",

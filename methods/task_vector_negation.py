@@ -3,19 +3,20 @@
     tau = theta_ft - theta0,   theta = theta0 - s tau
 
 theta_ft is the image encoder fine-tuned on the forget set by cross-entropy of the zero-shot logits, with the text
-encoder frozen (methods/task_vectors.py). s is the scaling coefficient. The paper forgets whole data sets and picks s in
-[0, 1] on validation data of the task and of a control task; here the task is one class or concept, and the data regime
-gives no control data, so s is a hyperparameter. For a request by concept the fine-tuning takes the contrastive loss of
-the captions (methods/zero_shot_loss.py): negating what that teaches also unlearns to tell the pairs apart.
+encoder frozen (methods/common/task_vectors.py). s is the scaling coefficient. The paper forgets whole data sets and
+picks s in [0, 1] on validation data of the task and of a control task; here the task is one class or concept, and the
+data regime gives no control data, so s is a hyperparameter. For a request by concept the fine-tuning takes the
+contrastive loss of the captions (methods/common/zero_shot_loss.py): negating what that teaches also unlearns to tell
+the pairs apart.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from methods.base import Snapshot
-from methods.cards import SMALL_RULE, MethodCard, hyper, small_rate
-from methods.task_vectors import Recipe, TaskVectorMethod
+from methods.common.base import Snapshot
+from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
+from methods.common.task_vectors import Recipe, TaskVectorMethod
 
 CARD = MethodCard(
     name="task_vector_negation",

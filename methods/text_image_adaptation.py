@@ -25,11 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.unlearning import ForgetSpec
-from methods.base import UnlearningMethod
-from methods.cards import MethodCard, hyper
-from methods.clip import Clip
-from methods.text_projection import text_features, text_projection
+from datamodules.common.module import ForgetSpec
+from methods.common.base import UnlearningMethod
+from methods.common.card import MethodCard, hyper
+from methods.common.clip import Clip
+from methods.common.text_projection import text_features, text_projection
 
 CARD = MethodCard(
     name="text_image_adaptation",

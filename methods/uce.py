@@ -24,10 +24,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from methods.base import ClosedFormMethod
-from methods.cards import MethodCard, hyper
-from methods.prompts import prompts
-from methods.text_projection import text_features, text_projection
+from methods.common.base import ClosedFormMethod
+from methods.common.card import MethodCard, hyper
+from methods.common.prompts import prompts
+from methods.common.text_projection import text_features, text_projection
 
 CARD = MethodCard(
     name="uce",

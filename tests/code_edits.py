@@ -11,13 +11,13 @@ from functools import cache, partial
 from pathlib import Path
 from unittest import mock
 
-from benchmark.digests import family_code, unlearning_code
 from benchmark.evaluation.families import BASE, FAMILIES, SCORES
 from benchmark.pretraining.identity import training_code
-from datamodules import code_closure
-from datamodules.code_closure import ROOT, Code
-from datamodules.registry import dataset_cards, dataset_class
-from methods.registry import Registry
+from benchmark.suites.digests import family_code, unlearning_code
+from datamodules.common import code_closure
+from datamodules.common.code_closure import ROOT, Code
+from datamodules.common.registry import dataset_cards, dataset_class
+from methods.common.registry import Registry
 
 _FETCHING = ("download", "_fetch_images")
 ROOMS = ("benchmark", "methods", "datamodules")

@@ -55,7 +55,15 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 SLOWEST = (
     *("test_ray", "test_paper_suites", "test_tune", "test_traps", "test_cli", "test_devices", "test_kill_resume"),
-    *("test_reliability", "test_export", "test_side_by_side", "test_oracle", "test_tracking", "test_speed", "test_keys"),
+    *(
+        "test_reliability",
+        "test_export",
+        "test_side_by_side",
+        "test_oracle",
+        "test_tracking",
+        "test_speed",
+        "test_keys",
+    ),
     *("test_processes", "test_endings", "test_nearest", "test_report", "test_real_suites", "test_verify"),
 )
 """Files of half a minute and more, as measured, the slowest first: begun last, one of them would keep one core busy

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmark.outputs import Outputs
-from benchmark.record_store import RecordStore
-from datamodules.errors import BenchmarkError
-from datamodules.kept_files import is_whole, replace_file, replace_sealed
+from benchmark.records.kept_outputs import Outputs
+from benchmark.records.store import RecordStore
+from datamodules.common.errors import BenchmarkError
+from datamodules.common.kept_files import is_whole, replace_file, replace_sealed
 from tests.kept_kinds import KINDS, outputs_of, record_of
 
 Say = Callable[[str], None]
@@ -41,13 +41,13 @@ def _outputs(folder: Path) -> None:
 
 
 def _features(folder: Path) -> None:
-    from datamodules.cache import array_bytes, keep_if_possible
+    from datamodules.common.cache import array_bytes, keep_if_possible
 
     keep_if_possible(folder / "features" / "f.npy", array_bytes(np.ones(LARGE, np.float32)))
 
 
 def _images(folder: Path) -> None:
-    from datamodules.images import decode_once
+    from datamodules.common.images import decode_once
 
     source = folder / "p.png"
     Image.fromarray(np.full((8, 8, 3), 7, np.uint8)).save(source)
@@ -66,7 +66,7 @@ def _checkpoint(folder: Path) -> None:
 
 
 def _model(folder: Path) -> None:
-    from benchmark.compact import save_compact
+    from benchmark.models.compact import save_compact
     from tests.tiny import ARCHITECTURES
 
     model = ARCHITECTURES["vit"].build(vocabulary=4096)
@@ -74,21 +74,21 @@ def _model(folder: Path) -> None:
 
 
 def _weights(folder: Path) -> None:
-    from benchmark.kept_weights import KeptWeights
+    from benchmark.unlearning.edited_weights import KeptWeights
 
     kept = KeptWeights("ab" * 32, "cd" * 32, "ef" * 32, {"a": torch.ones(LARGE)})
     replace_file(folder / "w.safetensors", kept.to_bytes())
 
 
 def _ledger(folder: Path) -> None:
-    from benchmark.ledger import Ledger
+    from benchmark.records.failures import Ledger
 
     for _ in range(4):
         Ledger(folder).append("k", {}, ValueError("x" * LARGE))
 
 
 def _tuned(folder: Path) -> None:
-    from benchmark.tuning.defaults import Tuned, save_tuned
+    from benchmark.suites.tuned.values import Tuned, save_tuned
 
     save_tuned(folder / "t.yaml", "m", Tuned({"a": "x" * 2 * LARGE}, 0.1, 0.3, 12, 0, "d", "m", "c", None, "0"))
 
@@ -100,7 +100,7 @@ def _extras(folder: Path) -> None:
 
 
 def _report(folder: Path) -> None:
-    from benchmark.commands.report_command import report_command
+    from benchmark.cli.report import report_command
 
     report_command(results=str(folder / "runs"), out=str(folder / "report.html"))
 
@@ -207,12 +207,12 @@ def write_for_ever(kind: str, folder: Path, say: Say) -> None:
             record.report["notes"] = ["x" * 1000] * 300
             RecordStore(folder).write(record, outputs_of(name))
         elif kind == "decoded images":
-            from datamodules.cache import cached_rows
+            from datamodules.common.cache import cached_rows
 
             rows = np.frombuffer(large, np.uint8).reshape(20, 100_000)
             cached_rows(folder / f"{number}.npy", rows.shape, np.uint8, lambda rows=rows: iter(rows))  # type: ignore[misc]
         elif kind == "weights":
-            from benchmark.kept_weights import KeptWeights
+            from benchmark.unlearning.edited_weights import KeptWeights
 
             kept = KeptWeights("ab" * 32, "cd" * 32, "ef" * 32, {"a": torch.full((LARGE,), float(number))})
             replace_file(folder / f"{name}.safetensors", kept.to_bytes())
@@ -224,7 +224,7 @@ def write_for_ever(kind: str, folder: Path, say: Say) -> None:
 
 def check(kind: str, folder: Path) -> str:
     """Empty if all files of a kind in the folder are whole."""
-    from benchmark.kept_weights import KeptWeights
+    from benchmark.unlearning.edited_weights import KeptWeights
 
     checks: dict[str, tuple[str, Callable[[Path], bool]]] = {
         "decoded images": ("*.npy", is_whole),

@@ -7,10 +7,10 @@ from tiny import NAMES, SIDE, TinyDataset, tiny_clip
 
 from benchmark.evaluation.context import Context
 from benchmark.evaluation.embeddings import EmbeddingStore
-from datamodules.dataset import Split, SplitName
-from datamodules.images import ImageArray
-from datamodules.request import ForgetRequest
-from methods.clip import Clip
+from datamodules.common.dataset import Split, SplitName
+from datamodules.common.images import ImageArray
+from datamodules.common.request import ForgetRequest
+from methods.common.clip import Clip
 
 
 class ShadedDataset(TinyDataset):

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tiny import APPLE, NAMES, TinyDataset, random_images
 from torch import Tensor
 
-from datamodules.request import ForgetRequest
-from datamodules.unlearning import Pairs, UnlearningDataModule
-from methods.base import UnlearningMethod
-from methods.clip import Clip
+from datamodules.common.module import Pairs, UnlearningDataModule
+from datamodules.common.request import ForgetRequest
+from methods.common.base import UnlearningMethod
+from methods.common.clip import Clip
 
 Array = NDArray[np.float64]
 CONCEPT = ForgetRequest(concept="apple")

@@ -15,25 +15,25 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmark.compact import KEPT_AS, Architecture, load_compact, save_compact
 from benchmark.evaluation.embeddings import EmbeddingStore
-from benchmark.kept_weights import KeptWeights
-from benchmark.ledger import Ledger
-from benchmark.outputs import Outputs
+from benchmark.models.compact import KEPT_AS, Architecture, load_compact, save_compact
+from benchmark.models.tensor_files import WeightsError
 from benchmark.pretraining import kept as training
 from benchmark.pretraining.checkpoint import Checkpoints
 from benchmark.pretraining.recipe import load_recipe
-from benchmark.record_store import RecordStore
-from benchmark.records import SCHEMA, Metric, Record, json_digest
+from benchmark.records.failures import Ledger
+from benchmark.records.kept_outputs import Outputs
+from benchmark.records.record import SCHEMA, Metric, Record, json_digest
+from benchmark.records.store import RecordStore
 from benchmark.report.extras import Curve, Extras, Predictions, read_extras, write_extras
-from benchmark.tensor_files import WeightsError
-from benchmark.tuning.defaults import Tuned, TunedError, load_tuned, save_tuned
-from datamodules import synthetic
-from datamodules.images import decode_once
-from datamodules.kept_files import replace_file
-from datamodules.shapes_unseen import unseen
-from datamodules.synthetic import ImageModel, SyntheticRecipe, make_or_load
-from methods.clip import state_hash
+from benchmark.suites.tuned.values import Tuned, TunedError, load_tuned, save_tuned
+from benchmark.unlearning.edited_weights import KeptWeights
+from datamodules.common import synthetic
+from datamodules.common.images import decode_once
+from datamodules.common.kept_files import replace_file
+from datamodules.common.synthetic import ImageModel, SyntheticRecipe, make_or_load
+from datamodules.shapes_world.unseen import unseen
+from methods.common.clip import state_hash
 from tests.tiny import NAMES, TinyDataset, tiny_clip
 
 Read = Callable[[], tuple[Any, Any]]

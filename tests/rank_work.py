@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmark.execution.child import Rank
+    from benchmark.execution.process.child import Rank
 
 QUICK = {
     "batch_size": 5,  # three items for one rank, two for the other
@@ -39,7 +39,7 @@ def on_ranks(work: Any, *arguments: Any, count: int, listener: Any = None) -> li
     import pickle
     import tempfile
 
-    from benchmark.execution.processes import run_processes
+    from benchmark.execution.process.processes import run_processes
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -99,7 +99,7 @@ def unlearned(rank: Rank | None, cases: list[Case], cache_dir: Path) -> dict[Cas
     """Each case in one process (no rank) or as one of several: edited tensors and what else must agree."""
     import torch
 
-    from benchmark.distributed.group import joined
+    from benchmark.execution.multi_device.group import joined
 
     torch.set_num_threads(1)
     together = nullcontext() if rank is None else joined(rank, torch.device("cpu"))
@@ -112,15 +112,15 @@ def _unlearned(rank: Rank | None, case: Case, cache_dir: Path) -> dict[str, Any]
     from double import in_double
     from tiny import APPLE, TinyDataset, tiny_clip
 
-    from benchmark.distributed.group import strategy_of
-    from benchmark.distributed.sharded_clip import ShardedClip
-    from benchmark.isolation import isolated
-    from benchmark.unlearn import unlearn
-    from datamodules import synthetic
-    from datamodules.unlearning import Retrained
-    from methods.cards import resolve
-    from methods.clip import state_hash
-    from methods.registry import Registry
+    from benchmark.execution.multi_device.group import strategy_of
+    from benchmark.execution.multi_device.sharded_clip import ShardedClip
+    from benchmark.unlearning.unlearn import unlearn
+    from benchmark.utils.randomness import isolated
+    from datamodules.common import synthetic
+    from datamodules.common.module import Retrained
+    from methods.common.card import resolve
+    from methods.common.clip import state_hash
+    from methods.common.registry import Registry
 
     name, kind, request, precision = case
     registry, clip = Registry(), tiny_clip(kind)

@@ -11,7 +11,7 @@ import torch
 from layouts import plain_picture, write_flickr30k
 from world import SUITE, World, command, write_plugin
 
-from benchmark.record_store import RecordStore
+from benchmark.records.store import RecordStore
 from datamodules import cifar100
 
 pytest_plugins = ("world",)
@@ -20,7 +20,7 @@ pytest_plugins = ("world",)
 @pytest.fixture
 def refused(world: World, monkeypatch: pytest.MonkeyPatch) -> object:
     """Runs what must be refused; gives the error line, having seen that no cell ran and nothing was written."""
-    from benchmark.runner import CellRunner
+    from benchmark.execution.runner import CellRunner
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a cell was run")
@@ -189,7 +189,7 @@ def test_suite_files(refused: object, changes: dict[str, str], expected: str) ->
 
 
 def test_a_request_for_every_class(refused: object) -> None:
-    from datamodules.shapes_world import VOCABULARY
+    from datamodules.shapes_world.vocabulary import VOCABULARY
 
     text = _suite(requests=f"[{{classes: [{', '.join(VOCABULARY['shape'])}]}}]")
     assert "the request forgets every class of 'shapes'" in refused(text=text)

@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from world import ROOT, SHRINK, World, command, metrics_of, small_world, write_plugin
 
-from benchmark import contract
-from benchmark.cli import COMMANDS
+from benchmark.cli.parser import COMMANDS
 from benchmark.evaluation.embeddings import EmbeddingStore
-from benchmark.record_store import RecordStore
-from benchmark.records import json_digest
+from benchmark.execution import contract
+from benchmark.records.record import json_digest
+from benchmark.records.store import RecordStore
 
 pytest_plugins = ("world",)
 
@@ -399,12 +399,12 @@ def test_check_keeps_a_good_method(world: World, tiny_world: SimpleNamespace, tm
             "another seed gives the same weights",
         ),
         (
-            {"body": "from datamodules.registry import open_dataset; "
+            {"body": "from datamodules.common.registry import open_dataset; "
              "open_dataset('shapes', None, self.data.cache_dir, 64).split('train').images.read([0])"},
             "RegimeViolationError",
         ),
         (
-            {"body": "from datamodules.registry import open_dataset; "
+            {"body": "from datamodules.common.registry import open_dataset; "
              "open_dataset('shapes', None, self.data.cache_dir, 64).split('test').images.read([0])",
              "regime": "forget+retain"},
             "RegimeViolationError",
@@ -479,10 +479,10 @@ def test_a_plugin_is_a_row_of_the_leaderboard(copied: World, tmp_path: Path) -> 
 
 
 def test_pretrain_leaves_the_excluded_class_out(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.compact import Architecture, load_compact
+    from benchmark.models.compact import Architecture, load_compact
     from benchmark.pretraining import corpus, recipe
-    from datamodules.registry import open_dataset
-    from datamodules.shapes_world import SYNONYMS
+    from datamodules.common.registry import open_dataset
+    from datamodules.shapes_world.vocabulary import SYNONYMS
 
     vision = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32}
     tiny = recipe.Recipe(

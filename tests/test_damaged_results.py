@@ -12,7 +12,7 @@ import pytest
 from world import World, command, metrics_of, small_world
 
 from benchmark.evaluation.families import FAMILIES
-from benchmark.record_store import RecordStore
+from benchmark.records.store import RecordStore
 
 pytest_plugins = ("world",)
 

@@ -22,12 +22,12 @@ from rank_work import Case, dies, fails_in_the_last, on_ranks, sleeps, told, unl
 from tiny import tiny_clip
 from world import ROOT, World
 
-from benchmark.distributed.collectives import part_sizes
-from benchmark.execution.answer import Answer, RanksDifferError, put_together
-from benchmark.execution.processes import ProcessError
-from benchmark.record_store import RecordStore
-from methods.cards import MethodCard
-from methods.registry import Registry
+from benchmark.execution.multi_device.collectives import part_sizes
+from benchmark.execution.process.answer import Answer, RanksDifferError, put_together
+from benchmark.execution.process.processes import ProcessError
+from benchmark.records.store import RecordStore
+from methods.common.card import MethodCard
+from methods.common.registry import Registry
 
 pytest_plugins = ("world",)
 
@@ -197,7 +197,7 @@ def test_a_run_on_two_devices_gives_the_record_of_one(world: World, tmp_path: Pa
 
 
 def test_what_a_method_raises_in_a_rank_is_in_the_ledger(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.execution import unlearner
+    from benchmark.execution.process import unlearner
 
     def fail(*_: Any, **__: Any) -> None:
         on_ranks(fails_in_the_last, count=2)

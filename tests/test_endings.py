@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from world import SHRINK, World, command, write_plugin
 
-from benchmark.executors import blame_elsewhere, disk_refusal
-from benchmark.ledger import Ledger
-from benchmark.record_store import RecordStore
-from benchmark.runner import CellRunner
-from datamodules.kept_files import cannot_write
+from benchmark.execution.local import blame_elsewhere, disk_refusal
+from benchmark.execution.runner import CellRunner
+from benchmark.records.failures import Ledger
+from benchmark.records.store import RecordStore
+from datamodules.common.kept_files import cannot_write
 
 pytest_plugins = ("world",)
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -88,7 +88,7 @@ def test_failures_that_may_be_the_methods_are_not_blamed_elsewhere(world: World)
 
 
 def test_a_full_disk_ends_the_run_at_once_in_one_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark import record_store
+    from benchmark.records.record import store as record_store
 
     write, calls = record_store.replace_file, []
 

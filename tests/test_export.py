@@ -25,10 +25,10 @@ from benchmark.export.card import CardWriter, value_text
 from benchmark.export.folder import CARD, CONFIG, MODEL, RECORD, check_model, write_model
 from benchmark.export.markdown import plain
 from benchmark.export.origin import Origin, origin_of
-from benchmark.models import load_clip
-from benchmark.record_store import RecordStore
-from benchmark.records import Metric, Record
-from methods.cards import MethodCard
+from benchmark.models.loading import load_clip
+from benchmark.records.record import Metric, Record
+from benchmark.records.store import RecordStore
+from methods.common.card import MethodCard
 
 pytest_plugins = ("world",)
 
@@ -136,7 +136,7 @@ def test_weights_of_other_numbers_are_not_kept(finished: World, world: World) ->
 
 
 def test_a_fresh_process_meets_the_record(real: World, tmp_path: Path) -> None:
-    from datamodules.registry import open_dataset
+    from datamodules.common.registry import open_dataset
 
     record = _record(real, "nullspace")
     answer = _export(real, record.key[:12], tmp_path / "model")

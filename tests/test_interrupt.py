@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from world import ROOT, World, small_world
 
-from benchmark.record_store import RecordStore
-from benchmark.runner import CellRunner
+from benchmark.execution.runner import CellRunner
+from benchmark.records.store import RecordStore
 
 pytest_plugins = ("world",)
 

@@ -28,21 +28,21 @@ from code_edits import (
 )
 from world import ROOT, World, command, small_world
 
-from benchmark.cell_evaluation import evaluate_cell
-from benchmark.cell_unlearning import work_of
-from benchmark.digests import SHOWS, Digests, family_code
 from benchmark.evaluation.families import FAMILIES
-from benchmark.execution.unlearner import Work
-from benchmark.record_store import RecordStore
-from benchmark.references import References
-from benchmark.runner import CellRunner
-from benchmark.tracking import Tracker
-from benchmark.unlearn import Unlearned, unlearn
-from datamodules.code_closure import KEEPING, Code, CodeError, project_code
-from datamodules.handed import HandedDataset, parts_of, write_names, write_part
-from datamodules.meaning import meaning_of
-from methods.cards import resolve
-from methods.registry import import_method
+from benchmark.execution.cell_evaluation import evaluate_cell
+from benchmark.execution.cell_unlearning import work_of
+from benchmark.execution.process.unlearner import Work
+from benchmark.execution.references import References
+from benchmark.execution.runner import CellRunner
+from benchmark.execution.tracking import Tracker
+from benchmark.records.store import RecordStore
+from benchmark.suites.digests import SHOWS, Digests, family_code
+from benchmark.unlearning.unlearn import Unlearned, unlearn
+from datamodules.common.code_closure import KEEPING, Code, CodeError, project_code
+from datamodules.common.handed import HandedDataset, parts_of, write_names, write_part
+from datamodules.common.meaning import meaning_of
+from methods.common.card import resolve
+from methods.common.registry import import_method
 
 pytest_plugins = ("world",)
 SCORES_FILE, UNLEARN_FILE = ROOT / "benchmark" / "evaluation" / "scores.py", ROOT / "benchmark" / "unlearn.py"
@@ -167,7 +167,10 @@ def test_one_change_in_each_module_changes_what_uses_it_and_nothing_else() -> No
         if definition in reached:
             chosen.setdefault(definition.path, definition)
     places = {path.relative_to(ROOT).as_posix() for path in chosen}
-    assert len(places) > 100 and {"benchmark/unlearn.py", "datamodules/images.py", "methods/base.py"} <= places
+    assert (
+        len(places) > 100
+        and {"benchmark/unlearning/unlearn.py", "datamodules/common/images.py", "methods/common/base.py"} <= places
+    )
     for definition in chosen.values():
         if (
             definition.path.parent == ROOT / "methods"
@@ -187,8 +190,8 @@ def test_moved_files_and_functions_change_nothing(tmp_path: Path) -> None:
     (tmp_path / "methods" / "common").mkdir()
     (tmp_path / "benchmark" / "measures").mkdir()
     moves = {
-        "methods.projection": "methods.common.projections",
-        "benchmark.evaluation.scores": "benchmark.measures.marks",
+        "methods.common.projections": "methods.common.projections",
+        "benchmark.evaluation.numerics.scores": "benchmark.measures.marks",
     }
     for old, new in moves.items():
         (tmp_path / f"{old.replace('.', '/')}.py").rename(tmp_path / f"{new.replace('.', '/')}.py")
@@ -199,9 +202,9 @@ def test_moved_files_and_functions_change_nothing(tmp_path: Path) -> None:
     tree.body.remove(wilson)
     (tmp_path / "benchmark" / "statistics.py").write_text(ast.unparse(tree))
     (tmp_path / "benchmark" / "intervals.py").write_text(
-        "import math\nfrom benchmark.statistics import Z95\n" + ast.unparse(wilson)
+        "import math\nfrom benchmark.utils.statistics import Z95\n" + ast.unparse(wilson)
     )
-    moves["benchmark.statistics import wilson"] = "benchmark.intervals import wilson"
+    moves["benchmark.utils.statistics import wilson"] = "benchmark.intervals import wilson"
     for path in tmp_path.rglob("*.py"):
         text = path.read_text()
         for old, new in moves.items():
@@ -214,9 +217,9 @@ def test_moved_files_and_functions_change_nothing(tmp_path: Path) -> None:
 
 
 MOVED = {
-    "method": ("methods.nullspace", "benchmark.unlearn:unlearn"),
+    "method": ("methods.nullspace", "benchmark.unlearning.unlearn:unlearn"),
     "base": ("benchmark.evaluation.evaluate:Evaluation", "benchmark.evaluation.embeddings:EmbeddingStore"),
-    "robust": ("benchmark.evaluation.robust_score",),
+    "robust": ("benchmark.evaluation.measures.robust_score",),
 }
 
 
@@ -239,24 +242,34 @@ def test_what_reports_is_in_no_digest() -> None:
 
 def test_a_start_that_is_gone_is_said() -> None:
     with pytest.raises(CodeError, match=r"no 'benchmark\.unlearn:forget'"):
-        project_code().digest("benchmark.unlearn:forget")
+        project_code().digest("benchmark.unlearning.unlearn:forget")
 
 
 # -- what really runs ------------------------------------------------------------------------------------------------
 
 AROUND = (
-    *("benchmark/shelf.py", "benchmark/planning.py", "benchmark/references.py", "benchmark/names.py"),
-    *("benchmark/outputs.py", "benchmark/tracking.py", "benchmark/digests.py", "benchmark/evaluation/families.py"),
     *(
-        "methods/registry.py",
-        "methods/cards.py",
-        "methods/plugins.py",
-        "datamodules/registry.py",
-        "datamodules/cards.py",
+        "benchmark/execution/session.py",
+        "benchmark/suites/expansion.py",
+        "benchmark/execution/references.py",
+        "benchmark/models/registry.py",
     ),
     *(
-        "benchmark/cells.py",
-        "benchmark/kept_tensors.py",
+        "benchmark/records/kept_outputs.py",
+        "benchmark/execution/tracking.py",
+        "benchmark/suites/digests.py",
+        "benchmark/evaluation/families.py",
+    ),
+    *(
+        "methods/common/registry.py",
+        "methods/common/card.py",
+        "methods/common/plugins.py",
+        "datamodules/common/registry.py",
+        "datamodules/common/card.py",
+    ),
+    *(
+        "benchmark/records/cell.py",
+        "benchmark/utils/kept_tensors.py",
         "benchmark/pretraining/identity.py",
         "benchmark/pretraining/kept.py",
     ),
@@ -264,10 +277,10 @@ AROUND = (
 """What hands over models and data sets, resolves values that are in every key themselves, and keeps."""
 AROUND_ALONE = frozenset(
     {
-        "benchmark/models.py: load_clip",  # hands over to the loader of a kind of model, which is in the digest
-        "benchmark/models.py: parse_model",
-        "benchmark/models.py: weights_hash",  # for the record
-        "datamodules/text.py: hidden_sign",  # refuses names; those that it lets pass stay as they are
+        "benchmark/models/loading.py: load_clip",  # hands over to the loader of a kind of model, which is in the digest
+        "benchmark/models/loading.py: parse_model",
+        "benchmark/models/loading.py: weights_hash",  # for the record
+        "datamodules/common/text.py: hidden_sign",  # refuses names; those that it lets pass stay as they are
     }
 )
 """The same, of modules whose other definitions count."""
@@ -380,7 +393,7 @@ def test_one_step_in_the_place_of_those_planned_changes_every_key_and_no_measure
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("methods/clip.py", "A CLIP as the methods", "The CLIP as the methods"),
+        ("methods/common/clip.py", "A CLIP as the methods", "The CLIP as the methods"),
         ("methods/lip.py", 'title="', 'title="The '),
         ("benchmark/evaluation/families.py", '"what the neighbours lose"', '"what is lost nearby"'),
         ("datamodules/flickr30k.py", "is not of the form name.jpg", "must be of the form name.jpg"),
@@ -405,7 +418,8 @@ def mine(finished: World, tmp_path: Path) -> Iterator[World]:
 def test_stale_scores_are_said_by_plan_and_made_again_from_the_records(
     mine: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmark.evaluation import evaluate, scores
+    from benchmark.evaluation import evaluate
+    from benchmark.evaluation.numerics import scores
 
     before, count = mine.records(), len(mine.plan().cells)
     assert f"{count} done, 0 missing, 0 failed" in mine("plan").out and "older code" not in mine("plan").out

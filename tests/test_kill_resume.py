@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from world import ROOT, World, metrics_of, small_world, write_suite
 
-from benchmark.record_store import RecordStore
+from benchmark.records.store import RecordStore
 
 pytest_plugins = ("world",)
 
@@ -26,11 +26,11 @@ SERVER = """
 import json, os, pathlib, signal, sys, time
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
 import torch, lightning, open_clip, world
-import benchmark.runner, benchmark.commands.run_command, benchmark.executors, benchmark.tables
+import benchmark.execution.runner, benchmark.cli.run, benchmark.execution.local, benchmark.leaderboard.tables
 from multiprocessing import forkserver
 from datamodules import kept_files
 from benchmark.__main__ import main
-from benchmark.execution.processes import started
+from benchmark.execution.process.processes import started
 
 def work(arguments, die_after):
     # The child. With die_after = n it kills itself when the n-th file of its records is written but not in its place.

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from world import World, command, metrics_of, small_world
 
-from benchmark.outputs import Outputs
-from benchmark.record_store import RecordStore
+from benchmark.records.kept_outputs import Outputs
+from benchmark.records.store import RecordStore
 
 pytest_plugins = ("world",)
 

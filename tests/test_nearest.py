@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from world import Answer, World, command, write_plugin
 
-from benchmark.cli import COMMANDS, build_parser
-from benchmark.examples import EXAMPLES
-from benchmark.nearest import near_file, near_keys
-from datamodules.errors import UnknownNameError, nearest
+from benchmark.cli.examples import EXAMPLES
+from benchmark.cli.parser import COMMANDS, build_parser
+from benchmark.utils.suggestions import near_file, near_keys
+from datamodules.common.errors import UnknownNameError, nearest
 
 pytest_plugins = ("world",)
 GENERATE = ("generate", "KEY", "--pipeline", "nowhere", "--judge")

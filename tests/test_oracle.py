@@ -11,15 +11,15 @@ from types import SimpleNamespace
 import pytest
 from world import SHAPES, World, command, small_world, write_suite
 
-from benchmark import references, shadowing
-from benchmark.commands.common import REFERENCE
-from benchmark.compact import Architecture
-from benchmark.evaluation import relearning, soft_prompt
+from benchmark.cli.common import REFERENCE
 from benchmark.evaluation.families import FAMILIES
+from benchmark.evaluation.measures import relearning, soft_prompt
+from benchmark.execution import references, shadowing
+from benchmark.models.compact import Architecture
 from benchmark.pretraining import shadows
 from benchmark.pretraining.recipe import load_recipe
-from benchmark.record_store import RecordStore
-from benchmark.records import Record
+from benchmark.records.record import Record
+from benchmark.records.store import RecordStore
 from datamodules.shapes import Shapes
 
 pytest_plugins = ("world",)

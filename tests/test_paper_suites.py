@@ -17,10 +17,10 @@ from layouts import noise_picture, write_flickr30k, write_tiny_imagenet
 from openai_weights import SCALARS, released
 from world import Answer, command
 
-from benchmark.suites import load_suite
+from benchmark.suites.parsing import load_suite
 from datamodules import cifar100, tiny_imagenet
-from datamodules.registry import dataset_class
-from datamodules.split_file import SplitFileDataset
+from datamodules.common.registry import dataset_class
+from datamodules.common.split_file import SplitFileDataset
 
 VISION = {
     "RN50": {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32},

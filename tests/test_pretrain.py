@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 from world import Answer, World, command
 
-from benchmark.compact import Architecture
+from benchmark.models.compact import Architecture
 from benchmark.pretraining import recipe, train
 
 pytest_plugins = ("world",)

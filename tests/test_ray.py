@@ -104,8 +104,8 @@ def _outputs(world: World) -> dict[str, bytes]:
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:9", "[::1]:9"])
 def test_no_cluster_at_the_address_is_one_line(address: str) -> None:
     ray = _ray()
-    from benchmark.ray_cluster import connected
-    from datamodules.errors import BenchmarkError
+    from benchmark.execution.ray_cluster import connected
+    from datamodules.common.errors import BenchmarkError
 
     if ray.is_initialized():
         pytest.skip("this process is connected to a cluster already")

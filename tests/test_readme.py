@@ -11,8 +11,8 @@ import pytest
 from world import World, command
 
 from benchmark.__main__ import main
-from benchmark.contract import check_method
-from methods.registry import Registry
+from benchmark.execution.contract import check_method
+from methods.common.registry import Registry
 
 pytest_plugins = ("world",)
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,8 +57,8 @@ def test_the_readme_method_pasted_into_an_empty_folder_is_on_the_leaderboard(
 
 
 def test_the_readme_names_only_commands_and_suites_that_exist() -> None:
-    from benchmark.cli import COMMANDS
-    from benchmark.suites import suite_names
+    from benchmark.cli.parser import COMMANDS
+    from benchmark.suites.parsing import suite_names
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = set(re.findall(r"python -m benchmark ([a-z]+)", text))

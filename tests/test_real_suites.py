@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmark.__main__ import main
-from benchmark.compact import VOCABULARY, Architecture, save_compact
+from benchmark.models.compact import VOCABULARY, Architecture, save_compact
 
 ARCHITECTURE = Architecture(
     embed_dim=16,

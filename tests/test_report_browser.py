@@ -239,8 +239,8 @@ def test_axe_finds_no_violation(page: Browser, theme: str, suite: str, width: in
 
 
 def test_hostile_names_stay_text_and_an_empty_page_works(chromium: Browser, tmp_path: Path) -> None:
-    from benchmark.record_store import RecordStore
-    from benchmark.records import SCHEMA, Metric, Record, json_digest
+    from benchmark.records.record import SCHEMA, Metric, Record, json_digest
+    from benchmark.records.store import RecordStore
 
     cell = {"suite": "own", "method": EVIL, "dataset": EVIL, "model": EVIL, "seed": 0, "hparams": {EVIL: EVIL}}
     cell |= {"request": {"classes": [EVIL]}}

@@ -14,9 +14,9 @@ from tiny_model import SETS
 from torch import Tensor
 from world import small_world
 
-from benchmark.compact import load_compact
-from datamodules.registry import open_dataset
-from datamodules.shapes_world import TEMPLATES, VOCABULARY
+from benchmark.models.compact import load_compact
+from datamodules.common.registry import open_dataset
+from datamodules.shapes_world.vocabulary import TEMPLATES, VOCABULARY
 
 pytest_plugins = ("world",)
 

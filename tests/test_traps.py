@@ -15,25 +15,25 @@ import torch
 from tiny import ARCHITECTURES, CONTEXT, SIDE, tiny_clip
 from world import ROOT, World, metrics_of, write_plugin
 
-from benchmark.cells import Cell
-from benchmark.cost import tower_flops
 from benchmark.evaluation import embeddings
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.evaluate import Evaluation
-from benchmark.ledger import Ledger
-from benchmark.models import load_clip
-from benchmark.planning import expand
-from benchmark.record_store import RecordStore
-from benchmark.runner import CellRunner
-from benchmark.tracking import Tracker
-from datamodules.cache import save_array
-from datamodules.code_closure import project_code
-from datamodules.dataset import Dataset
-from datamodules.registry import open_dataset
-from datamodules.request import ForgetRequest
-from methods.clip import state_hash
-from methods.projection import visual_projection
-from methods.registry import Registry
+from benchmark.execution.runner import CellRunner
+from benchmark.execution.tracking import Tracker
+from benchmark.models.loading import load_clip
+from benchmark.records.cell import Cell
+from benchmark.records.failures import Ledger
+from benchmark.records.store import RecordStore
+from benchmark.suites.expansion import expand
+from benchmark.unlearning.cost import tower_flops
+from datamodules.common.cache import save_array
+from datamodules.common.code_closure import project_code
+from datamodules.common.dataset import Dataset
+from datamodules.common.registry import open_dataset
+from datamodules.common.request import ForgetRequest
+from methods.common.clip import state_hash
+from methods.common.projections import visual_projection
+from methods.common.registry import Registry
 
 pytest_plugins = ("world",)
 STAR = ForgetRequest(classes=("star",))
@@ -102,13 +102,17 @@ def test_an_edited_plugin_changes_its_own_keys_only(world: World, tmp_path: Path
 
 @pytest.mark.parametrize(
     "statement",
-    ["from methods.projection import visual_projection", "from methods import projection", "import methods.projection"],
+    [
+        "from methods.common.projections import visual_projection",
+        "from methods import projection",
+        "import methods.common.projections",
+    ],
 )
 def test_the_source_of_a_method_holds_what_it_imports(tmp_path: Path, statement: str) -> None:
     path = write_plugin(tmp_path)
-    path.write_text(path.read_text().replace("from methods.projection import visual_projection", statement))
+    path.write_text(path.read_text().replace("from methods.common.projections import visual_projection", statement))
     if "visual_projection" not in statement:
-        whole = "projection" if statement.startswith("from") else "methods.projection"
+        whole = "projection" if statement.startswith("from") else "methods.common.projections"
         path.write_text(path.read_text().replace("visual_projection(", f"{whole}.visual_projection("))
     assert "visual_projection" in project_code().places(path)[ROOT / "methods" / "projection.py"]
 
@@ -116,7 +120,7 @@ def test_the_source_of_a_method_holds_what_it_imports(tmp_path: Path, statement:
 def test_images_made_for_a_method_are_in_its_source() -> None:
     sources = {path.name for path in project_code().places(ROOT / "methods" / "lip.py")}
     assert {"lip.py", "synthetic_images.py", "base.py"} <= sources
-    assert "synthetic.py" in sources  # datamodules/synthetic.py draws the images that Lip learns from
+    assert "synthetic.py" in sources  # datamodules/common/synthetic.py draws the images that Lip learns from
 
 
 # -- leaks between cells -------------------------------------------------------------------------------------
@@ -250,7 +254,7 @@ def test_scores_do_not_move_with_the_batch_size(
         split.images(clip, shapes, "test"), whole.images(clip, shapes, "test"), atol=1e-4, rtol=0
     )
     one = Evaluation(shapes, STAR, (), whole).measure(clip, before=None)
-    monkeypatch.setattr("benchmark.evaluation.text_tower.BATCH", 10 * batch)
+    monkeypatch.setattr("benchmark.models.text_tower.BATCH", 10 * batch)
     two = Evaluation(shapes, STAR, (), split).measure(clip, before=None)
     assert all(two[name].value == pytest.approx(one[name].value, abs=1e-4) for name in one)
 
@@ -368,7 +372,7 @@ BODIES = {
     "nan": ("visual_projection(self.clip).weight.fill_(float('nan'))", "DivergedError", "not finite"),
     "undeclared": ("self.clip.model.ln_final.weight.mul_(2)", "ContractError", "ln_final.weight"),
     "thief": (
-        "from datamodules.registry import open_dataset; "
+        "from datamodules.common.registry import open_dataset; "
         "open_dataset('shapes', None, self.data.cache_dir, 32).split('train').images.read([0])",
         "RegimeViolationError",
         "data regime 'none'",

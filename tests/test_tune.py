@@ -12,17 +12,17 @@ import pytest
 import yaml
 from world import Answer, World, command, small_world, write_plugin, write_suite
 
-from benchmark.commands.verify_command import cell_of
-from benchmark.grouping import board_key
-from benchmark.ledger import Failure
-from benchmark.record_store import REFERENCE, RecordStore
-from benchmark.records import json_digest
+from benchmark.cli.verify import cell_of
+from benchmark.execution.runner import CellRunner
+from benchmark.leaderboard.grouping import board_key
+from benchmark.records.failures import Failure
+from benchmark.records.record import json_digest
+from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.report.views import views
-from benchmark.runner import CellRunner
-from benchmark.tuning.defaults import TUNED, load_tuned, tuned_text
+from benchmark.suites.tuned.space import competes, space_of
+from benchmark.suites.tuned.values import TUNED, load_tuned, tuned_text
 from benchmark.tuning.search import MODEL, SUITE, TRIALS
-from benchmark.tuning.space import competes, space_of
-from methods.registry import Registry
+from methods.common.registry import Registry
 
 pytest_plugins = ("world",)
 

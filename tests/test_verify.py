@@ -14,10 +14,8 @@ from typing import Any
 import pytest
 from world import Answer, World, command, small_world, write_suite
 
-from benchmark.commands import verify_command as module
-from benchmark.record_store import RecordStore
-from benchmark.records import Metric, Record
-from benchmark.verification import (
+from benchmark.cli.parser import verify as module
+from benchmark.execution.verification import (
     TOLERANCE,
     Gap,
     families_of,
@@ -27,6 +25,8 @@ from benchmark.verification import (
     spread_of,
     worst_of,
 )
+from benchmark.records.record import Metric, Record
+from benchmark.records.store import RecordStore
 
 pytest_plugins = ("world",)
 METRICS = {

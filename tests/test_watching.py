@@ -16,14 +16,14 @@ from tiny import APPLE, TinyDataset, tiny_clip
 from torch import nn
 from world import World, metrics_of
 
-from benchmark import watching
-from benchmark.cost import measured
-from benchmark.looks import FREE, LOOKS, SHARE, LookBudget
-from benchmark.progress import Progress
-from benchmark.runner import CellRunner
-from benchmark.tracking import Tracker
-from benchmark.watching import PER_PART, Probe, Watcher
-from datamodules.request import ForgetRequest
+from benchmark.execution import preview as watching
+from benchmark.execution.preview import PER_PART, Probe, Watcher
+from benchmark.execution.progress import Progress
+from benchmark.execution.runner import CellRunner
+from benchmark.execution.tracking import Tracker
+from benchmark.unlearning.cost import measured
+from benchmark.unlearning.looks import FREE, LOOKS, SHARE, LookBudget
+from datamodules.common.request import ForgetRequest
 
 pytest_plugins = ("world",)
 METHODS = "original,cliperase,gradient_ascent,diet"
@@ -210,7 +210,7 @@ def test_a_file_gets_lines_and_no_looks(world: World, tmp_path: Path) -> None:
 
 def test_a_long_cell_says_in_a_file_how_far_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("benchmark.pace.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("benchmark.utils.durations.time.monotonic", lambda: now[0])
     stream = io.StringIO()
     progress = Progress(console=Console(file=stream, width=120))
     plan = world.plan()

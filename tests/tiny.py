@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.compact import Architecture
-from datamodules.cards import DatasetCard
-from datamodules.dataset import Dataset, Split, SplitName
-from datamodules.images import ImageArray
-from datamodules.request import ForgetRequest
-from datamodules.unlearning import ForgetSpec
-from methods.clip import Clip, Scale
+from benchmark.models.compact import Architecture
+from datamodules.common.card import DatasetCard
+from datamodules.common.dataset import Dataset, Split, SplitName
+from datamodules.common.images import ImageArray
+from datamodules.common.module import ForgetSpec
+from datamodules.common.request import ForgetRequest
+from methods.common.clip import Clip, Scale
 
 SIDE, WIDTH, CONTEXT, VOCABULARY = 32, 16, 16, 512
 TEXT = {"context_length": CONTEXT, "width": 32, "heads": 2, "layers": 2}

@@ -19,12 +19,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from benchmark.compact import Architecture, ClipTokenizer, load_compact, save_compact
-from datamodules.registry import open_dataset
-from datamodules.shapes_captions import write_captions
-from datamodules.shapes_world import TEMPLATES, VOCABULARY, sample_scenes
-from methods.clip import Clip
-from methods.projection import visual_projection
+from benchmark.models.compact import Architecture, ClipTokenizer, load_compact, save_compact
+from datamodules.common.registry import open_dataset
+from datamodules.shapes_world.captions import write_captions
+from datamodules.shapes_world.vocabulary import TEMPLATES, VOCABULARY, sample_scenes
+from methods.common.clip import Clip
+from methods.common.projections import visual_projection
 
 FITTED = Path(__file__).with_suffix(".safetensors")
 VISION = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32}

@@ -35,9 +35,9 @@ tasks:
 PLUGIN = '''"""A stranger's method: shrinks the last layer."""
 from dataclasses import dataclass
 
-from methods.base import ClosedFormMethod
-from methods.cards import MethodCard, hyper
-from methods.projection import visual_projection
+from methods.common.base import ClosedFormMethod
+from methods.common.card import MethodCard, hyper
+from methods.common.projections import visual_projection
 
 CARD = MethodCard(
     name="{name}", title="scale the last layer", paper="nobody 2025", regime="{regime}",
@@ -65,7 +65,7 @@ def small_world() -> Iterator[None]:
     """The embedded world with some hundred images."""
     from benchmark.pretraining import side_by_side
     from datamodules.shapes import Shapes
-    from datamodules.shapes_dataset import WorldDataset
+    from datamodules.shapes_world.dataset import WorldDataset
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Shapes, "counts", SHAPES)
@@ -155,7 +155,7 @@ class World:
 
     def plan(self, *options: object) -> Any:
         """The checked plan, as an object."""
-        from benchmark.commands.common import make_plan
+        from benchmark.cli.common import make_plan
 
         given = dict(zip(options[::2], options[1::2], strict=True))
         names = ("methods", "seeds", "model", "data_dir", "precision", "shard", "plugin", "keys")
@@ -171,7 +171,7 @@ class World:
 
     def records(self) -> dict[str, Any]:
         """All records of the results folder, by key."""
-        from benchmark.record_store import RecordStore
+        from benchmark.records.store import RecordStore
 
         return {record.key: record for record in RecordStore(self.results).all()}
 

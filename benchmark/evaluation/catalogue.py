@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmark.evaluation.families import SHOTS
-from datamodules.errors import UnknownNameError
+from datamodules.common.errors import UnknownNameError
 
 Better = Literal["lower", "higher", "none"]
 PARTS = ("forget", "retain", "other")

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.unmeasurable import NotMeasurableError
-from benchmark.records import Metric
-from datamodules.dataset import Dataset, SplitName
-from datamodules.request import ForgetRequest
-from methods.clip import Clip
+from benchmark.records.record import Metric
+from datamodules.common.dataset import Dataset, SplitName
+from datamodules.common.request import ForgetRequest
+from methods.common.clip import Clip
 
 TRAIN_PER_CLASS = 100
 """Training images of each class that probes see, our choice: enough for the probe of the original to be as good as its

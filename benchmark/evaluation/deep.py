@@ -8,7 +8,7 @@ from benchmark.evaluation.context import Context
 from benchmark.evaluation.evaluate import Metrics
 from benchmark.evaluation.families import FAMILIES
 from benchmark.evaluation.unmeasurable import NotMeasurableError
-from benchmark.records import Metric
+from benchmark.records.record import Metric
 
 
 def measure_families(names: Sequence[str], context: Context) -> Metrics:

@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.evaluation.text_tower import encode_texts
-from benchmark.hardware import Precision, autocast
-from datamodules.cache import array_bytes, keep_if_possible, load_array
-from datamodules.code_closure import KEEPING, project_code
-from datamodules.dataset import Dataset, SplitName
-from methods.clip import Clip, parameter_group, state_hash
-from methods.projection import NoProjectionError, visual_projection
+from benchmark.models.text_tower import encode_texts
+from benchmark.utils.hardware import Precision, autocast
+from datamodules.common.cache import array_bytes, keep_if_possible, load_array
+from datamodules.common.code_closure import KEEPING, project_code
+from datamodules.common.dataset import Dataset, SplitName
+from methods.common.clip import Clip, parameter_group, state_hash
+from methods.common.projections import NoProjectionError, visual_projection
 
 IMAGE_BATCH = {"cpu": 128, "cuda": 1024}
 """Images a forward pass, by kind of device; halved where they do not fit into the device's memory."""
@@ -196,8 +196,10 @@ class EmbeddingStore:
 @cache
 def _code() -> str:
     """The digest of the code that makes features, by meaning: features of other code are not taken from the disk."""
-    starts = ("benchmark.evaluation.embeddings:EmbeddingStore", "datamodules.images:Preprocessing")
-    return project_code().digest(*starts, "methods.clip:Clip", "benchmark.models:load_clip", stops=KEEPING)
+    starts = ("benchmark.evaluation.embeddings:EmbeddingStore", "datamodules.common.images:Preprocessing")
+    return project_code().digest(
+        *starts, "methods.common.clip:Clip", "benchmark.models.loading:load_clip", stops=KEEPING
+    )
 
 
 def _digest(identity: object) -> str:

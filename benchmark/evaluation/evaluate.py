@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.evaluation.accuracy import correct, predict
 from benchmark.evaluation.embeddings import EmbeddingStore
-from benchmark.evaluation.mean_per_class_recall import mean_per_class_recall
-from benchmark.evaluation.retrieval import image_retrieval_ranks, recall_at, text_retrieval_ranks
-from benchmark.evaluation.scores import harmonic, kravets
-from benchmark.records import Metric
-from benchmark.statistics import wilson
-from datamodules.dataset import Dataset
-from datamodules.request import ForgetRequest
-from methods.clip import Clip
+from benchmark.evaluation.numerics.accuracy import correct, predict
+from benchmark.evaluation.numerics.mean_per_class_recall import mean_per_class_recall
+from benchmark.evaluation.numerics.retrieval import image_retrieval_ranks, recall_at, text_retrieval_ranks
+from benchmark.evaluation.numerics.scores import harmonic, kravets
+from benchmark.records.record import Metric
+from benchmark.utils.statistics import wilson
+from datamodules.common.dataset import Dataset
+from datamodules.common.request import ForgetRequest
+from methods.common.clip import Clip
 
 RECALLS = (1, 5, 10)
 Metrics = dict[str, Metric]

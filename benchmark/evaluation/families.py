@@ -46,7 +46,7 @@ class Family:
 
     def load(self) -> Callable[[Context], Metrics]:
         """The function that computes it."""
-        module = importlib.import_module(f"benchmark.evaluation.{self.name}")
+        module = importlib.import_module(f"benchmark.evaluation.measures.{self.name}")
         function: Callable[[Context], Metrics] = module.measure
         return function
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datamodules.errors import BenchmarkError
+from datamodules.common.errors import BenchmarkError
 
 
 class NotMeasurableError(BenchmarkError):

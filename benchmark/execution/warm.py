@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from benchmark.compact import ClipTokenizer
+from benchmark.models.compact import ClipTokenizer
 
 ClipTokenizer(1)(["a"])

@@ -16,9 +16,9 @@ from benchmark.evaluation.catalogue import find
 from benchmark.evaluation.families import FAMILIES
 from benchmark.export.markdown import plain, table
 from benchmark.export.origin import Origin
-from benchmark.records import Metric, Record
-from datamodules.request import ForgetRequest
-from methods.cards import MethodCard
+from benchmark.records.record import Metric, Record
+from datamodules.common.request import ForgetRequest
+from methods.common.card import MethodCard
 
 NOT_MEASURED = "not measured"
 PROBES = ("linear_probe", "knn_probe", "paraphrases", "soft_prompt", "relearning")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmark.blip_folder import BLIP
-from benchmark.compact import VOCABULARY, ClipTokenizer, read_architecture
-from benchmark.models import built_architecture, parse_model
-from datamodules.errors import BenchmarkError
-from methods.clip import Clip
+from benchmark.models.blip_folder import BLIP
+from benchmark.models.compact import VOCABULARY, ClipTokenizer, read_architecture
+from benchmark.models.loading import built_architecture, parse_model
+from datamodules.common.errors import BenchmarkError
+from methods.common.clip import Clip
 
 
 class ExportError(BenchmarkError):

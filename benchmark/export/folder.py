@@ -14,8 +14,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from benchmark.export.config import ExportError, open_clip_config, write_tokenizer
-from datamodules.kept_files import CannotWriteError, DiskFullError, replace_file, sweep, temporary_name
-from methods.clip import Clip
+from datamodules.common.kept_files import CannotWriteError, DiskFullError, replace_file, sweep, temporary_name
+from methods.common.clip import Clip
 
 MODEL, CONFIG, CARD, RECORD = "open_clip_model.safetensors", "open_clip_config.json", "README.md", "record.json"
 LARGEST_GAP = 1e-5

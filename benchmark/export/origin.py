@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.models import built_architecture, parse_model
-from benchmark.names import recipe_names, shipped_models
+from benchmark.models.loading import built_architecture, parse_model
+from benchmark.models.registry import recipe_names, shipped_models
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.evaluation.accuracy import predict
+from benchmark.evaluation.numerics.accuracy import predict
 from benchmark.generation.prompts import Part, Prompt
-from benchmark.records import Metric
-from benchmark.statistics import wilson
-from methods.clip import Clip
+from benchmark.records.record import Metric
+from benchmark.utils.statistics import wilson
+from methods.common.clip import Clip
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.compact import file_sha256
 from benchmark.generation.prompts import Prompt
-from datamodules.documents import SMALL, DocumentError, load_json
-from datamodules.errors import BenchmarkError
-from methods.clip import Clip
+from benchmark.models.compact import file_sha256
+from datamodules.common.documents import SMALL, DocumentError, load_json
+from datamodules.common.errors import BenchmarkError
+from methods.common.clip import Clip
 
 PARTS_READ = ("scheduler", "text_encoder", "tokenizer", "unet", "vae")
 """The folders of a pipeline that are used; the safety checker's is not."""

@@ -10,9 +10,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from datamodules.dataset import Dataset
-from datamodules.errors import RequestError
-from datamodules.request import ForgetRequest
+from datamodules.common.dataset import Dataset
+from datamodules.common.errors import RequestError
+from datamodules.common.request import ForgetRequest
 
 Part = Literal["forget", "retain"]
 PARTS: tuple[Part, ...] = ("forget", "retain")

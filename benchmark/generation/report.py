@@ -14,14 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmark.cells import Cell
 from benchmark.generation.detection import detection_rate
 from benchmark.generation.pipeline import Settings
 from benchmark.generation.prompts import PARTS, Prompt
-from benchmark.provenance import git_commit, package_versions
-from benchmark.records import Metric
-from benchmark.tables import drawn
-from datamodules.kept_files import replace_file
+from benchmark.leaderboard.tables import drawn
+from benchmark.records.cell import Cell
+from benchmark.records.provenance import git_commit, package_versions
+from benchmark.records.record import Metric
+from datamodules.common.kept_files import replace_file
 
 FOLDER = "generation"
 _SCHEMA = 1

@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datamodules.errors import BenchmarkError
-from methods.clip import Clip, parameter_group, text_transformer
+from datamodules.common.errors import BenchmarkError
+from methods.common.clip import Clip, parameter_group, text_transformer
 
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)\.(\w+)")
 _OUTSIDE = {

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.cells import Cell
-from benchmark.digests import unlearning_code
+from benchmark.execution.runner import CellRunner
+from benchmark.execution.tracking import Tracker
 from benchmark.generation.detection import Judge
 from benchmark.generation.pipeline import (
     GenerationError,
@@ -24,16 +24,16 @@ from benchmark.generation.pipeline import (
 from benchmark.generation.prompts import PromptPlan, plan_prompts
 from benchmark.generation.report import FOLDER, GenerationReport
 from benchmark.generation.text_encoder import relative_difference, with_tower
-from benchmark.hardware import device_name, resolve_device
-from benchmark.models import load_clip, model_identity, weights_hash
-from benchmark.planning import Where
-from benchmark.provenance import processor
-from benchmark.record_store import RecordStore
-from benchmark.runner import CellRunner
-from benchmark.tracking import Tracker
-from datamodules.dataset import Dataset
-from datamodules.registry import open_dataset
-from methods.registry import Registry
+from benchmark.models.loading import load_clip, model_identity, weights_hash
+from benchmark.records.cell import Cell
+from benchmark.records.provenance import processor
+from benchmark.records.store import RecordStore
+from benchmark.suites.digests import unlearning_code
+from benchmark.suites.expansion import Where
+from benchmark.utils.hardware import device_name, resolve_device
+from datamodules.common.dataset import Dataset
+from datamodules.common.registry import open_dataset
+from methods.common.registry import Registry
 
 FOREIGN = 0.01
 """Relative difference above which two towers have other weights: our choice, 30 times what half precision rounds."""

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from datamodules.kept_files import CannotWriteError, is_there, read_sealed, remove_damaged, replace_sealed
+from datamodules.common.kept_files import CannotWriteError, is_there, read_sealed, remove_damaged, replace_sealed
 
 _log = logging.getLogger(__name__)
 EVERY_SECONDS = 120.0

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from datamodules.dataset import Dataset
-from datamodules.images import Preprocessing
-from datamodules.request import ForgetRequest
+from datamodules.common.dataset import Dataset
+from datamodules.common.images import Preprocessing
+from datamodules.common.request import ForgetRequest
 
 
 class PretrainingBatch(TypedDict):

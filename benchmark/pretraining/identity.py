@@ -8,24 +8,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmark.pretraining.recipe import Recipe
-from datamodules.code_closure import KEEPING, project_code
+from datamodules.common.code_closure import KEEPING, project_code
 
 _TRAINS = (
     "benchmark.pretraining.train:pretrain",
     "benchmark.pretraining.recipe:Recipe",
-    "benchmark.compact:Architecture",
-    "benchmark.isolation:isolated",
-    "datamodules.dataset:Dataset",
-    "datamodules.images:ImageArray",
-    "datamodules.images:Preprocessing",
-    "datamodules.shadow",
+    "benchmark.models.compact:Architecture",
+    "benchmark.utils.randomness:isolated",
+    "datamodules.common.dataset:Dataset",
+    "datamodules.common.images:ImageArray",
+    "datamodules.common.images:Preprocessing",
+    "datamodules.common.shadow_pool",
 )
 _CHANGES_NOTHING = (
     *KEEPING,
-    "datamodules.registry",
-    "datamodules.cards",
-    "datamodules.guard",
-    "benchmark.trainer:quiet_lightning",
+    "datamodules.common.registry",
+    "datamodules.common.card",
+    "datamodules.common.guard",
+    "benchmark.utils.trainer:quiet_lightning",
     "benchmark.pretraining.checkpoint",
     "benchmark.pretraining.identity",
 )

@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.compact import is_whole_compact, load_compact
-from benchmark.hardware import resolve_device, resolve_precision
+from benchmark.models.compact import is_whole_compact, load_compact
 from benchmark.pretraining.identity import training_identity
 from benchmark.pretraining.recipe import Recipe
 from benchmark.pretraining.train import Progress, pretrain
-from datamodules.cache import ensure
-from datamodules.dataset import Dataset
-from datamodules.request import ForgetRequest
-from methods.clip import Clip
+from benchmark.utils.hardware import resolve_device, resolve_precision
+from datamodules.common.cache import ensure
+from datamodules.common.dataset import Dataset
+from datamodules.common.request import ForgetRequest
+from methods.common.clip import Clip
 
 
 def kept_path(folder: Path, recipe: Recipe, *what: Any, revisions: Sequence[str], device: str, name: str) -> Path:

@@ -14,7 +14,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from benchmark.pretraining.recipe import Recipe
-from datamodules.errors import BenchmarkError
+from datamodules.common.errors import BenchmarkError
 
 BETAS = (0.9, 0.98)  # CLIP (Radford et al. 2021, table 18)
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from benchmark.compact import Architecture
-from benchmark.names import RECIPES, recipe_names
-from datamodules.documents import load_yaml
-from datamodules.errors import BenchmarkError, UnknownNameError
+from benchmark.models.compact import Architecture
+from benchmark.models.registry import RECIPES, recipe_names
+from datamodules.common.documents import load_yaml
+from datamodules.common.errors import BenchmarkError, UnknownNameError
 
 _CYCLE, _CYCLE_MAY = {"epochs", "learning_rate", "warmup"}, {"label_share"}
 

@@ -8,19 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmark.compact import about_of
-from benchmark.isolation import isolated
-from benchmark.models import parse_model
-from benchmark.names import recipe_names
+from benchmark.models.compact import about_of
+from benchmark.models.loading import parse_model
+from benchmark.models.registry import recipe_names
+from benchmark.models.tensor_files import WeightsError
 from benchmark.pretraining.kept import kept_path, trained_once
 from benchmark.pretraining.recipe import Recipe, load_recipe
 from benchmark.pretraining.train import Progress
-from benchmark.tensor_files import WeightsError
-from datamodules.dataset import Dataset
-from datamodules.errors import RequestError
-from datamodules.registry import open_dataset
-from datamodules.request import ForgetRequest, plural
-from methods.clip import Clip
+from benchmark.utils.randomness import isolated
+from datamodules.common.dataset import Dataset
+from datamodules.common.errors import RequestError
+from datamodules.common.registry import open_dataset
+from datamodules.common.request import ForgetRequest, plural
+from methods.common.clip import Clip
 
 
 def recipe_of(model: str) -> Recipe | None:

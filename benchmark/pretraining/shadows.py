@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.isolation import isolated
 from benchmark.pretraining.kept import kept_path, trained_once
 from benchmark.pretraining.recipe import Recipe
 from benchmark.pretraining.train import Progress
-from datamodules.registry import open_dataset
-from datamodules.shadow import DrawnDataset, Pool, pool_of
-from methods.clip import Clip
+from benchmark.utils.randomness import isolated
+from datamodules.common.registry import open_dataset
+from datamodules.common.shadow_pool import DrawnDataset, Pool, pool_of
+from methods.common.clip import Clip
 
 COUNT = 8
 """Our choice: four models with and four without each image; a training of the small recipe takes minutes."""

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from benchmark.compact import KEPT_AS, ClipTokenizer, save_compact
-from benchmark.hardware import Precision, resolve_device, resolve_precision
+from benchmark.models.compact import KEPT_AS, ClipTokenizer, save_compact
 from benchmark.pretraining.checkpoint import Checkpoints, Standing
 from benchmark.pretraining.corpus import Corpus, PretrainingBatch
 from benchmark.pretraining.edges import EdgeTask
@@ -24,12 +23,13 @@ from benchmark.pretraining.forward import encode_half_size, encode_texts
 from benchmark.pretraining.identity import training_identity
 from benchmark.pretraining.optimizers import make_optimizer, make_schedule
 from benchmark.pretraining.recipe import Recipe
-from benchmark.trainer import fit, make_trainer
-from datamodules.dataset import Dataset
-from datamodules.errors import UnknownNameError
-from datamodules.registry import open_dataset
-from datamodules.request import ForgetRequest
-from methods.clip import contrastive_loss
+from benchmark.utils.hardware import Precision, resolve_device, resolve_precision
+from benchmark.utils.trainer import fit, make_trainer
+from datamodules.common.dataset import Dataset
+from datamodules.common.errors import UnknownNameError
+from datamodules.common.registry import open_dataset
+from datamodules.common.request import ForgetRequest
+from methods.common.clip import contrastive_loss
 
 MAX_LOGIT_SCALE = math.log(100)  # CLIP (Radford et al. 2021, section 2.5)
 Progress = Callable[[int, int, float], None]

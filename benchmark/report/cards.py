@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.evaluation.catalogue import describe
-from benchmark.leaderboard import Board, Row
+from benchmark.leaderboard.boards import Board, Row
+from benchmark.leaderboard.tables import COST_UNITS
 from benchmark.report.views import View
-from benchmark.tables import COST_UNITS
-from methods.cards import Declaration
-from methods.registry import Registry
+from methods.common.card import Declaration
+from methods.common.registry import Registry
 
 STRONG = WEAK = 0.25
 """The share of the places at the top and at the bottom that counts as good and as bad; our choice."""

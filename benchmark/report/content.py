@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.grouping import pair
-from benchmark.records import Metric, Record
+from benchmark.leaderboard.grouping import pair
+from benchmark.records.record import Metric, Record
 from benchmark.report.curves import curves_of
 from benchmark.report.extras import Curve, Extras, Predictions
 from benchmark.report.gathering import Gathered
 from benchmark.report.views import Boards, plain, views
-from datamodules.kept_files import is_there
-from methods.registry import Registry
+from datamodules.common.kept_files import is_there
+from methods.common.registry import Registry
 
 if TYPE_CHECKING:
-    from benchmark.outputs import Outputs
+    from benchmark.records.kept_outputs import Outputs
     from benchmark.report.predictions import World
 
 DIGITS = 6
@@ -79,7 +79,7 @@ def _world(record: Record) -> World | None:
 
 
 def _outputs(path: Path) -> Outputs | None:
-    from benchmark.outputs import Outputs
+    from benchmark.records.kept_outputs import Outputs
 
     return Outputs.read(path)
 

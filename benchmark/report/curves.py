@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmark.records import Record
+from benchmark.records.record import Record
 from benchmark.report.extras import Curve
 
 POINTS = 60

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.records import json_digest
-from datamodules.documents import DocumentError, parse_json
-from datamodules.kept_files import read_file, replace_file
-from datamodules.text import one_line
+from benchmark.records.record import json_digest
+from datamodules.common.documents import DocumentError, parse_json
+from datamodules.common.kept_files import read_file, replace_file
+from datamodules.common.text import one_line
 
 FILE = "extras.json"
 SCHEMA = 2

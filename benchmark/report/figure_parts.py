@@ -6,8 +6,8 @@ from textwrap import wrap
 from typing import Any
 
 from benchmark.evaluation.catalogue import describe
+from benchmark.leaderboard.tables import title
 from benchmark.report.views import Boards
-from benchmark.tables import title
 
 Figure = Any
 

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.columns import RANKED_BY
 from benchmark.evaluation.families import SHOTS
-from benchmark.grouping import pair
+from benchmark.leaderboard.columns import RANKED_BY
+from benchmark.leaderboard.grouping import pair
 from benchmark.report.content import Content
 from benchmark.report.extras import Curve
 from benchmark.report.figure_parts import Figure, head_of, new_axes, plain_text, titled
 from benchmark.report.palette import look
 from benchmark.report.scatter_figures import deep, trade_off
 from benchmark.report.views import LANDMARKS, RELEARNING, Boards
-from datamodules.errors import BenchmarkError
-from datamodules.kept_files import replace_file
+from datamodules.common.errors import BenchmarkError
+from datamodules.common.kept_files import replace_file
 
 _STYLE = {
     "font.size": 8.0,

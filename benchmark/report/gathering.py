@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmark.ledger import Failure, Ledger
-from benchmark.record_store import RecordStore
-from benchmark.records import Record
+from benchmark.records.failures import Failure, Ledger
+from benchmark.records.record import Record
+from benchmark.records.store import RecordStore
 from benchmark.report.extras import Extras, read_extras
 
 Origin = Literal["own", "reference"]

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from benchmark.records import Record
+from benchmark.records.record import Record
 from benchmark.report.extras import Predictions
-from datamodules.request import ForgetRequest
+from datamodules.common.request import ForgetRequest
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from benchmark.outputs import Outputs
+    from benchmark.records.kept_outputs import Outputs
 
 FORGOTTEN, RETAINED = 3, 3
 """How many images of the forget set and of the rest, each of another class; our choice."""
@@ -61,15 +61,15 @@ class World:
 @cache
 def world(dataset: str) -> World | None:
     """A data set of the embedded world; None for any other."""
-    from datamodules.cards import DatasetCard
-    from datamodules.registry import dataset_cards, dataset_class
+    from datamodules.common.card import DatasetCard
+    from datamodules.common.registry import dataset_cards, dataset_class
 
     card: DatasetCard | None = dataset_cards().get(dataset)
     if card is None or card.source != "generated":
         return None
-    from datamodules.shapes_dataset import WorldDataset
-    from datamodules.shapes_drawing import BLOCK
-    from datamodules.shapes_world import VOCABULARY, sample_scenes
+    from datamodules.shapes_world.dataset import WorldDataset
+    from datamodules.shapes_world.drawing import BLOCK
+    from datamodules.shapes_world.vocabulary import VOCABULARY, sample_scenes
 
     kind = dataset_class(dataset)
     if not issubclass(kind, WorldDataset):
@@ -81,10 +81,10 @@ def world(dataset: str) -> World | None:
 @cache
 def _pixels(dataset: str) -> NDArray[np.uint8]:
     """The first block of test images: each block has its own seed, so the others need not be drawn."""
-    from datamodules.registry import dataset_class
-    from datamodules.shapes_dataset import WorldDataset
-    from datamodules.shapes_drawing import BLOCK, draw
-    from datamodules.shapes_world import sample_scenes
+    from datamodules.common.registry import dataset_class
+    from datamodules.shapes_world.dataset import WorldDataset
+    from datamodules.shapes_world.drawing import BLOCK, draw
+    from datamodules.shapes_world.vocabulary import sample_scenes
 
     kind = dataset_class(dataset)
     if not issubclass(kind, WorldDataset):
@@ -125,7 +125,7 @@ def predictions_of(record: Record, outputs: Outputs, of: World) -> Predictions |
     """
     import torch
 
-    from benchmark.evaluation.accuracy import predict
+    from benchmark.evaluation.numerics.accuracy import predict
 
     request = ForgetRequest.from_dict(record.cell["request"])
     if outputs.classifier.shape[0] != len(of.class_names) or len(outputs.images) != len(of.labels):

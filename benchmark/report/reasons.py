@@ -7,12 +7,12 @@ from collections.abc import Collection, Sequence
 
 from benchmark.evaluation.catalogue import find
 from benchmark.evaluation.families import FAMILIES
-from benchmark.grouping import Pair, pair
-from benchmark.leaderboard import Row
-from benchmark.ledger import Failure
-from benchmark.records import Record
-from datamodules.errors import RequestError
-from datamodules.request import ForgetRequest
+from benchmark.leaderboard.boards import Row
+from benchmark.leaderboard.grouping import Pair, pair
+from benchmark.records.failures import Failure
+from benchmark.records.record import Record
+from datamodules.common.errors import RequestError
+from datamodules.common.request import ForgetRequest
 
 
 def missing_cells(row: Row, records: Sequence[Record], expected: Collection[Pair], failures: Sequence[Failure]) -> str:

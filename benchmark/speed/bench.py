@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from benchmark.hardware import Precision
 from benchmark.speed.findings import LeftOutError
-from datamodules.dataset import Dataset
-from datamodules.errors import BenchmarkError
-from methods.clip import Clip
+from benchmark.utils.hardware import Precision
+from datamodules.common.dataset import Dataset
+from datamodules.common.errors import BenchmarkError
+from methods.common.clip import Clip
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Bench:
 
     def model(self, name: str) -> Clip:
         """A model that ships with the package, on the device."""
-        from benchmark.models import load_clip
+        from benchmark.models.loading import load_clip
 
         clip = load_clip(name)
         clip.model.to(self.device)
@@ -40,7 +40,7 @@ class Bench:
         """An open_clip architecture with random weights, the same each time: as fast as with trained ones."""
         import open_clip
 
-        from benchmark.models import wrap
+        from benchmark.models.loading import wrap
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -56,7 +56,7 @@ class Bench:
         Raises:
             LeftOutError: If it is not here.
         """
-        from datamodules.registry import open_dataset
+        from datamodules.common.registry import open_dataset
 
         try:
             return open_dataset(name, self.data_dir, self.cache_dir, size)
@@ -66,7 +66,7 @@ class Bench:
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """fp32, and bf16 where the chip multiplies bf16 matrices in hardware."""
-        from benchmark.hardware import resolve_precision
+        from benchmark.utils.hardware import resolve_precision
 
         best = resolve_precision("auto", str(self.device))
         return ("fp32",) if best == "fp32" else ("fp32", "bf16")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from benchmark.hardware import Precision
 from benchmark.speed.bench import Bench
 from benchmark.speed.findings import Finding, Side, seconds
+from benchmark.utils.hardware import Precision
 
 REPEATS = 7
 SIDE = {"cpu": 1536, "cuda": 8192}

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.cells import Cell
-from benchmark.planning import Where, expand, with_overrides
-from benchmark.record_store import RecordStore
-from benchmark.runner import CellRunner
+from benchmark.execution.runner import CellRunner
+from benchmark.execution.tracking import Tracker
+from benchmark.records.cell import Cell
+from benchmark.records.store import RecordStore
 from benchmark.speed.bench import Bench
-from benchmark.suites import load_suite
-from benchmark.tracking import Tracker
-from methods.registry import Registry
+from benchmark.suites.expansion import Where, expand, with_overrides
+from benchmark.suites.parsing import load_suite
+from methods.common.registry import Registry
 
 
 def some_cells(bench: Bench, methods: Sequence[str], folder: Path) -> tuple[CellRunner, list[Cell]]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import torch
 
-from benchmark.cost import tower_flops
-from benchmark.hardware import autocast
 from benchmark.speed.bench import Bench
 from benchmark.speed.ceiling import matrix_product
 from benchmark.speed.findings import Finding, Side, alternate
+from benchmark.unlearning.cost import tower_flops
+from benchmark.utils.hardware import autocast
 
 BATCH = {"cpu": 32, "cuda": 512}
 MODELS = {"cpu": ("ViT-B-32",), "cuda": ("ViT-B-32", "ViT-B-16", "ViT-L-14")}

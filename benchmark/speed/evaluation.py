@@ -11,17 +11,17 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmark.evaluation.accuracy import predict
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.evaluate import retrieval_metrics
-from benchmark.evaluation.mean_per_class_recall import mean_per_class_recall
-from benchmark.hardware import Precision
+from benchmark.evaluation.numerics.accuracy import predict
+from benchmark.evaluation.numerics.mean_per_class_recall import mean_per_class_recall
 from benchmark.speed import package
 from benchmark.speed.bench import Bench
 from benchmark.speed.findings import Finding, LeftOutError, Side, alternate
 from benchmark.speed.subsets import FirstImages, FirstPhotographs
-from datamodules.dataset import Dataset
-from methods.clip import Clip
+from benchmark.utils.hardware import Precision
+from datamodules.common.dataset import Dataset
+from methods.common.clip import Clip
 
 LEAST: dict[tuple[str, Precision], float] = {("ViT-B-32", "fp32"): 1.0, ("ViT-B-32", "bf16"): 1.2}
 LEAST_SMALL = 3.0

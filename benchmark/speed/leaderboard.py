@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.records import Record
+from benchmark.records.record import Record
 from benchmark.speed.bench import Bench
 from benchmark.speed.cells import some_cells
 from benchmark.speed.findings import Finding, Side, seconds
@@ -21,7 +21,7 @@ MOST_SECONDS = 5.0
 
 def measure(bench: Bench) -> Iterator[Finding]:
     """A real record, copied with other methods' names and seeds, each under the key of its own cell."""
-    from benchmark.commands.leaderboard_command import leaderboard_command
+    from benchmark.cli.leaderboard import leaderboard_command
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

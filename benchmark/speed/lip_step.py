@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.speed.bench import Bench
 from benchmark.speed.findings import Finding, Side, alternate
-from methods.clip import Clip
+from methods.common.clip import Clip
 from methods.lip import LOSS_PROMPT, lipschitz_loss
 
 MODEL, IMAGES, DRAWS, SIGMA = "shapes-resnet", 32, 10, 0.5

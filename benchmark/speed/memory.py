@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.cost import STATM, resident_bytes
 from benchmark.speed.bench import Bench
 from benchmark.speed.cells import some_cells
 from benchmark.speed.findings import Finding, LeftOutError, Side
+from benchmark.unlearning.cost import STATM, resident_bytes
 
 CELLS, WARM_UP = 200, 10
 METHOD = "nullspace"

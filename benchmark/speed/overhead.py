@@ -7,11 +7,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmark.records import Record
+from benchmark.execution.preview import Watcher
+from benchmark.records.record import Record
 from benchmark.speed.bench import Bench
 from benchmark.speed.cells import some_cells
 from benchmark.speed.findings import Finding, Side, seconds
-from benchmark.watching import Watcher
 
 METHODS = ("original", "nullspace", "ccup", "random_noise")
 MOST_SECONDS = 0.3

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from benchmark.hardware import Precision
 from benchmark.speed.bench import Bench
 from benchmark.speed.findings import LeftOutError
-from methods.clip import Clip
+from benchmark.utils.hardware import Precision
+from methods.common.clip import Clip
 
 BATCH, RECALLS = 64, (1, 5, 10)
 """The package's default batch, and the recalls that it is asked for."""

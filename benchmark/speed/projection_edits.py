@@ -12,8 +12,8 @@ from benchmark.speed import package
 from benchmark.speed.bench import Bench
 from benchmark.speed.evaluation import classify
 from benchmark.speed.findings import Finding, LeftOutError, Side, seconds
+from methods.common.projections import visual_projection
 from methods.nullspace import partial_projection
-from methods.projection import visual_projection
 
 MODEL, DATASET, EDITS = "mini", "cifar100", 20
 THEIRS = {"cpu": 1000, "cuda": 10_000}

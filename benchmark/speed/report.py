@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmark.provenance import package_versions, processor
+from benchmark.records.provenance import package_versions, processor
 from benchmark.speed.findings import Finding
 
 MEASUREMENTS: dict[str, str] = {
@@ -36,7 +36,7 @@ def module(name: str) -> ModuleType:
 
 def machine(device: torch.device) -> dict[str, Any]:
     """Where and when the numbers were taken, and what else the machine was doing."""
-    from benchmark.hardware import device_name
+    from benchmark.utils.hardware import device_name
 
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

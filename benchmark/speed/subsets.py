@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.dataset import Dataset, Split, SplitName
+from datamodules.common.dataset import Dataset, Split, SplitName
+from datamodules.common.images import ImageArray, decode_once
 from datamodules.flickr30k import IMAGES, KARPATHY_FILE, TOKEN_FILE, read_karpathy, read_token
-from datamodules.images import ImageArray, decode_once
 
 
 class FirstImages(Dataset):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmark.speed.bench import Bench
 from benchmark.speed.findings import Finding, Side, seconds
-from datamodules.synthetic import (
+from datamodules.common.synthetic import (
     ACCEPTANCE_SCALE,
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -21,7 +21,7 @@ from datamodules.synthetic import (
     blur,
     climb,
 )
-from methods.synthetic_images import weights_key
+from methods.common.synthetic_images import weights_key
 
 MODEL, DATASET, TARGET = "shapes-resnet", "shapes", 0
 TOGETHER, ALONE = 64, 4

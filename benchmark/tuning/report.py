@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmark.tables import text_table
+from benchmark.leaderboard.tables import text_table
+from benchmark.suites.tuned.space import SearchSpace
 from benchmark.tuning.search import Outcome
-from benchmark.tuning.space import SearchSpace
 
 
 def untuned_of(found: Sequence[Outcome]) -> Outcome:

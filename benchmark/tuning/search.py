@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from benchmark.cells import Cell
-from benchmark.ledger import Failure
-from benchmark.record_store import RecordStore
-from benchmark.suite import Suite
-from benchmark.suites import load_suite, suite_names
-from benchmark.tuning.space import SearchSpace
-from datamodules.errors import BenchmarkError
+from benchmark.records.cell import Cell
+from benchmark.records.failures import Failure
+from benchmark.records.store import RecordStore
+from benchmark.suites.parsing import load_suite, suite_names
+from benchmark.suites.suite import Suite
+from benchmark.suites.tuned.space import SearchSpace
+from datamodules.common.errors import BenchmarkError
 
 TRIALS = 12
 """The budget of every method, the untuned default among them. Our choice: 12 trials of all methods are hours, not days,

@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.cells import Cell
-from benchmark.executors import run_local
-from benchmark.ledger import Ledger
-from benchmark.pace import clock
-from benchmark.progress import Progress
-from benchmark.provenance import git_commit
-from benchmark.runner import CellRunner
-from benchmark.stopping import exit_status
-from benchmark.suite import Suite
-from benchmark.tuning.defaults import SOURCE_DIGITS, TUNED, Tuned, save_tuned
+from benchmark.execution.local import run_local
+from benchmark.execution.progress import Progress
+from benchmark.execution.runner import CellRunner
+from benchmark.records.cell import Cell
+from benchmark.records.failures import Ledger
+from benchmark.records.provenance import git_commit
+from benchmark.suites.suite import Suite
+from benchmark.suites.tuned.space import SearchSpace, space_of
+from benchmark.suites.tuned.values import SOURCE_DIGITS, TUNED, Tuned, save_tuned
 from benchmark.tuning.report import trials_table, untuned_of, verdict
 from benchmark.tuning.search import BY_VALUES, Outcome, Trial, cells_of, outcomes, to_run, trials_of
-from benchmark.tuning.space import SearchSpace, space_of
-from datamodules.errors import BenchmarkError
+from benchmark.utils.durations import clock
+from benchmark.utils.stopping import exit_status
+from datamodules.common.errors import BenchmarkError
 
 DIGITS = 6
 

@@ -17,19 +17,18 @@ from safetensors.torch import load_file, save_file
 from tiny import APPLE, NAMES, TinyDataset, random_images
 from world import ROOT, command, small_world
 
-from benchmark import blip, blip_folder
-from benchmark.cost import tower_flops
 from benchmark.evaluation.embeddings import EmbeddingStore
-from benchmark.models import load_clip, model_identity, parse_model, weights_hash
-from benchmark.record_store import RecordStore
-from benchmark.tensor_files import WeightsError
-from benchmark.unlearn import Unlearned, unlearn
-from datamodules import synthetic
-from datamodules.shapes_world import TEMPLATES, VOCABULARY
-from methods.cards import resolve
-from methods.clip import parameter_group
-from methods.projection import visual_projection
-from methods.registry import Registry
+from benchmark.models.loading import blip, blip_folder, load_clip, model_identity, parse_model, weights_hash
+from benchmark.models.tensor_files import WeightsError
+from benchmark.records.store import RecordStore
+from benchmark.unlearning.cost import tower_flops
+from benchmark.unlearning.unlearn import Unlearned, unlearn
+from datamodules.common import synthetic
+from datamodules.shapes_world.vocabulary import TEMPLATES, VOCABULARY
+from methods.common.card import resolve
+from methods.common.clip import parameter_group
+from methods.common.projections import visual_projection
+from methods.common.registry import Registry
 
 SIDE, WIDTH, EMBEDDING, LAYERS, INNER, PATCH = 32, 32, 16, 2, 48, 8
 TEXTS = ["a photo of an apple", "bus", "the sunflower here is a sunflower", "zebra"]

@@ -8,11 +8,11 @@ import pytest
 import torch
 from tiny import APPLE, TinyDataset, tiny_clip
 
-from benchmark.chance import check_chance, optimizer_steps
-from benchmark.unlearn import Unlearned, unlearn
-from methods.cards import ContractError, MethodCard, resolve
-from methods.clip import Clip
-from methods.registry import Registry
+from benchmark.unlearning.chance import check_chance, optimizer_steps
+from benchmark.unlearning.unlearn import Unlearned, unlearn
+from methods.common.card import ContractError, MethodCard, resolve
+from methods.common.clip import Clip
+from methods.common.registry import Registry
 
 REGISTRY = Registry()
 CARDS = {name: REGISTRY.declaration(name).card for name in REGISTRY.names()}

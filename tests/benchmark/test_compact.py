@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import ARCHITECTURES, random_images
 
-from benchmark.compact import VOCABULARY, ClipTokenizer, file_sha256, load_compact, save_compact
-from benchmark.models import load_clip, model_identity, weights_hash
-from benchmark.tensor_files import WeightsError
+from benchmark.models.compact import VOCABULARY, ClipTokenizer, file_sha256, load_compact, save_compact
+from benchmark.models.loading import load_clip, model_identity, weights_hash
+from benchmark.models.tensor_files import WeightsError
 
 TEXTS = ["a photo of an apple", "two red buses", "a photo of an apple and a cat near the sea"]
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from test_leaderboard import record
 
-from benchmark.comparison import Comparison, compare, paired_difference
-from benchmark.comparison_tables import render
-from benchmark.leaderboard import build
-from benchmark.records import Metric, Record
-from benchmark.tables import FORMATS
-from datamodules.errors import BenchmarkError, UnknownNameError
+from benchmark.leaderboard.boards import build
+from benchmark.leaderboard.comparison import Comparison, compare, paired_difference
+from benchmark.leaderboard.comparison_tables import render
+from benchmark.leaderboard.tables import FORMATS
+from benchmark.records.record import Metric, Record
+from datamodules.common.errors import BenchmarkError, UnknownNameError
 
 S = "score/kravets"
 

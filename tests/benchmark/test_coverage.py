@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmark.comparison import Difference, paired_difference, rank_ranges
-from benchmark.statistics import Interval, paired_bootstrap, paired_t, t_interval, wilson
+from benchmark.leaderboard.comparison import Difference, paired_difference, rank_ranges
+from benchmark.utils.statistics import Interval, paired_bootstrap, paired_t, t_interval, wilson
 
 Array = NDArray[np.float64]
 REQUESTS, SEEDS = 5, 3

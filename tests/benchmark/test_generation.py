@@ -25,12 +25,12 @@ from benchmark.generation.pipeline import GenerationError, Settings, generate, l
 from benchmark.generation.prompts import Prompt, plan_prompts
 from benchmark.generation.text_encoder import TowerError, relative_difference, with_tower
 from benchmark.generation.trial import FOREIGN
-from benchmark.record_store import RecordStore
-from benchmark.statistics import wilson
-from datamodules.errors import RequestError
-from datamodules.images import Preprocessing
-from datamodules.request import ForgetRequest
-from methods.clip import Clip
+from benchmark.records.store import RecordStore
+from benchmark.utils.statistics import wilson
+from datamodules.common.errors import RequestError
+from datamodules.common.images import Preprocessing
+from datamodules.common.request import ForgetRequest
+from methods.common.clip import Clip
 
 pytest_plugins = ("world",)
 needs_extra = pytest.mark.skipif(
@@ -299,7 +299,7 @@ def test_an_edit_that_the_pipeline_does_not_read_changes_nothing(copied: World, 
 def test_what_changed_since_the_record_is_noted(
     copied: World, tiny_pipeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from methods.registry import Registry
+    from methods.common.registry import Registry
 
     monkeypatch.setattr(Registry, "source_hash", lambda self, name: "0" * 64)
     answer = _generate(copied, _key(copied, "nullspace"), tiny_pipeline)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from test_leaderboard import record
 
-from benchmark.evaluation.retrain_gap import GAP_METRICS
-from benchmark.gold_spread import gold_spread, spread_note
-from benchmark.leaderboard import build
-from benchmark.records import Metric, Record
+from benchmark.evaluation.measures.retrain_gap import GAP_METRICS
+from benchmark.leaderboard.boards import build
+from benchmark.leaderboard.gold_spread import gold_spread, spread_note
+from benchmark.records.record import Metric, Record
 
 
 def golden(request: str, seed: int, forget: float, retain: float) -> Record:

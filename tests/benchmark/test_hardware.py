@@ -9,7 +9,7 @@ import sys
 import pytest
 
 PROGRAM = """
-import benchmark.hardware, torch
+import benchmark.utils.hardware, torch
 torch.set_num_threads(2)
 small = torch.full((1 << 20,), 2e-38)
 print((small * 0.1).count_nonzero().item(), (small * 2).count_nonzero().item())

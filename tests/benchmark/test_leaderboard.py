@@ -13,11 +13,11 @@ import pytest
 
 from benchmark.evaluation.catalogue import MEASURES, describe, find
 from benchmark.evaluation.families import FAMILIES
-from benchmark.fronts import FRONT_NOTE
-from benchmark.leaderboard import NOTE, Board, Row, build
-from benchmark.records import Metric, Record
-from benchmark.tables import FORMATS, render
-from datamodules.errors import UnknownNameError
+from benchmark.leaderboard.boards import NOTE, Board, Row, build
+from benchmark.leaderboard.fronts import FRONT_NOTE
+from benchmark.leaderboard.tables import FORMATS, render
+from benchmark.records.record import Metric, Record
+from datamodules.common.errors import UnknownNameError
 
 NUMBERS = itertools.count()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.ledger import Ledger
-from datamodules.errors import BenchmarkError
+from benchmark.records.failures import Ledger
+from datamodules.common.errors import BenchmarkError
 
 CELL = {"method": "lip", "seed": 0}
 
@@ -68,7 +68,7 @@ def test_values_that_json_does_not_know(tmp_path: Path) -> None:
 
 def test_several_writers_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from benchmark.ledger import Ledger\n"
+        "import sys; from pathlib import Path; from benchmark.records.failures import Ledger\n"
         "ledger, name = Ledger(Path(sys.argv[1])), sys.argv[2]\n"
         "for n in range(50): ledger.append(f'{name}-{n}', {}, ValueError('x' * 5000))"
     )

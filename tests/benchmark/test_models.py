@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from tiny import ARCHITECTURES, WIDTH, random_images
 from torch import nn
 
-from benchmark import models
-from benchmark.checkpoints import read_state_dict
-from benchmark.models import load_clip, model_identity, weights_hash
-from benchmark.tensor_files import WeightsError
-from datamodules.errors import BenchmarkError, UnknownNameError
+from benchmark.models.checkpoints import read_state_dict
+from benchmark.models.loading import load_clip, model_identity, weights_hash
+from benchmark.models.loading import loading as models
+from benchmark.models.tensor_files import WeightsError
+from datamodules.common.errors import BenchmarkError, UnknownNameError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*", "ignore:.*TorchScript archive.*")
 KINDS = ("vit", "resnet")

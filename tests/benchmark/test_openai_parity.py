@@ -12,10 +12,10 @@ import torch
 from openai_weights import PUBLISHED, SCALARS, State, random_state, shapes_of, weights_of
 from torch import Tensor, nn
 
-from benchmark.checkpoints import read_state_dict
-from benchmark.models import is_openai_state, load_clip
-from benchmark.tensor_files import WeightsError
-from methods.clip import Clip
+from benchmark.models.checkpoints import read_state_dict
+from benchmark.models.loading import is_openai_state, load_clip
+from benchmark.models.tensor_files import WeightsError
+from methods.common.clip import Clip
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 PARAMETERS = {"RN50": 102_007_137, "ViT-B-16": 149_620_737, "ViT-L-14": 427_616_513}

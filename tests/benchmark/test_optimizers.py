@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmark.pretraining.optimizers import Together, is_block_matrix, make_optimizer, make_schedule, rise_and_fall
 from benchmark.pretraining.recipe import Recipe, load_recipe
-from datamodules.errors import BenchmarkError
+from datamodules.common.errors import BenchmarkError
 
 RECIPE = replace(load_recipe("shapes-vit"), muon_learning_rate=0.02, learning_rate=1e-3, warmup=0.2)
 

@@ -13,12 +13,12 @@ import pytest
 import yaml
 from world import command
 
-from benchmark.commands.tables_command import tables_of
-from benchmark.papers.published import FILE, published
-from benchmark.papers.table import NOT_KNOWN, NOT_MEASURED, Comparison, PaperTable, render
-from benchmark.record_store import RecordStore
-from benchmark.records import SCHEMA, Metric, Record, json_digest
-from datamodules.errors import BenchmarkError
+from benchmark.cli.tables import tables_of
+from benchmark.leaderboard.papers.published import FILE, published
+from benchmark.leaderboard.papers.table import NOT_KNOWN, NOT_MEASURED, Comparison, PaperTable, render
+from benchmark.records.record import SCHEMA, Metric, Record, json_digest
+from benchmark.records.store import RecordStore
+from datamodules.common.errors import BenchmarkError
 
 PAPERS = ("lip", "ccup", "cliperase", "diet", "negmerge")
 NUMBERS = itertools.count(1)

@@ -10,11 +10,11 @@ from tiny import CONTEXT, VOCABULARY, tiny_clip, words_tokenizer
 from torch import nn
 from torch.nn import functional
 
-from benchmark.compact import ClipTokenizer
+from benchmark.models.compact import ClipTokenizer
 from benchmark.pretraining.corpus import Corpus
 from benchmark.pretraining.forward import encode_half_size, encode_texts
 from benchmark.pretraining.recipe import load_recipe
-from datamodules.registry import open_dataset
+from datamodules.common.registry import open_dataset
 
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_leaderboard import record, rows
 
-from benchmark.comparison import rank_ranges
-from benchmark.leaderboard import RANGE_NOTE, Board, build
-from benchmark.records import Record
-from benchmark.statistics import holm
-from benchmark.tables import render
+from benchmark.leaderboard.boards import RANGE_NOTE, Board, build
+from benchmark.leaderboard.comparison import rank_ranges
+from benchmark.leaderboard.tables import render
+from benchmark.records.record import Record
+from benchmark.utils.statistics import holm
 
 REQUESTS = "stuvwxyz"
 WOBBLE = (0.00, 0.01, -0.01, 0.005, -0.005, 0.008, -0.008, 0.0)

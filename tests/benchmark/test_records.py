@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.record_store import RecordStore
-from benchmark.records import SCHEMA, Metric, Record, RecordError, json_digest
-from datamodules.errors import BenchmarkError
-from datamodules.kept_files import CannotWriteError, DiskFullError
+from benchmark.records.record import SCHEMA, Metric, Record, RecordError, json_digest
+from benchmark.records.store import RecordStore
+from datamodules.common.errors import BenchmarkError
+from datamodules.common.kept_files import CannotWriteError, DiskFullError
 
 
 def make(key: str | None = None, *, suite: str = "quick", value: float | None = 0.25, **cell: Any) -> Record:
@@ -260,7 +260,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tests.benchmark.test_records import make
-from benchmark.record_store import RecordStore
+from benchmark.records.store import RecordStore
 store = RecordStore(Path(sys.argv[1]))
 number = 0
 while True:
@@ -290,8 +290,9 @@ def test_a_killed_writer_leaves_only_whole_records(tmp_path: Path) -> None:
 
 def test_records_and_leaderboard_import_nothing_heavy() -> None:
     code = (
-        "import sys, benchmark.records, benchmark.ledger, benchmark.leaderboard, benchmark.tables; "
-        "sys.exit(any(m in sys.modules for m in ('torch', 'lightning', 'open_clip', 'pandas', 'scipy')))"
+        "import sys, benchmark.records.record, benchmark.records.failures, benchmark.leaderboard.boards,
+        benchmark.leaderboard.tables; " "sys.exit(any(m in sys.modules for m in ('torch', 'lightning', 'open_clip',
+        'pandas', 'scipy')))"
     )
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0

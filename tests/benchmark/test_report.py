@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from world import Answer, command
 
-from benchmark.commands.common import REFERENCE
-from benchmark.evaluation.pareto import pareto_front
-from benchmark.ledger import Ledger
-from benchmark.outputs import Outputs
-from benchmark.planning import ORIGINAL, RETRAIN
-from benchmark.record_store import RecordStore
-from benchmark.records import SCHEMA, Metric, Record, json_digest
+from benchmark.cli.common import REFERENCE
+from benchmark.leaderboard.markup import latex_text
+from benchmark.leaderboard.pareto import pareto_front
+from benchmark.leaderboard.tables import FORMATS, texts
+from benchmark.leaderboard.tables import render as tables
+from benchmark.records.failures import Ledger
+from benchmark.records.kept_outputs import Outputs
+from benchmark.records.record import SCHEMA, Metric, Record, json_digest
+from benchmark.records.store import RecordStore
 from benchmark.report.cards import SHOWN, Place, good_and_bad, places
 from benchmark.report.content import Content, collect
 from benchmark.report.curves import POINTS, thinned
@@ -28,12 +30,10 @@ from benchmark.report.page import LIMIT, embedded, render
 from benchmark.report.palette import LOOKS
 from benchmark.report.predictions import chosen_images, predictions_of, world
 from benchmark.report.views import LANDMARKS, View
-from benchmark.tables import FORMATS, texts
-from benchmark.tables import render as tables
-from benchmark.typesetting import latex_text
-from datamodules.request import ForgetRequest
-from methods.cards import REGIME_NAMES
-from methods.registry import Registry
+from benchmark.suites.expansion import ORIGINAL, RETRAIN
+from datamodules.common.request import ForgetRequest
+from methods.common.card import REGIME_NAMES
+from methods.common.registry import Registry
 
 pytest_plugins = ("world",)
 EVIL = "</script><script>alert(1)</script>&\"'"
@@ -293,7 +293,7 @@ def test_top_five_are_the_nearest_names_that_are_not_refused() -> None:
 
 
 def test_the_images_are_those_of_the_data_set(cache_dir: Path) -> None:
-    from datamodules.registry import open_dataset
+    from datamodules.common.registry import open_dataset
     from datamodules.shapes_colours import ShapesColours
 
     of = world("shapes_colours")

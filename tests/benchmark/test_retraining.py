@@ -17,7 +17,7 @@ from benchmark.pretraining import checkpoint, retrained, train
 from benchmark.pretraining.corpus import Corpus
 from benchmark.pretraining.recipe import Recipe, load_recipe
 from benchmark.pretraining.retrained import Retraining, exclusions, recipe_of
-from datamodules.request import ForgetRequest
+from datamodules.common.request import ForgetRequest
 
 APPLE = ForgetRequest(classes=("apple",))
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from world import write_plugin
 
-from benchmark.suites import load_suite, suite_names
+from benchmark.suites.parsing import load_suite, suite_names
+from benchmark.suites.tuned.space import Choice, Range, SpaceError, _project_spaces, competes, space_of
 from benchmark.tuning.search import SUITE, TRIALS, check_unreported, trials_of
-from benchmark.tuning.space import Choice, Range, SpaceError, _project_spaces, competes, space_of
-from datamodules.errors import BenchmarkError, UnknownNameError
-from methods.cards import resolve
-from methods.registry import Registry
+from datamodules.common.errors import BenchmarkError, UnknownNameError
+from methods.common.card import resolve
+from methods.common.registry import Registry
 
 REGISTRY = Registry()
 RANKED = [name for name in REGISTRY.names() if competes(REGISTRY, name)]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from world import SUITE, World, command, write_suite
 
-from benchmark.commands.verify_command import cell_of, find_record
-from benchmark.record_store import RecordStore
-from benchmark.suites import load_suite
-from datamodules.request import ForgetRequest
+from benchmark.cli.verify import cell_of, find_record
+from benchmark.records.store import RecordStore
+from benchmark.suites.parsing import load_suite
+from datamodules.common.request import ForgetRequest
 
 pytest_plugins = ("world",)
 

@@ -18,7 +18,7 @@ from benchmark.pretraining.corpus import Corpus
 from benchmark.pretraining.recipe import Recipe, load_recipe
 from benchmark.pretraining.retrained import recipe_of
 from benchmark.pretraining.shadows import ShadowModels
-from datamodules.errors import BenchmarkError
+from datamodules.common.errors import BenchmarkError
 
 
 def tiny_recipe(data: str) -> Recipe:

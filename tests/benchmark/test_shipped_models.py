@@ -8,12 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmark.compact import load_compact
 from benchmark.evaluation.embeddings import EmbeddingStore
-from benchmark.evaluation.membership import membership_attack, scaled_confidence
-from benchmark.names import WEIGHTS
+from benchmark.evaluation.measures.membership import membership_attack, scaled_confidence
+from benchmark.models.compact import load_compact
+from benchmark.models.registry import WEIGHTS
 from benchmark.pretraining.retrained import recipe_of
-from datamodules.registry import open_dataset
+from datamodules.common.registry import open_dataset
 
 MODELS = ("shapes-resnet", "shapes-vit")
 

@@ -19,18 +19,18 @@ from safetensors.torch import load_file
 from tiny import ARCHITECTURES
 from world import small_world
 
-from benchmark import trainings
-from benchmark.planning import Where, expand
+from benchmark.execution import reference_trainings as trainings
+from benchmark.execution.runner import CellRunner
+from benchmark.execution.tracking import Tracker
 from benchmark.pretraining.recipe import Recipe, load_recipe
 from benchmark.pretraining.retrained import RetrainedTraining, Retraining
 from benchmark.pretraining.shadows import ShadowModels, ShadowTraining
 from benchmark.pretraining.side_by_side import WORKER_BYTES, Shares, shares, train_side_by_side
-from benchmark.record_store import RecordStore
-from benchmark.runner import CellRunner
-from benchmark.suites import load_suite
-from benchmark.tracking import Tracker
-from datamodules.request import ForgetRequest
-from methods.registry import Registry
+from benchmark.records.store import RecordStore
+from benchmark.suites.expansion import Where, expand
+from benchmark.suites.parsing import load_suite
+from datamodules.common.request import ForgetRequest
+from methods.common.registry import Registry
 
 STAR = {"few_shapes": ForgetRequest(classes=("star",))}
 

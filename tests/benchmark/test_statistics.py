@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.statistics import Interval, paired_bootstrap, paired_t, t_interval, wilson
+from benchmark.utils.statistics import Interval, paired_bootstrap, paired_t, t_interval, wilson
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
 
@@ -109,7 +109,7 @@ def test_bootstrap_repeats_and_stays_within_its_values(values: list[float], seed
 
 
 def test_bootstrap_draws_in_blocks_cover_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.statistics._BLOCK", 70)
+    monkeypatch.setattr("benchmark.utils.statistics._BLOCK", 70)
     interval = paired_bootstrap(list(range(10)), draws=1001)
     assert interval.low is not None and interval.high is not None
     assert 2 < interval.low < 4 < 5 < interval.high < 7

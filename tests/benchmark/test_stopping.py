@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.stopping import Stopped, asked_status, exit_status, handlers_kept, stop_if_asked, stoppable
+from benchmark.utils.stopping import Stopped, asked_status, exit_status, handlers_kept, stop_if_asked, stoppable
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs POSIX signals")
 STATUSES = ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129))
 SLEEPER = """
 import sys, time
-import benchmark.cli
+import benchmark.cli.parser
 from benchmark.__main__ import main
 
 def run_command(arguments):
@@ -31,7 +31,7 @@ def run_command(arguments):
             print("cleaning", flush=True)
             time.sleep(60)
 
-benchmark.cli.run_command = run_command
+benchmark.cli.parser.run_command = run_command
 sys.exit(main(sys.argv[1:]))
 """
 

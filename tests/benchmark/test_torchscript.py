@@ -9,8 +9,8 @@ import torch
 from openai_weights import write_archive
 from torch import Tensor, nn
 
-from benchmark.checkpoints import read_state_dict
-from benchmark.tensor_files import WeightsError
+from benchmark.models.checkpoints import read_state_dict
+from benchmark.models.tensor_files import WeightsError
 
 STATE = {
     "visual.conv1.weight": torch.arange(24.0).view(2, 3, 2, 2),

@@ -15,8 +15,8 @@ from benchmark.pretraining.identity import training_identity
 from benchmark.pretraining.recipe import load_recipe
 from benchmark.pretraining.retrained import Retraining
 from benchmark.pretraining.shadows import ShadowModels
-from datamodules.request import ForgetRequest
-from datamodules.shapes_dataset import WorldDataset
+from datamodules.common.request import ForgetRequest
+from datamodules.shapes_world.dataset import WorldDataset
 
 RECIPE = load_recipe("few-shapes")
 STAR = {"few_shapes": ForgetRequest(classes=("star",))}
@@ -59,7 +59,7 @@ def test_data_precision_seed_and_exclusions_count(tmp_path: Path, monkeypatch: p
         ("benchmark/pretraining/train.py", "math.log(100)", "math.log(50)", True),
         ("benchmark/pretraining/train.py", "Training a small CLIP", "The training of a small CLIP", False),
         ("benchmark/pretraining/checkpoint.py", "EVERY_SECONDS = 120.0", "EVERY_SECONDS = 60.0", False),
-        ("benchmark/commands/pretrain_command.py", "0.95 * smooth[0]", "0.9 * smooth[0]", False),
+        ("benchmark/cli/pretrain.py", "0.95 * smooth[0]", "0.9 * smooth[0]", False),
     ],
 )
 def test_code_counts_by_meaning(file: str, old: str, new: str, counts: bool) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.errors import BenchmarkError, DatasetCorruptError, DatasetNotFoundError
-from datamodules.registry import open_dataset
-from datamodules.request import ForgetRequest
+from datamodules.common.errors import BenchmarkError, DatasetCorruptError, DatasetNotFoundError
+from datamodules.common.registry import open_dataset
+from datamodules.common.request import ForgetRequest
 
 NAME = "conceptual12m"
 ROWS = [(f"part{i % 2}/{i:03}.jpg", f"a dog number {i}" if i % 5 == 0 else f"a boat number {i}") for i in range(60)]

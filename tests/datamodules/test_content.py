@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from layouts import plain_picture, write_flickr30k
 
-from datamodules import content
-from datamodules.content import content_digest, forget_digests
-from datamodules.dataset import Dataset
-from datamodules.registry import open_dataset
+from datamodules.common import content
+from datamodules.common.content import content_digest, forget_digests
+from datamodules.common.dataset import Dataset
+from datamodules.common.registry import open_dataset
 
 
 def folder_set(data: Path) -> Path:

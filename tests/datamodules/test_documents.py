@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.documents import DocumentError, Limits, load_yaml, parse_json, parse_yaml
+from datamodules.common.documents import DocumentError, Limits, load_yaml, parse_json, parse_yaml
 
 
 def refused(text: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.download import extract, fetch
-from datamodules.errors import BenchmarkError, DatasetCorruptError
+from datamodules.common.download import extract, fetch
+from datamodules.common.errors import BenchmarkError, DatasetCorruptError
 
 CONTENT = b"a tiny file\n" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -15,11 +15,12 @@ import torch
 from layouts import plain_picture
 from PIL import Image
 
-from datamodules import oxford_flowers, split_file, stanford_cars, stanford_dogs
-from datamodules.errors import BenchmarkError, DatasetCorruptError, RequestError, UnknownNameError
-from datamodules.registry import dataset_class, open_dataset
-from datamodules.request import ForgetRequest
-from datamodules.split_file import SplitFileDataset
+from datamodules import oxford_flowers, stanford_cars, stanford_dogs
+from datamodules.common import split_file
+from datamodules.common.errors import BenchmarkError, DatasetCorruptError, RequestError, UnknownNameError
+from datamodules.common.registry import dataset_class, open_dataset
+from datamodules.common.request import ForgetRequest
+from datamodules.common.split_file import SplitFileDataset
 
 SIZE = 16
 REAL_SPLITS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "splits"

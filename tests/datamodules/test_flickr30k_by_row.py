@@ -10,11 +10,11 @@ import torch
 from layouts import plain_picture, write_flickr30k
 
 from datamodules import flickr30k_by_row
-from datamodules.errors import BenchmarkError, DatasetCorruptError, RequestError
+from datamodules.common.errors import BenchmarkError, DatasetCorruptError, RequestError
+from datamodules.common.module import UnlearningDataModule
+from datamodules.common.request import ForgetRequest
 from datamodules.flickr30k import Flickr30k
 from datamodules.flickr30k_by_row import Flickr30kByRow, rows_to_train
-from datamodules.request import ForgetRequest
-from datamodules.unlearning import UnlearningDataModule
 
 IMAGES, CAPTIONS, SIZE = 40, 5, 8
 DOG = ForgetRequest(concept="dog")

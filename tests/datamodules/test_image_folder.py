@@ -9,9 +9,9 @@ import pytest
 from layouts import plain_picture
 from world import command
 
-from datamodules.errors import BenchmarkError, DatasetCorruptError
-from datamodules.registry import open_dataset
-from datamodules.request import ForgetRequest
+from datamodules.common.errors import BenchmarkError, DatasetCorruptError
+from datamodules.common.registry import open_dataset
+from datamodules.common.request import ForgetRequest
 
 SHADES = {"red_panda": 200, "cat": 90, "Zebra": 20}
 

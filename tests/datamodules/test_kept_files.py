@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from datamodules import kept_files
-from datamodules.cache import cached_array, cached_bytes, cached_rows, ensure
-from datamodules.errors import BenchmarkError
-from datamodules.kept_files import (
+from datamodules.common import kept_files
+from datamodules.common.cache import cached_array, cached_bytes, cached_rows, ensure
+from datamodules.common.errors import BenchmarkError
+from datamodules.common.kept_files import (
     BLOCK_BYTES,
     CannotWriteError,
     DiskFullError,
@@ -30,7 +30,7 @@ from datamodules.kept_files import (
     sweep,
     temporary_name,
 )
-from datamodules.locks import alone, has_locks
+from datamodules.common.locks import alone, has_locks
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, 2 * BLOCK_BYTES + 1])
@@ -193,7 +193,7 @@ def test_one_process_makes_a_file_and_the_others_find_it(tmp_path: Path) -> None
 
 
 def test_who_waits_is_asked_and_may_give_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datamodules.locks.ASK_SECONDS", 0.01)
+    monkeypatch.setattr("datamodules.common.locks.ASK_SECONDS", 0.01)
     other = FileLock(tmp_path / ".file.lock")
     asked = []
 

@@ -18,9 +18,10 @@ import torchvision
 from layouts import plain_picture, write_flickr30k
 from PIL import Image
 
-from datamodules import caltech101, cifar100, files, flickr30k
-from datamodules.dataset import Dataset
-from datamodules.errors import (
+from datamodules import caltech101, cifar100, flickr30k
+from datamodules.common import files
+from datamodules.common.dataset import Dataset
+from datamodules.common.errors import (
     BenchmarkError,
     DatasetCorruptError,
     DatasetNotFoundError,
@@ -28,9 +29,9 @@ from datamodules.errors import (
     UnknownNameError,
     UnreadableImageError,
 )
-from datamodules.images import Preprocessing
-from datamodules.registry import dataset_cards, dataset_class, open_dataset
-from datamodules.request import ForgetRequest
+from datamodules.common.images import Preprocessing
+from datamodules.common.registry import dataset_cards, dataset_class, open_dataset
+from datamodules.common.request import ForgetRequest
 
 NAMES = ("cifar100", "flickr30k", "caltech101")
 ON_DISK = tuple(name for name, card in dataset_cards().items() if card.folder)

@@ -11,12 +11,12 @@ import torch
 from tiny import TinyDataset
 from world import small_world
 
-from datamodules.errors import BenchmarkError, RegimeViolationError
-from datamodules.guard import ReadGuard, guarded
-from datamodules.images import ChosenImages, ImageArray
-from datamodules.registry import dataset_cards, open_dataset
-from datamodules.request import ForgetRequest
-from datamodules.shadow import Pool, pool_of
+from datamodules.common.errors import BenchmarkError, RegimeViolationError
+from datamodules.common.guard import ReadGuard, guarded
+from datamodules.common.images import ChosenImages, ImageArray
+from datamodules.common.registry import dataset_cards, open_dataset
+from datamodules.common.request import ForgetRequest
+from datamodules.common.shadow_pool import Pool, pool_of
 
 DRAWN = ("few_shapes", "shapes")
 

@@ -10,14 +10,14 @@ import numpy as np
 import open_clip
 import pytest
 
-from datamodules.cache import save_array
-from datamodules.errors import RequestError, UnknownNameError
-from datamodules.registry import dataset_cards, open_dataset
-from datamodules.request import ForgetRequest, mentions
+from datamodules.common.cache import save_array
+from datamodules.common.errors import RequestError, UnknownNameError
+from datamodules.common.registry import dataset_cards, open_dataset
+from datamodules.common.request import ForgetRequest, mentions
 from datamodules.shapes import Shapes, fresh_split
-from datamodules.shapes_captions import FILLINGS, FULL_PATTERNS, LOOSE_PATTERNS, write_captions
-from datamodules.shapes_drawing import RADII, draw, silhouettes
-from datamodules.shapes_world import SYNONYMS, TEMPLATES, VOCABULARY, Scenes, sample_scenes
+from datamodules.shapes_world.captions import FILLINGS, FULL_PATTERNS, LOOSE_PATTERNS, write_captions
+from datamodules.shapes_world.drawing import RADII, draw, silhouettes
+from datamodules.shapes_world.vocabulary import SYNONYMS, TEMPLATES, VOCABULARY, Scenes, sample_scenes
 
 NAMES = ("shapes", "shapes_colours", "shapes_textures", "shapes_backgrounds")
 CANONICAL = {word: attribute for attribute, words in VOCABULARY.items() for word in words}

@@ -13,10 +13,11 @@ from scipy.ndimage import gaussian_filter1d
 from tiny import APPLE, NAMES, TinyDataset, random_images, tiny_clip
 from torch import Tensor
 
-from datamodules import synthetic
-from datamodules.errors import RegimeViolationError
-from datamodules.images import OPENAI_MEAN, OPENAI_STD, Preprocessing
-from datamodules.synthetic import (
+from datamodules.common import synthetic
+from datamodules.common.errors import RegimeViolationError
+from datamodules.common.images import OPENAI_MEAN, OPENAI_STD, Preprocessing
+from datamodules.common.module import NoMeter, UnlearningDataModule
+from datamodules.common.synthetic import (
     ImageModel,
     RawSet,
     SynthesisError,
@@ -27,8 +28,7 @@ from datamodules.synthetic import (
     make_or_load,
     roll,
 )
-from datamodules.unlearning import NoMeter, UnlearningDataModule
-from methods.synthetic_images import weights_key
+from methods.common.synthetic_images import weights_key
 
 SMALL = SyntheticRecipe(count=4, step=2.0, iterations=12, jitter=3, threshold=0.0, tries=2, blur_every=5)
 LOW = -torch.tensor([0.485, 0.456, 0.406]) / torch.tensor([0.229, 0.224, 0.225])

@@ -12,8 +12,8 @@ from layouts import plain_picture, write_tiny_imagenet
 from PIL import Image
 
 from datamodules import tiny_imagenet
-from datamodules.errors import BenchmarkError, DatasetCorruptError, UnknownNameError
-from datamodules.request import ForgetRequest
+from datamodules.common.errors import BenchmarkError, DatasetCorruptError, UnknownNameError
+from datamodules.common.request import ForgetRequest
 from datamodules.tiny_imagenet import TinyImageNet, distinct_names
 
 WNIDS = ("n03126707", "n01443537", "n02012849")  # not sorted, as in the official file

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tiny import APPLE, NAMES, TinyDataset, tiny_clip
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from benchmark.evaluation.accuracy import correct, predict
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.evaluate import Evaluation
-from benchmark.evaluation.mean_per_class_recall import mean_per_class_recall
+from benchmark.evaluation.numerics.accuracy import correct, predict
+from benchmark.evaluation.numerics.mean_per_class_recall import mean_per_class_recall
 
 
 class Labelled(TinyDataset):

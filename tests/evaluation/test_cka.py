@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.evaluation.cka import linear_cka
+from benchmark.evaluation.measures.cka import linear_cka
 from benchmark.evaluation.unmeasurable import NotMeasurableError
 
 

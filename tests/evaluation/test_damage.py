@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.evaluation.damage import ClassDrop, class_recalls, neighbour_classes, worst_classes
-from benchmark.evaluation.mean_per_class_recall import mean_per_class_recall
+from benchmark.evaluation.measures.damage import ClassDrop, class_recalls, neighbour_classes, worst_classes
+from benchmark.evaluation.numerics.mean_per_class_recall import mean_per_class_recall
 from benchmark.evaluation.unmeasurable import NotMeasurableError
 
 BEFORE = torch.tensor([0.9, 0.8, 0.7, math.nan, 0.6], dtype=torch.float64)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.retrieval import retrieval_average_precision
 
-from benchmark.evaluation import features as shared
-from benchmark.evaluation.image_retrieval_map import _chance, average_precision, image_retrieval_map
+from benchmark.evaluation.measures.image_retrieval_map import _chance, average_precision, image_retrieval_map
+from benchmark.evaluation.numerics import features as shared
 from benchmark.evaluation.unmeasurable import NotMeasurableError
 
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.evaluation import features as shared
-from benchmark.evaluation.features import cosines, unit_norm
-from benchmark.evaluation.knn_probe import KnnProbe, _votes, knn_probe
+from benchmark.evaluation.measures.knn_probe import KnnProbe, _votes, knn_probe
+from benchmark.evaluation.numerics import features as shared
+from benchmark.evaluation.numerics.features import cosines, unit_norm
 from benchmark.evaluation.unmeasurable import NotMeasurableError
 
 

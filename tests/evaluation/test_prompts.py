@@ -9,12 +9,12 @@ from examined import context_of
 from tiny import APPLE, NAMES, tiny_clip, words_tokenizer
 from torch.nn import functional
 
-from benchmark.evaluation import paraphrases, relearning, soft_prompt
-from benchmark.evaluation.accuracy import predict
+from benchmark.evaluation.measures import paraphrases, relearning, soft_prompt
+from benchmark.evaluation.numerics.accuracy import predict
 from benchmark.evaluation.unmeasurable import NotMeasurableError
-from datamodules.paraphrases import Paraphrases, load_paraphrases
-from datamodules.request import ForgetRequest
-from datamodules.shapes_world import SHAPE_SYNONYMS
+from datamodules.common.paraphrases import Paraphrases, load_paraphrases
+from datamodules.common.request import ForgetRequest
+from datamodules.shapes_world.vocabulary import SHAPE_SYNONYMS
 
 WORDS = Paraphrases(("one {}",), {"apple": ("red fruit", "bus")})
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchmetrics.retrieval import RetrievalRecall
 
-from benchmark.evaluation import retrieval
-from benchmark.evaluation.retrieval import image_retrieval_ranks, recall_at, text_retrieval_ranks
+from benchmark.evaluation.numerics import retrieval
+from benchmark.evaluation.numerics.retrieval import image_retrieval_ranks, recall_at, text_retrieval_ranks
 
 FIVE = 5
 

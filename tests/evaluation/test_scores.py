@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.evaluation.evaluate import scores
-from benchmark.evaluation.scores import harmonic, kravets
-from benchmark.records import Metric
+from benchmark.evaluation.numerics.scores import harmonic, kravets
+from benchmark.records.record import Metric
 
 share = st.floats(0, 1)
 positive = st.floats(0.01, 1)

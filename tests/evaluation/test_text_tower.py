@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from tiny import tiny_clip
 from torch import nn
 
-from benchmark.evaluation.text_tower import encode_texts, reads_end_token
-from benchmark.models import load_clip
+from benchmark.models.loading import load_clip
+from benchmark.models.text_tower import encode_texts, reads_end_token
 
 TEXTS = ["apple", "a photo of a dog", "word " * 100, "a red star on green", "apple", "a cat and two dogs"]
 

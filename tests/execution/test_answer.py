@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 from tiny import tiny_clip
 
-from benchmark.execution.answer import Answer, put_together
-from benchmark.execution.child import Rank
-from benchmark.unlearn import DivergedError
-from methods.cards import ContractError, MethodCard
+from benchmark.execution.process.answer import Answer, put_together
+from benchmark.execution.process.child import Rank
+from benchmark.unlearning.unlearn import DivergedError
+from methods.common.card import ContractError, MethodCard
 
 CARD = MethodCard(name="some", title="some", paper="somebody 2026", regime="names", edits=("visual",))
 ANSWER: dict[str, Any] = {

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from world import ROOT
 
-from benchmark.execution.closed import Closed, closed_modules
-from datamodules.errors import RegimeViolationError
-from datamodules.registry import dataset_cards
+from benchmark.execution.process.closed import Closed, closed_modules
+from datamodules.common.errors import RegimeViolationError
+from datamodules.common.registry import dataset_cards
 
 
 def test_every_data_set_is_closed() -> None:
@@ -29,8 +29,8 @@ def test_the_server_of_processes_has_imported_nothing_that_is_closed() -> None:
     code = """
 import importlib, pathlib, re, sys, threading
 import torch
-from benchmark.execution.closed import closed_modules
-from benchmark.execution.processes import PRELOADED
+from benchmark.execution.process.closed import closed_modules
+from benchmark.execution.process.processes import PRELOADED
 for name in PRELOADED:
     importlib.import_module(name)
 print(sorted(closed_modules() & set(sys.modules)))

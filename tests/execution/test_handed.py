@@ -10,12 +10,12 @@ import pytest
 import torch
 from tiny import APPLE, TinyDataset
 
-from datamodules.dataset import Dataset
-from datamodules.errors import RegimeViolationError
-from datamodules.handed import HandedDataset, parts_of, write_names, write_part
-from datamodules.request import ForgetRequest
-from datamodules.specification import ForgetSpec
-from datamodules.unlearning import REGIMES
+from datamodules.common.dataset import Dataset
+from datamodules.common.errors import RegimeViolationError
+from datamodules.common.handed import HandedDataset, parts_of, write_names, write_part
+from datamodules.common.module import REGIMES
+from datamodules.common.request import ForgetRequest
+from datamodules.common.specification import ForgetSpec
 
 CONCEPT = ForgetRequest(concept="apple")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from world import ROOT, World
 
-from benchmark.execution.child import Failure
-from benchmark.execution.processes import ProcessError, raised
-from datamodules.errors import RegimeViolationError
+from benchmark.execution.process.child import Failure
+from benchmark.execution.process.processes import ProcessError, raised
+from datamodules.common.errors import RegimeViolationError
 
 pytest_plugins = ("world",)
 
@@ -53,8 +53,8 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from tiny import APPLE, TinyDataset, tiny_clip
-from benchmark.execution.unlearner import Unlearner, Work
-from methods.registry import Registry
+from benchmark.execution.process.unlearner import Unlearner, Work
+from methods.common.registry import Registry
 
 print("once")
 unlearner = Unlearner(Path({cache!r}))

@@ -10,10 +10,10 @@ import torch
 from fitting import class_pairs, fit, move
 from tiny import TinyDataset, tiny_clip, tiny_spec
 
-from datamodules.unlearning import UnlearningDataModule
-from methods.best_state import BestState
+from datamodules.common.module import UnlearningDataModule
 from methods.cliperase import CLIPErase, Hyperparameters
-from methods.held_out import HeldOut
+from methods.common.best_state import BestState
+from methods.common.held_out import HeldOut
 
 
 class Scripted:

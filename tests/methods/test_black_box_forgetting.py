@@ -14,7 +14,7 @@ from fitting import Array, cross_entropy, fit, log_softmax, unit
 from tiny import NAMES, tiny_clip, tiny_spec
 from torch import Tensor
 
-from datamodules.errors import BenchmarkError
+from datamodules.common.errors import BenchmarkError
 from methods.black_box_forgetting import (
     BlackBoxForgetting,
     Context,
@@ -23,7 +23,7 @@ from methods.black_box_forgetting import (
     forgetting_loss,
     shared_search,
 )
-from methods.clip import Clip
+from methods.common.clip import Clip
 
 
 def encode_with_context(clip: Clip, text: str, context: Tensor, start: int) -> Tensor:
@@ -41,7 +41,7 @@ def test_positions_are_those_of_the_words_before_the_name() -> None:
 
 
 def test_positions_with_clips_own_tokenizer_leave_out_the_start_token() -> None:
-    from benchmark.compact import ClipTokenizer
+    from benchmark.models.compact import ClipTokenizer
 
     clip = tiny_clip("vit")
     clip.tokenize = ClipTokenizer(16)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from tiny import NAMES, random_images, tiny_clip, tiny_spec
 from torch import Tensor
 
-from datamodules.request import ForgetRequest
+from datamodules.common.request import ForgetRequest
 from methods.calibrated_projection import CalibratedProjection, Hyperparameters, calibrated_projection
 from methods.nullspace import partial_projection
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.errors import UnknownNameError
-from methods.cards import (
+from datamodules.common.errors import UnknownNameError
+from methods.common.card import (
     SMALL_FACTOR,
     SMALL_RULE,
     ContractError,
@@ -21,7 +21,7 @@ from methods.cards import (
     resolve,
     small_rate,
 )
-from methods.registry import Registry
+from methods.common.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 REGISTRY = Registry()
@@ -120,7 +120,7 @@ def test_a_card_with_unknown_words_is_refused(bad: dict) -> None:
 
 def test_names_are_read_without_torch() -> None:
     code = (
-        "import sys; from methods.registry import Registry; names = Registry().names();"
+        "import sys; from methods.common.registry import Registry; names = Registry().names();"
         "assert 'lip' in names and 'ccup' in names, names; assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -177,7 +177,7 @@ import math
 import typing as t
 from dataclasses import dataclass as frozen
 from typing import Literal as OneOf, Optional
-from methods.cards import MethodCard as Card, hyper as h
+from methods.common.card import MethodCard as Card, hyper as h
 
 Mode = OneOf["a", "b"]
 RATE = 10 ** -3

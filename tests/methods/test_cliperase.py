@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from tiny import NAMES, random_images, tiny_clip, tiny_spec
 
-from datamodules.unlearning import Pairs
-from methods.clip import Clip, contrastive_loss
+from datamodules.common.module import Pairs
 from methods.cliperase import CLIPErase, Hyperparameters
+from methods.common.clip import Clip, contrastive_loss
 from methods.finetune_retain import FinetuneRetain
 from methods.graddiff import GradDiff
 from methods.graddiff import Hyperparameters as GradDiffParameters

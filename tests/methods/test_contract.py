@@ -1,4 +1,4 @@
-"""What every method of the registry keeps, run under a real Trainer on tiny CLIPs: the contract of methods/base.py."""
+"""What every method of the registry keeps, run under a real Trainer on tiny CLIPs: the contract of methods/common/base.py."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 from tiny import APPLE, TinyDataset, tiny_clip
 from torch import Tensor
 
-from datamodules import synthetic
-from datamodules.errors import RegimeViolationError
-from datamodules.guard import ReadGuard, guarded
-from datamodules.unlearning import Retrained, UnlearningDataModule
-from methods.base import UnlearningMethod
-from methods.cards import resolve
-from methods.clip import changed_tensors
-from methods.registry import Registry
+from datamodules.common import synthetic
+from datamodules.common.errors import RegimeViolationError
+from datamodules.common.guard import ReadGuard, guarded
+from datamodules.common.module import Retrained, UnlearningDataModule
+from methods.common.base import UnlearningMethod
+from methods.common.card import resolve
+from methods.common.clip import changed_tensors
+from methods.common.registry import Registry
 
 KINDS = ("resnet", "vit")
 REGISTRY = Registry()

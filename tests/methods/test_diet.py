@@ -12,9 +12,9 @@ from scipy.optimize import minimize_scalar
 from tiny import random_images, tiny_clip, tiny_spec
 from torch import Tensor
 
-from datamodules.unlearning import Pairs
+from datamodules.common.module import Pairs
+from methods.common.lora import NoAttentionError, VisualLoRA
 from methods.diet import DIET, Hyperparameters, busemann, diet_loss, poincare
-from methods.lora import NoAttentionError, VisualLoRA
 from methods.sinkhorn import sinkhorn
 
 

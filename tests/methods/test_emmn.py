@@ -13,8 +13,8 @@ from tiny import tiny_clip, tiny_spec
 from torch import Tensor
 
 from methods import emmn
+from methods.common.zero_shot import NameClassifier
 from methods.emmn import EMMN, Hyperparameters, optimise_noise
-from methods.zero_shot import NameClassifier
 
 
 def alone(f: object, start: Tensor, label: int, *, steps: int, forget: bool) -> Tensor:

@@ -11,8 +11,8 @@ from fitting import fit
 from tiny import random_images, tiny_clip, tiny_spec
 from torch import Tensor
 
+from methods.common.zero_shot import NameClassifier
 from methods.jit import Hyperparameters, JiT, smoothness_loss
-from methods.zero_shot import NameClassifier
 
 
 @in_double()

@@ -8,8 +8,8 @@ from double import in_double
 from fitting import Array, class_pairs, cross_entropy, kl, move, unit
 from tiny import tiny_clip, tiny_spec
 
-from datamodules.unlearning import Pairs
-from methods.clip import Clip
+from datamodules.common.module import Pairs
+from methods.common.clip import Clip
 from methods.kl import KL, Hyperparameters
 
 FORGET, RETAIN = class_pairs([0, 0, 0], 1), class_pairs([1, 2, 3, 2], 2)

@@ -7,7 +7,7 @@ import torch
 from tiny import random_images, tiny_clip
 from torch import Tensor, nn
 
-from methods.layer_inputs import linear_maps, show_inputs
+from methods.common.layer_inputs import linear_maps, show_inputs
 
 KINDS = ("resnet", "vit")
 COUNTS = {"resnet": 3 + 4 * 3 + 4 + 4, "vit": 1 + 2 * 4 + 1}  # stem, blocks, shortcuts and attention pool; patches, ...

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from tiny import APPLE, TinyDataset, random_images, tiny_clip, tiny_spec
 from torch import Tensor
 
-from benchmark.unlearn import Unlearned, unlearn
-from datamodules.dataset import Dataset
-from datamodules.request import ForgetRequest
-from datamodules.unlearning import Pairs
-from methods.clip import Clip
+from benchmark.unlearning.unlearn import Unlearned, unlearn
+from datamodules.common.dataset import Dataset
+from datamodules.common.module import Pairs
+from datamodules.common.request import ForgetRequest
+from methods.common.clip import Clip
 from methods.leace import Hyperparameters, Leace, least_squares_eraser
 
 Array = NDArray[np.float64]

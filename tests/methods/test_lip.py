@@ -16,12 +16,12 @@ from double import in_double
 from tiny import APPLE, TinyDataset, random_images, tiny_clip
 from torch import Tensor, nn
 
-from datamodules.guard import guarded
-from datamodules.images import Preprocessing
-from datamodules.synthetic import SyntheticForgetSet
-from datamodules.unlearning import UnlearningDataModule
+from datamodules.common.guard import guarded
+from datamodules.common.images import Preprocessing
+from datamodules.common.module import UnlearningDataModule
+from datamodules.common.synthetic import SyntheticForgetSet
 from methods import lip
-from methods.clip import Clip, is_text_block
+from methods.common.clip import Clip, is_text_block
 from methods.lip import Hyperparameters, Level, Lip, keep_largest, levels_for, lipschitz_loss
 
 KINDS = ("resnet", "vit")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from world import command
 
-from benchmark.tuning.space import competes
-from methods.registry import Registry
+from benchmark.suites.tuned.space import competes
+from methods.common.registry import Registry
 
 PAGE = Path(__file__).parents[2] / "methods" / "README.md"
 LINE = re.compile(r"^\| \[?`(\w+)`.*?\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (.+) \|$", re.MULTILINE)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from tiny import NAMES, WIDTH, random_images, tiny_clip, tiny_spec
 from torch import Tensor
 
-from datamodules.unlearning import NameSet
+from datamodules.common.module import NameSet
 from methods.nullspace_edit import Hyperparameters, NullspaceEdit, null_space, null_space_edit
 
 

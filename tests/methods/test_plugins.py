@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from methods.cards import ContractError
-from methods.plugins import import_plugin
-from methods.registry import Registry
+from methods.common.card import ContractError
+from methods.common.plugins import import_plugin
+from methods.common.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE = ROOT.parent / "shared" / "cases" / "plugin-with-a-helper"
 METHOD = """
-from methods.base import ClosedFormMethod
-from methods.cards import MethodCard
+from methods.common.base import ClosedFormMethod
+from methods.common.card import MethodCard
 {imports}
 CARD = MethodCard(name="{name}", title="t", paper="p", regime="none", edits=("nothing",), stochastic=False)
 
@@ -106,7 +106,7 @@ def test_two_plugins_have_helpers_of_one_name(tmp_path: Path) -> None:
 
 def test_a_file_beside_it_does_not_take_the_place_of_pythons_or_ours(tmp_path: Path) -> None:
     beside = {"random": "raise ValueError\n", "json": "raise ValueError\n", "methods____init__": "raise ValueError\n"}
-    path = plugin(tmp_path, "import random, json\nfrom methods.clip import Clip", "json.dumps(1)", **beside)
+    path = plugin(tmp_path, "import random, json\nfrom methods.common.clip import Clip", "json.dumps(1)", **beside)
     assert Registry([path]).method_class("mine").keep == "1"
 
 
@@ -135,7 +135,7 @@ def test_a_broken_helper_is_one_clear_line(tmp_path: Path) -> None:
 def test_it_works_from_any_folder(tmp_path: Path) -> None:
     plugin(tmp_path / "plugins", "from helper import K", "K", helper="K = 5\n")
     (tmp_path / "helper.py").write_text("K = 6\n")  # in the current folder: another plugin's
-    script = "from pathlib import Path\nfrom methods.registry import Registry\n"
+    script = "from pathlib import Path\nfrom methods.common.registry import Registry\n"
     script += "print(Registry([Path('plugins/mine.py')]).method_class('mine').keep)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from tiny import APPLE, NAMES, WIDTH, random_images, tiny_clip, tiny_spec
 from torch import Tensor
 
-from datamodules.images import Preprocessing
-from datamodules.request import ForgetRequest
-from datamodules.unlearning import NameSet
-from methods.base import ClosedFormMethod
-from methods.cards import NoHyperparameters
+from datamodules.common.images import Preprocessing
+from datamodules.common.module import NameSet
+from datamodules.common.request import ForgetRequest
 from methods.ccup import CCUP, consistent_projection
 from methods.ccup import Hyperparameters as CCUPParameters
-from methods.clip import Clip
+from methods.common.base import ClosedFormMethod
+from methods.common.card import NoHyperparameters
+from methods.common.clip import Clip
+from methods.common.projections import NoProjectionError, visual_projection
 from methods.logit_mask import LogitMask
 from methods.nullspace import Hyperparameters as NullspaceParameters
 from methods.nullspace import Nullspace, partial_projection
-from methods.projection import NoProjectionError, visual_projection
 
 KINDS = ("resnet", "vit")
 

@@ -11,9 +11,9 @@ from fitting import CONCEPT, caption_pairs, class_pairs, cross_entropy, fit, mov
 from tiny import APPLE, TinyDataset, tiny_clip, tiny_spec
 from torch import nn
 
-from datamodules.images import Preprocessing
-from datamodules.request import ForgetRequest
-from datamodules.unlearning import ForgetSpec, Pairs
+from datamodules.common.images import Preprocessing
+from datamodules.common.module import ForgetSpec, Pairs
+from datamodules.common.request import ForgetRequest
 from methods import amnesiac, boundary_shrink, salun
 from methods.amnesiac import Amnesiac
 from methods.boundary_shrink import BoundaryShrink, step_in_pixels

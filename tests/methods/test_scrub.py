@@ -9,8 +9,8 @@ import torch
 from fitting import CONCEPT, Array, caption_pairs, class_pairs, cross_entropy, fit, kl, move, unit
 from tiny import TinyDataset, tiny_clip, tiny_spec
 
-from datamodules.unlearning import ForgetSpec, Pairs
-from methods.clip import Clip
+from datamodules.common.module import ForgetSpec, Pairs
+from methods.common.clip import Clip
 from methods.scrub import SCRUB, Hyperparameters
 
 FORGET, RETAIN = class_pairs([0, 0, 0], 1), class_pairs([1, 2, 3, 2], 2)

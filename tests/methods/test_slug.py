@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny import NAMES, random_images, tiny_clip, tiny_spec
 
-from datamodules.request import ForgetRequest
-from datamodules.unlearning import Pairs
-from methods.clip import contrastive_loss
-from methods.held_out import HeldOut, pair_hits
+from datamodules.common.module import Pairs
+from datamodules.common.request import ForgetRequest
+from methods.common.clip import contrastive_loss
+from methods.common.held_out import HeldOut, pair_hits
 from methods.slug import SLUG, Hyperparameters, pareto_front, search, without
 
 

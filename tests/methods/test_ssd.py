@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny import NAMES, random_images, tiny_clip, tiny_spec
 
-from datamodules.request import ForgetRequest
-from datamodules.unlearning import Pairs
-from methods.clip import contrastive_loss
+from datamodules.common.module import Pairs
+from datamodules.common.request import ForgetRequest
+from methods.common.clip import contrastive_loss
 from methods.ssd import SSD, Hyperparameters, dampening, loss_among, pooled
 
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from tiny import APPLE, TinyDataset, tiny_clip
 
-from benchmark.unlearn import Unlearned, unlearn
-from methods.layer_inputs import linear_maps, show_inputs
+from benchmark.unlearning.unlearn import Unlearned, unlearn
+from methods.common.layer_inputs import linear_maps, show_inputs
 from methods.svd_forgetting import Hyperparameters, SVDForgetting, forgetting_projection, importance
 
 Array = NDArray[np.float64]

@@ -10,9 +10,9 @@ import torch
 from tiny import NAMES, random_images, tiny_clip, tiny_spec
 from torch import Tensor
 
-from datamodules.unlearning import Pairs
+from datamodules.common.module import Pairs
+from methods.common.task_vectors import TaskVectorMethod, difference, schedule
 from methods.task_vector_negation import Hyperparameters, TaskVectorNegation
-from methods.task_vectors import TaskVectorMethod, difference, schedule
 
 STEPS = 4
 

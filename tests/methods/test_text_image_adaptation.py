@@ -10,9 +10,9 @@ import torch
 from tiny import CONTEXT, NAMES, TEXT, VOCABULARY, WIDTH, tiny_clip, tiny_spec
 from torch import Tensor, nn
 
-from methods.clip import Clip
+from methods.common.clip import Clip
+from methods.common.text_projection import text_features, text_projection
 from methods.text_image_adaptation import Hyperparameters, Problem, TextImageAdaptation, neutral, solve
-from methods.text_projection import text_features, text_projection
 
 
 def custom_text_clip(*, bias: bool) -> Clip:

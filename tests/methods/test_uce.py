@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from tiny import NAMES, TEXT, VOCABULARY, WIDTH, random_images, tiny_clip, tiny_spec, words_tokenizer
 from torch import Tensor
 
-from datamodules.images import Preprocessing
-from datamodules.unlearning import NameSet
+from datamodules.common.images import Preprocessing
+from datamodules.common.module import NameSet
 from methods.ccup import consistent_projection
-from methods.clip import Clip, changed_tensors
-from methods.projection import NoProjectionError
-from methods.prompts import prompts
-from methods.text_projection import text_features, text_projection
+from methods.common.clip import Clip, changed_tensors
+from methods.common.projections import NoProjectionError
+from methods.common.prompts import prompts
+from methods.common.text_projection import text_features, text_projection
 from methods.uce import UCE, Hyperparameters, unified_edit
 
 TEMPLATES = tiny_spec().templates

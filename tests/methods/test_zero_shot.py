@@ -8,10 +8,10 @@ import torch
 from fitting import CONCEPT, caption_pairs, class_pairs, kl, move, unit
 from tiny import NAMES, TinyDataset, random_images, tiny_clip, tiny_spec
 
-from datamodules.request import ForgetRequest
-from datamodules.unlearning import ForgetSpec
+from datamodules.common.module import ForgetSpec
+from datamodules.common.request import ForgetRequest
+from methods.common.zero_shot import NameClassifier, divergence, draw_seed
 from methods.graddiff import GradDiff, Hyperparameters
-from methods.zero_shot import NameClassifier, divergence, draw_seed
 
 CAT_AND_BUS = ForgetRequest(classes=("cat", "bus"))
 

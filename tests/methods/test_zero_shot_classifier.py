@@ -8,9 +8,9 @@ from tiny import APPLE, NAMES, WIDTH, tiny_clip, tiny_spec
 from torch import Tensor
 
 from benchmark.evaluation.embeddings import EmbeddingStore
-from datamodules.request import ForgetRequest
-from methods.cards import NoHyperparameters
-from methods.clip import Clip
+from datamodules.common.request import ForgetRequest
+from methods.common.card import NoHyperparameters
+from methods.common.clip import Clip
 from methods.original import Original
 
 KINDS = ("resnet", "vit")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from tiny import NAMES, random_images, tiny_clip, tiny_spec
 
-from datamodules.request import ForgetRequest
-from datamodules.unlearning import Pairs
+from datamodules.common.module import Pairs
+from datamodules.common.request import ForgetRequest
+from methods.common.zero_shot_loss import targets, task_loss
 from methods.graddiff import GradDiff, Hyperparameters
-from methods.zero_shot_loss import targets, task_loss
 
 TEXTS = ["a photo of a cat", "a photo of a apple", "a photo of a sunflower", "a photo of a cat"]
 PAIRS = Pairs(images=random_images(4, seed=3), texts=TEXTS, labels=torch.full((4,), -1), indices=torch.arange(4))

@@ -16,9 +16,9 @@ from typing import Any
 from tests.reliability.case import Case
 
 CHEAT = '''"""A method that cheats."""
-from methods.base import ClosedFormMethod
-from methods.cards import MethodCard, NoHyperparameters
-from methods.projection import visual_projection
+from methods.common.base import ClosedFormMethod
+from methods.common.card import MethodCard, NoHyperparameters
+from methods.common.projections import visual_projection
 {top}
 
 CARD = MethodCard(
@@ -43,7 +43,7 @@ PLAN = """
         {body}
         return 1
 """
-SHAPES = "from datamodules.registry import open_dataset; from pathlib import Path; "
+SHAPES = "from datamodules.common.registry import open_dataset; from pathlib import Path; "
 TEST_IMAGES = SHAPES + "open_dataset('shapes', None, Path('{cache}'), 32).split('test').images.read([0])"
 
 READS: dict[str, dict[str, str]] = {
@@ -69,20 +69,20 @@ READS: dict[str, dict[str, str]] = {
         "body": "import subprocess; subprocess.run(['cat', '{data}/secret.txt'], capture_output=True)"
     },
     "asks a shell": {"body": "import os; os.system('cat {data}/secret.txt > {spare}/copy')"},
-    "imports the world's drawing": {"body": "import datamodules.shapes_drawing"},
-    "imports the world by importlib": {"body": "import importlib; importlib.import_module('datamodules.shapes_world')"},
-    "runs the source of the world": {
+    "imports the world's drawing": {"body": "import datamodules.shapes_world.drawing"},
+    "imports the world by importlib": {"body": "import importlib;
+    importlib.import_module('datamodules.shapes_world.vocabulary')"}, "runs the source of the world": {
         "body": "import datamodules, pathlib; "
         "exec(pathlib.Path(datamodules.__path__[0], 'shapes_world.py').read_text(), {{}})"
     },
     "imports the unseen images": {"body": "from datamodules import shapes_unseen"},
     "draws in a forked child": {
         "body": "import os; pid = os.fork(); "
-        "os._exit(int(__import__('datamodules.shapes_drawing') is None)) if not pid else "
+        "os._exit(int(__import__('datamodules.shapes_world.drawing') is None)) if not pid else "
         "(lambda s: (_ for _ in ()).throw(RuntimeError('the child was stopped')) if s else None)(os.waitpid(pid, 0)[1])"
     },
     "looks for images in memory": {
-        "body": "import gc; from datamodules.images import ImageArray; "
+        "body": "import gc; from datamodules.common.images import ImageArray; "
         "found = [o for o in gc.get_objects() if isinstance(o, ImageArray)]; "
         "[o.read([0]) for o in found] or (_ for _ in ()).throw(RuntimeError('nothing is there'))"
     },
@@ -108,7 +108,7 @@ FAKES: dict[str, dict[str, str]] = {
         "body": "import torch; self.clip.model.visual = torch.nn.Sequential(self.clip.model.visual, torch.nn.Tanh())"
     },
     "patches the score": {
-        "top": "import benchmark.evaluation.scores as scores\nscores.kravets = lambda **_: 0.0",
+        "top": "import benchmark.evaluation.numerics.scores as scores\nscores.kravets = lambda **_: 0.0",
     },
     "patches the evaluation": {
         "top": "from benchmark.evaluation.evaluate import Evaluation\nEvaluation.measure = lambda *a, **k: {{}}",
@@ -129,15 +129,15 @@ FAKES: dict[str, dict[str, str]] = {
     },
     "leaves weights that are no numbers": {"body": "visual_projection(self.clip).weight.fill_(float('nan'))"},
     "writes its own answer": {
-        "body": "from pathlib import Path; import benchmark.execution.answer as a; "
+        "body": "from pathlib import Path; import benchmark.execution.process.answer as a; "
         "a.Answer.write = lambda self, rank: (rank.folder / '0.answer.json').write_text('{{\"seconds\": -1}}')",
     },
     "sends garbage": {
-        "body": "import gc; from benchmark.execution.child import Rank; "
+        "body": "import gc; from benchmark.execution.process.child import Rank; "
         "[o.parent.send_bytes(b'\\xff' * 100) for o in gc.get_objects() if isinstance(o, Rank)]"
     },
     "answers by code": {
-        "body": "import pickle, benchmark.execution.answer as a; "
+        "body": "import pickle, benchmark.execution.process.answer as a; "
         "a.Answer.write = lambda self, rank: (rank.folder / '0.answer.json').write_bytes("
         "pickle.dumps(__import__('os').getcwd))",
     },
@@ -152,17 +152,17 @@ LEAKS: dict[str, dict[str, str]] = {
         "body": "import torch, random, numpy; torch.manual_seed(1); random.seed(1); numpy.random.seed(1)"
     },
     "patches the methods' base": {
-        "top": "import methods.base as base\nbase.UnlearningMethod.batch_size = lambda self: 1"
+        "top": "import methods.common.base as base\nbase.UnlearningMethod.batch_size = lambda self: 1"
     },
     "patches the tokenizer's class": {
         "top": "import open_clip.tokenizer as t\nt.SimpleTokenizer.__call__ = lambda *a, **k: 1 / 0"
     },
     "patches the preprocessing": {
-        "top": "import datamodules.images as images\nimages.Preprocessing.normalise = lambda self, x: x * 0"
+        "top": "import datamodules.common.images as images\nimages.Preprocessing.normalise = lambda self, x: x * 0"
     },
     "sets an environment variable": {"top": "import os\nos.environ['OMP_NUM_THREADS'] = '7'\nos.chdir('/')"},
-    "edits a helper that others import": {"top": "import methods.zero_shot as z\nz.draw_seed = lambda: 0"},
-    "replaces a module": {"top": "import sys\nsys.modules['methods.projection'] = None"},
+    "edits a helper that others import": {"top": "import methods.common.zero_shot as z\nz.draw_seed = lambda: 0"},
+    "replaces a module": {"top": "import sys\nsys.modules['methods.common.projections'] = None"},
     "leaves a thread": {
         "body": "import threading, time; threading.Thread(target=lambda: time.sleep(600), daemon=False).start()"
     },
@@ -219,8 +219,8 @@ def _cheat(folder: Path, parts: dict[str, str], regime: str = "names") -> Path:
 
 
 def _unlearned(file: Path, folder: Path) -> Any:
-    from benchmark.execution.unlearner import Unlearner, Work
-    from methods.registry import read_declaration
+    from benchmark.execution.process.unlearner import Unlearner, Work
+    from methods.common.registry import read_declaration
 
     clip, dataset, request = _world()
     unlearner = Unlearner(folder / "cache", (folder / "data", folder / "results"))
@@ -238,7 +238,7 @@ def _must_fail(parts: dict[str, str], folder: Path) -> str:
 def _must_be_honest(parts: dict[str, str], folder: Path) -> str:
     import torch
 
-    from methods.projection import visual_projection
+    from methods.common.projections import visual_projection
 
     clip = _world()[0]
     try:

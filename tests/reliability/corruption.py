@@ -67,7 +67,7 @@ def _run(kind: str, damage: str, seed: int, folder: Path) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the notes of what is made again."""
-    loggers = [logging.getLogger(name) for name in ("datamodules.cache", "benchmark.pretraining.checkpoint")]
+    loggers = [logging.getLogger(name) for name in ("datamodules.common.cache", "benchmark.pretraining.checkpoint")]
     levels = [each.level for each in loggers]
     for each in loggers:
         each.setLevel(logging.ERROR)

@@ -15,7 +15,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from datamodules.kept_files import sweep
+from datamodules.common.kept_files import sweep
 from tests.disk_work import LIMIT_BYTES, WRITERS, Child, check, make, write_for_ever, write_without_room
 from tests.reliability.case import Case
 

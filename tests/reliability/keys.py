@@ -10,7 +10,7 @@ import random
 from functools import cache, partial
 from pathlib import Path
 
-from datamodules.code_closure import ROOT
+from datamodules.common.code_closure import ROOT
 from tests.code_edits import METHODS, Definition, code, definitions, digests, members, mutated, reworded, sources
 from tests.reliability.case import Case
 
@@ -56,16 +56,16 @@ def _reworded(path: Path, _: Path) -> str:
 
 FAST = frozenset(
     {
-        "benchmark/evaluation/scores.py: kravets",
-        "benchmark/unlearn.py: unlearn",
-        "benchmark/evaluation/linear_probe.py: search",
+        "benchmark/evaluation/numerics/scores.py: kravets",
+        "benchmark/unlearning/unlearn.py: unlearn",
+        "benchmark/evaluation/measures/linear_probe.py: search",
         "benchmark/pretraining/optimizers.py: make_optimizer",
-        "benchmark/tables.py: COST_UNITS",
-        "datamodules/shapes_outlines.py: _star",
-        "datamodules/synthetic.py: climb",
+        "benchmark/leaderboard/tables.py: COST_UNITS",
+        "datamodules/shapes_world/outlines.py: _star",
+        "datamodules/common/synthetic.py: climb",
         "methods/lip.py: lipschitz_loss",
-        f"methods/clip.py {_WORDS}",
-        f"benchmark/unlearn.py {_WORDS}",
+        f"methods/common/clip.py {_WORDS}",
+        f"benchmark/unlearning/unlearn.py {_WORDS}",
     }
 )
 """One of each kind; `tests/test_keys.py` changes one definition of each module."""

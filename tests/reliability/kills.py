@@ -45,12 +45,12 @@ SERVER = """
 import json, os, signal, sys, time
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
 import torch, lightning, open_clip, world
-import benchmark.runner, benchmark.executors, benchmark.tables, benchmark.tuning.tuner, benchmark.report.page
+import benchmark.execution.runner, benchmark.execution.local, benchmark.leaderboard.tables, benchmark.tuning.tuner, benchmark.report.page
 import benchmark.export.folder
 from functools import partial
 from multiprocessing import forkserver
-from benchmark.compact import Architecture
-from benchmark.execution.processes import started
+from benchmark.models.compact import Architecture
+from benchmark.execution.process.processes import started
 from benchmark.pretraining import recipe, train
 from benchmark.__main__ import main
 
@@ -224,7 +224,7 @@ def _records(results: Path) -> dict[str, Any]:
     Raises:
         ValueError: If one is not, or lacks its outputs.
     """
-    from benchmark.record_store import RecordStore
+    from benchmark.records.store import RecordStore
 
     store = RecordStore(results, read_only=True)
     found = {record.key: record for record in store.all()}

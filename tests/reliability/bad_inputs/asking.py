@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from datamodules.text import hidden_sign
+from datamodules.common.text import hidden_sign
 from tests.reliability.case import Case
 from tests.tiny_model import write_tiny_model
 from tests.world import SUITE, command, small_world, write_suite
@@ -94,7 +94,7 @@ def _stopped_when_hanging() -> Iterator[None]:
 @contextmanager
 def _nothing_runs() -> Iterator[None]:
     """No cell is run and no model is trained, so that an input that passes is seen at once."""
-    from benchmark.runner import CellRunner
+    from benchmark.execution.runner import CellRunner
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a cell was run")

@@ -82,7 +82,7 @@ def _compact(architecture: Any) -> bytes:
 
 @cache
 def _good() -> dict[str, Any]:
-    from benchmark.tensor_files import read_header
+    from benchmark.models.tensor_files import read_header
 
     found: dict[str, Any] = json.loads(read_header(tiny() / "tiny.safetensors").metadata["architecture"])
     return found
@@ -292,7 +292,7 @@ PICKLES: dict[str, Callable[[Path], None]] = {
 
 @cache
 def _wrong_shapes() -> dict[str, torch.Tensor]:
-    from benchmark.models import _untrained
+    from benchmark.models.loading import _untrained
 
     with torch.device("meta"):
         names = list(_untrained(ARCHITECTURE, "meta").state_dict())

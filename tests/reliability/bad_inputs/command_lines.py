@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmark.cli import COMMANDS, NUMBERS, command_function
-from benchmark.commands.listing import Listed
+from benchmark.cli.listing import Listed
+from benchmark.cli.parser import COMMANDS, NUMBERS, command_function
 from tests.reliability.bad_inputs.asking import Arguments, Bad, run
 
 POSITIONAL: dict[str, Arguments] = {

@@ -15,8 +15,8 @@ from tests.reliability.bad_inputs.asking import Arguments, Bad, run
 @cache
 def _record() -> str:
     """A whole record of this version, made of one that the project ships."""
-    from benchmark.record_store import REFERENCE, RecordStore
-    from benchmark.records import SCHEMA, json_digest
+    from benchmark.records.record import SCHEMA, json_digest
+    from benchmark.records.store import REFERENCE, RecordStore
 
     record = RecordStore(REFERENCE, older=True).all("quick")[0].to_dict()
     record = {**record, "schema": SCHEMA, "measures": {}, "key": json_digest(record["cell"])}
@@ -25,7 +25,7 @@ def _record() -> str:
 
 def _sealed(record: dict[str, Any]) -> dict[str, Any]:
     """With the digest of its content, so that the content itself is looked at."""
-    from benchmark.records import json_digest
+    from benchmark.records.record import json_digest
 
     return {**record, "digest": json_digest({name: value for name, value in record.items() if name != "digest"})}
 

@@ -1,0 +1,163 @@
+"""`export`: write a recorded cell's unlearned model as a folder that open_clip loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.cli.common import cache_folder
+from benchmark.cli.listing import Listed, paths
+from benchmark.cli.verify import cell_of, find_record
+from benchmark.execution.verification import TOLERANCE
+from benchmark.records.store import REFERENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from benchmark.execution.runner import CellRunner
+    from benchmark.records.cell import Cell
+    from benchmark.records.record import Metric, Record
+    from benchmark.unlearning.edited_weights import KeptWeights
+    from methods.common.clip import Clip
+
+
+def export_command(
+    key: str,
+    folder: str,
+    results: str = "results/runs",
+    data_dir: str | None = None,
+    cache_dir: str | None = None,
+    device: str | None = None,
+    tolerance: float = TOLERANCE,
+    plugin: Listed = None,
+) -> int:
+    """Write a recorded cell's unlearned model as a folder: safetensors, open_clip's configuration, a model card.
+
+    `open_clip.create_model_and_transforms("local-dir:FOLDER")` loads it. Weights that `run --save-weights` kept are
+    taken; without them the cell runs again, and is exported only if it gives the numbers of its record.
+
+    Args:
+        key: The key of a record, its beginning, or a record's file.
+        folder: The folder to make; it must not exist or be empty.
+        results: The folder of the records; the reference records are searched too.
+        data_dir: The folder of the real data sets, where the cell runs again.
+        cache_dir: The folder of decoded images and features.
+        device: By default the kind of device in the record.
+        tolerance: Largest difference of a metric (a fraction) that counts as equal.
+        plugin: Files of further methods, separated by commas; may be repeated.
+    """
+    from benchmark.execution.runner import CellRunner
+    from benchmark.execution.tracking import Tracker
+    from benchmark.export.card import CardWriter
+    from benchmark.export.config import check_exportable
+    from benchmark.export.folder import CARD, RECORD, check_model, check_target, new_folder, write_model
+    from benchmark.export.origin import origin_of
+    from benchmark.records.store import RecordStore
+    from benchmark.suites.expansion import Where
+    from benchmark.utils.hardware import resolve_device
+    from datamodules.common.kept_files import replace_file
+    from methods.common.registry import Registry
+
+    recorded = find_record(key, Path(results))
+    cell = cell_of(recorded)
+    check_exportable(cell.model)
+    target = check_target(folder)
+    registry = Registry(paths(plugin))
+    card = registry.declaration(cell.method).card
+    data = Path(data_dir).expanduser() if data_dir else None
+    resolve_device(device or cell.device)
+    store = RecordStore(Path(results))
+    runner = CellRunner(registry, Where(data, cache_folder(cache_dir), device or cell.device), store, Tracker(None))
+    place = Path(key) if key.endswith(".json") else store.path(cell.suite, recorded.key)
+    before, retrained = (_metrics_of(recorded, name, Path(results)) for name in ("original", "retrain"))
+    clip = _kept(runner, cell, recorded, place)
+    if clip is None:
+        clip, before = _again(runner, cell, recorded, tolerance, before)
+    with new_folder(target) as work:
+        write_model(work, clip, cell.model)
+        gap = check_model(work, clip, ["a photo of a dog", *(f"a photo of a {name}" for name in cell.request.names)])
+        page = CardWriter(recorded, card, origin_of(cell.model), before, retrained).write()
+        replace_file(work / CARD, page.encode())
+        text = json.dumps(recorded.to_dict(), sort_keys=True, indent=1) + "\n"
+        replace_file(work / RECORD, text.encode())
+    print(f"{folder}: {cell}")
+    print(f"open_clip reads it back: features differ by at most {gap:.1e}; what it is and is not for is in {CARD}")
+    print(f'    open_clip.create_model_and_transforms("local-dir:{folder}")')
+    return 0
+
+
+def _kept(runner: CellRunner, cell: Cell, record: Record, place: Path) -> Clip | None:
+    """The unlearned model from the weights beside a record; None, with a line that says why, where it is not there."""
+    from benchmark.execution.edited_weights_store import outputs_path, weights_path
+    from benchmark.unlearning.edited_weights import KeptWeights
+
+    path = weights_path(place)
+    if not path.is_file():
+        print(f"no weights are kept beside the record: {cell} runs again (the same seed gives the same weights)")
+        return None
+    kept = KeptWeights.read(path)
+    if kept is None or not KeptWeights.belongs(path, record.key, outputs_path(place)):
+        print(f"note: {path} is damaged or of another run than the record: {cell} runs again")
+        return None
+    _check_filter(kept.refused, cell)
+    pristine, weights = runner.shelf.pristine(cell.model)
+    if kept.original != weights:
+        print(f"note: the weights of {cell.model} here are not those that {path} edits: {cell} runs again")
+        return None
+    clip = pristine.copy()
+    kept.put_into(clip)
+    print(f"taken: the weights kept beside the record ({_size(kept)})")
+    return clip
+
+
+def _size(kept: KeptWeights) -> str:
+    edited = sum(value.numel() * value.element_size() for value in kept.tensors.values())
+    return f"{len(kept.tensors)} tensors, {edited / 1e6:.2f} MB"
+
+
+def _again(
+    runner: CellRunner, cell: Cell, record: Record, tolerance: float, before: Mapping[str, Metric] | None
+) -> tuple[Clip, Mapping[str, Metric] | None]:
+    """The unlearned model of a second run, and the original's metrics.
+
+    Raises:
+        ExportError: If it does not give the numbers of the record.
+    """
+    from benchmark.execution.verification import as_recorded, gaps, largest
+    from benchmark.export.config import ExportError
+
+    if runner.where.digests.code(runner.registry, cell.method, cell.model) != cell.code:
+        print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
+    asked = as_recorded(cell, record)
+    references = runner.references(asked)
+    made = runner.make(asked, references)
+    worst = largest(gaps(record, made.record))
+    _check_filter(made.unlearned.clip.refused, cell)
+    if worst.size > tolerance:
+        raise ExportError(
+            f"{worst.metric} is {worst.recorded} in the record and {worst.now} now, beyond --tolerance {tolerance:g}: "
+            "this is another model, it is not exported; `verify` shows every number"
+        )
+    print(f"verified: the largest difference to the record is {worst.size:.4f} ({len(record.metrics)} numbers)")
+    return made.unlearned.clip, before or references.before
+
+
+def _check_filter(refused: tuple[str, ...], cell: Cell) -> None:
+    from benchmark.export.config import ExportError
+
+    if refused:
+        raise ExportError(
+            f"method {cell.method!r} filters answers and leaves the weights as they are: an exported model would "
+            "forget nothing; export the record of a method that edits weights"
+        )
+
+
+def _metrics_of(record: Record, reference: str, results: Path) -> Mapping[str, Metric] | None:
+    """The metrics of one of a record's references, where that has a record."""
+    from benchmark.records.store import RecordStore
+
+    key = record.references.get(reference)
+    stores = (RecordStore(results), RecordStore(REFERENCE, older=True))
+    found = [store.read(key) for store in stores if key is not None]
+    return next((each.metrics for each in found if each is not None), None)

@@ -1,0 +1,121 @@
+"""`pretrain`: train a small CLIP from a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmark.cli.common import cache_folder
+
+
+def pretrain_command(
+    recipe: str,
+    out: str | None = None,
+    data_dir: str | None = None,
+    cache_dir: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    compiled: bool = False,
+    exclude: str | None = None,
+) -> int:
+    """Train a small CLIP from a recipe, write one small file, and say how well it does.
+
+    How far it is is kept every two minutes beside the file (FILE.training), and one that was stopped or killed goes on
+    from there when the same command runs again.
+
+    Args:
+        recipe: shapes-resnet, shapes-vit or mini.
+        out: The file to write; by default RECIPE.safetensors here.
+        data_dir: The folder of the real data sets.
+        cache_dir: The folder of decoded images.
+        seed: Of the weights, the order and the augmentation.
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto takes bf16 where the chip is fast at it.
+        compiled: Compile the vision tower: a minute lost, then about a sixth faster; needs a C++ compiler.
+        exclude: What the model must never see, by data set, as YAML.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    from benchmark.evaluation.model_report import report
+    from benchmark.models.compact import load_compact
+    from benchmark.pretraining.recipe import load_recipe
+    from benchmark.pretraining.train import pretrain
+
+    chosen = load_recipe(recipe)
+    target = Path(out).expanduser() if out else Path(f"{recipe}.safetensors")
+    check_target(target)
+    data = Path(data_dir).expanduser() if data_dir else None
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True, highlight=False)
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+        task = bars.add_task(f"training {recipe}", total=None)
+        smooth = [0.0]
+
+        def show(step: int, steps: int, loss: float) -> None:
+            smooth[0] = loss if step == 1 else 0.95 * smooth[0] + 0.05 * loss
+            bars.update(task, total=steps, completed=step, description=f"training {recipe}, loss {smooth[0]:.3f}")
+            if not console.is_terminal and step % max(1, steps // 20) == 0:
+                console.print(f"step {step}/{steps}, loss {smooth[0]:.3f}")
+
+        trained = pretrain(
+            chosen,
+            target,
+            data_dir=data,
+            cache_dir=cache_folder(cache_dir),
+            seed=seed,
+            exclude=_excluded(exclude),
+            device=device,
+            precision=precision,
+            compiled=compiled,
+            progress=show,
+            checkpoint=target.with_name(f"{target.name}.training"),
+            say=lambda line: console.print(line, markup=False),
+        )
+    rate = trained.pairs / trained.seconds
+    size = target.stat().st_size / 1e6
+    print(f"{target}: {size:.1f} MB, {trained.pairs} pairs in {trained.seconds:.0f} s ({rate:.0f} a second)")
+    clip = load_compact(target, recipe)
+    for line in report(clip, chosen, data, cache_folder(cache_dir)):
+        print(line)
+    return 0
+
+
+def check_target(path: Path) -> None:
+    """Find out before hours of training whether a file can be written.
+
+    Raises:
+        BenchmarkError: If it cannot.
+    """
+    import uuid
+
+    from datamodules.common.errors import BenchmarkError
+
+    advice = "name another file with --out"
+    try:
+        if path.is_dir():
+            raise BenchmarkError(f"{path} is a folder, not a file for the model: {advice}")
+        if not path.parent.is_dir():
+            raise BenchmarkError(f"no folder {path.parent} for the model's file: make it, or {advice}")
+        probe = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+        probe.touch(exist_ok=False)
+        probe.unlink()
+        if path.exists():
+            path.open("r+b").close()
+    except OSError as error:
+        raise BenchmarkError(f"{path} cannot be written ({error.strerror or error}): {advice}") from error
+
+
+def _excluded(text: str | None) -> dict[str, Any]:
+    from datamodules.common.documents import parse_yaml
+    from datamodules.common.errors import BenchmarkError
+    from datamodules.common.request import ForgetRequest
+
+    if not text:
+        return {}
+    content = parse_yaml(text, "--exclude").content
+    if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
+        raise BenchmarkError("--exclude maps data sets to requests, such as '{shapes: {classes: [star]}}'")
+    return {name: ForgetRequest.from_dict(request) for name, request in content.items()}

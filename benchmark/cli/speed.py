@@ -1,0 +1,69 @@
+"""`speed`: measure the suite's speed on this machine, as ratios within one run."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+
+from benchmark.cli.common import cache_folder, check_cache
+from benchmark.cli.listing import Listed, words
+from datamodules.common.errors import BenchmarkError, UnknownNameError
+from datamodules.common.kept_files import replace_file
+
+
+def speed_command(
+    json: str | None = None,
+    only: Listed = None,
+    data_dir: str | None = None,
+    cache_dir: str | None = None,
+    device: str = "auto",
+) -> int:
+    """Measure the suite's speed on this machine: ratios to plain loops, to another package, and to the chip's ceiling.
+
+    Both sides of a ratio take turns in one run, so other load on the machine meets both. A measurement that needs a
+    package or images that are not here is left out, with the reason.
+
+    Args:
+        json: Write the findings to this file too.
+        only: Measurements, separated by commas: ceiling, encoding, lip_step, synthetic_images, overhead, leaderboard,
+            memory, projection_edits, evaluation.
+        data_dir: The folder of the real data sets.
+        cache_dir: The folder of decoded images.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    from benchmark.speed.report import MEASUREMENTS, headline, lines, machine, module, summary
+
+    chosen = words(only) or tuple(MEASUREMENTS)
+    for name in chosen:
+        if name not in MEASUREMENTS:
+            raise UnknownNameError("measurement", name, MEASUREMENTS)
+    if json is not None and not Path(json).resolve().parent.is_dir():
+        raise BenchmarkError(f"--json {json}: there is no folder {Path(json).resolve().parent}; make it first")
+    from benchmark.speed.bench import Bench
+    from benchmark.speed.findings import Finding, LeftOutError
+    from benchmark.utils.hardware import resolve_device
+    from benchmark.utils.trainer import quiet_lightning
+
+    data = Path(data_dir).expanduser() if data_dir else None
+    bench = Bench(resolve_device(device), data, cache_folder(cache_dir))
+    check_cache(bench.cache_dir)
+    quiet_lightning()
+    about = machine(bench.device)
+    print(headline(about))
+    found: dict[str, list[Finding]] = {}
+    left_out: dict[str, str] = {}
+    for name in chosen:
+        print(f"\n{name}: {MEASUREMENTS[name]}", flush=True)
+        try:
+            for finding in module(name).measure(bench):
+                found.setdefault(name, []).append(finding)
+                print("\n".join(lines(finding)), flush=True)
+        except LeftOutError as reason:
+            left_out[name] = str(reason)
+            print(f"  left out: {reason}", flush=True)
+    print(f"\n{summary([finding for each in found.values() for finding in each], list(left_out))}")
+    if json is not None:
+        findings = {name: [finding.to_dict() for finding in each] for name, each in found.items()}
+        content = {"machine": about, "findings": findings, "left_out": left_out}
+        replace_file(Path(json), (json_module.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    return 0

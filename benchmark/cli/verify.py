@@ -1,0 +1,356 @@
+"""`verify`: run recorded cells again and compare."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.cli.common import cache_folder
+from benchmark.cli.listing import Listed, paths
+from benchmark.execution.verification import (
+    FEWEST_SEEDS,
+    TOLERANCE,
+    VERDICTS,
+    WORDS,
+    Gap,
+    Verdict,
+    as_recorded,
+    gaps,
+    largest,
+    siblings_of,
+    worst_of,
+)
+from benchmark.records.store import REFERENCE
+from datamodules.common.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from benchmark.execution.runner import CellRunner
+    from benchmark.records.cell import Cell
+    from benchmark.records.record import Record
+    from methods.common.registry import Registry
+
+
+def verify_command(
+    key: list[str] | None = None,
+    results: str = "results/runs",
+    reference: bool = False,
+    suite: str | None = None,
+    sample: int | None = None,
+    sample_seed: int = 0,
+    strict: bool = False,
+    spread: bool = False,
+    data_dir: str | None = None,
+    cache_dir: str | None = None,
+    device: str | None = None,
+    tolerance: float = TOLERANCE,
+    plugin: Listed = None,
+) -> int:
+    """Run recorded cells again and compare their metrics with the records.
+
+    The answer is equal (to the last digit), within rounding, within the spread of this method's seeds, or different;
+    only the last ends with status 1. A key or its beginning names one of your records or of the reference records.
+
+    Args:
+        key: Keys of records, their beginnings, or records' files.
+        results: The folder of the records; the reference records are searched too.
+        reference: Only the reference records that come with the project.
+        suite: With --sample, only records of this suite.
+        sample: In the place of keys: so many records, drawn at random.
+        sample_seed: Of that draw.
+        strict: Only equal and within rounding count, not the spread of seeds.
+        spread: Where fewer than 3 seeds have records, run further seeds now to learn how far seeds are apart.
+        data_dir: The folder of the real data sets.
+        cache_dir: The folder of decoded images and features.
+        device: By default the kind of device in the record.
+        tolerance: Largest difference of a metric (a fraction) that rounding explains in any case.
+        plugin: Files of further methods, separated by commas; may be repeated.
+    """
+    from benchmark.utils.hardware import resolve_device
+    from methods.common.registry import Registry
+
+    chosen = _chosen(key or [], Path(results), reference=reference, suite=suite, sample=sample, seed=sample_seed)
+    cells = [cell_of(record) for record in chosen]
+    for kind in dict.fromkeys(device or cell.device for cell in cells):
+        resolve_device(kind)
+    registry = Registry(paths(plugin))
+    data = Path(data_dir).expanduser() if data_dir else None
+    check = _Check(registry, Path(results), data, cache_folder(cache_dir), device, tolerance, spread)
+    counts: Counter[str] = Counter()
+    for number, (record, cell) in enumerate(zip(chosen, cells, strict=True), start=1):
+        if len(chosen) > 1:
+            print(f"[{number}/{len(chosen)}] {record.key[:12]} {cell}", flush=True)
+        counts[check.one(record, cell, whole=len(chosen) == 1)] += 1
+    if len(chosen) > 1:
+        words_of = {**{str(each): text for each, text in WORDS.items()}, FAILED: FAILED}
+        print(f"{len(chosen)} records: {', '.join(f'{counts[each]} {words_of[each]}' for each in words_of)}")
+    bad = {"different", FAILED, *(["spread"] if strict else [])}
+    return int(any(counts[each] for each in bad))
+
+
+FAILED = "not run"
+"""In the place of a verdict: the method raised."""
+
+
+@dataclass
+class _Check:
+    """Runs records again, one by one."""
+
+    registry: Registry
+    results: Path
+    data_dir: Path | None
+    cache_dir: Path
+    device: str | None
+    tolerance: float
+    spread: bool
+    _runners: dict[str, CellRunner] = field(default_factory=dict)
+    _known: list[Record] | None = None
+
+    def one(self, record: Record, cell: Cell, *, whole: bool) -> str:
+        """Run a record's cell again, show how it compares, and return the verdict.
+
+        Args:
+            record: The record.
+            cell: Its cell.
+            whole: Show every number, not only those that are different.
+        """
+        from benchmark.utils.stopping import stop_if_asked
+
+        runner = self._runner(self.device or cell.device)
+        if runner.where.digests.code(self.registry, cell.method, cell.model) != cell.code:
+            print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
+        try:
+            again = _again(runner, as_recorded(cell, record))
+            stop_if_asked()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            import traceback
+
+            stop_if_asked()
+            if isinstance(error, BenchmarkError):
+                if whole:
+                    raise
+            else:
+                traceback.print_exception(error)
+            print(f"{FAILED}: {type(error).__name__}: {error}")
+            return FAILED
+        siblings = self._siblings(record)
+        found = gaps(record, again, siblings=siblings, tolerance=self.tolerance)
+        verdict = worst_of(found)
+        if verdict == "different" and self.spread and self._has_chance(cell):
+            siblings = self._further(record, cell, siblings, runner)
+            found = gaps(record, again, siblings=siblings, tolerance=self.tolerance)
+            verdict = worst_of(found)
+        _show(record, cell, found if whole else [gap for gap in found if gap.verdict == "different"])
+        for line in machines(record, again):
+            print(line)
+        print(self._conclusion(cell, found, verdict, seeds=1 + len(siblings)))
+        return verdict
+
+    def _runner(self, device: str) -> CellRunner:
+        from benchmark.execution.runner import CellRunner
+        from benchmark.execution.tracking import Tracker
+        from benchmark.records.store import RecordStore
+        from benchmark.suites.expansion import Where
+
+        if device not in self._runners:
+            where = Where(self.data_dir, self.cache_dir, device)
+            self._runners[device] = CellRunner(self.registry, where, RecordStore(self.results), Tracker(None))
+        return self._runners[device]
+
+    def _has_chance(self, cell: Cell) -> bool:
+        return self.registry.declaration(cell.method).card.stochastic
+
+    def _siblings(self, record: Record) -> list[Record]:
+        if not self.registry.declaration(record.cell["method"]).card.stochastic:
+            return []
+        if self._known is None:
+            self._known = _records([REFERENCE, self.results])
+        return siblings_of(record, self._known)
+
+    def _further(self, record: Record, cell: Cell, siblings: list[Record], runner: CellRunner) -> list[Record]:
+        """The siblings, with cells of further seeds run now until there are enough."""
+        from dataclasses import replace
+
+        asked = as_recorded(cell, record)
+        seeds = {cell.seed, *(each.cell["seed"] for each in siblings)}
+        further = (seed for seed in range(len(seeds) + FEWEST_SEEDS) if seed not in seeds)
+        missing = max(0, FEWEST_SEEDS - len(seeds))
+        return [*siblings, *(_again(runner, replace(asked, seed=next(further))) for _ in range(missing))]
+
+    def _conclusion(self, cell: Cell, found: Sequence[Gap], verdict: Verdict, *, seeds: int) -> str:
+        if verdict == "equal":
+            return f"equal: all {len(found)} numbers, to the last digit"
+        worst = max(
+            (gap for gap in found if gap.verdict == verdict), key=lambda gap: gap.size / max(gap.rounding, 1e-12)
+        )
+        beyond = sum(VERDICTS.index(gap.verdict) > 1 for gap in found)
+        seen = f"{worst.metric} is {_text(worst.recorded)} in the record and {_text(worst.now)} now"
+        if verdict == "rounding":
+            return f"within rounding: the largest difference is {largest(list(found)).size:.4f}; {seen}"
+        if verdict == "spread":
+            return (
+                f"within the spread of seeds: {beyond} of {len(found)} numbers differ by more than rounding, none by "
+                f"more than two of this method's seeds do ({seeds} seeds); {seen}"
+            )
+        if not self._has_chance(cell):
+            why = f"{cell.method} has no chance, so only rounding could explain a difference"
+        elif seeds < FEWEST_SEEDS:
+            why = (
+                f"the spread of this method's seeds is not known: that takes {FEWEST_SEEDS} seeds, and only "
+                f"{seeds - 1} others have records; run more, or --spread runs them now"
+            )
+        else:
+            why = f"two of its seeds differ by less ({seeds} seeds)"
+        count = sum(gap.verdict == "different" for gap in found)
+        return f"different: {count} of {len(found)} numbers; {seen}; {why}"
+
+
+def _again(runner: CellRunner, cell: Cell) -> Record:
+    return runner.make(cell, runner.references(cell)).record
+
+
+def _show(record: Record, cell: Cell, found: Sequence[Gap]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not found:
+        return
+    table = Table(title=f"{cell} · {record.key[:12]}", title_justify="left", header_style="bold")
+    for head in ("metric", "recorded", "now", "difference", "is"):
+        table.add_column(head, justify="left" if head in ("metric", "is") else "right")
+    for gap in found:
+        size = "0" if gap.size == 0 else f"{gap.size:.4f}" if gap.size >= 5e-5 else f"{gap.size:.0e}"
+        texts = (gap.metric, _text(gap.recorded), _text(gap.now), size, WORDS[gap.verdict])
+        table.add_row(*texts, style="red" if gap.verdict == "different" else "")
+    Console(width=None if Console().is_terminal else 120, markup=False, highlight=False).print(table)
+
+
+def _text(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def machines(record: Record, again: Record) -> list[str]:
+    """Two lines: which device and packages made the record and which run now; of packages only those that differ."""
+    lines = []
+    packages = [dict(each.provenance.get("packages") or {}) for each in (record, again)]
+    differing = [name for name in packages[1] if packages[0].get(name) != packages[1][name]]
+    for what, each, versions in zip(("recorded on", "now on"), (record, again), packages, strict=True):
+        device = f"{each.provenance.get('device') or 'unknown'} ({each.cell.get('device', 'unknown')})"
+        named = [f"{name} {versions.get(name, 'unknown')}" for name in differing]
+        lines.append(f"{what}: {', '.join([device, *(named or ['the same packages'])])}")
+    return lines
+
+
+def _chosen(
+    keys: Sequence[str], results: Path, *, reference: bool, suite: str | None, sample: int | None, seed: int
+) -> list[Record]:
+    """The records that are asked for.
+
+    Raises:
+        BenchmarkError: If a key names none or several, or neither keys nor a sample are asked for.
+    """
+    import random
+
+    if sample is None:
+        if not keys:
+            raise BenchmarkError("name a record's key, such as `verify 3f2a9c`, or draw some with --sample 10")
+        if suite:
+            raise BenchmarkError(f"--suite {suite} is for --sample: a key names one record")
+        return [find_record(key, results, reference=reference) for key in keys]
+    if keys:
+        raise BenchmarkError(f"--sample {sample} draws records: leave out the keys, or leave out --sample")
+    if sample < 1:
+        raise BenchmarkError(f"--sample {sample}: draw at least 1 record")
+    folder = REFERENCE if reference else results
+    records = sorted(_records([folder], suite), key=lambda record: record.key)
+    if not records:
+        left = "".join(f"; {note}" for note in _left_alone([folder]))
+        raise BenchmarkError(f"no records{f' of suite {suite!r}' if suite else ''} in {folder} to draw from{left}")
+    return random.Random(seed).sample(records, min(sample, len(records)))
+
+
+def _records(folders: Sequence[Path], suite: str | None = None) -> list[Record]:
+    from benchmark.records.store import RecordStore
+
+    stores = [RecordStore(folder, read_only=True) for folder in folders if folder.is_dir()]
+    found = [record for store in stores for record in store.all(suite)]
+    for message in dict.fromkeys(line for store in stores for line in store.set_aside):
+        print(message, file=sys.stderr)
+    return found
+
+
+def _left_alone(folders: Sequence[Path]) -> list[str]:
+    """What is said of the records of another version in these folders: they cannot be run again by this one."""
+    from benchmark.records.store import RecordStore
+
+    notes = []
+    for folder in (each for each in folders if each.is_dir()):
+        store = RecordStore(folder)
+        store.all()
+        notes += [note for note in store.notes if note not in store.set_aside]
+    return notes
+
+
+def find_record(key: str, results: Path, *, reference: bool = False) -> Record:
+    """The record of a file, or of a key or its beginning; of one that lies in both folders, that of `results`.
+
+    Args:
+        key: The key, its beginning or the file.
+        results: The folder of the records; the reference records are searched too.
+        reference: Search the reference records alone.
+
+    Raises:
+        BenchmarkError: If there is none, or the beginning fits several.
+    """
+    from benchmark.records.record import Record
+    from benchmark.utils.suggestions import near_file, near_keys
+    from datamodules.common.documents import DocumentError, load_json
+
+    if key.endswith(".json"):
+        path = Path(key)
+        if not path.exists():
+            raise BenchmarkError(f"no record file {path}{near_file(path)}")
+        try:
+            return Record.from_dict(load_json(path), str(path))
+        except (ValueError, DocumentError) as error:
+            raise BenchmarkError(f"{path} is not a record: {error}") from error
+    folders = [REFERENCE] if reference else [results, REFERENCE]
+    records = _records(folders)
+    found = {record.key: record for record in reversed(records) if record.key.startswith(key)}
+    if len(found) != 1:
+        what = "no record has a key that begins" if not found else f"{len(found)} records have keys that begin"
+        near = near_keys(key, [record.key for record in records]) if not found else ""
+        some = ", ".join(f"{one.key[:12]} ({one.cell['method']})" for one in list(found.values())[:3])
+        some = f": {some}, ..." if some else ""
+        place = "the reference records" if reference else f"{results} or the reference records"
+        left = "" if found else "".join(f"; {note}" for note in _left_alone(folders))
+        raise BenchmarkError(f"{what} with {key!r} in {place}{near}{some}; see `plan` for keys{left}")
+    return next(iter(found.values()))
+
+
+def cell_of(record: Record) -> Cell:
+    """The cell that a record is of.
+
+    Raises:
+        BenchmarkError: If the record lacks a field, or its key does not fit its cell.
+    """
+    from benchmark.records.cell import Cell
+    from datamodules.common.request import ForgetRequest
+
+    fields = dict(record.cell)
+    try:
+        fields["request"] = ForgetRequest.from_dict(fields["request"])
+        fields["others"] = tuple(fields["others"])
+        for name in ("by_request", "measures"):
+            fields[name] = tuple(fields.get(name, ()))
+        cell = Cell(**fields)
+    except (KeyError, TypeError) as error:
+        raise BenchmarkError(f"record {record.key[:12]} does not describe a cell of this version: {error}") from error
+    if cell.key != record.key:
+        raise BenchmarkError(f"record {record.key[:12]} was changed: its key does not fit its cell")
+    return cell

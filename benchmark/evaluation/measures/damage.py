@@ -1,0 +1,151 @@
+"""damage: what the retained classes lose, where it hurts most.
+
+For a retained class c with recall b_c before and a_c after unlearning, its drop is b_c - a_c, in [-1, 1]; lower is
+better, 0 is no loss, below 0 a gain.
+
+- worst: mean drop of the ten retained classes that lose most. A mean over all classes hides a few that are destroyed.
+  The largest of many noisy differences is above 0 even where nothing was lost (about 0.12 for ten of a hundred classes
+  of 100 images at a recall of 0.6 if before and after were independent draws): read it beside another method's.
+- neighbours: mean drop of the five retained classes whose names are nearest to a forgotten name, by the cosine of the
+  ORIGINAL model's zero-shot classifier; the unlearned one has moved. They are fixed before unlearning, so no selection
+  effect lifts their mean.
+
+Source: worst groups instead of the mean follow Sagawa et al. (ICLR 2020, arXiv 1911.08731); the counts ten and five and
+the neighbourhood are our choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from benchmark.evaluation.numerics.accuracy import predict
+from benchmark.evaluation.numerics.features import unit_norm
+from benchmark.evaluation.unmeasurable import NotMeasurableError
+from benchmark.records.record import Metric
+
+if TYPE_CHECKING:
+    from benchmark.evaluation.context import Context
+    from benchmark.evaluation.evaluate import Metrics
+    from methods.common.clip import Clip
+
+WORST, NEIGHBOURS = 10, 5
+
+
+@dataclass(frozen=True)
+class ClassDrop:
+    """One retained class: its label, and recall before minus after, in [-1, 1]."""
+
+    label: int
+    drop: float
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Drops of some retained classes.
+
+    Attributes:
+        mean_drop: Their mean, in [-1, 1]; lower is better.
+        classes: The classes; fewer than asked for where there are not so many.
+    """
+
+    mean_drop: float
+    classes: tuple[ClassDrop, ...]
+
+
+def class_recalls(right: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """The recall of every class, shape (C,), float64, in [0, 1]; NaN where a class has no image.
+
+    Args:
+        right: Which predictions are right, boolean, shape (N,).
+        labels: Class of each image, shape (N,).
+        classes: C.
+    """
+    labels = labels.cpu()
+    hits = torch.zeros(classes, dtype=torch.float64).index_add_(0, labels, right.cpu().double())
+    return hits / torch.bincount(labels, minlength=classes)
+
+
+def worst_classes(before: Tensor, after: Tensor, retained: Tensor, *, count: int = WORST) -> Damage:
+    """The retained classes that lose most, the largest drop first, then the lower label.
+
+    Args:
+        before: Recalls under the original, shape (C,), NaN where a class has no image.
+        after: Recalls after unlearning, shape (C,).
+        retained: Which classes are retained, boolean, shape (C,).
+        count: How many.
+
+    Raises:
+        NotMeasurableError: If no retained class has test images.
+    """
+    drops = _drops(before, after)
+    candidates = torch.nonzero(retained.cpu() & ~drops.isnan()).flatten()
+    order = torch.sort(drops[candidates], descending=True, stable=True).indices[:count]
+    return _damage(drops, candidates[order])
+
+
+def neighbour_classes(
+    before: Tensor, after: Tensor, retained: Tensor, original_classifier: Tensor, *, count: int = NEIGHBOURS
+) -> Damage:
+    """The retained classes whose names are nearest to a forgotten one, the nearest first, then the lower label.
+
+    For several forgotten classes a name is as near as it is to the nearest of them.
+
+    Args:
+        before: Recalls under the original, shape (C,), NaN where a class has no image.
+        after: Recalls after unlearning, shape (C,).
+        retained: Which classes are retained, boolean, shape (C,); the others are the forgotten ones.
+        original_classifier: The original model's zero-shot classifier, shape (C, D); normalised here.
+        count: How many.
+
+    Raises:
+        NotMeasurableError: If no class is forgotten, or no retained class has test images.
+    """
+    retained = retained.cpu()
+    if bool(retained.all()):
+        raise NotMeasurableError("no class is forgotten: nothing has neighbours")
+    drops = _drops(before, after)
+    candidates = torch.nonzero(retained & ~drops.isnan()).flatten()
+    names = unit_norm(original_classifier, "name embeddings of the original").cpu().double()
+    nearness = (names[candidates] @ names[~retained].T).amax(dim=1)
+    order = torch.sort(nearness, descending=True, stable=True).indices[:count]
+    return _damage(drops, candidates[order])
+
+
+def _drops(before: Tensor, after: Tensor) -> Tensor:
+    before, after = before.cpu().double(), after.cpu().double()
+    if before.shape != after.shape:
+        raise ValueError(f"recalls of {len(before)} classes before and {len(after)} after")
+    return before - after
+
+
+def _damage(drops: Tensor, chosen: Tensor) -> Damage:
+    if len(chosen) == 0:
+        raise NotMeasurableError("no retained class has test images")
+    found = tuple(ClassDrop(c, float(drops[c])) for c in chosen.tolist())
+    return Damage(sum(each.drop for each in found) / len(found), found)
+
+
+def measure(context: Context) -> Metrics:
+    """`retain/worst10_drop` and `retain/neighbour_drop`; the record names the classes."""
+    names, labels = context.require_classes(), context.labels()
+
+    def recalls(clip: Clip) -> Tensor:
+        refused = clip.is_refused_class(names)
+        right = predict(context.images(clip), context.classifier(clip), refused=refused) == labels
+        return class_recalls(right, labels, len(names))
+
+    before, after = recalls(context.original), recalls(context.clip)
+    retained = torch.ones(len(names), dtype=torch.bool)
+    retained[context.forget_labels] = False
+    worst = worst_classes(before, after, retained)
+    near = neighbour_classes(before, after, retained, context.classifier(context.original))
+    for title, found in (("worst_classes", worst), ("nearest_classes", near)):
+        context.report[title] = {names[each.label]: round(each.drop, 4) for each in found.classes}
+    return {
+        "retain/worst10_drop": Metric(worst.mean_drop, len(worst.classes), None),
+        "retain/neighbour_drop": Metric(near.mean_drop, len(near.classes), None),
+    }

@@ -1,0 +1,110 @@
+"""true_name_rank: how near the true name still is to the images of a forgotten class.
+
+For an image x of class y and the unit-norm class weights w_1 ... w_C let s_c = <x, w_c>, a cosine in [-1, 1]. Then
+
+    rank   = 1 + #{c : s_c > s_y} + 1/2 #{c != y : s_c = s_y}     in [1, C], 1 = the true name comes first
+    margin = s_y - max over c != y of s_c                         in [-2, 2] (cosine units), > 0 = recognised
+    top 5  = chance that the true name is among the first five    in [0, 1]
+
+Ties count by their mean, as if broken at random: a model whose cosines are all equal has the rank of chance,
+(C + 1) / 2. Counting them against the model would make a collapse look like perfect forgetting. Equal means equal to
+1e-6 (`features.cosines`).
+
+On the forget set a higher rank, a lower margin and a lower top 5 are better, but only up to chance: a rank well above
+(C + 1) / 2 says that the name was pushed to the far end, which points at what was hidden. An output filter is left out
+on purpose: it hides the first answer and says nothing of the embeddings. Accuracy sees only whether the rank is 1; a
+method that moves every image just over the border to a neighbour scores 0 there and has a mean rank of 2 here.
+Source: the rank of the true class is our choice of measure; the share in the top 5 is ImageNet's top-5 accuracy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from benchmark.evaluation.numerics.features import blocks, cosines, unit_norm
+from benchmark.evaluation.unmeasurable import NotMeasurableError
+from benchmark.records.record import Metric
+
+if TYPE_CHECKING:
+    from benchmark.evaluation.context import Context
+    from benchmark.evaluation.evaluate import Metrics
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class TrueNameRank:
+    """Where the true name stands, over the forgotten test images.
+
+    Attributes:
+        mean_rank: In [1, C].
+        median_rank: In [1, C]; the mean of the two middle ranks where their number is even.
+        mean_margin: In [-2, 2], cosine units.
+        top5: Share of images whose true name is among the first five, in [0, 1]; 1 where C is at most 5.
+        chance_rank: (C + 1) / 2, the mean rank of a model that knows nothing.
+        n: How many images.
+    """
+
+    mean_rank: float
+    median_rank: float
+    mean_margin: float
+    top5: float
+    chance_rank: float
+    n: int
+
+
+def true_name_rank(images: Tensor, classifier: Tensor, labels: Tensor) -> TrueNameRank:
+    """Rank the true name of each forgotten image among all names.
+
+    Args:
+        images: Embeddings of the forgotten test images, shape (N, D); normalised here.
+        classifier: The zero-shot classifier over all names, shape (C, D); normalised here.
+        labels: True class of each image, shape (N,).
+
+    Raises:
+        NotMeasurableError: If there is no image, fewer than two names, or an embedding is not finite.
+    """
+    if len(classifier) < 2:
+        raise NotMeasurableError("a rank among fewer than two names says nothing")
+    images = unit_norm(images, "embeddings of forgotten test images")
+    classifier = unit_norm(classifier, "name embeddings")
+    labels = labels.to(images.device)
+    ranks, margins, hits = [], [], []
+    for part in blocks(len(images), len(classifier)):
+        above, tied, margin = _places(cosines(images[part], classifier), labels[part])
+        ranks.append(1 + above + tied / 2)
+        hits.append(((TOP - above) / (tied + 1)).clamp(0, 1))
+        margins.append(margin)
+    rank = torch.cat(ranks)
+    return TrueNameRank(
+        mean_rank=float(rank.mean()),
+        median_rank=float(torch.quantile(rank, 0.5)),
+        mean_margin=float(torch.cat(margins).mean()),
+        top5=float(torch.cat(hits).mean()),
+        chance_rank=(len(classifier) + 1) / 2,
+        n=len(images),
+    )
+
+
+def _places(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How many names are above the true one, how many tie with it, and the margin; each of shape (B,), float64."""
+    own = scores.gather(1, labels[:, None])
+    others = scores.scatter(1, labels[:, None], -torch.inf)
+    above = (others > own).sum(dim=1).double()
+    tied = (others == own).sum(dim=1).double()
+    return above, tied, (own.squeeze(1) - others.amax(dim=1)).double()
+
+
+def measure(context: Context) -> Metrics:
+    """`forget/true_name_rank` (median), `forget/true_name_margin` and `forget/acc5`."""
+    labels = context.labels()[context.forget]
+    found = true_name_rank(context.images()[context.forget], context.classifier(), labels)
+    return {
+        "forget/true_name_rank": Metric(found.median_rank, found.n, None),
+        "forget/true_name_margin": Metric(found.mean_margin, found.n, None),
+        "forget/acc5": Metric(found.top5, found.n, None),
+    }

@@ -1,0 +1,1 @@
+"""What several families of measures compute with."""

@@ -1,0 +1,1 @@
+"""The process in which a method unlearns, and the way into it and out of it."""

@@ -1,0 +1,255 @@
+"""The runner of one cell: load a CLIP, let the method unlearn, measure what is left, write one record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from benchmark.evaluation.evaluate import Metrics
+from benchmark.execution.cell_evaluation import evaluate_cell
+from benchmark.execution.cell_unlearning import precision_of, work_of
+from benchmark.execution.edited_weights_store import WeightsKeeper
+from benchmark.execution.needs import check_needs
+from benchmark.execution.preview import Watcher
+from benchmark.execution.process.unlearner import Unlearner
+from benchmark.execution.references import References, needs_retrained, needs_shadows
+from benchmark.execution.session import Shelf
+from benchmark.execution.shadowing import CellShadows
+from benchmark.execution.staleness import families_of
+from benchmark.execution.tracking import Tracker
+from benchmark.models.registry import PRETRAINING
+from benchmark.records.cell import Cell
+from benchmark.records.kept_outputs import Outputs
+from benchmark.records.provenance import command, provenance
+from benchmark.records.record import SCHEMA, Record
+from benchmark.records.store import REFERENCE, RecordStore
+from benchmark.suites.expansion import ORIGINAL, RETRAIN, Where, original_of, retrain_of
+from benchmark.unlearning.unlearn import StepReport, Unlearned
+from benchmark.utils.devices import Devices
+from benchmark.utils.hardware import device_name
+from benchmark.utils.randomness import isolated
+from datamodules.common.dataset import Dataset
+from datamodules.common.module import Retrained
+from methods.common.card import resolve
+from methods.common.clip import Clip
+from methods.common.registry import Registry
+
+Phase = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What running a cell gives: the record, the outputs to keep beside it, and the unlearned model."""
+
+    record: Record
+    outputs: Outputs
+    unlearned: Unlearned
+
+
+@dataclass
+class CellRunner:
+    """Runs cells one after another and shares between them what may be shared.
+
+    Attributes:
+        registry: The methods.
+        where: Folders and device.
+        store: Where the records go.
+        tracker: The experiment loggers.
+        plugins: Files given with `--plugin`, for the command in the record.
+        suite_file: The suite as it was given, likewise; by default the cell's suite.
+        tuned_values: The file of tuned values as it was given, likewise; by default the project's.
+        keeper: Keeps unlearned weights beside the records; None keeps none.
+        watcher: Shows how the accuracy falls while a method unlearns; None shows nothing.
+        devices: Over which each cell's unlearning is spread; everything else is done on the first.
+    """
+
+    registry: Registry
+    where: Where
+    store: RecordStore
+    tracker: Tracker
+    plugins: tuple[Path, ...] = ()
+    suite_file: str = ""
+    tuned_values: str = ""
+    keeper: WeightsKeeper | None = None
+    watcher: Watcher | None = None
+    devices: Devices = field(default_factory=Devices)
+
+    def __post_init__(self) -> None:
+        self.shelf = Shelf(self.where)
+
+    @cached_property
+    def unlearner(self) -> Unlearner:
+        """Starts the processes that unlearn."""
+        closed = [self.store.folder, REFERENCE, *([self.where.data_dir] if self.where.data_dir is not None else [])]
+        return Unlearner(self.where.cache_dir, tuple(closed), self.devices)
+
+    def run(self, cell: Cell, *, on_phase: Phase | None = None, on_step: StepReport | None = None) -> Record:
+        """Run a cell and write its record. Those of its references are made first if they are not there.
+
+        Args:
+            cell: What to run.
+            on_phase: Told when a new phase begins.
+            on_step: Told of each step of the unlearning.
+
+        Raises:
+            Exception: Whatever the method raises; nothing is written then.
+        """
+
+        def metrics_of(reference: Cell) -> Metrics:
+            found = self.store.read(reference.key)
+            return (found if found is not None else self.run(reference, on_phase=on_phase, on_step=on_step)).metrics
+
+        references = self.references(cell, metrics_of)
+        made = self.make(cell, references, on_phase=on_phase, on_step=on_step)
+        record, weights = made.record, None
+        if self.keeper is None:
+            self.store.write(record, made.outputs)
+        else:
+            record, weights = self.keeper.write(record, made.outputs, made.unlearned)
+        self.tracker.summarise(record, weights)
+        return record
+
+    def reference_cells(self, cell: Cell) -> list[Cell]:
+        """The cells whose metrics `references` asks for: they must be run before this one."""
+        if cell.method == RETRAIN:
+            return []
+        needed = [] if cell.method == ORIGINAL else [original_of(cell, self.registry)]
+        if needs_retrained(cell) and not self.shelf.retrained.why_not(cell.model):
+            needed.append(retrain_of(cell, self.registry, self.where))
+        return needed
+
+    def references(self, cell: Cell, metrics_of: Callable[[Cell], Metrics] | None = None) -> References:
+        """What a cell is compared with.
+
+        Args:
+            cell: Of any method.
+            metrics_of: Gives the metrics of a reference's cell; by default it is run again and not written.
+        """
+        again = metrics_of or (lambda reference: self.make(reference, self.references(reference)).record.metrics)
+        original = original_of(cell, self.registry)
+        if cell.method == RETRAIN:  # the original's record is itself compared with this one
+            plain = replace(original, measures=())
+            return References(original.key, self.make(plain, References(plain.key, None)).record.metrics)
+        before = None if cell.method == ORIGINAL else again(original)
+        if not needs_retrained(cell):
+            return References(original.key, before)
+        why_not = self.shelf.retrained.why_not(cell.model)
+        if why_not:
+            return References(original.key, before, no_retrained=why_not)
+        gold = retrain_of(cell, self.registry, self.where)
+        return References(original.key, before, gold.key, again(gold))
+
+    def check_needs(self, cells: Sequence[Cell]) -> None:
+        """Check, before any work, all that these cells need; see `benchmark.execution.needs`."""
+        check_needs(cells, self.registry, self.shelf, self.unlearner)
+
+    def make(
+        self,
+        cell: Cell,
+        references: References,
+        *,
+        on_phase: Phase | None = None,
+        on_step: StepReport | None = None,
+    ) -> Made:
+        """Run a cell without writing anything.
+
+        Args:
+            cell: What to run.
+            references: What it is compared with.
+            on_phase: Told when a new phase begins.
+            on_step: Told of each step.
+        """
+        say = on_phase or (lambda _: None)
+        say("loading")
+        pristine, weights = self.shelf.pristine(cell.model)
+        retrained = self._retrained(cell, say, on_step)
+        shadows = self._shadows(cell, say, on_step)
+        with isolated(cell.random_seed()):
+            say("unlearning")
+            result = self._unlearn(cell, on_step, retrained)
+            say("evaluating")
+            start = time.perf_counter()
+            with self.shelf.features(precision_of(cell)).fixed(result.clip, pristine):
+                metrics, report, outputs = evaluate_cell(cell, references, result, self.shelf, shadows)
+            seconds = time.perf_counter() - start
+        record = Record(
+            schema=SCHEMA,
+            key=cell.key,
+            cell=cell.identity(),
+            metrics=metrics,
+            references={"original": references.original, "retrain": references.retrain},
+            cost={
+                "unlearn_seconds": result.cost.seconds,
+                "evaluate_seconds": seconds,
+                "peak_memory_bytes": result.cost.peak_memory_bytes,
+                "flops": None if retrained is not None else result.cost.flops,  # those of a training are not counted
+                "edited_bytes": result.edited_bytes,
+                "items_read": result.items_read,
+                "items_distinct": result.items_distinct,
+            },
+            provenance=provenance(
+                cell,
+                card=self.registry.declaration(cell.method).card,
+                weights=weights,
+                device=device_name(pristine.device),
+                command=self._command(cell),
+                devices=self.devices,
+            ),
+            report=report,
+            measures=self.where.digests.families(families_of(cell), cell.dataset, cell.model),
+        )
+        return Made(record, outputs, result)
+
+    def unlearned(self, cell: Cell, *, on_step: StepReport | None = None) -> Unlearned:
+        """Let a cell's method unlearn as it did for its record; nothing is measured or written.
+
+        Args:
+            cell: What to run.
+            on_step: Told of each step.
+        """
+        retrained = self._retrained(cell, lambda _: None, on_step)
+        with isolated(cell.random_seed()):
+            return self._unlearn(cell, on_step, retrained)
+
+    def _retrained(self, cell: Cell, say: Phase, on_step: StepReport | None) -> Retrained | None:
+        if self.registry.declaration(cell.method).card.regime != PRETRAINING:
+            return None
+        say("training without the forget data")
+        return self.shelf.retrained.state(cell, on_step=on_step)
+
+    def _shadows(self, cell: Cell, say: Phase, on_step: StepReport | None) -> CellShadows | str:
+        """The shadow models of a cell, trained; why there are none, where there are none or no measure asks."""
+        if not needs_shadows(cell):
+            return "no measure asks for shadow models"
+        why_not = self.shelf.shadows.why_not(cell)
+        if why_not:
+            return why_not
+        say("training the shadow models")
+        self.shelf.shadows.train(cell, on_step=on_step)
+
+        def unlearner(clip: Clip, dataset: Dataset, seed: int) -> Clip:
+            if self.registry.declaration(cell.method).card.regime == PRETRAINING:
+                return clip  # trained again it would know nothing of any image: the fits are those of doing nothing
+            work = work_of(cell, self.registry, self.shelf, clip=clip, dataset=dataset, seed=seed)
+            return self.unlearner.unlearn(work).clip
+
+        return self.shelf.shadows.of(cell, unlearner)
+
+    def _command(self, cell: Cell) -> str:
+        kind = self.registry.declaration(cell.method).hyperparameters
+        defaults = vars(resolve(kind, cell.scale, {}))
+        settings = {name: value for name, value in cell.hparams.items() if defaults.get(name) != value}
+        suite, tuned = self.suite_file or cell.suite, self.tuned_values
+        return command(
+            cell, suite=suite, settings=settings, plugins=self.plugins, tuned_values=tuned, devices=self.devices
+        )
+
+    def _unlearn(self, cell: Cell, on_step: StepReport | None, retrained: Retrained | None) -> Unlearned:
+        work, watch = work_of(cell, self.registry, self.shelf, retrained=retrained), None
+        if self.watcher is not None:
+            watch = self.watcher.watch(work.clip, work.dataset, cell.request, work.precision)
+        logger = self.tracker.logger(cell)
+        return self.unlearner.unlearn(work, logger=logger, on_step=on_step, watch=watch)

@@ -1,0 +1,164 @@
+"""Experiment tracking: Lightning's CSV logger, or Weights & Biases through Lightning's logger.
+
+A Weights & Biases run has the cell key as its id, the suite as its group and the record's metrics as its summary; where
+weights are saved, they and the record are its artifact. At the end one more run holds the leaderboard as a table and
+what forgetting costs as plots. `offline` needs no account: `wandb sync` uploads it later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from benchmark.records.cell import Cell
+from benchmark.records.record import Record
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+WandbMode = Literal["off", "offline", "online"]
+PROJECT = "clip-unlearning-benchmark"
+SUPERSEDED = "superseded"
+LONGEST_NAME = 32
+"""Characters of a plot's name; the whole name of its table may have 128, the suite's among them."""
+
+
+@dataclass
+class Tracker:
+    """Makes the logger of each cell and closes it with the record's metrics.
+
+    Attributes:
+        folder: Logs are written below it; None logs nothing.
+        wandb: "off" for CSV files, else Weights & Biases.
+    """
+
+    folder: Path | None
+    wandb: WandbMode = "off"
+    _current: dict[str, Any] = field(default_factory=dict)
+
+    def logger(self, cell: Cell) -> Logger | None:
+        """The logger of a cell's unlearning."""
+        if self.folder is None:
+            return None
+        if self.wandb == "off":
+            from lightning.pytorch.loggers import CSVLogger
+
+            version = cell.key[:12]
+            shutil.rmtree(self.folder / "logs" / cell.suite / version, ignore_errors=True)
+            return CSVLogger(self.folder / "logs", name=cell.suite, version=version)
+        return self._wandb_logger(cell, self.folder)
+
+    def _wandb_logger(self, cell: Cell, folder: Path) -> Logger:
+        from lightning.pytorch.loggers import WandbLogger
+
+        self.close()
+        os.environ.setdefault("WANDB_SILENT", "true")
+        _set_earlier_aside(folder, cell.key)
+        logger = WandbLogger(
+            project=PROJECT,
+            id=cell.key,
+            name=f"{cell.method}-{cell.request}-{cell.seed}",
+            group=cell.suite,
+            offline=self.wandb == "offline",
+            save_dir=folder,
+            config=cell.identity(),
+            resume="allow",
+        )
+        self._current["logger"] = logger
+        return logger
+
+    def summarise(self, record: Record, weights: Path | None = None) -> None:
+        """Write the metrics and the cost of a finished cell into its run's summary, and end the run.
+
+        Args:
+            record: What the cell found.
+            weights: The file of its unlearned weights, beside the record's; they become an artifact.
+        """
+        logger = self._current.get("logger")
+        if logger is None:
+            return
+        summary = {name: metric.value for name, metric in record.metrics.items() if metric.value is not None}
+        summary |= {f"cost/{name}": value for name, value in record.cost.items() if value is not None}
+        logger.experiment.summary.update(summary)
+        if weights is not None:
+            logger.experiment.log_artifact(_artifact(record, weights))
+        self.close()
+
+    def leaderboard(self, suite: str, rows: list[dict[str, Any]]) -> None:
+        """Log the leaderboard as a table, and the Pareto plots, in a run of its own."""
+        if self.wandb == "off" or self.folder is None or not rows:
+            return
+        import wandb
+
+        from benchmark.leaderboard.pareto_rows import COLUMNS, pareto_rows
+
+        self.close()
+        identity = f"leaderboard-{suite}"
+        _set_earlier_aside(self.folder, identity)
+        run = wandb.init(
+            project=PROJECT,
+            id=identity,
+            name=identity,
+            group=suite,
+            dir=self.folder,
+            mode=self.wandb,
+            resume="allow",
+        )
+        run.log({"leaderboard": _table(list(dict.fromkeys(name for row in rows for name in row)), rows)})
+        points = pareto_rows(rows)
+        if points:
+            run.log({"pareto": _table(COLUMNS, points)})
+        for board in dict.fromkeys(str(point["board"]) for point in points):
+            mine = _table(COLUMNS, [point for point in points if point["board"] == board])
+            run.log({f"pareto/{_short(board)}": wandb.plot.scatter(mine, "forget", "retain", title=board)})
+        run.finish()
+
+    def close(self, *, failed: bool = False) -> None:
+        """End the run in progress, if any."""
+        logger = self._current.pop("logger", None)
+        if logger is not None:
+            logger.experiment.finish(exit_code=int(failed))
+
+
+def _set_earlier_aside(folder: Path, identity: str) -> None:
+    """Move what earlier attempts at a run logged offline to `wandb/superseded`, where `wandb sync` does not look.
+
+    A killed attempt has the same identity as the one that ends: both uploaded, each step would be there twice.
+    """
+    logs = folder / "wandb"
+    logs.mkdir(parents=True, exist_ok=True)
+    for earlier in sorted(logs.glob(f"offline-run-*-{glob.escape(identity)}")):
+        (logs / SUPERSEDED).mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):  # another process that shares the folder was first
+            earlier.rename(logs / SUPERSEDED / earlier.name)
+
+
+def _short(board: str) -> str:
+    """A board's name as Weights & Biases takes it: few characters, only some of them allowed; one a board."""
+    words = re.sub(r"[^A-Za-z0-9_.]+", "-", board).strip("-")
+    return f"{words[:LONGEST_NAME]}-{hashlib.sha256(board.encode()).hexdigest()[:6]}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
+    import wandb
+
+    return wandb.Table(columns=list(columns), data=[[row.get(column) for column in columns] for row in rows])
+
+
+def _artifact(record: Record, weights: Path) -> Any:
+    """The edited tensors of a cell and its record, under the names that they have in a results folder."""
+    import wandb
+
+    about = f"put the files into results/runs/{record.cell['suite']}/, then: python -m benchmark export KEY DIR"
+    artifact = wandb.Artifact(f"model-{record.key[:12]}", type="model", description=about, metadata=record.cell)
+    for path in (weights, weights.with_suffix(".npz"), weights.with_suffix(".json")):
+        artifact.add_file(str(path), name=path.name)
+    return artifact

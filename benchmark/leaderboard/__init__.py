@@ -1,0 +1,1 @@
+"""The leaderboard: records into rows, ranks, comparisons and tables."""

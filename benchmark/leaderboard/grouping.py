@@ -1,0 +1,104 @@
+"""Which records may be compared: the boards, and the rows of a board.
+
+A board holds one suite, model, data set, kind of request, precision, kind of device (cpu, cuda) and tuning budget
+(none, of the defaults as declared). Chips of one kind share a board: their numbers agree but for rounding, so machines
+of a mixed cluster, and a stranger's records and ours, stand side by side. What does depend on the chip, seconds and
+memory, the leaderboard shows of one chip at a time. A row holds one method with one setting and one source.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from benchmark.records.record import Record
+from datamodules.common.request import ForgetRequest
+
+
+class BoardKey(NamedTuple):
+    """What the rows of a board share.
+
+    `kind` is "class", "3 classes" or "concept", `device` the kind of device, `tuned` a tuned run's budget.
+    """
+
+    suite: str
+    model: str
+    dataset: str
+    kind: str
+    precision: str
+    device: str
+    tuned: str = ""
+
+    def __str__(self) -> str:
+        return self.title()
+
+    def title(self, middle: str = "") -> str:
+        """The key in words; `middle` stands before the device."""
+        what = (f"forget {self.kind}", self.tuned and f"tuned: {self.tuned}")
+        parts = (self.suite, self.model, self.dataset, *what, middle, self.device, self.precision)
+        return " · ".join(part for part in parts if part)
+
+
+Pair = tuple[str, int]
+"""A cell within a row: the request as a string, and the seed."""
+
+
+def by_board(records: Iterable[Record], *, by_chip: bool = False) -> dict[BoardKey, list[Record]]:
+    """The records of each board, in the order of the keys; of two with one key on one board the later counts.
+
+    Args:
+        records: In any order.
+        by_chip: Keep one of each chip of a key that several measured.
+    """
+    groups: dict[BoardKey, dict[tuple[str, str], Record]] = defaultdict(dict)
+    for record in records:
+        groups[board_key(record)][record.key, chip_of(record) if by_chip else ""] = record
+    return {key: [*groups[key].values()] for key in sorted(groups)}
+
+
+def board_key(record: Record) -> BoardKey:
+    """The board of a record."""
+    cell, provenance = record.cell, record.provenance
+    kind = ForgetRequest.from_dict(cell["request"]).kind
+    precision = str(provenance.get("precision") or "unknown")
+    device = str(cell.get("device") or provenance.get("device") or "unknown")
+    tuned = str(cell.get("tuned") or "")
+    return BoardKey(cell["suite"], cell["model"], cell["dataset"], kind, precision, device, tuned)
+
+
+def chip_of(record: Record) -> str:
+    """What a record was made on, such as "NVIDIA H100" or, over several devices, "4 × NVIDIA H100"."""
+    device, count = str(record.provenance.get("device") or "unknown"), record.provenance.get("devices", 1)
+    return device if count == 1 else f"{count} × {device}"
+
+
+def pair(record: Record) -> Pair:
+    """The (request, seed) of a record."""
+    return str(ForgetRequest.from_dict(record.cell["request"])), record.cell["seed"]
+
+
+def by_row(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records of each row by its label; two settings or sources of a method are never mixed."""
+    methods: dict[str, dict[tuple[str, str], list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        varying = record.cell.get("by_request", ())
+        fixed = {name: value for name, value in record.cell["hparams"].items() if name not in varying}
+        settings = json.dumps(fixed, sort_keys=True)
+        source = str(record.provenance.get("code") or record.provenance.get("method_source", ""))
+        methods[record.cell["method"]][settings, source].append(record)
+    labelled: dict[str, list[Record]] = {}
+    for method, found in sorted(methods.items()):
+        several_settings = len({settings for settings, _ in found}) > 1
+        several_sources = len({source for _, source in found}) > 1
+        for (settings, source), own in sorted(found.items()):
+            label = f"{method} {_differing(settings, found)}" if several_settings else method
+            labelled[f"{label} @{source.removeprefix('sha256:')[:8]}" if several_sources else label] = own
+    return labelled
+
+
+def _differing(settings: str, found: Iterable[tuple[str, str]]) -> str:
+    own, others = json.loads(settings), [json.loads(other) for other, _ in found]
+    names = [name for name in sorted({n for o in others for n in o}) if len({repr(o.get(name)) for o in others}) > 1]
+    return " ".join(f"{name}={own.get(name)}" for name in names)

@@ -1,0 +1,30 @@
+"""DIET's table 1 (AAAI 2026): forget and retain accuracy of rivals on four data sets."""
+
+from __future__ import annotations
+
+from benchmark.leaderboard.papers.measured import Measured
+from benchmark.leaderboard.papers.published import credit, published
+from benchmark.leaderboard.papers.table import Comparison, PaperTable
+
+SUITES = ("paper-diet",)
+PRETRAINED = "pretrained"
+METHODS = {PRETRAINED: "original", "fine-tuning on retain": "finetune_retain", "GA with retain": "graddiff"}
+"""The paper's names of methods that are here; the others are not measured."""
+
+
+def build(measured: Measured) -> list[PaperTable]:
+    """One table a data set."""
+    section = published("diet")
+    tables = []
+    for dataset in section["table"][PRETRAINED]:
+        rows = []
+        for name, row in section["table"].items():
+            method = METHODS.get(name)
+            found = [
+                measured.percent(f"{part}/acc1", method=method, dataset=dataset) if method else None
+                for part in ("forget", "retain")
+            ]
+            pairs = zip(row[dataset], found, strict=True)
+            rows.append((name, tuple(Comparison(p, m, before=name == PRETRAINED) for p, m in pairs)))
+        tables.append(PaperTable(f"DIET: {dataset}", credit(section), ("forget acc ↓", "retain acc ↑"), tuple(rows)))
+    return tables

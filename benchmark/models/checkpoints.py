@@ -1,0 +1,112 @@
+"""Checkpoints from outside: read without running any code of them, and checked before they go into a model.
+
+| file | how it is read |
+|---|---|
+| safetensors | its header is checked, then the library reads it |
+| TorchScript archive (OpenAI's) | `benchmark.models.torchscript`; never `torch.jit.load`, which runs the archive's code
+| | file of `torch.save` | its parts are counted and measured, then `torch.load(weights_only=True)` |
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.models.tensor_files import WeightsError, damaged, file_start, is_safetensors, open_archive, read_header
+from benchmark.models.torchscript import is_torchscript, read_torchscript
+
+_ZIP, _PICKLE = b"PK", b"\x80"
+
+
+def check_checkpoint(path: Path) -> None:
+    """Check the beginning and the directory of a checkpoint, in no time whatever its size.
+
+    Raises:
+        WeightsError: If it is no file, empty, of no known kind, or says more of itself than is there.
+    """
+    _, start = file_start(path)
+    if is_safetensors(path):
+        read_header(path)
+    elif start.startswith(_ZIP):
+        open_archive(path).close()
+    elif not start.startswith(_PICKLE):
+        raise WeightsError(
+            f"{path} is not a checkpoint that can be read safely: it is neither safetensors, nor a file of torch.save, "
+            "nor a TorchScript archive; copy it again, or save the model's state_dict() as safetensors"
+        )
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint without running any code of it: safetensors, a state dict, or OpenAI's JIT archive.
+
+    Raises:
+        WeightsError: If the file is none of these.
+    """
+    check_checkpoint(path)
+    content: Any = _content(path)
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise WeightsError(
+            f"{path} holds no state dict: save the model's state_dict() with torch.save or as safetensors"
+        )
+    for name, value in content.items():
+        if not isinstance(name, str) or value.layout != torch.strided or value.device.type != "cpu":
+            raise WeightsError(f"{path}: {name!r} is no ordinary tensor: save the model's state_dict() as safetensors")
+        if value.is_quantized or value.is_complex():
+            raise WeightsError(f"{path}: {name!r} is of type {value.dtype}, which no CLIP has: save it as real numbers")
+    return content
+
+
+def check_shapes(path: Path, architecture: str, state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
+    """Check that each tensor has the shape of the model's, before any is copied.
+
+    Raises:
+        WeightsError: Naming the first that does not.
+    """
+    for name, value in state.items():
+        if name in model and value.shape != model[name].shape:
+            have, want = tuple(value.shape), tuple(model[name].shape)
+            raise WeightsError(f"{path.name} does not fit {architecture}: {name} has shape {have}, not {want}")
+
+
+def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Check that all weights are finite numbers.
+
+    Raises:
+        WeightsError: Naming the first tensor that holds others.
+    """
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise WeightsError(f"{path}: {name} holds NaN or infinities: it is of a training that failed, or damaged")
+
+
+def _content(path: Path) -> Any:
+    try:
+        if is_safetensors(path):
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        if file_start(path)[1].startswith(_ZIP):
+            with open_archive(path) as archive:
+                scripted = is_torchscript(archive)
+            if scripted:
+                return read_torchscript(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an unusual protocol: what cannot be read is an error all the same
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is not a checkpoint that can be read safely: it holds Python objects, and reading them could run "
+            "code; save the model's state_dict() alone, best as safetensors"
+        ) from error
+    except Exception as error:
+        raise damaged(path, error) from error

@@ -1,0 +1,111 @@
+"""Cells: one method on one request, data set, model and seed; and the key that names its record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmark.records.record import json_digest
+from datamodules.common.request import ForgetRequest
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything that can change the numbers of a record, and nothing else.
+
+    Attributes:
+        suite: The suite's name.
+        method: Registry name.
+        dataset: Registry name of the data set that the request concerns.
+        request: What to forget.
+        model: The model as it was named.
+        seed: Of everything random.
+        hparams: All hyperparameters, defaults included.
+        others: The other data sets that are evaluated.
+        precision: "fp32" or "bf16".
+        device: The kind of device ("cpu", "cuda"): their random streams differ.
+        code: Digest of the code that unlearns, by its meaning; see `benchmark.suites.digests`.
+        data_revisions: Revision of each data set, by name.
+        weights: What identifies the model's weights.
+        scale: Which defaults the model takes: "small" or "published".
+        by_request: Hyperparameters that the suite sets by model or class: they differ within one row.
+        measures: The families of further measures, beside the accuracies and recalls that every cell has.
+        tuned: Of a run with tuned values, the budget that found them; empty where the defaults are those declared.
+    """
+
+    suite: str
+    method: str
+    dataset: str
+    request: ForgetRequest
+    model: str
+    seed: int
+    hparams: Mapping[str, Any]
+    others: tuple[str, ...]
+    precision: str
+    device: str
+    code: str
+    data_revisions: Mapping[str, str]
+    weights: str
+    scale: str = field(default="published")
+    by_request: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
+    tuned: str = ""
+
+    def identity(self) -> dict[str, Any]:
+        """What the key is made from: every field; `by_request`, `measures` and `tuned` only where there are any."""
+        optional = {"by_request": list(self.by_request), "measures": list(self.measures), "tuned": self.tuned}
+        return {
+            "suite": self.suite,
+            "method": self.method,
+            "dataset": self.dataset,
+            "request": self.request.to_dict(),
+            "model": self.model,
+            "seed": self.seed,
+            "hparams": dict(self.hparams),
+            "others": list(self.others),
+            "precision": self.precision,
+            "device": self.device,
+            "code": self.code,
+            "data_revisions": dict(self.data_revisions),
+            "weights": self.weights,
+            "scale": self.scale,
+            **{name: value for name, value in optional.items() if value},
+        }
+
+    @property
+    def key(self) -> str:
+        """sha256 of the canonical JSON of the identity: 64 hexadecimal digits."""
+        return json_digest(self.identity())
+
+    def __str__(self) -> str:
+        return f"{self.method} forgets {self.request} ({self.dataset}, {self.model}, seed {self.seed})"
+
+    def random_seed(self) -> int:
+        """The seed of the cell's random numbers: the same for all methods, so that they meet the same chance."""
+        return random_seed(self.dataset, self.request, self.model, self.seed)
+
+
+def random_seed(dataset: str, request: ForgetRequest, model: str, seed: int) -> int:
+    """The seed of a cell's random numbers, from what is asked for, not from what answers."""
+    digest = hashlib.sha256(json.dumps([dataset, request.to_dict(), model, seed], sort_keys=True).encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def shard(cells: Sequence[Cell], part: str) -> list[Cell]:
+    """The cells of shard "i/n", i from 1 to n: every n-th, by key, so that shards stay the same as cells are added.
+
+    Raises:
+        ValueError: If it is not of that form.
+    """
+    index, _, total = part.partition("/")
+    whole = all(text.isascii() and text.isdecimal() and len(text) < 10 for text in (index, total))
+    if whole and int(index) == 0 < int(total):
+        raise ValueError(
+            f"shard {part!r}: shards count from 1; with an array that counts from 0 write $((i + 1))/{total}"
+        )
+    if not (whole and 1 <= int(index) <= int(total)):
+        raise ValueError(f"shard {part!r} is not of the form i/n with 1 <= i <= n, such as 1/4")
+    return [cell for cell in cells if int(cell.key, 16) % int(total) == int(index) - 1]

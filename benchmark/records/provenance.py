@@ -1,0 +1,125 @@
+"""Where a record comes from: versions, hashes, device, and the command that repeats it. No path, no host name."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmark.records.cell import Cell
+from benchmark.utils.devices import Devices
+from methods.common.card import MethodCard
+
+PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "numpy", "clip-unlearning-benchmark")
+ONE = Devices()
+OPTIONAL_PACKAGES = ("transformers",)  # of the extras: named only where they are installed
+
+
+def provenance(
+    cell: Cell, *, card: MethodCard, weights: str, device: str, command: str, devices: Devices = ONE
+) -> dict[str, Any]:
+    """The provenance of a cell run now, on this machine."""
+    return {
+        "git": git_commit(),
+        "code": cell.code,
+        "data_revisions": dict(cell.data_revisions),
+        "weights": f"sha256:{weights}",
+        "packages": package_versions(),
+        "python": platform.python_version(),
+        "device": processor() if device == "cpu" else device,
+        **devices.to_provenance(),
+        "cpu_threads": _threads(),
+        "precision": cell.precision,
+        "regime": card.regime,
+        "paper": card.paper,
+        "command": command,
+    }
+
+
+def command(
+    cell: Cell,
+    *,
+    suite: str,
+    settings: Mapping[str, Any],
+    plugins: tuple[Path, ...] = (),
+    tuned_values: str = "",
+    devices: Devices = ONE,
+) -> str:
+    """The command line that repeats a cell. Real data sets need `--data-dir` added.
+
+    Args:
+        cell: The cell.
+        suite: The suite's name or file, as it was given.
+        settings: The hyperparameters that differ from the method's defaults.
+        plugins: Files of further methods.
+        tuned_values: The file of a tuned cell's values, if not the project's.
+        devices: Those of the unlearning.
+    """
+    given = [("--suite", suite), ("--model", cell.model), ("--methods", cell.method), ("--seeds", str(cell.seed))]
+    given += [("--precision", cell.precision), ("--device", cell.device)]
+    given += [("--plugin", str(file)) for file in plugins]
+    if cell.tuned and tuned_values:
+        given.append(("--tuned-values", tuned_values))
+    elif not cell.tuned:
+        given += [("--set", f"{cell.method}.{name}={json.dumps(value)}") for name, value in settings.items()]
+    if devices.count > 1:
+        given += [("--devices", str(devices.count)), ("--strategy", devices.strategy)]
+    flags = ["--tuned"] if cell.tuned and not tuned_values else []
+    words = [*(word for option in given for word in option), *flags, "--keys", cell.key[:12], "--force"]
+    return f"python -m benchmark run {shlex.join(words)}"
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """The versions of the packages that can change a number."""
+    found = {}
+    for name in (*PACKAGES, *OPTIONAL_PACKAGES):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            if name in PACKAGES:
+                found[name] = "not installed"
+    return found
+
+
+@cache
+def git_commit() -> str | None:
+    """The project's commit, with "+changes" if files differ from it; None outside a checkout."""
+    here = Path(__file__).resolve().parents[2]
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        # Tuned values are in each record's hyperparameters; a search that writes some does not change the code.
+        code = ("benchmark", "methods", "datamodules", ":(exclude)benchmark/suites/tuned/tuned.yaml")
+        changed = _git(here, "status", "--porcelain", "--", *code)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@cache
+def processor() -> str:
+    """What the CPU calls itself."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _threads() -> int:
+    import torch
+
+    return int(torch.get_num_threads()) or os.cpu_count() or 1

@@ -1,0 +1,258 @@
+"""From a suite to its cells: names are checked, hyperparameters resolved, revisions read, before any work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from benchmark.models.loading import model_identity, parse_model
+from benchmark.models.registry import PRETRAINING, architecture_name, is_file_or_tag, recipe_names
+from benchmark.records.cell import Cell
+from benchmark.suites.digests import Digests, unlearning_code
+from benchmark.suites.suite import ALL, Suite
+from benchmark.utils.hardware import Precision, resolve_device, resolve_precision
+from datamodules.common.dataset import Dataset
+from datamodules.common.documents import DocumentError, parse_yaml
+from datamodules.common.errors import BenchmarkError, UnknownNameError
+from datamodules.common.registry import open_dataset
+from methods.common.card import HyperparameterError, resolve
+from methods.common.registry import Registry
+
+ORIGINAL, RETRAIN = "original", "retrain"
+
+
+@dataclass(frozen=True)
+class Where:
+    """The folders and devices of a run.
+
+    Attributes:
+        data_dir: Where real data sets are, or None.
+        cache_dir: Where decoded images, features and synthetic sets are kept.
+        device: As `--device` names it.
+        elsewhere: Whether other machines compute: the device then need not be one of this machine.
+    """
+
+    data_dir: Path | None
+    cache_dir: Path
+    device: str = "auto"
+    elsewhere: bool = False
+
+    @cached_property
+    def digests(self) -> Digests:
+        """The digests of today's code."""
+        return Digests(self.data_dir, self.cache_dir, self.device)
+
+
+def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | None = None) -> list[Cell]:
+    """The cells of a suite: by model, task and request, the original first.
+
+    Args:
+        suite: With its overrides already applied.
+        registry: The methods.
+        where: Folders and device.
+        precision: Overrides the suite's.
+
+    Raises:
+        BenchmarkError: On any name, value or file that is wrong; nothing has been run.
+    """
+    methods = methods_of(suite, registry)
+    named = {
+        *suite.hparams,
+        *suite.seeds_of,
+        *(variant.method for variant in suite.variants),
+        *(name for setting in suite.by_request for name in setting.hparams),
+    }
+    for name in (*methods, *sorted(named)):
+        registry.declaration(name)
+    for setting in suite.by_request:
+        _check_meant(setting.model, suite)
+    device, chosen = _hardware(where, precision or suite.precision)
+    open_cached = cache(lambda name: open_dataset(name, where.data_dir, where.cache_dir, 64))
+    cells: list[Cell] = []
+    for model in suite.every_model:
+        scale = scale_of(model)
+        weights = model_identity(model)
+        codes = {name: where.digests.code(registry, name, model) for name in methods}
+        _check_settings(suite, registry, scale)
+        for task in (task for task in suite.tasks if model in (task.models or suite.models)):
+            involved: dict[str, Dataset] = {name: open_cached(name) for name in (task.dataset, *task.others)}
+            for request in task.requests:
+                involved[task.dataset].check_request(request)
+                for name in sorted(methods, key=references_first):
+                    seeds = (
+                        dict.fromkeys(suite.seeds_of.get(name, suite.seeds))
+                        if registry.declaration(name).card.stochastic
+                        else dict.fromkeys((0,))
+                    )
+                    settings, varying = suite.settings(name, model, task.dataset, request)
+                    cells.extend(
+                        Cell(
+                            suite=suite.name,
+                            method=name,
+                            dataset=task.dataset,
+                            request=request,
+                            model=model,
+                            seed=seed,
+                            hparams=_hparams(registry, name, scale, setting),
+                            others=task.others,
+                            precision=chosen,
+                            device=device,
+                            code=codes[name],
+                            data_revisions={n: d.revision for n, d in involved.items()},
+                            weights=weights,
+                            scale=scale,
+                            by_request=tuple(sorted(varying)),
+                            measures=suite.measures if task.measures is None else task.measures,
+                            tuned=suite.tuned,
+                        )
+                        for setting in settings
+                        for seed in seeds
+                    )
+    return list({cell.key: cell for cell in cells}.values())
+
+
+def _check_meant(model: str, suite: Suite) -> None:
+    """Check that a model of `by_request` exists, be it in the suite or one that `--model` may put there.
+
+    Raises:
+        UnknownNameError: If it does not: its values would never be used.
+    """
+    named = (*suite.every_model, *map(architecture_name, suite.every_model))
+    if model and model not in named and model not in recipe_names():
+        try:
+            parse_model(model if is_file_or_tag(model) else f"{model}:file")
+        except UnknownNameError as error:
+            raise BenchmarkError(f"suite {suite.name!r}, by_request: {error}") from error
+
+
+def _hardware(where: Where, precision: str) -> tuple[str, Precision]:
+    """The kind of device and the precision of a run."""
+    if not (where.elsewhere and where.device == "cuda"):
+        return resolve_device(where.device).type, resolve_precision(precision, where.device)
+    if precision == "auto":
+        raise BenchmarkError(
+            "which precision is best on other machines is not known here: use --precision fp32 or bf16"
+        )
+    return "cuda", resolve_precision(precision, "cpu")
+
+
+def scale_of(model: str) -> str:
+    """Which defaults a model takes: "small" for the compact files of this project, "published" for all others."""
+    return "small" if parse_model(model)[0] == "compact" else "published"
+
+
+def methods_of(suite: Suite, registry: Registry) -> tuple[str, ...]:
+    """The methods of a suite by name, `ALL` spelled out."""
+    every = [name for name in registry.names() if registry.declaration(name).card.regime != PRETRAINING]
+    asked = suite.methods or (ALL,)
+    return tuple(dict.fromkeys(name for each in asked for name in (every if each == ALL else [each])))
+
+
+def references_first(method: str) -> int:
+    """For sorting: what other cells are compared with comes before them."""
+    return {ORIGINAL: 0, RETRAIN: 1}.get(method, 2)
+
+
+def original_of(cell: Cell, registry: Registry) -> Cell:
+    """The cell of doing nothing that a cell is compared with."""
+    code = unlearning_code(registry, ORIGINAL, cell.model)
+    return replace(cell, method=ORIGINAL, hparams={}, seed=0, code=code, by_request=())
+
+
+def retrain_of(cell: Cell, registry: Registry, where: Where) -> Cell:
+    """The cell of the model trained again without the forget data, of the same seed, that a cell is compared with."""
+    code = where.digests.code(registry, RETRAIN, cell.model)
+    return replace(cell, method=RETRAIN, hparams={}, code=code, by_request=())
+
+
+def _check_settings(suite: Suite, registry: Registry, scale: str) -> None:
+    """Check every setting of a suite, those of methods that do not run this time included."""
+    given = list(suite.hparams.items())
+    given += [(variant.method, variant.hparams) for variant in suite.variants]
+    given += [item for setting in suite.by_request for item in setting.hparams.items()]
+    for name, values in given:
+        _hparams(registry, name, scale, values)
+
+
+def _hparams(registry: Registry, method: str, scale: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    kind = registry.declaration(method).hyperparameters
+    try:
+        return dict(vars(resolve(kind, scale, overrides)))
+    except BenchmarkError as error:
+        raise HyperparameterError(f"method {method!r}: {error}") from error
+
+
+def with_overrides(
+    suite: Suite,
+    *,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    models: Sequence[str] = (),
+    settings: Sequence[str] = (),
+) -> Suite:
+    """A suite with what the command line changes of it.
+
+    Args:
+        suite: The suite.
+        methods: Names, if not the suite's.
+        seeds: Seeds, if not the suite's.
+        models: Models, if not the suite's. A task that names models of its own keeps those that are among them.
+        settings: Hyperparameters as METHOD.NAME=VALUE.
+
+    Raises:
+        BenchmarkError: If a setting is not of that form, or every task is for other models.
+    """
+    hparams = {name: dict(values) for name, values in suite.hparams.items()}
+    asked: set[tuple[str, str]] = set()
+    for setting in settings:
+        target, equals, value = setting.partition("=")
+        method, dot, name = target.partition(".")
+        if not (equals and dot and method and name):
+            raise BenchmarkError(f"setting {setting!r} is not of the form METHOD.HYPERPARAMETER=VALUE")
+        if (method, name) in asked:
+            raise BenchmarkError(f"{method}.{name} is set twice: a setting has one value (variants go into a suite)")
+        hparams.setdefault(method, {})[name] = _value(setting, value)
+        asked.add((method, name))
+    tasks = suite.tasks
+    if models:
+        own = [task.models and tuple(name for name in task.models if name in models) for task in tasks]
+        tasks = tuple(replace(t, models=m) for t, m in zip(tasks, own, strict=True) if m is None or m)
+        if not tasks:
+            raise BenchmarkError(f"suite {suite.name!r} is for other models: {', '.join(suite.every_model)}")
+    return replace(
+        suite,
+        tasks=tasks,
+        methods=tuple(methods) or suite.methods,
+        seeds=tuple(seeds) or suite.seeds,
+        seeds_of={} if seeds else suite.seeds_of,
+        models=tuple(models) or suite.models,
+        hparams=hparams,
+        by_request=tuple(replace(each, hparams=_asked(each.hparams, hparams, asked)) for each in suite.by_request),
+    )
+
+
+_EXPONENT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
+"""A number that YAML 1.1 takes for text, such as 1e-5."""
+
+
+def _value(setting: str, text: str) -> Any:
+    """The value of a setting of the command line, as YAML, where 1e-5 is a number too."""
+    try:
+        return float(text) if _EXPONENT.fullmatch(text.strip()) else parse_yaml(text, "value").content
+    except DocumentError as error:
+        reason = str(error).removeprefix("value, line 1: ")
+        raise BenchmarkError(f"setting {setting[:80]!r}: its value cannot be read: {reason}") from error
+
+
+def _asked(
+    hparams: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, Mapping[str, Any]], asked: set[tuple[str, str]]
+) -> dict[str, dict[str, Any]]:
+    """What a protocol sets by request; the command line's values take the place of its own."""
+    return {
+        method: {name: chosen[method][name] if (method, name) in asked else value for name, value in values.items()}
+        for method, values in hparams.items()
+    }

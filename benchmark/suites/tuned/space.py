@@ -1,0 +1,202 @@
+"""What of a method is searched: derived from its declared hyperparameters, overridden in `spaces.yaml`.
+
+By itself a hyperparameter that is a real number gets the range from a tenth to ten times its small-CLIP default, in
+logarithms, cut at its declared bounds; one with two finite bounds, all between them, evenly. A `Literal` gets its
+choices. Whole numbers stay: they are steps, batches and images, which are the cost and not the setting. The ranges
+are our choice, wide enough for a rate that is off by one order.
+
+An entry of `spaces.yaml` says why its method's space is as it is, and may replace single parts:
+
+    METHOD:
+      reason: one line
+      space:
+        NAME: {low: 0.01, high: 1.0, scale: log}   # or linear
+        OTHER: [2, 5, 10]                          # choices, whole numbers too
+        THIRD: null                                # not searched
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from datamodules.common.documents import load_yaml
+from datamodules.common.errors import BenchmarkError, UnknownNameError
+from methods.common.card import HyperparameterError, hints_of, resolve
+from methods.common.registry import Registry
+
+SPACES = Path(__file__).parent / "spaces.yaml"
+FACTOR = 10.0
+"""How far a derived range goes from the default, either way."""
+DIGITS = 3
+"""Significant digits of a drawn value: more would look more exact than a search of so few trials is."""
+SMALL: Literal["small"] = "small"
+"""The scale whose defaults are tuned; published backbones keep the published ones."""
+
+
+class SpaceError(BenchmarkError):
+    """A search space that does not fit what its method declares."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The real numbers between two ends, drawn evenly in themselves or in their logarithms."""
+
+    low: float
+    high: float
+    scale: Literal["log", "linear"] = "log"
+
+    def at(self, unit: float) -> float:
+        """The value at a place in [0, 1], to `DIGITS` significant digits, never outside."""
+        if self.scale == "log":
+            value = math.exp(math.log(self.low) + unit * (math.log(self.high) - math.log(self.low)))
+        else:
+            value = self.low + unit * (self.high - self.low)
+        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value lies in it."""
+        return isinstance(value, (int, float)) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}" + (" (log)" if self.scale == "log" else "")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A few values, each as likely as another."""
+
+    values: tuple[Any, ...]
+
+    def at(self, unit: float) -> Any:
+        """The value at a place in [0, 1]."""
+        return self.values[min(int(unit * len(self.values)), len(self.values) - 1)]
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is one of them."""
+        return value in self.values
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.values))
+
+
+Dimension = Range | Choice
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What is searched of a method.
+
+    Attributes:
+        method: Registry name.
+        dimensions: By hyperparameter, in the order of their declaration; empty where there is nothing to tune.
+        defaults: The small-CLIP defaults of these hyperparameters: the untuned trial.
+        reason: Why it is so, one line; empty where the space is derived alone.
+    """
+
+    method: str
+    dimensions: Mapping[str, Dimension]
+    defaults: Mapping[str, Any]
+    reason: str = ""
+
+
+def competes(registry: Registry, method: str) -> bool:
+    """Whether a method is ranked, so that it is tuned: all but the reference rows."""
+    return registry.declaration(method).card.paper != "reference row"
+
+
+def space_of(registry: Registry, method: str, entries: Mapping[str, Any] | None = None) -> SearchSpace:
+    """The search space of a method.
+
+    Args:
+        registry: The methods.
+        method: Registry name.
+        entries: The content of `spaces.yaml`, by default of the project's.
+
+    Raises:
+        SpaceError: If the entry of the method does not fit what the method declares.
+        UnknownNameError: If it names a hyperparameter that does not exist.
+    """
+    kind = registry.declaration(method).hyperparameters
+    entry = (_project_spaces() if entries is None else entries).get(method, {"reason": ""})
+    _check_shape(method, entry)
+    given: Mapping[str, Any] = entry.get("space", {})
+    names = [field.name for field in dataclasses.fields(kind)]
+    for name in given:
+        if name not in names:
+            raise UnknownNameError(f"hyperparameter of {method!r} in {SPACES.name}", str(name), names)
+    defaults = vars(resolve(kind, SMALL, {}))
+    derived = _derived(kind, defaults)
+    dimensions: dict[str, Dimension] = {}
+    for name in names:
+        found = _read(method, name, given[name]) if name in given else derived.get(name)
+        if found is not None:
+            _check_fits(method, kind, name, found, defaults[name])
+            dimensions[name] = found
+    return SearchSpace(method, dimensions, {name: defaults[name] for name in dimensions}, entry["reason"])
+
+
+@cache
+def _project_spaces() -> dict[str, Any]:
+    content = load_yaml(SPACES)
+    if not isinstance(content, dict):
+        raise SpaceError(f"{SPACES.name}: a mapping of methods to their spaces is expected")
+    return content
+
+
+def _derived(kind: type, defaults: Mapping[str, Any]) -> dict[str, Dimension]:
+    hints = hints_of(kind)
+    found: dict[str, Dimension] = {}
+    for field in dataclasses.fields(kind):
+        hint, default = hints[field.name], defaults[field.name]
+        low, high = field.metadata.get("low", -math.inf), field.metadata.get("high", math.inf)
+        if typing.get_origin(hint) is Literal:
+            found[field.name] = Choice(typing.get_args(hint))
+        elif not isinstance(default, float):
+            continue
+        elif math.isfinite(low) and math.isfinite(high):
+            found[field.name] = Range(float(low), float(high), "linear")
+        elif default > 0:
+            found[field.name] = Range(max(default / FACTOR, low), min(default * FACTOR, high), "log")
+    return found
+
+
+def _check_shape(method: str, entry: Any) -> None:
+    known = {"reason", "space"}
+    if not isinstance(entry, dict) or not isinstance(entry.get("reason"), str) or set(entry) - known:
+        raise SpaceError(f"{SPACES.name}: the entry of {method!r} is {{reason: ONE LINE, space: {{...}}}}")
+    if not isinstance(entry.get("space", {}), dict):
+        raise SpaceError(f"{SPACES.name}: the space of {method!r} maps hyperparameters to ranges or choices")
+
+
+def _read(method: str, name: str, given: Any) -> Dimension | None:
+    if given is None:
+        return None
+    if isinstance(given, list) and given:
+        return Choice(tuple(given))
+    if isinstance(given, dict) and set(given) == {"low", "high", "scale"} and given["scale"] in ("log", "linear"):
+        ends = (given["low"], given["high"])
+        if all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends) and ends[0] < ends[1]:
+            if given["scale"] == "log" and ends[0] <= 0:
+                raise SpaceError(f"{SPACES.name}: {method}.{name} has no logarithm at {ends[0]}")
+            return Range(float(ends[0]), float(ends[1]), given["scale"])
+    raise SpaceError(
+        f"{SPACES.name}: {method}.{name} is {{low: A, high: B, scale: log or linear}} with A < B, a list, or null"
+    )
+
+
+def _check_fits(method: str, kind: type, name: str, dimension: Dimension, default: Any) -> None:
+    ends = dimension.values if isinstance(dimension, Choice) else (dimension.low, dimension.high)
+    for value in ends:
+        try:
+            resolve(kind, SMALL, {name: value})
+        except HyperparameterError as error:
+            raise SpaceError(f"{SPACES.name}: the space of {method!r} exceeds what it declares: {error}") from error
+    if not dimension.holds(default):
+        raise SpaceError(f"{SPACES.name}: {method}.{name} does not hold its own default {default!r}: {dimension}")

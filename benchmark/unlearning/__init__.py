@@ -1,0 +1,1 @@
+"""One unlearning: a method under one Trainer, and what it costs."""

@@ -1,0 +1,221 @@
+"""What an unlearning costs: seconds, working memory, floating-point operations, bytes of the edit.
+
+The clock runs around the unlearning alone and waits for the GPU. Memory is what the unlearning takes on top of what the
+process (or the GPU) held when it began. Operations are counted by hooks on the two towers: items passed, times the
+tower's operations an item (measured once), times three where a gradient flows back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from methods.common.clip import Clip, text_transformer
+
+SAMPLING_SECONDS = 0.01
+STATM = Path("/proc/self/statm")
+
+
+@dataclass
+class Cost:
+    """The cost of one block of work.
+
+    Attributes:
+        seconds: Wall time, the GPU's work included.
+        peak_memory_bytes: Largest memory on top of what was held at the start; None where it cannot be read.
+        flops: Floating-point operations of both towers; a multiply-add counts two.
+    """
+
+    seconds: float = 0.0
+    peak_memory_bytes: int | None = None
+    flops: int = 0
+    _device: torch.device = field(default_factory=lambda: torch.device("cpu"), repr=False)
+    _memory: _Memory | None = field(default=None, repr=False)
+    _paused_seconds: float = field(default=0.0, repr=False)
+    _added_seconds: float = field(default=0.0, repr=False)
+
+    def add(self, *, seconds: float, flops: int = 0) -> None:
+        """Add what was spent before, or elsewhere: nothing is free because it was kept."""
+        self._added_seconds += seconds
+        self.flops += flops
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave a block of work out of the seconds and the memory; on another model than the measured one."""
+        _wait(self._device)
+        start = time.perf_counter()
+        try:
+            with nullcontext() if self._memory is None else self._memory.paused():
+                yield
+        finally:
+            _wait(self._device)
+            self._paused_seconds += time.perf_counter() - start
+
+
+@contextmanager
+def measured(clip: Clip, flops_each: tuple[int, int] | None = None) -> Iterator[Cost]:
+    """Measure the work of a block on a CLIP. The yielded cost is filled in when the block ends.
+
+    Args:
+        clip: The model.
+        flops_each: What `tower_flops` gives for it, where that is known: counting takes some tenths of a second.
+    """
+    device = clip.device
+    cost = Cost(_device=device)
+    with _counted_flops(clip, cost, flops_each or tower_flops(clip)), _peak_memory(device, cost):
+        _wait(device)
+        start = time.perf_counter()
+        try:
+            yield cost
+        finally:
+            _wait(device)
+            cost.seconds = time.perf_counter() - start - cost._paused_seconds + cost._added_seconds
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class _Memory:
+    """The largest memory above what was held, sample by sample; what a paused block took and kept is left out."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device if device.type == "cuda" else None
+        self._lock = threading.Lock()
+        self._held, self.peak = self._now(), 0
+        self._reset()
+
+    def sample(self) -> None:
+        """Look at what is held now, or, on a GPU, at the most that was held since the last look."""
+        with self._lock:
+            most = self._now() if self._cuda is None else torch.cuda.max_memory_allocated(self._cuda)
+            self.peak = max(self.peak, most - self._held)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not look while the block runs."""
+        self.sample()
+        with self._lock:
+            before = self._now()
+            try:
+                yield
+            finally:
+                self._held += self._now() - before
+                self._reset()
+
+    def _now(self) -> int:
+        return resident_bytes() if self._cuda is None else torch.cuda.memory_allocated(self._cuda)
+
+    def _reset(self) -> None:
+        if self._cuda is not None:
+            torch.cuda.reset_peak_memory_stats(self._cuda)
+
+
+@contextmanager
+def _peak_memory(device: torch.device, cost: Cost) -> Iterator[None]:
+    if device.type != "cuda" and not STATM.exists():
+        yield
+        return
+    cost._memory = memory = _Memory(device)
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(SAMPLING_SECONDS):
+            memory.sample()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    if device.type != "cuda":
+        watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if watcher.is_alive():
+            watcher.join()
+        memory.sample()
+        cost.peak_memory_bytes = memory.peak
+
+
+def resident_bytes() -> int:
+    """The memory that this process holds now; only where `STATM` exists."""
+    return int(STATM.read_text().split()[1]) * 4096
+
+
+@dataclass(frozen=True)
+class CountingHook:
+    """Adds the operations of a tower's pass to a cost, `each` an item; a class, to tell it from a method's hooks."""
+
+    cost: Cost
+    each: int
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        """Called by torch after a pass."""
+        backward = torch.is_grad_enabled() and isinstance(output, Tensor) and output.requires_grad
+        self.cost.flops += len(inputs[0]) * self.each * (3 if backward else 1)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CountingHook:
+        """Itself: the passes of a copied model are counted too."""
+        return self
+
+
+@contextmanager
+def _counted_flops(clip: Clip, cost: Cost, flops_each: tuple[int, int]) -> Iterator[None]:
+    visual_each, text_each = flops_each
+    handles = [
+        clip.visual.register_forward_hook(CountingHook(cost, visual_each)),
+        text_transformer(clip).register_forward_hook(CountingHook(cost, text_each)),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def tower_flops(clip: Clip) -> tuple[int, int]:
+    """Operations of one forward pass of one image and of one text.
+
+    torch's counter does not see fused attention, which is what runs in evaluation mode on a CPU; it is switched off
+    for the one pass that is counted. Models of the same modules and shapes are counted once.
+    """
+    side = clip.preprocessing.image_size
+    modules = tuple((name, type(module)) for name, module in clip.model.named_modules())
+    shapes = tuple((name, value.shape) for name, value in clip.model.state_dict().items())
+    key = (side, modules, shapes)
+    if key not in _TOWER_FLOPS:
+        _TOWER_FLOPS[key] = _count_tower_flops(clip, side)
+    return _TOWER_FLOPS[key]
+
+
+_TOWER_FLOPS: dict[Hashable, tuple[int, int]] = {}
+
+
+def _count_tower_flops(clip: Clip, side: int) -> tuple[int, int]:
+    image = torch.zeros(1, 3, side, side, device=clip.device)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    counts = []
+    try:
+        passes: tuple[Callable[[], Tensor], ...] = (
+            lambda: clip.encode_image(image),
+            lambda: clip.encode_text(["a photo"]),
+        )
+        for encode in passes:
+            counter = FlopCounterMode(display=False)
+            with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+                encode()
+            counts.append(int(counter.get_total_flops()))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return counts[0], counts[1]

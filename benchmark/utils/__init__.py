@@ -1,0 +1,1 @@
+"""What any part of the benchmark may use: devices, statistics, signals, terminals."""

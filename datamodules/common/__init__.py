@@ -1,0 +1,1 @@
+"""What data sets share: the dataset contract, requests, images, files, caches."""

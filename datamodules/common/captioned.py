@@ -1,0 +1,85 @@
+"""Data sets of image files with captions and no classes, listed by one annotation file."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from datamodules.common.content import content_digest
+from datamodules.common.dataset import Dataset, Split, SplitName
+from datamodules.common.errors import DatasetCorruptError
+from datamodules.common.files import checksum, dataset_folder, file_sizes, require_images
+from datamodules.common.images import decode_once
+
+Entry = tuple[str, str, tuple[str, ...]]
+"""Of each image: its path below the image folder, its split, its captions."""
+
+
+class CaptionedDataset(Dataset):
+    """Base of the data sets with captions. A subclass declares the class variables, `_annotation_file` and `_read`.
+
+    Attributes:
+        images_folder: Where the paths of the annotation file start, below the folder of the data set.
+        empty_advice: What to do where a split has no image.
+        concepts: The vocabulary of concepts.
+    """
+
+    images_folder: ClassVar[str]
+    empty_advice: ClassVar[str]
+    concepts: ClassVar[tuple[str, ...]]
+
+    def __init__(self, data_dir: Path | None, cache_dir: Path, image_size: int) -> None:
+        super().__init__(data_dir, cache_dir, image_size)
+        self.folder = dataset_folder(self.card, data_dir)
+        self._annotations = self._annotation_file()
+        self._entries, self._listed = self._read(), checksum(self._annotations, "sha256")
+        self._images = self.folder / self.images_folder
+        names = [name for name, _, _ in self._entries]
+        sizes = file_sizes(self._images, names)
+        require_images(self.card, self._images, names, sizes)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """None: the images have captions."""
+        return ()
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The template that turns a concept into a prompt."""
+        return ("a photo of a {}.",)
+
+    @property
+    def concept_names(self) -> tuple[str, ...]:
+        """Frequent concrete nouns of captions."""
+        return self.concepts
+
+    @cached_property
+    def revision(self) -> str:
+        """A digest of the annotation file, of the names and bytes of the images, and of the code that reads them."""
+        names = sorted({name for name, _, _ in self._entries})
+        content = content_digest(self._images, names, self.cache_dir)
+        return self.revision_of(self._listed, content)
+
+    @abstractmethod
+    def _annotation_file(self) -> Path:
+        """The annotation file; an error that says what to put where if there is none."""
+
+    @abstractmethod
+    def _read(self) -> list[Entry]:
+        """What the annotation file lists, in its order."""
+
+    def _entries_of(self, name: SplitName) -> list[Entry]:
+        """The images of a split with those of their captions that belong to it."""
+        return [entry for entry in self._entries if entry[1] == name]
+
+    def _load(self, name: SplitName) -> Split:
+        entries = self._entries_of(name)
+        if not entries:
+            raise DatasetCorruptError(
+                f"data set {self.name!r}: {self._annotations} gives no image to {name}; {self.empty_advice}"
+            )
+        paths = [self._images / file for file, _, _ in entries]
+        images = decode_once(paths, self.image_size, self.cache_dir, name=f"{self.name}/{name}", revision=self.revision)
+        return Split(name, images, captions=tuple(captions for _, _, captions in entries))

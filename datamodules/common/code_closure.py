@@ -1,0 +1,499 @@
+"""Digests of code by its meaning: a definition, and all that it uses of this project and of the files beside a plugin.
+
+A closure begins at definitions (`"benchmark.unlearning.unlearn:unlearn"`), whole modules (`"methods.lip"`) or files,
+and goes on to every definition that these name, through any number of modules. Its digest is over the meanings of its
+definitions and over what each name in them stands for; where they lie is no part of it, so a file or a function that is
+moved changes nothing. What an import runs at once (statements that are no definitions) counts; what an annotation names
+does not.
+
+A module that is found at run time by its name (data sets, measures) is in no closure by itself: whoever asks for a
+digest names it as a start.
+"""
+
+from __future__ import annotations
+
+import ast
+import gc
+import hashlib
+import importlib.util
+import site
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from datamodules.common.errors import BenchmarkError
+from datamodules.common.meaning import PACKAGES, Import, Meaning, is_type_checking, meaning_of
+
+KEEPING = (
+    *(
+        "datamodules.common.cache",
+        "datamodules.common.kept_files",
+        "datamodules.common.locks",
+        "datamodules.common.content",
+        "datamodules.common.errors",
+    ),
+    *("datamodules.common.code_closure", "datamodules.common.meaning", "datamodules.common.dataset:NOT_READING"),
+)
+"""What keeps, tells versions apart and reports, and changes no number: left out of every closure that reaches it."""
+ROOT = Path(__file__).resolve().parents[2]
+DIGITS = 16
+"""Of a digest as it is kept: 64 bits tell the versions of one definition apart."""
+_EVERYTHING, _AT_ONCE = "*", ""  # of a module: all its definitions, or what its import runs
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_MUTATING = (ast.Expr, ast.Assign, ast.AugAssign, ast.Delete)
+
+Start = str | Path
+Signature = tuple[int, int, int]
+
+
+class CodeError(BenchmarkError):
+    """A file of code that cannot be read as Python."""
+
+
+Place = tuple[Path, str]
+"""A definition: its file and its name; `_EVERYTHING` and `_AT_ONCE` for those of a whole module."""
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What an import statement binds a name to.
+
+    Attributes:
+        path: The file of the module; None if it is none of this project or beside a plugin.
+        name: A name in that module; empty for the module itself.
+        text: As the statement says it, for a module that is not read.
+    """
+
+    path: Path | None
+    name: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class _Use:
+    """What a definition uses: by which name, and the definition, module or foreign name that it stands for."""
+
+    local: str
+    place: Place | None
+    text: str = ""
+
+
+@dataclass
+class _Module:
+    path: Path
+    definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    at_once: list[ast.stmt] = field(default_factory=list)
+    imports: list[Import] = field(default_factory=list)
+
+    @property
+    def binds(self) -> tuple[set[str], list[str]]:
+        """What other modules see of it: the names that it defines, and its imports."""
+        return set(self.definitions), [ast.dump(statement) for statement in self.imports]
+
+
+@dataclass
+class _Definition:
+    """A definition's digest and what it uses; `files` are the modules that its imports run."""
+
+    digest: str
+    empty: bool
+    uses: list[_Use] = field(default_factory=list)
+    arrivals: set[Path] = field(default_factory=set)
+
+
+class Code:
+    """The code of this project, read once; a file that changes is read again.
+
+    Args:
+        root: The folder of its packages.
+        changed: Sources to be taken in the place of files' contents; for tests.
+    """
+
+    def __init__(self, root: Path = ROOT, changed: Mapping[Path, str] | None = None) -> None:
+        self.root = root
+        self._changed = dict(changed or {})
+        self._signatures: dict[Path, Signature] = {}
+        self._modules: dict[Path, _Module] = {}
+        self._found: dict[str, Path | None] = {}
+        self._bound: dict[Path, dict[str, list[_Target]]] = {}
+        self._meanings: dict[Place, tuple[Meaning, str]] = {}
+        self._definitions: dict[Place, _Definition] = {}
+        self._digests: dict[tuple[object, ...], str] = {}
+
+    def with_changed(self, changed: Mapping[Path, str]) -> Code:
+        """The same code with other sources of some files; what is known of the other files is taken over."""
+        other = Code(self.root, {**self._changed, **changed})
+        for path in self._modules.keys() - changed.keys():
+            other._modules[path] = self._modules[path]
+            if path in self._signatures:
+                other._signatures[path] = self._signatures[path]
+        other._meanings = {place: found for place, found in self._meanings.items() if place[0] not in changed}
+        if all(path in self._modules and other.module(path).binds == self.module(path).binds for path in changed):
+            other._bound = dict(self._bound)
+            other._definitions = {place: found for place, found in self._definitions.items() if place[0] not in changed}
+        return other
+
+    # -- what is asked ------------------------------------------------------------------------------------------------
+
+    def digest(self, *starts: Start, stops: Collection[str] = ()) -> str:
+        """The digest of what some definitions, modules or files mean, with all that they use.
+
+        Args:
+            starts: `"package.module:name"`, `"package.module"`, or a file, which counts whole.
+            stops: Likewise, definitions and modules that do not count and are not followed.
+
+        Raises:
+            CodeError: If a start does not exist, or a file is not Python.
+        """
+        self._forget_what_changed()
+        key = (starts, frozenset(stops))
+        if key not in self._digests:
+            with _no_garbage_collection():
+                lines = self._lines(starts, stops)
+            self._digests[key] = hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:DIGITS]
+        return self._digests[key]
+
+    def _lines(self, starts: Sequence[Start], stops: Collection[str]) -> set[str]:
+        lines: set[str] = set()
+        refused = {self._place(stop) for stop in stops}
+        for place in self._closure(starts, refused):
+            found = self._definition(place)
+            if not found.empty:
+                lines.add(found.digest)
+            lines.update(f"{found.digest} {use.local} is {self._identity(use, refused)}" for use in found.uses)
+        return lines
+
+    def places(self, *starts: Start, stops: Collection[str] = ()) -> dict[Path, set[str]]:
+        """The definitions of a closure by file; statements that an import runs have the name ""."""
+        self._forget_what_changed()
+        found: dict[Path, set[str]] = {}
+        for path, name in self._closure(starts, {self._place(stop) for stop in stops}):
+            if not self._definition((path, name)).empty:
+                found.setdefault(path, set()).add(name)
+        return found
+
+    def _closure(self, starts: Sequence[Start], stops: Collection[Place]) -> set[Place]:
+        queue = [(each.resolve(), _EVERYTHING) if isinstance(each, Path) else self._place(each) for each in starts]
+        seen: set[Place] = set()
+        while queue:
+            place = queue.pop()
+            if place in seen or _stopped(place, stops):
+                continue
+            seen.add(place)
+            path, name = place
+            queue.append((path, _AT_ONCE))
+            if name == _EVERYTHING:
+                queue += [(path, each) for each in self.module(path).definitions]
+            found = self._definition(place)
+            queue += [use.place for use in found.uses if use.place is not None]
+            queue += [(each, _AT_ONCE) for each in found.arrivals]
+        return seen
+
+    def _identity(self, use: _Use, stops: Collection[Place]) -> str:
+        if use.place is None:
+            return use.text
+        if _stopped(use.place, stops):
+            return "left out"
+        return "a module" if use.place[1] == _EVERYTHING else self._meaning(use.place)[1]
+
+    def _place(self, named: str) -> Place:
+        dotted, _, name = named.partition(":")
+        path = self.find(dotted)
+        if path is None or (name and name not in self.module(path).definitions):
+            raise CodeError(f"there is no {named!r} in this project's code")
+        return path, name or _EVERYTHING
+
+    # -- what is read -------------------------------------------------------------------------------------------------
+
+    def module(self, path: Path) -> _Module:
+        """A file, taken apart.
+
+        Raises:
+            CodeError: If it is not Python.
+        """
+        if path not in self._modules:
+            if path not in self._changed:
+                self._signatures[path] = _signature(path)
+            source = self._changed[path] if path in self._changed else _read(path)
+            try:
+                self._modules[path] = _taken_apart(path, ast.parse(source, filename=str(path)))
+            except (SyntaxError, ValueError, RecursionError) as error:
+                raise CodeError(f"{path} is not Python: {' '.join(str(error).split())}") from error
+        return self._modules[path]
+
+    def _forget_what_changed(self) -> None:
+        if any(_signature(path) != seen for path, seen in self._signatures.items()):
+            for kept in (self._signatures, self._modules, self._found, self._bound):
+                kept.clear()
+            for derived in (self._meanings, self._definitions, self._digests):
+                derived.clear()
+
+    def _meaning(self, place: Place) -> tuple[Meaning, str]:
+        if place not in self._meanings:
+            module, name = self.module(place[0]), place[1]
+            found = meaning_of(module.at_once if name == _AT_ONCE else module.definitions[name])
+            self._meanings[place] = (found, hashlib.sha256(found.text.encode()).hexdigest()[:DIGITS])
+        return self._meanings[place]
+
+    def _definition(self, place: Place) -> _Definition:
+        if place not in self._definitions:
+            self._definitions[place] = _Definition("", True) if place[1] == _EVERYTHING else self._read_uses(place)
+        return self._definitions[place]
+
+    def _read_uses(self, place: Place) -> _Definition:
+        path, name = place
+        meaning, digest = self._meaning(place)
+        found = _Definition(digest, not meaning.text)
+        local = self._bindings(meaning.imports, path)
+        shared = self._shared_bindings(path)
+        for used in sorted(meaning.names):
+            if used in local:
+                targets = local[used]
+            elif used in self.module(path).definitions:
+                targets = [] if used == name else [_Target(path, used)]
+            else:
+                targets = shared.get(used, [])
+            for target in targets:
+                self._use(target, used, found)
+        for dotted in sorted(meaning.modules):
+            if not dotted.endswith(".") and (module := self.find(dotted)) is not None:
+                self._use(_Target(module, ""), "", found)
+        for target in [each for targets in local.values() for each in targets]:
+            self._arrive(target, found)
+        if name == _AT_ONCE:  # an import runs what the modules run that it imports
+            for target in [each for targets in shared.values() for each in targets]:
+                self._arrive(target, found)
+                if target.text.endswith(".*"):
+                    self._use(target, "*", found)
+        return found
+
+    def _use(self, target: _Target, local: str, found: _Definition) -> None:
+        self._arrive(target, found)
+        if target.path is None:
+            found.uses.append(_Use(local, None, target.text))
+        elif not target.name:
+            found.uses.append(_Use(local, (target.path, _EVERYTHING)))
+        elif target.name in self.module(target.path).definitions:
+            found.uses.append(_Use(local, (target.path, target.name)))
+        else:  # handed on from another module
+            for further in self._shared_bindings(target.path).get(target.name, []):
+                self._use(further, local, found)
+
+    def _arrive(self, target: _Target, found: _Definition) -> None:
+        """A module is imported, and the packages that it is in."""
+        if target.path is None or target.path in found.arrivals:
+            return
+        found.arrivals.add(target.path)
+        folder = target.path.parent
+        while folder != self.root and (package := folder / "__init__.py").is_file():
+            found.arrivals.add(package)
+            folder = folder.parent
+
+    def _shared_bindings(self, path: Path) -> dict[str, list[_Target]]:
+        """What the import statements of a module bind."""
+        if path not in self._bound:
+            self._bound[path] = self._bindings(self.module(path).imports, path)
+        return self._bound[path]
+
+    def _bindings(self, imports: Sequence[Import], importer: Path) -> dict[str, list[_Target]]:
+        found: dict[str, list[_Target]] = {}
+        for statement in imports:
+            for local, target in self._targets(statement, importer):
+                found.setdefault(local, []).append(target)
+        return found
+
+    # -- where a module lies ------------------------------------------------------------------------------------------
+
+    def find(self, dotted: str, importer: Path | None = None) -> Path | None:
+        """The file of an absolute import; None for a package that is not this project's or beside the importer."""
+        top, *rest = dotted.split(".")
+        if top in PACKAGES:
+            if dotted not in self._found:
+                self._found[dotted] = self._below(self.root / top, rest)
+            return self._found[dotted]
+        if importer is None or any(importer.is_relative_to(self.root / package) for package in PACKAGES):
+            return None
+        base = neighbour(importer, top)
+        return None if base is None else self._below(base, rest)
+
+    def _below(self, base: Path, rest: Sequence[str]) -> Path | None:
+        if rest and base.suffix == ".py":
+            return None
+        base = base.joinpath(*rest)
+        candidates = [base] if base.suffix == ".py" else [base.with_name(f"{base.name}.py"), base / "__init__.py"]
+        return next((path for path in candidates if path in self._changed or path.is_file()), None)
+
+    def _targets(self, statement: Import, importer: Path) -> Iterator[tuple[str, _Target]]:
+        """What an import statement binds: local names, "*" for all names of a module."""
+        if isinstance(statement, ast.Import):
+            for alias in statement.names:
+                bound = alias.asname or alias.name.partition(".")[0]
+                yield bound, _Target(self.find(alias.name, importer), "", alias.name)
+            return
+        parts = statement.module.split(".") if statement.module else []
+        base = importer.parents[statement.level - 1] if 0 < statement.level <= len(importer.parents) else None
+        module = self._below(base, parts) if base is not None else self.find(".".join(parts), importer)
+        for alias in statement.names:
+            text = f"{'.' * statement.level}{statement.module or ''}.{alias.name}"
+            name = "" if alias.name == "*" else alias.name
+            if name and (module is None or not self._binds(module, name)):
+                further = [*parts, name]
+                submodule = self._below(base, further) if base is not None else self.find(".".join(further), importer)
+                module_or_package = submodule or module  # of a package whose names are not seen here all counts
+                yield alias.asname or name, _Target(module_or_package, "", text)
+            else:
+                yield alias.asname or alias.name, _Target(module, name, text)
+
+    def _binds(self, path: Path, name: str) -> bool:
+        module = self.module(path)
+        return name in module.definitions or any(
+            name == (alias.asname or alias.name) for statement in module.imports for alias in statement.names
+        )
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Syntax trees are many small objects: collecting garbage meanwhile takes as long as reading them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _stopped(place: Place, stops: Collection[Place]) -> bool:
+    return place in stops or (place[0], _EVERYTHING) in stops
+
+
+def _signature(path: Path) -> Signature:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _taken_apart(path: Path, tree: ast.Module) -> _Module:
+    """The definitions of a module by name; a statement that changes one belongs to it."""
+    module = _Module(path)
+    for statement in tree.body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            if not (isinstance(statement, ast.ImportFrom) and statement.module == "__future__"):
+                module.imports.append(statement)
+        elif isinstance(statement, _DEFINITIONS):
+            module.definitions.setdefault(statement.name, []).append(statement)
+        elif isinstance(statement, ast.AnnAssign):
+            if statement.value is not None:
+                _attach(module, statement, [statement.target])
+        elif isinstance(statement, ast.Assign):
+            _attach(module, statement, statement.targets)
+        elif isinstance(statement, ast.AugAssign):
+            _attach(module, statement, [statement.target])
+        elif is_type_checking(statement) or _runs_as_a_program(statement):
+            continue
+        elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
+            module.at_once.append(statement)
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    module.imports.append(node)
+                elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    module.definitions.setdefault(node.id, []).append(statement)
+                elif isinstance(node, _DEFINITIONS):
+                    module.definitions.setdefault(node.name, []).append(statement)
+    return module
+
+
+def _attach(module: _Module, statement: ast.stmt, targets: Sequence[ast.expr]) -> None:
+    for target in targets:
+        names = {node.id for node in ast.walk(target) if isinstance(node, ast.Name)}
+        plain = all(isinstance(node, ast.Name | ast.Tuple | ast.List | ast.Starred | ast.expr_context)
+                    for node in ast.walk(target))  # fmt: skip
+        for name in names if plain else {_root(target)}:
+            if plain or name in module.definitions:
+                module.definitions.setdefault(name, []).append(statement)
+            else:
+                module.at_once.append(statement)
+
+
+def _root(target: ast.expr) -> str:
+    """The name that begins `name.attribute[index]`; empty if it does not begin with a name."""
+    while isinstance(target, ast.Attribute | ast.Subscript | ast.Starred):
+        target = target.value
+    return target.id if isinstance(target, ast.Name) else ""
+
+
+def _runs_as_a_program(statement: ast.stmt) -> bool:
+    if not isinstance(statement, ast.If) or not isinstance(statement.test, ast.Compare):
+        return False
+    return isinstance(statement.test.left, ast.Name) and statement.test.left.id == "__name__"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CodeError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def neighbour(importer: Path, name: str) -> Path | None:
+    """The module or package of a name beside a file from outside the project, without `.py` for a package.
+
+    Names of the standard library and of this project are never looked for there: a file `random.py` beside a plugin
+    does not take the place of Python's. Beside an installed module lies nothing of its own but the rest of its package.
+
+    Args:
+        importer: The file that imports.
+        name: The first part of what it imports.
+    """
+    if name in sys.stdlib_module_names or name in PACKAGES:
+        return None
+    top = top_folder(importer)
+    if _installed(top):
+        if importer.relative_to(top).parts[0].removesuffix(".py") != name:
+            return None
+        folders = [top]
+    else:
+        folders = list(dict.fromkeys([importer.parent, top]))
+    for folder in folders:
+        if (folder / f"{name}.py").is_file():
+            return folder / f"{name}.py"
+        if (folder / name / "__init__.py").is_file():
+            return folder / name
+        if any((folder / name).glob("*.py")) and not _importable(name):
+            return folder / name
+    return None
+
+
+def top_folder(file: Path) -> Path:
+    """The folder of a file, or the one that holds the outermost package in which it lies."""
+    folder = file.parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
+
+
+@cache
+def _installed(folder: Path) -> bool:
+    places = map(Path, (*site.getsitepackages(), site.getusersitepackages()))
+    return any(place.is_dir() and folder.samefile(place) for place in places)
+
+
+@cache
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def project_code() -> Code:
+    """The code of this process."""
+    return _CODE[-1]
+
+
+_CODE = [Code()]

@@ -1,0 +1,178 @@
+"""Images as uint8 arrays: decoded and resized once, memory-mapped, turned into network input in batches."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision.transforms.v2.functional as tvf
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from datamodules.common.cache import cached_rows
+from datamodules.common.documents import DocumentError, regular_file
+from datamodules.common.errors import UnreadableImageError
+from datamodules.common.guard import Indices, check_read
+from datamodules.common.kept_files import new_file
+
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+DECODED_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a CLIP wants its images: resized (bicubic, antialiased) to a square, then normalised by channel.
+
+    The defaults are OpenAI CLIP's constants.
+    """
+
+    image_size: int
+    mean: tuple[float, float, float] = OPENAI_MEAN
+    std: tuple[float, float, float] = OPENAI_STD
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Turn uint8 images of shape (B, 3, H, W) into float32 network input of shape (B, 3, S, S)."""
+        if images.shape[-2:] != (self.image_size, self.image_size):
+            images = tvf.resize(
+                images, [self.image_size, self.image_size], tvf.InterpolationMode.BICUBIC, antialias=True
+            )
+        return self.normalise(images.float().div_(255))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Normalise float images in [0, 1] by channel."""
+        mean = images.new_tensor(self.mean).view(1, 3, 1, 1)
+        std = images.new_tensor(self.std).view(1, 3, 1, 1)
+        return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+class ImageArray:
+    """Square uint8 images of one size, shape (N, 3, S, S), in memory or memory-mapped.
+
+    Every read passes the read guard, so a method cannot see what its data regime does not give it.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8], *, name: str) -> None:
+        if pixels.ndim != 4 or pixels.shape[1] != 3 or pixels.dtype != np.uint8:
+            raise ValueError(f"{name}: images must be uint8 of shape (N, 3, S, S), not {pixels.dtype} {pixels.shape}")
+        self.name = name
+        self._pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    @property
+    def size(self) -> int:
+        """The side of each image in pixels."""
+        return int(self._pixels.shape[-1])
+
+    def read(self, indices: Sequence[int] | Indices) -> Tensor:
+        """The images at these indices: uint8, shape (B, 3, S, S).
+
+        Raises:
+            RegimeViolationError: If a method that is unlearning may not read one of them.
+        """
+        chosen = np.asarray(indices, dtype=np.int64)
+        check_read(self.name, chosen)
+        return torch.from_numpy(np.ascontiguousarray(self._pixels[chosen]))
+
+
+class ChosenImages(ImageArray):
+    """Some images of one or several arrays, in an order of their own; nothing is copied.
+
+    Args:
+        parts: The arrays, of one image size.
+        rows: Which images, counted through all parts one after another. Shape (N,).
+        name: Of the choice: the read guard knows it by this name alone.
+    """
+
+    def __init__(self, parts: Sequence[ImageArray], rows: Indices, *, name: str) -> None:
+        super().__init__(parts[0]._pixels[:0], name=name)
+        self._parts, self._rows = parts, np.asarray(rows, dtype=np.int64)
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, indices: Sequence[int] | Indices) -> Tensor:
+        """The images at these places of the choice, as `ImageArray.read` gives them."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        check_read(self.name, chosen)
+        rows = self._rows[chosen]
+        found = np.empty((len(rows), *self._pixels.shape[1:]), dtype=np.uint8)
+        for part, start, end in zip(self._parts, self._starts, self._starts[1:], strict=False):
+            here = (rows >= start) & (rows < end)
+            found[here] = part._pixels[rows[here] - start]
+        return torch.from_numpy(found)
+
+
+def decode_once(paths: Sequence[Path], size: int, cache_dir: Path, *, name: str, revision: str) -> ImageArray:
+    """Decode image files, resize the shorter side to `size` and crop the centre, once; later calls map the result.
+
+    Args:
+        paths: The files, in order.
+        size: Side in pixels.
+        cache_dir: Where the decoded array is kept.
+        name: Name of the array, such as "flickr30k/test".
+        revision: Identifies the files' content; a part of the cache key.
+
+    Raises:
+        UnreadableImageError: Naming the file and its index, if one cannot be decoded.
+    """
+    listing = hashlib.sha256(
+        "\n".join([revision, str(size), *("/".join(p.parts[-3:]) for p in paths)]).encode()
+    ).hexdigest()[:16]
+    target = cache_dir / "images" / f"{name.replace('/', '-')}-{size}px-{listing}.npy"
+    shape = (len(paths), 3, size, size)
+    return ImageArray(cached_rows(target, shape, np.uint8, lambda: _decode_all(paths, size)), name=name)
+
+
+def _decode_all(paths: Sequence[Path], size: int) -> Iterator[NDArray[np.uint8]]:
+    """The images in order, decoded in threads; only a few hundred are in memory at once."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for start in range(0, len(paths), DECODED_AT_ONCE):
+            chosen = range(start, min(start + DECODED_AT_ONCE, len(paths)))
+            yield from pool.map(lambda index: _decode(paths[index], size, index), chosen)
+
+
+def save_images(target: Path, images: ImageArray, rows: Indices, *, together: int = 4096) -> None:
+    """Write some images of an array as an array of their own, a few thousand at a time.
+
+    Args:
+        target: The `.npy` file; its folder must exist.
+        images: Where they are.
+        rows: Which, in this order. Shape (N,).
+        together: Images held in memory at once.
+    """
+    shape = (len(rows), 3, images.size, images.size)
+    with new_file(target, size_bytes=128 + int(np.prod(shape))) as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for start in range(0, len(rows), together):
+            stream.write(images.read(rows[start : start + together]).numpy().tobytes())
+
+
+def _decode(path: Path, size: int, index: int) -> NDArray[np.uint8]:
+    try:
+        regular_file(path)  # a pipe would never end
+        with Image.open(path) as image:
+            picture = image.convert("RGB")
+    except FileNotFoundError as error:
+        raise UnreadableImageError(
+            f"image {index} is missing: {path}; restore it or fetch the data set again"
+        ) from error
+    except (DocumentError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadableImageError(
+            f"image {index} cannot be decoded: {path}; replace the file or fetch the data set again"
+        ) from error
+    scale = size / min(picture.size)
+    width, height = (max(size, round(side * scale)) for side in picture.size)
+    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.asarray(picture.crop((left, top, left + size, top + size))).transpose(2, 0, 1)

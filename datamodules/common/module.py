@@ -1,0 +1,316 @@
+"""The DataModule that hands a method exactly what its data regime names, and no more.
+
+| regime | a training batch holds |
+|---|---|
+| `none`, `names` | nothing but the step's number; names come with the forget specification |
+| `forget` | `forget`: image-text pairs of the forget set |
+| `retain` | `retain`: image-text pairs of the retain set |
+| `forget+retain` | both, paired: one forget and one retain batch a step |
+| `pretraining` | the same; and there is `retrained()`, the model trained without the forget data |
+
+Only the train split is ever handed out; the test split belongs to the evaluation.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypedDict, get_args
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities import CombinedLoader
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from datamodules.common.batches import CyclingBatches as CyclingBatches
+from datamodules.common.batches import Ticks
+from datamodules.common.dataset import Dataset
+from datamodules.common.errors import RegimeViolationError, RequestError
+from datamodules.common.guard import ReadGuard
+from datamodules.common.images import ImageArray, Preprocessing
+from datamodules.common.request import ForgetRequest
+from datamodules.common.specification import ForgetSpec as ForgetSpec
+from datamodules.common.specification import NameSet as NameSet
+from datamodules.common.synthetic import ImageModel, SyntheticForgetSet, SyntheticRecipe, climb_set, make_or_load
+
+Regime = Literal["none", "names", "forget", "retain", "forget+retain", "pretraining"]
+REGIMES: tuple[Regime, ...] = get_args(Regime)
+Part = Literal["forget", "retain"]
+PARTS_OF: dict[Regime, tuple[Part, ...]] = {
+    "none": (),
+    "names": (),
+    "forget": ("forget",),
+    "retain": ("retain",),
+    "forget+retain": ("forget", "retain"),
+    "pretraining": ("forget", "retain"),
+}
+
+
+class Pairs(TypedDict):
+    """A batch of image-text pairs.
+
+    `images`: float32 network input, shape (B, 3, S, S). `texts`: one text an image. `labels`: class index, shape
+    (B,), -1 where images have no class. `indices`: of the images in the train split, shape (B,).
+    """
+
+    images: Tensor
+    texts: list[str]
+    labels: Tensor
+    indices: Tensor
+
+
+class Batch(dict[Part, Pairs]):
+    """The pairs of each part that a data regime gives."""
+
+    def __init__(self, parts: Mapping[Part, Pairs], regime: str) -> None:
+        super().__init__(parts)
+        self.regime = regime
+
+    def __missing__(self, part: str) -> Pairs:
+        raise RegimeViolationError(
+            f"a batch of data regime {self.regime!r} has no part {part!r}; declare the regime that it needs in its card"
+        )
+
+
+class Meter(Protocol):
+    """Measures what an unlearning costs; see `benchmark.unlearning.cost`."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Leave a block of work out."""
+
+    def add(self, *, seconds: float, flops: int = 0) -> None:
+        """Add what was spent before, or elsewhere: nothing is free because it was kept."""
+
+
+class SyntheticSource(Protocol):
+    """Makes synthetic forget sets. What it lets others do while the meter is paused stands in the set as its cost."""
+
+    def __call__(
+        self, model: ImageModel, targets: list[int], recipe: SyntheticRecipe, meter: Meter
+    ) -> SyntheticForgetSet:
+        """The set of some names."""
+
+
+class NoMeter:
+    """Measures nothing."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Nothing is measured."""
+        return nullcontext()
+
+    def add(self, *, seconds: float, flops: int = 0) -> None:
+        """Nothing is measured."""
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A model of the same architecture that was trained without the forget data, and the seconds that this took."""
+
+    state: Mapping[str, Tensor]
+    seconds: float
+
+
+class PairPart(TorchDataset[Pairs]):
+    """The image-text pairs of one part (forget or retain) of a train split; indexable by lists of positions.
+
+    For a request by class an image's text is its class name in the first prompt template (CLIPErase, official code: the
+    text of a CIFAR-100 item is its label name); for a request by concept it is one of its captions.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        indices: NDArray[np.int64],
+        preprocessing: Preprocessing,
+        *,
+        by_class: bool,
+        seed: int,
+    ) -> None:
+        split = dataset.split("train")
+        self.images: ImageArray = split.images
+        self.indices = indices
+        self._preprocessing = preprocessing
+        self._labels = split.labels[indices] if split.labels is not None else np.full(len(indices), -1)
+        self._template = dataset.templates[0]
+        self._class_names = dataset.class_names
+        captions = None if by_class else split.captions
+        self._captions = [captions[i] for i in indices] if captions is not None else None
+        self._random = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def part(self, positions: NDArray[np.int64]) -> PairPart:
+        """The pairs at these positions, as a part of its own that draws its captions from the same stream."""
+        chosen = copy.copy(self)
+        chosen.indices, chosen._labels = self.indices[positions], self._labels[positions]
+        if self._captions is not None:
+            chosen._captions = [self._captions[p] for p in positions]
+        return chosen
+
+    def __getitems__(self, positions: list[int]) -> Pairs:
+        """One batch: the prompt of each image's class, or one of its captions, drawn at random."""
+        chosen = np.asarray(positions)
+        labels = self._labels[chosen]
+        if self._captions is not None:
+            captions = [self._captions[p] for p in positions]
+            texts = [each[self._random.integers(len(each))] for each in captions]
+        else:
+            texts = [self._template.format(self._class_names[label]) for label in labels]
+        images = self._preprocessing(self.images.read(self.indices[chosen]))
+        return Pairs(
+            images=images, texts=texts, labels=torch.from_numpy(labels), indices=torch.from_numpy(self.indices[chosen])
+        )
+
+
+class UnlearningDataModule(L.LightningDataModule):
+    """Hands the Trainer what one data regime allows.
+
+    Args:
+        dataset: The data set; it is not kept, only the allowed parts are.
+        request: What to forget.
+        regime: The method's declared data regime.
+        preprocessing: How the CLIP wants its images.
+        cache_dir: Where synthetic forget sets are kept; None keeps none.
+        seed: Of the shuffling and of the captions drawn.
+        others: Data sets of which the method may know the names.
+        retrained: The retrained model, for the data regime `pretraining`.
+        synthesis: Makes synthetic forget sets; by default they are made here.
+
+    Attributes:
+        meter: Told what was spent before or elsewhere.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        request: ForgetRequest,
+        *,
+        regime: Regime,
+        preprocessing: Preprocessing,
+        cache_dir: Path | None = None,
+        seed: int = 0,
+        others: Sequence[Dataset] = (),
+        retrained: Retrained | None = None,
+        synthesis: SyntheticSource | None = None,
+    ) -> None:
+        super().__init__()
+        self._retrained, self._synthesis = retrained, synthesis
+        self.meter: Meter = NoMeter()
+        self._retrained_given = False
+        self.spec = ForgetSpec.of(dataset, request, others)
+        self.regime = regime
+        self.preprocessing = preprocessing
+        self.cache_dir = cache_dir
+        self.steps, self.batch_size = 1, 1
+        self._seed = seed
+        self._parts: dict[Part, PairPart] = {}
+        if PARTS_OF[regime]:
+            mask = dataset.forget_mask(dataset.split("train"), request)
+            for part in PARTS_OF[regime]:
+                indices = np.flatnonzero(mask if part == "forget" else ~mask)
+                self._parts[part] = PairPart(dataset, indices, preprocessing, by_class=bool(request.classes), seed=seed)
+        self._sizes: dict[Part, int] = {part: len(pairs) for part, pairs in self._parts.items()}
+
+    @property
+    def sizes(self) -> dict[Part, int]:
+        """Images of each part that are handed out, held-out ones among them."""
+        return dict(self._sizes)
+
+    def plan(self, *, steps: int, batch_size: int) -> None:
+        """Set how many training batches of which size there will be."""
+        self.steps, self.batch_size = steps, batch_size
+
+    def hold_out(self, batches: int) -> dict[Part, list[Pairs]]:
+        """Take images of each part out of the training, for a method that chooses among its own states.
+
+        They are drawn at random from the train split's part and never come in a training batch afterwards, so this
+        must be called before the training begins (`on_fit_start`).
+
+        Args:
+            batches: Batches of each part; fewer where they would be more than half of a part.
+
+        Returns:
+            For each part that the regime gives, its held-out batches; no batch where a part has one image only.
+        """
+        held: dict[Part, list[Pairs]] = {}
+        for part, pairs in self._parts.items():
+            order = np.random.default_rng([self._seed, len(pairs)]).permutation(len(pairs))
+            count = min(batches * self.batch_size, len(pairs) // 2)
+            starts = range(0, count, self.batch_size)
+            held[part] = [pairs.__getitems__(order[k : min(k + self.batch_size, count)].tolist()) for k in starts]
+            self._parts[part] = pairs.part(np.sort(order[count:]))
+        return held
+
+    def guard(self) -> ReadGuard:
+        """A read guard that allows exactly the images handed out here."""
+        allowed: dict[str, NDArray[np.bool_]] = {}
+        for pairs in self._parts.values():
+            mask = allowed.setdefault(pairs.images.name, np.zeros(len(pairs.images), dtype=bool))
+            mask[pairs.indices] = True
+        return ReadGuard(regime=self.regime, allowed=allowed)
+
+    def synthetic_forget_set(
+        self, model: ImageModel, targets: list[int], recipe: SyntheticRecipe
+    ) -> SyntheticForgetSet:
+        """Images of names made from a model by gradient ascent: open to every data regime but `none`.
+
+        Raises:
+            RegimeViolationError: If the regime does not even give the names.
+        """
+        if self.regime == "none":
+            raise RegimeViolationError("a method of data regime 'none' asked for synthetic images of the names")
+        if self._synthesis is not None:
+            made = self._synthesis(model, targets, recipe, self.meter)
+        elif self.cache_dir is None:
+            made = climb_set(model, targets, recipe).for_model(model, cached=False)
+        else:
+            made = make_or_load(model, targets, recipe, self.cache_dir)
+        if made.cached:
+            self.meter.add(seconds=made.seconds, flops=made.flops)
+        return made
+
+    def retrained(self) -> Retrained:
+        """The model trained without the forget data: open to the data regime `pretraining` alone.
+
+        Raises:
+            RegimeViolationError: If the regime is another one.
+            RequestError: If the original was not trained by a recipe of this project.
+        """
+        if self.regime != "pretraining":
+            raise RegimeViolationError(f"a method of data regime {self.regime!r} asked for the retrained model")
+        if self._retrained is None:
+            raise RequestError("there is no retrained model: the original was not trained by a recipe of this project")
+        if not self._retrained_given:
+            self.meter.add(seconds=self._retrained.seconds)
+        self._retrained_given = True
+        return self._retrained
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Name the data regime where a method asks a batch for a part that it does not give."""
+        return Batch(batch, self.regime) if isinstance(batch, dict) else batch
+
+    def train_dataloader(self) -> Any:
+        """`steps` batches: a dictionary of `Pairs` by part, or the step's number."""
+        if not self._parts:
+            return DataLoader(Ticks(self.steps), batch_size=None)
+        loaders = {
+            part: DataLoader(
+                pairs,
+                batch_sampler=CyclingBatches(len(pairs), self.batch_size, self.steps, seed=self._seed + offset),
+                collate_fn=_as_it_is,
+            )
+            for offset, (part, pairs) in enumerate(sorted(self._parts.items()))
+        }
+        return CombinedLoader(loaders, mode="min_size")
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

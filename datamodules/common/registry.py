@@ -1,0 +1,62 @@
+"""The data sets by name. A data set is one file of this folder that declares `CARD` and a `Dataset` subclass."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datamodules.common.card import DatasetCard, read_declarations
+from datamodules.common.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from datamodules.common.dataset import Dataset
+
+FOLDER_SCHEME = "folder:"
+"""What stands before the name of a folder of one's own images."""
+_HERE = Path(__file__).parents[1]
+
+
+@cache
+def dataset_cards() -> dict[str, DatasetCard]:
+    """The card of each registered data set, by name; nothing heavy is imported."""
+    cards: dict[str, DatasetCard] = {}
+    for path in sorted(_HERE.glob("*.py")):
+        card = read_declarations(path, ("CARD",), {"DatasetCard": DatasetCard}).get("CARD")
+        if isinstance(card, DatasetCard):
+            cards[card.name] = card
+    return cards
+
+
+def dataset_class(name: str) -> type[Dataset]:
+    """The class of a data set.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+    """
+    if name not in dataset_cards():
+        raise UnknownNameError("data set", name, dataset_cards())
+    from datamodules.common.dataset import Dataset
+
+    module = importlib.import_module(f"datamodules.{name}")
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, Dataset) and getattr(value, "card", None) is module.CARD:
+            return value
+    raise TypeError(f"datamodules/{name}.py declares CARD but no Dataset subclass with `card = CARD`")
+
+
+def open_dataset(name: str, data_dir: Path | None, cache_dir: Path, image_size: int) -> Dataset:
+    """Open a data set; its files are checked, its images are not decoded yet.
+
+    Args:
+        name: A registered name, or `folder:NAME` for your own images (`image_folder.py`).
+        data_dir: What `--data-dir` names.
+        cache_dir: Where decoded images are kept.
+        image_size: The side to which image files are decoded.
+    """
+    if name.startswith(FOLDER_SCHEME):
+        from datamodules.image_folder import ImageFolder
+
+        return ImageFolder(data_dir, cache_dir, image_size, name.removeprefix(FOLDER_SCHEME))
+    return dataset_class(name)(data_dir, cache_dir, image_size)

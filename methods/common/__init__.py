@@ -1,0 +1,1 @@
+"""What methods share: the base classes, cards, the registry, layers and losses."""

@@ -1,0 +1,188 @@
+"""The contract of an unlearning method: a LightningModule that holds a CLIP and edits it under `Trainer.fit`.
+
+A method is one file: `CARD`, perhaps a frozen dataclass `Hyperparameters`, and a subclass of
+
+* `UnlearningMethod`, for a method that takes steps: give `training_step` and, unless Adam at the learning rate of its
+  hyperparameters will do, `configure_optimizers`;
+* `ClosedFormMethod`, for a method without steps: give `edit()`.
+
+The base class freezes what the card does not name, keeps the model in evaluation mode (batch statistics never move),
+and provides the frozen original, snapshots and the zero-shot classifier. It knows nothing of evaluation.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from datamodules.common.module import ForgetSpec, Pairs, UnlearningDataModule
+from methods.common.card import Edits, MethodCard
+from methods.common.clip import Clip, contrastive_loss, is_text_block, parameter_group
+from methods.common.projections import NoProjectionError, visual_projection
+
+H = TypeVar("H")
+Snapshot = dict[str, Tensor]
+
+
+class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
+    """Base of all methods.
+
+    Args:
+        clip: The CLIP to unlearn, edited in place.
+        spec: The names to forget and to retain.
+        hyperparameters: An instance of the file's `Hyperparameters`.
+
+    Attributes:
+        report: What the method wants to tell of its run (levels, steps, ...); stored in the record, never ranked.
+    """
+
+    card: ClassVar[MethodCard]
+
+    def __init__(self, clip: Clip, spec: ForgetSpec, hyperparameters: H) -> None:
+        super().__init__()
+        self.clip = clip
+        self.clip_model = clip.model
+        self.spec = spec
+        self.h = hyperparameters
+        self.report: dict[str, Any] = {}
+        self._original: list[Clip] = []
+        clip.model.eval()
+        for name, parameter in clip.model.named_parameters():
+            parameter.requires_grad_(self.may_edit(name))
+
+    # -- what the runner asks ----------------------------------------------------------------------------------------
+
+    def may_edit(self, name: str) -> bool:
+        """Whether the card declares this state-dict entry as one that the method may touch."""
+        return declared(self.card, name, self.clip)
+
+    def batch_size(self) -> int:
+        """Pairs a batch: the hyperparameter `batch_size`, or 1."""
+        return int(getattr(self.h, "batch_size", 1))
+
+    def planned_steps(self, sizes: Mapping[Literal["forget", "retain"], int]) -> int:
+        """How many training batches the method wants.
+
+        By default the hyperparameter `max_steps` if it is set, else `epochs` passes over the largest part.
+
+        Args:
+            sizes: Images of each part that its data regime gives it.
+        """
+        max_steps = getattr(self.h, "max_steps", None)
+        if max_steps is not None:
+            return int(max_steps)
+        longest = max(sizes.values(), default=1)
+        return math.ceil(longest / self.batch_size()) * int(getattr(self.h, "epochs", 1))
+
+    # -- what Lightning asks -----------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        """Evaluation mode: no dropout, and batch-norm statistics stay those of the original."""
+        self.clip.model.eval()
+
+    def configure_optimizers(self) -> Any:
+        """Adam as CLIPErase uses it, at the hyperparameters `learning_rate` and (if present) `weight_decay`."""
+        return torch.optim.Adam(
+            self.editable_parameters(),
+            lr=float(cast(Any, self.h).learning_rate),
+            betas=(0.9, 0.98),
+            eps=1e-6,
+            weight_decay=float(getattr(self.h, "weight_decay", 0.0)),
+        )
+
+    # -- what a method may use ---------------------------------------------------------------------------------------
+
+    def editable_parameters(self) -> list[nn.Parameter]:
+        """The parameters that the card declares."""
+        return [p for name, p in self.clip.model.named_parameters() if self.may_edit(name)]
+
+    @property
+    def data(self) -> UnlearningDataModule:
+        """The DataModule of this run: what the data regime allows, and the synthetic forget sets."""
+        return cast(UnlearningDataModule, cast(Any, self.trainer).datamodule)
+
+    @property
+    def original(self) -> Clip:
+        """A frozen copy of the CLIP as it came; made on first use, which must be before the first edit."""
+        if not self._original:
+            kept = self.clip.copy()
+            kept.model.requires_grad_(False)
+            kept.model.eval()
+            self._original.append(kept)
+        return self._original[0]
+
+    def classifier(self, *, clip: Clip | None = None) -> Tensor:
+        """The zero-shot classifier over the names to forget, then those to keep: unit-norm rows, shape (C, D)."""
+        return (clip or self.clip).zero_shot_classifier(self.spec.all_names, self.spec.templates)
+
+    def pair_loss(self, pairs: Pairs) -> Tensor:
+        """CLIP's symmetric contrastive loss of a batch of pairs from the DataModule."""
+        image, text = self.clip.encode_image(pairs["images"]), self.clip.encode_text(pairs["texts"])
+        return contrastive_loss(image, text, self.clip.logit_scale)
+
+    def snapshot(self) -> Snapshot:
+        """A copy of the parameters that the method may touch."""
+        return {n: p.detach().clone() for n, p in self.clip.model.named_parameters() if self.may_edit(n)}
+
+    @torch.no_grad()
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put a snapshot back."""
+        for name, parameter in self.clip.model.named_parameters():
+            if name in snapshot:
+                parameter.copy_(snapshot[name])
+
+
+class ClosedFormMethod(UnlearningMethod[H]):
+    """Base of the methods without steps: `edit` runs once, without gradient."""
+
+    def __init__(self, clip: Clip, spec: ForgetSpec, hyperparameters: H) -> None:
+        super().__init__(clip, spec, hyperparameters)
+        self.automatic_optimization = False
+
+    @abstractmethod
+    def edit(self) -> None:
+        """Edit the CLIP in place."""
+
+    def planned_steps(self, sizes: Mapping[Literal["forget", "retain"], int]) -> int:
+        """One."""
+        return 1
+
+    def configure_optimizers(self) -> None:
+        """None is needed."""
+
+    def training_step(self, batch: object, index: int) -> None:
+        """Make the edit."""
+        with torch.no_grad():
+            self.edit()
+
+
+def optimizer_state(optimizer: Any) -> dict[str, Any]:
+    """A deep copy of an optimizer's state, for a rollback."""
+    return copy.deepcopy(cast(dict[str, Any], optimizer.state_dict()))
+
+
+def declared(card: MethodCard, name: str, clip: Clip) -> bool:
+    """Whether a card declares a state-dict entry of a CLIP as one that the method may touch."""
+    return any(_belongs(name, part, clip) for part in card.edits)
+
+
+def _belongs(name: str, part: Edits, clip: Clip) -> bool:
+    match part:
+        case "nothing":
+            return False
+        case "visual projection":
+            try:
+                return name in visual_projection(clip).state_names
+            except NoProjectionError:
+                return False
+        case "text blocks":
+            return is_text_block(name)
+        case "visual" | "text":
+            return parameter_group(name) == part

@@ -1,0 +1,313 @@
+"""What a method says of itself: its card and its hyperparameters, with the source of each default."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import math
+import re
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union
+
+from datamodules.common.card import read_declarations
+from datamodules.common.documents import DocumentError, read_text
+from datamodules.common.errors import BenchmarkError, UnknownNameError
+from datamodules.common.text import hidden_sign, one_line
+
+Edits = Literal["nothing", "visual projection", "visual", "text", "text blocks"]
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+REGIME_NAMES = ("none", "names", "forget", "retain", "forget+retain", "pretraining")
+
+
+class HyperparameterError(BenchmarkError):
+    """A hyperparameter that does not exist or is out of its range."""
+
+
+class ContractError(BenchmarkError):
+    """A method that does not keep the contract of `methods.common.base`."""
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """What a method is.
+
+    Attributes:
+        name: Registry name, equal to the file's name.
+        title: One line for `list methods`.
+        paper: Authors, venue and year, with the arXiv number; or "reference row".
+        regime: The data it may read: one of `REGIME_NAMES`.
+        edits: The parts of the CLIP it may touch; the runner fails a cell that touches another.
+        stochastic: Whether the seed matters; a method without chance runs once.
+        refuses: Whether it refuses names at inference, beside or instead of an edit: an output filter, which removes
+            nothing; for reference rows alone.
+    """
+
+    name: str
+    title: str
+    paper: str
+    regime: str
+    edits: tuple[Edits, ...]
+    stochastic: bool = True
+    refuses: bool = False
+
+    def __post_init__(self) -> None:
+        for part in ("name", "title", "paper", "regime"):
+            text = getattr(self, part)
+            if not isinstance(text, str) or not text.strip():
+                raise ContractError(f"a method card's {part} must be text, not {text!r}")
+            if sign := hidden_sign(text):
+                raise ContractError(f"method card: its {part} holds the sign {sign}, which is not shown: leave it out")
+        if not _NAME.fullmatch(self.name):
+            raise ContractError(f"method name {self.name!r}: use letters, digits and '_' only, a letter first")
+        if not isinstance(self.stochastic, bool) or not isinstance(self.edits, tuple):
+            raise ContractError(f"method {self.name!r}: stochastic is True or False, edits a tuple such as ('visual',)")
+        if self.refuses and self.paper != "reference row":
+            raise ContractError(
+                f"method {self.name!r} declares refuses=True: an output filter is no unlearning; reference rows "
+                "alone may refuse names"
+            )
+        if self.regime not in REGIME_NAMES:
+            raise ContractError(
+                f"method {self.name!r} declares data regime {self.regime!r}: use one of {', '.join(REGIME_NAMES)}"
+            )
+        unknown = set(self.edits) - set(typing.get_args(Edits))
+        if unknown or not self.edits:
+            raise ContractError(
+                f"method {self.name!r} declares edits {self.edits}: use {', '.join(typing.get_args(Edits))}"
+            )
+
+
+def hyper(
+    default: Any,
+    *,
+    source: str,
+    low: float = -math.inf,
+    high: float = math.inf,
+    small: Any = None,
+    small_source: str = "",
+) -> Any:
+    """A hyperparameter: its default, whence it is, and its range.
+
+    Args:
+        default: For the published backbones.
+        source: Whence: a paper, official code, or "our choice, because ...".
+        low: Smallest value allowed.
+        high: Largest value allowed.
+        small: The default for the small CLIPs of this project, if another.
+        small_source: Whence that is; required with `small`.
+    """
+    if small is not None and not small_source:
+        raise ContractError(f"the small-CLIP default {small!r} has no source")
+    metadata = {"source": source, "low": low, "high": high, "small": small, "small_source": small_source}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+SMALL_FACTOR = 200.0
+SMALL_RULE = "rule of methods/common/card.py: small_rate"
+
+
+def small_rate(published: float) -> float:
+    """The learning rate of a small CLIP: the one rule by which published rates are carried over.
+
+        rate = SMALL_FACTOR * published rate
+
+    Our choice: a small CLIP gets tens of steps where a published run takes thousands, and was itself trained at larger
+    rates. The one constant was picked on forget classes that no reported suite contains (suite `development`), so
+    that Lip reaches its stopping accuracy and CLIPErase keeps the retained classes.
+    """
+    return SMALL_FACTOR * published
+
+
+@dataclass(frozen=True)
+class NoHyperparameters:
+    """The hyperparameters of a method that has none."""
+
+
+def resolve(kind: type, scale: str, overrides: Mapping[str, Any]) -> Any:
+    """A hyperparameter object: the defaults of a scale, with overrides, checked.
+
+    Args:
+        kind: A frozen dataclass whose fields were made by `hyper`.
+        scale: "published" or "small".
+        overrides: Values by name.
+
+    Raises:
+        UnknownNameError: If a name does not exist.
+        HyperparameterError: If a value is of the wrong type or out of range.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    values: dict[str, Any] = {}
+    hints = hints_of(kind)
+    for name, field in fields.items():
+        small = field.metadata.get("small")
+        default = small if scale == "small" and small is not None else field.default
+        values[name] = _checked(field, default, hints[name])
+    for name, value in overrides.items():
+        if name not in fields:
+            raise UnknownNameError("hyperparameter", name, fields)
+        values[name] = _checked(fields[name], value, hints[name])
+    return kind(**values)
+
+
+def hints_of(kind: type) -> dict[str, Any]:
+    """The type of each hyperparameter, by name, however its annotation is written."""
+    return typing.get_type_hints(kind)
+
+
+_UNFIT = object()
+"""In the place of a value that does not fit its type."""
+_SIMPLE = (bool, int, float, str, type(None))
+
+
+def _checked(field: dataclasses.Field[Any], value: Any, annotation: Any) -> Any:
+    """A value as its type holds it: whole numbers become real ones and lists become tuples where those are declared.
+
+    Raises:
+        HyperparameterError: If it is of another type, not among the choices, or out of range.
+    """
+    fitting = _fitted(value, annotation)
+    if fitting is _UNFIT:
+        if typing.get_origin(annotation) is Literal:
+            raise HyperparameterError(f"hyperparameter {field.name}={value!r}: use {_words(annotation)}")
+        hint = ": write 1.0e-8 for 1e-8" if isinstance(value, str) and _EXPONENT.fullmatch(value) else ""
+        raise HyperparameterError(f"hyperparameter {field.name}={value!r} is not {_words(annotation)}{hint}")
+    low, high = field.metadata.get("low", -math.inf), field.metadata.get("high", math.inf)
+    for number in fitting if isinstance(fitting, tuple) else (fitting,):
+        if isinstance(number, (int, float)) and not (math.isfinite(number) and low <= number <= high):
+            raise HyperparameterError(f"hyperparameter {field.name}={fitting} is out of its range [{low:g}, {high:g}]")
+    return fitting
+
+
+_EXPONENT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+")
+"""A number that YAML 1.1 takes for text."""
+
+
+def _fitted(value: Any, annotation: Any) -> Any:
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return value if any(type(value) is type(each) and value == each for each in inner) else _UNFIT
+    if origin in (Union, UnionType):
+        exact = [each for each in inner if type(value) is each]
+        fitting = (_fitted(value, each) for each in (*exact, *inner))
+        return next((each for each in fitting if each is not _UNFIT), _UNFIT)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            return _UNFIT
+        kinds = [inner[0]] * len(value) if inner[1:] == (...,) else list(inner)
+        items = tuple(_fitted(item, kind) for item, kind in zip(value, kinds, strict=False))
+        return items if len(kinds) == len(value) and _UNFIT not in items else _UNFIT
+    if annotation is float and type(value) is int:
+        return float(value)
+    return value if type(value) is annotation else _UNFIT
+
+
+def _words(annotation: Any) -> str:
+    """A type in words: "one of a, b", "float or None"."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin in (Union, UnionType):
+        return " or ".join(map(_words, inner))
+    if origin is tuple:
+        return f"a list of {' and '.join(_words(each) for each in inner if each is not ...)}"
+    return "None" if annotation is type(None) else str(annotation.__name__)
+
+
+def _check_type(annotation: Any) -> None:
+    """Raise a `TypeError` if a hyperparameter cannot be of this type: no file and no command line could set it."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, UnionType):
+        for each in inner:
+            _check_type(each)
+    elif origin is tuple and inner:
+        for each in inner:
+            _check_type(type(None) if each is ... else each)
+    elif origin is Literal:
+        for each in inner:
+            _check_type(type(each))
+    elif annotation not in _SIMPLE:
+        raise TypeError(f"{annotation} is no type of a hyperparameter: use float, int, bool, str, Literal, or tuples")
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A method's card and hyperparameter class, read from its file without importing it."""
+
+    card: MethodCard
+    hyperparameters: type
+    path: Path
+
+
+_UNREADABLE = (ArithmeticError, AttributeError, ImportError, LookupError, NameError, SyntaxError, TypeError, ValueError)
+"""What evaluating a declaration may raise."""
+
+
+def read_method(path: Path) -> Declaration | None:
+    """Read the declaration of a file; None if it declares no method.
+
+    Raises:
+        ContractError: If the declaration cannot be evaluated.
+    """
+    namespace = {
+        "MethodCard": MethodCard,
+        "hyper": hyper,
+        "NoHyperparameters": NoHyperparameters,
+        "small_rate": small_rate,
+        "SMALL_RULE": SMALL_RULE,
+    }
+    try:
+        found = read_declarations(path, ("CARD", "Hyperparameters"), namespace, {"methods.common.card": namespace})
+        card = found.get("CARD")
+        if not isinstance(card, MethodCard):
+            return None
+        hyperparameters = found.get("Hyperparameters", NoHyperparameters)
+        if not (isinstance(hyperparameters, type) and dataclasses.is_dataclass(hyperparameters)):
+            raise TypeError("Hyperparameters must be a dataclass: put @dataclass(frozen=True) above it")
+        _check_defaults(hyperparameters)
+    except DocumentError as error:
+        raise ContractError(str(error)) from error
+    except HyperparameterError as error:
+        raise ContractError(f"{path.name}: the default of {error}") from error
+    except _UNREADABLE as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        raise ContractError(
+            f"{path.name}{line}: CARD or Hyperparameters cannot be read ({one_line(str(error))}); "
+            "they may use only literals, constants of the file, typing, math, MethodCard, hyper and dataclass"
+        ) from error
+    return Declaration(card, hyperparameters, path)
+
+
+def check_one_class(path: Path) -> None:
+    """Check that no two classes of a file take its card: which of them would be run is not said.
+
+    Raises:
+        ContractError: If two do.
+    """
+    classes = [node for node in ast.parse(read_text(path)).body if isinstance(node, ast.ClassDef)]
+    taking = [node for node in classes if any(ast.unparse(line) == "card = CARD" for line in node.body)]
+    if len(taking) > 1:
+        names = " and ".join(f"{node.name} (line {node.lineno})" for node in taking[:2])
+        raise ContractError(
+            f"{path.name}: {names} have one card: a file declares one method, move one to a second file"
+        )
+
+
+def _check_defaults(kind: type) -> None:
+    """Check that each hyperparameter has a default that it could also be set to.
+
+    Raises:
+        TypeError: If one has no default, or is of a type that cannot be set.
+        HyperparameterError: If a default does not fit its type or its range.
+    """
+    hints = hints_of(kind)
+    for field in dataclasses.fields(kind):
+        if field.default is dataclasses.MISSING:
+            raise TypeError(f"{field.name} has no default: write {field.name}: TYPE = hyper(DEFAULT, source=...)")
+        _check_type(hints[field.name])
+        _checked(field, field.default, hints[field.name])
+        if field.metadata.get("small") is not None:
+            _checked(field, field.metadata["small"], hints[field.name])

@@ -1,0 +1,154 @@
+"""A CLIP as the methods and the measures see it: encoders, tokenizer, preprocessing, zero-shot classifier."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datamodules.common.images import Preprocessing
+
+Scale = Literal["published", "small"]
+ParameterGroup = Literal["visual", "text", "logit_scale"]
+
+
+@dataclass
+class Clip:
+    """One CLIP model with all that is needed to use it.
+
+    Attributes:
+        model: An open_clip model (`CLIP` or `CustomTextCLIP`).
+        tokenize: Turns texts into token ids, shape (B, context length).
+        preprocessing: How images become network input.
+        name: The name under which it was loaded, such as "shapes-resnet" or "ViT-B-32/openai".
+        scale: "published" for backbones of the sizes that papers use, "small" for the small CLIPs of this project:
+            selects which defaults a method takes.
+        refused: Names that are refused at inference (an output filter, no edit of the weights): a class of that name,
+            or a caption that contains one of them, is never an answer.
+    """
+
+    model: nn.Module
+    tokenize: Callable[[list[str]], Tensor]
+    preprocessing: Preprocessing
+    name: str
+    scale: Scale = "published"
+    refused: tuple[str, ...] = ()
+    _tokens: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's parameters are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def visual(self) -> nn.Module:
+        """The image encoder."""
+        return cast(nn.Module, self.model.visual)
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The temperature's inverse, exp of the stored logarithm; scalar."""
+        return cast(Tensor, self.model.logit_scale).exp()
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """Token ids of texts, on the model's device; each different text is tokenized once."""
+        fresh = [text for text in dict.fromkeys(texts) if text not in self._tokens]
+        if fresh:
+            self._tokens.update(zip(fresh, self.tokenize(fresh), strict=True))
+        return torch.stack([self._tokens[text] for text in texts]).to(self.device)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Raw projected image embeddings, shape (B, D); not normalised."""
+        return cast(Tensor, cast(Any, self.model).encode_image(images))
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Raw projected text embeddings, shape (B, D); not normalised."""
+        return cast(Tensor, cast(Any, self.model).encode_text(self.tokens(texts)))
+
+    def zero_shot_classifier(self, names: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """One unit-norm column of class weights a name: the mean of its unit-norm prompt embeddings. Shape (C, D).
+
+        CLIP's own prompt ensemble (Radford et al. 2021, section 3.1.4); with one template, that prompt's embedding.
+        """
+        prompts = [template.format(name) for name in names for template in templates]
+        embedded = F.normalize(self.encode_text(prompts).float(), dim=-1)
+        return F.normalize(embedded.view(len(names), len(templates), -1).mean(dim=1), dim=-1)
+
+    def is_refused_class(self, names: Sequence[str]) -> Tensor:
+        """Which class names are refused: exactly these, so that "crocodile" leaves "crocodile head". Shape (C,)."""
+        return torch.tensor([name in self.refused for name in names], dtype=torch.bool)
+
+    def is_refused(self, texts: Sequence[str]) -> Tensor:
+        """Which texts contain a refused name as whole words. Boolean, shape (len(texts),)."""
+        if not self.refused:
+            return torch.zeros(len(texts), dtype=torch.bool)
+        pattern = re.compile(r"\b(?:" + "|".join(map(re.escape, self.refused)) + r")\b", re.IGNORECASE)
+        return torch.tensor([pattern.search(text) is not None for text in texts])
+
+    def copy(self) -> Clip:
+        """An independent copy of the model; tokenizer and token cache are shared."""
+        return Clip(
+            copy.deepcopy(self.model),
+            self.tokenize,
+            self.preprocessing,
+            self.name,
+            self.scale,
+            self.refused,
+            self._tokens,
+        )
+
+
+def parameter_group(name: str) -> ParameterGroup:
+    """The part of a CLIP to which a parameter or buffer of this state-dict name belongs."""
+    if name.startswith("visual."):
+        return "visual"
+    return "logit_scale" if name in ("logit_scale", "logit_bias") else "text"
+
+
+def text_transformer(clip: Clip) -> nn.Module:
+    """The text encoder's transformer, for `CLIP` and for `CustomTextCLIP`."""
+    owner = clip.model if hasattr(clip.model, "transformer") else clip.model.text
+    return cast(nn.Module, cast(Any, owner).transformer)
+
+
+def is_text_block(name: str) -> bool:
+    """Whether a parameter belongs to a text transformer block (not to embeddings, final norm or projection)."""
+    return re.match(r"(text\.)?transformer\.resblocks\.", name) is not None
+
+
+def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
+    """CLIP's symmetric InfoNCE over a batch of pairs; the mean of both directions.
+
+    Pairs with the same text need no special care: equal texts have equal embeddings, so sharing the targets among them
+    gives the same loss, to the digit.
+
+    Args:
+        image: Image embeddings, shape (B, D); normalised here.
+        text: Text embeddings, shape (B, D); normalised here.
+        scale: The inverse temperature.
+    """
+    logits = scale * F.normalize(image.float(), dim=-1) @ F.normalize(text.float(), dim=-1).T
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def state_hash(model: nn.Module, wanted: Callable[[str], bool]) -> str:
+    """sha256 of the state-dict entries whose names are wanted."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        if wanted(key):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def changed_tensors(before: dict[str, Tensor], after: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of `after` that differ from `before` in any element, by name (NaN counts as different)."""
+    return {name: value for name, value in after if not torch.equal(before[name], value)}

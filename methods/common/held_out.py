@@ -1,0 +1,81 @@
+"""Accuracy on held-out training pairs, for a method that chooses by measuring: never the test split.
+
+For a request by class it is zero-shot accuracy over all names. For a request by concept, whose images have no class, it
+is recall at 1 among the held-out pairs, the mean of image to text and text to image; equal texts count as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datamodules.common.module import ForgetSpec, Pairs
+from methods.common.clip import Clip, ParameterGroup
+from methods.common.zero_shot_loss import targets
+
+
+class HeldOut:
+    """Pairs that a method holds out, and the accuracies that an edit leaves on them.
+
+    Args:
+        clip: The CLIP as it came; edited in place between the measurements.
+        spec: The names.
+        forget: Held-out batches of the forget part.
+        retain: Held-out batches of the retain part.
+
+    Attributes:
+        before: Forget and retained accuracy of the CLIP as it came, in [0, 1].
+    """
+
+    def __init__(self, clip: Clip, spec: ForgetSpec, forget: Sequence[Pairs], retain: Sequence[Pairs]) -> None:
+        self._clip, self._spec = clip, spec
+        self._batches = [*forget, *retain]
+        self._forgotten = sum(len(pairs["texts"]) for pairs in forget)
+        self._texts = [text for pairs in self._batches for text in pairs["texts"]]
+        self._images, self._rows = self._encoded_images(), self._encoded_texts()
+        self.before = self._accuracies(self._images, self._rows)
+
+    def accuracy(self, *, changed: ParameterGroup | None = None) -> tuple[float, float]:
+        """Forget and retained accuracy of the CLIP as it is now; only the changed encoder runs again, None for both."""
+        if changed is None:
+            return self._accuracies(self._encoded_images(), self._encoded_texts())
+        if changed == "visual":
+            return self._accuracies(self._encoded_images(), self._rows)
+        return self._accuracies(self._images, self._encoded_texts())
+
+    @torch.no_grad()
+    def _encoded_images(self) -> Tensor:
+        """Unit norm, shape (N, D), forget first."""
+        return F.normalize(torch.cat([self._clip.encode_image(b["images"]).float() for b in self._batches]), dim=-1)
+
+    @torch.no_grad()
+    def _encoded_texts(self) -> Tensor:
+        """The classifier's rows, shape (C, D), or one caption an image, shape (N, D); unit norm."""
+        if self._spec.request.classes:
+            return self._clip.zero_shot_classifier(self._spec.all_names, self._spec.templates)
+        return F.normalize(self._clip.encode_text(self._texts).float(), dim=-1)
+
+    def _accuracies(self, images: Tensor, rows: Tensor) -> tuple[float, float]:
+        cosines = images @ rows.T
+        hits = self._class_hits(cosines) if self._spec.request.classes else pair_hits(cosines, self._texts)
+        return float(hits[: self._forgotten].mean()), float(hits[self._forgotten :].mean())
+
+    def _class_hits(self, cosines: Tensor) -> Tensor:
+        wanted = torch.cat([targets(self._spec, pairs) for pairs in self._batches])
+        return (cosines.argmax(dim=1) == wanted).float()
+
+
+def pair_hits(cosines: Tensor, texts: Sequence[str]) -> Tensor:
+    """The share of the two directions in which each pair finds a partner of its own text. In {0, 0.5, 1}, shape (N,).
+
+    Args:
+        cosines: Images by texts, shape (N, N).
+        texts: The text of each pair.
+    """
+    ids = {text: i for i, text in enumerate(texts)}
+    group = torch.tensor([ids[text] for text in texts], device=cosines.device)
+    to_text, to_image = cosines.argmax(dim=1), cosines.argmax(dim=0)
+    return ((group[to_text] == group).float() + (group[to_image] == group).float()) / 2
