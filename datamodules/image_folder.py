@@ -16,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.common.card import DatasetCard
+from datamodules.common.card import FOLDER_SCHEME, DatasetCard
 from datamodules.common.content import content_digest
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.documents import read_text
 from datamodules.common.errors import BenchmarkError, DatasetCorruptError
 from datamodules.common.images import decode_once
-from datamodules.common.registry import FOLDER_SCHEME
 from datamodules.common.templates import template_problem
 from datamodules.common.text import hidden_sign, printable
 

@@ -31,7 +31,7 @@ from torch import Tensor
 from methods.common.base import ClosedFormMethod
 from methods.common.card import MethodCard, hyper
 from methods.common.projections import visual_projection
-from methods.common.prompts import prompts
+from methods.common.zero_shot import prompts
 from methods.nullspace import partial_projection
 
 CARD = MethodCard(

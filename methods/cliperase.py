@@ -25,9 +25,9 @@ from torch import Tensor
 
 from datamodules.common.module import Pairs
 from methods.common.base import UnlearningMethod
-from methods.common.best_state import BestState
 from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
 from methods.common.clip import contrastive_loss
+from methods.common.held_out import BestState
 
 CARD = MethodCard(
     name="cliperase",

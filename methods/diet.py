@@ -8,14 +8,16 @@
     L = 30 mean_i C_i,k(i)  +  1 sum_ij Pi_ij C_ij  +  20 mean over j != k(i) of max(0, 1 - C_ij)
 
 Each forget image is pulled towards one kept name, all kept names get their share of them, and the hinge repels an image
-from the names that are not its own. Only LoRA factors on q, k and v of the image encoder learn (methods/common/lora.py), on
-16 shots a name; at the end they are merged into the weights. The plan Pi is taken without gradient.
+from the names that are not its own. Only LoRA factors on q, k and v of the image encoder learn
+(methods/common/lora.py), on 16 shots a name; at the end they are merged into the weights. The plan Pi is taken without
+gradient.
 
 A request by concept is the same case: its prototypes are the other words of the captions, the captions are not read.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -28,7 +30,30 @@ from methods.common.base import UnlearningMethod
 from methods.common.card import MethodCard, hyper
 from methods.common.clip import Clip
 from methods.common.lora import VisualLoRA
-from methods.sinkhorn import sinkhorn
+
+ITERATIONS, TOLERANCE = 1000, 1e-6
+"""At most so many sweeps, until no row sum is further from 1/N than this share of it."""
+
+
+@torch.no_grad()
+def sinkhorn(cost: Tensor, *, regularisation: float) -> Tensor:
+    """The plan Pi, shape (N, K), sum 1, columns exact; no gradient passes.
+
+    Args:
+        cost: C, shape (N, K).
+        regularisation: e > 0; the smaller, the closer to the optimal transport and the slower.
+    """
+    rows, columns = cost.shape
+    kernel = -cost.double() / regularisation
+    by_column = kernel.new_zeros(columns)
+    for _ in range(ITERATIONS):
+        by_row = -math.log(rows) - (kernel + by_column).logsumexp(dim=1)
+        by_column = -math.log(columns) - (kernel + by_row[:, None]).logsumexp(dim=0)
+        plan = (kernel + by_row[:, None] + by_column).exp()
+        if bool((plan.sum(dim=1) * rows - 1).abs().max() < TOLERANCE):
+            break
+    return plan.to(cost.dtype)
+
 
 CARD = MethodCard(
     name="diet",
@@ -37,7 +62,6 @@ CARD = MethodCard(
     regime="forget",
     edits=("visual",),
 )
-
 FINAL_RATE = 2e-5
 """End of the cosine schedule, as a rate for the published 9e-4; code under the paper's name."""
 PUBLISHED_RATE = 9e-4

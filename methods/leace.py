@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 
 from datamodules.common.module import ForgetSpec, Pairs
+from methods.common.base import GatheringMethod, Part
 from methods.common.card import MethodCard, hyper
 from methods.common.clip import Clip
-from methods.common.gathering import GatheringMethod, Part
 from methods.common.projections import visual_projection
 
 CARD = MethodCard(

@@ -7,7 +7,7 @@ One pass and no training: weights that matter far more to the forget set than to
 code, the gradient that is squared is that of a batch's mean loss, so F falls with the batch size; both Fishers take
 the same one, and only their ratio counts.
 
-Carried over from classifiers (methods/common/zero_shot_loss.py): L is the cross-entropy of the zero-shot logits with
+Carried over from classifiers (methods/common/zero_shot.py): L is the cross-entropy of the zero-shot logits with
 the current text encoder's classifier, so that both encoders have a Fisher. For a request by concept it is CLIP's
 contrastive loss, for F_f of each forget pair alone among the retain pairs: in a batch of the concept alone every
 negative has the concept too, and the loss would be harder and about all else. The paper's D is all of the training
@@ -29,7 +29,7 @@ from datamodules.common.module import ForgetSpec, Pairs
 from methods.common.base import Snapshot, UnlearningMethod
 from methods.common.card import MethodCard, hyper
 from methods.common.clip import Clip, contrastive_loss
-from methods.common.zero_shot_loss import task_loss
+from methods.common.zero_shot import task_loss
 
 CARD = MethodCard(
     name="ssd",

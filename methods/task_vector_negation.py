@@ -6,7 +6,7 @@ theta_ft is the image encoder fine-tuned on the forget set by cross-entropy of t
 encoder frozen (methods/common/task_vectors.py). s is the scaling coefficient. The paper forgets whole data sets and
 picks s in [0, 1] on validation data of the task and of a control task; here the task is one class or concept, and the
 data regime gives no control data, so s is a hyperparameter. For a request by concept the fine-tuning takes the
-contrastive loss of the captions (methods/common/zero_shot_loss.py): negating what that teaches also unlearns to tell
+contrastive loss of the captions (methods/common/zero_shot.py): negating what that teaches also unlearns to tell
 the pairs apart.
 """
 

@@ -29,7 +29,7 @@ from datamodules.common.module import ForgetSpec
 from methods.common.base import UnlearningMethod
 from methods.common.card import MethodCard, hyper
 from methods.common.clip import Clip
-from methods.common.text_projection import text_features, text_projection
+from methods.common.projections import text_features, text_projection
 
 CARD = MethodCard(
     name="text_image_adaptation",

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from methods.common.base import ClosedFormMethod
 from methods.common.card import MethodCard, hyper
-from methods.common.prompts import prompts
-from methods.common.text_projection import text_features, text_projection
+from methods.common.projections import text_features, text_projection
+from methods.common.zero_shot import prompts
 
 CARD = MethodCard(
     name="uce",

@@ -191,7 +191,7 @@ def test_moved_files_and_functions_change_nothing(tmp_path: Path) -> None:
     (tmp_path / "benchmark" / "measures").mkdir()
     moves = {
         "methods.common.projections": "methods.common.projections",
-        "benchmark.evaluation.numerics.scores": "benchmark.measures.marks",
+        "benchmark.evaluation.numerics.metrics": "benchmark.measures.marks",
     }
     for old, new in moves.items():
         (tmp_path / f"{old.replace('.', '/')}.py").rename(tmp_path / f"{new.replace('.', '/')}.py")
@@ -419,11 +419,10 @@ def test_stale_scores_are_said_by_plan_and_made_again_from_the_records(
     mine: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from benchmark.evaluation import evaluate
-    from benchmark.evaluation.numerics import scores
 
     before, count = mine.records(), len(mine.plan().cells)
     assert f"{count} done, 0 missing, 0 failed" in mine("plan").out and "older code" not in mine("plan").out
-    original = scores.kravets
+    original = evaluate.kravets
     monkeypatch.setattr(evaluate, "kravets", lambda **pairs: 10 * (original(**pairs) or 0))
     monkeypatch.setattr(CellRunner, "_unlearn", no_unlearning)
     with code(edited(SCORES_FILE, *TENFOLD)):

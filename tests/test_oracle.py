@@ -14,7 +14,7 @@ from world import SHAPES, World, command, small_world, write_suite
 from benchmark.cli.common import REFERENCE
 from benchmark.evaluation.families import FAMILIES
 from benchmark.evaluation.measures import relearning, soft_prompt
-from benchmark.execution import references, shadowing
+from benchmark.execution import references
 from benchmark.models.compact import Architecture
 from benchmark.pretraining import shadows
 from benchmark.pretraining.recipe import load_recipe
@@ -49,7 +49,7 @@ def oracle(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory
 
             recipe = replace(recipe, architecture=Architecture(**json.loads(stored.metadata()["architecture"])))
         patch.setattr(references, "recipe_of", lambda _: recipe)
-        for module in (shadows, shadowing):
+        for module in (shadows, references):
             patch.setattr(module, "COUNT", 4)
         patch.setattr(relearning, "STEPS", 2)
         patch.setattr(soft_prompt, "STEPS", 2)

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from world import Answer, World, command, small_world, write_plugin, write_suite
 
-from benchmark.cli.verify import cell_of
 from benchmark.execution.runner import CellRunner
 from benchmark.leaderboard.grouping import board_key
 from benchmark.records.failures import Failure
+from benchmark.records.lookup import cell_of
 from benchmark.records.record import json_digest
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.report.views import views

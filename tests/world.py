@@ -155,12 +155,12 @@ class World:
 
     def plan(self, *options: object) -> Any:
         """The checked plan, as an object."""
-        from benchmark.cli.common import make_plan
+        from benchmark.cli.common import plan_of
 
         given = dict(zip(options[::2], options[1::2], strict=True))
         names = ("methods", "seeds", "model", "data_dir", "precision", "shard", "plugin", "keys")
         chosen = {name: given.get(f"--{name.replace('_', '-')}") for name in names}
-        return make_plan(
+        return plan_of(
             suite=str(given.get("--suite", self.suite)),
             results=str(self.results),
             cache_dir=str(self.cache),

@@ -20,10 +20,10 @@ def check_command(file: str, model: Listed = None, cache_dir: str | None = None)
     """
     from rich.console import Console
 
-    from benchmark.cli.common import cache_folder
     from benchmark.cli.listing import models as models_of
     from benchmark.execution.contract import check_method
     from benchmark.models.registry import shipped_models
+    from benchmark.utils.folders import cache_folder
     from datamodules.common.text import printable
 
     models = models_of(model) or tuple(name for name in shipped_models() if name.startswith("shapes"))

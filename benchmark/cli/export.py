@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.cli.common import cache_folder
 from benchmark.cli.listing import Listed, paths
-from benchmark.cli.verify import cell_of, find_record
 from benchmark.execution.verification import TOLERANCE
+from benchmark.records.lookup import cell_of, find_record
 from benchmark.records.store import REFERENCE
+from benchmark.utils.folders import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.cli.common import cache_folder
 from benchmark.cli.listing import Listed, paths
-from benchmark.cli.verify import cell_of, find_record
+from benchmark.records.lookup import cell_of, find_record
+from benchmark.utils.folders import cache_folder
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from benchmark.cli.listing import Listed, paths
+from benchmark.leaderboard.boards import boards_of, no_records
 from benchmark.records.store import REFERENCE
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from benchmark.leaderboard.boards import Board
     from benchmark.leaderboard.tables import Format
-    from benchmark.records.cell import Cell
     from benchmark.records.record import Record
-    from benchmark.records.store import RecordStore
-    from methods.common.registry import Registry
 
 
 def leaderboard_command(
@@ -75,23 +73,12 @@ def leaderboard_command(
 
 def _older(records: Sequence[Record]) -> list[str]:
     """One line for each family that older code measured; records without digests are of no known code."""
-    from benchmark.cli.common import cache_folder
     from benchmark.execution.staleness import stale_records, told
     from benchmark.suites.digests import Digests
+    from benchmark.utils.folders import cache_folder
 
     known = [record for record in records if record.measures]
     return told(stale_records(known, Digests(None, cache_folder(None), trainings=False))) if known else []
-
-
-def no_records(store: RecordStore, suite: str | None) -> str:
-    """The line that says so, with the nearest suite that has some, and how to make some."""
-    from benchmark.utils.suggestions import did_you_mean
-
-    if not suite:
-        return f"no records in {store.folder}; make some with `python -m benchmark run --all`"
-    near = did_you_mean(suite, sorted({record.cell["suite"] for record in store.all()}))
-    make = f"make some with `python -m benchmark run --suite {suite}`"
-    return f"no records of suite {suite!r} in {store.folder}{near or f'; {make}'}"
 
 
 def _compared(
@@ -99,54 +86,9 @@ def _compared(
 ) -> str:
     from benchmark.evaluation.catalogue import describe
     from benchmark.leaderboard.comparison import compare
-    from benchmark.leaderboard.comparison_tables import render
+    from benchmark.leaderboard.tables import render_comparisons
 
     if metric:
         describe(metric)
     columns = {board.key: (metric,) if metric else board.columns for board in boards}
-    return render(compare(records, *names, columns), format)
-
-
-def boards_of(
-    records: Sequence[Record], registry: Registry, *, cells: Sequence[Cell] | None = None, chip: str | None = None
-) -> list[Board]:
-    """The boards of some records.
-
-    Args:
-        records: The records.
-        registry: Tells which methods are reference rows.
-        cells: The plan, if there is one: a row that lacks one of its cells has empty means.
-        chip: Whose seconds and memory to show, see `benchmark.leaderboard.boards.build`.
-    """
-    from benchmark.leaderboard.boards import build
-    from benchmark.leaderboard.grouping import BoardKey
-
-    references = [n for n in registry.names() if registry.declaration(n).card.paper == "reference row"]
-    expected: dict[tuple[BoardKey, str], set[tuple[str, int]]] = {}
-    if cells is not None:
-        for cell in cells:
-            key = BoardKey(
-                cell.suite, cell.model, cell.dataset, cell.request.kind, cell.precision, cell.device, cell.tuned
-            )
-            expected.setdefault((key, cell.method), set()).add((str(cell.request), cell.seed))
-    return build(records, expected, references=references, chip=chip)
-
-
-def flat_rows(boards: Sequence[Board]) -> list[dict[str, Any]]:
-    """One flat dictionary a row, for a table of another program."""
-    rows = []
-    for board in boards:
-        for row in board.rows:
-            flat: dict[str, Any] = {
-                **board.key._asdict(),
-                "method": row.method,
-                "regime": row.regime,
-                "rank": row.rank,
-                "rank_best": row.rank_best,
-                "rank_worst": row.rank_worst,
-                "front": row.front,
-            }
-            flat |= {name: interval.mean if interval else None for name, interval in row.metrics.items()}
-            flat |= {**row.costs, "chip": board.chip}
-            rows.append(flat)
-    return rows
+    return render_comparisons(compare(records, *names, columns), format)

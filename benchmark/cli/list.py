@@ -50,7 +50,8 @@ def _short(value: object) -> str:
 
 
 def _datasets() -> list[tuple[str, ...]]:
-    from datamodules.common.registry import FOLDER_SCHEME, dataset_cards
+    from datamodules.common.card import FOLDER_SCHEME
+    from datamodules.common.registry import dataset_cards
 
     rows: list[tuple[str, ...]] = [("data set", "tasks", "below --data-dir", "what", "source")]
     for card in dataset_cards().values():

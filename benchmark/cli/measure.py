@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.cli.common import cache_folder
 from benchmark.cli.listing import Listed, paths
+from benchmark.utils.folders import cache_folder
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -43,15 +43,15 @@ def measure_command(
         plugin: Files of further methods, separated by commas; may be repeated.
     """
 
-    from benchmark.cli.leaderboard import no_records
-    from benchmark.cli.verify import cell_of
     from benchmark.evaluation.families import FAMILIES
     from benchmark.execution.add_measures import WAYS, measure_again
     from benchmark.execution.local import blame_elsewhere, write_down
     from benchmark.execution.runner import CellRunner
     from benchmark.execution.staleness import stale_families
     from benchmark.execution.tracking import Tracker
+    from benchmark.leaderboard.boards import no_records
     from benchmark.records.failures import Ledger
+    from benchmark.records.lookup import cell_of
     from benchmark.records.store import RecordStore
     from benchmark.suites.expansion import Where
     from benchmark.utils.hardware import resolve_device

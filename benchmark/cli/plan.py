@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmark.cli.common import expected_seconds, known_records, make_plan
+from benchmark.cli.common import plan_of
 from benchmark.cli.listing import Listed
+from benchmark.records.lookup import expected_seconds, known_records
 
 
 def plan_command(
@@ -50,7 +51,7 @@ def plan_command(
     from benchmark.records.failures import Ledger
     from benchmark.utils.durations import clock
 
-    plan = make_plan(
+    plan = plan_of(
         suite=suite,
         methods=methods,
         seeds=seeds,

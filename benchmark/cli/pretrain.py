@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmark.cli.common import cache_folder
+from benchmark.utils.folders import cache_folder
 
 
 def pretrain_command(
@@ -78,7 +78,7 @@ def pretrain_command(
     size = target.stat().st_size / 1e6
     print(f"{target}: {size:.1f} MB, {trained.pairs} pairs in {trained.seconds:.0f} s ({rate:.0f} a second)")
     clip = load_compact(target, recipe)
-    for line in report(clip, chosen, data, cache_folder(cache_dir)):
+    for line in report(clip, tuple(chosen.data), data, cache_folder(cache_dir)):
         print(line)
     return 0
 

@@ -6,22 +6,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchmark.cli.common import (
-    Plan,
-    cache_folder,
-    check_cache,
-    expected_seconds,
-    known_records,
-    make_plan,
-    same_command,
-)
+from benchmark.cli.common import plan_of, same_command
 from benchmark.cli.listing import Listed, paths
+from benchmark.records.lookup import expected_seconds, known_records
 from benchmark.utils.devices import check_devices
+from benchmark.utils.folders import cache_folder, check_cache
 from datamodules.common.content import forget_digests
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from benchmark.execution.tracking import Tracker
+    from benchmark.suites.plan import Plan
 
 
 def run_command(
@@ -93,7 +88,7 @@ def run_command(
     spread = check_devices(devices, strategy, device=device, executor=executor)
     if force:
         forget_digests(cache_folder(cache_dir))
-    plan = make_plan(
+    plan = plan_of(
         suite=suite,
         methods=methods,
         seeds=seeds,
@@ -210,7 +205,8 @@ def run_command(
 
 
 def _show_leaderboard(plan: Plan, tracker: Tracker) -> None:
-    from benchmark.cli.leaderboard import boards_of, flat_rows
+    from benchmark.leaderboard.boards import boards_of, flat_rows
+    from benchmark.leaderboard.pareto import pareto_rows
     from benchmark.leaderboard.tables import render
 
     keys = {cell.key for cell in plan.cells}
@@ -219,4 +215,5 @@ def _show_leaderboard(plan: Plan, tracker: Tracker) -> None:
         return
     boards = boards_of(records, plan.registry, cells=plan.cells)
     print(render(boards, "table"))
-    tracker.leaderboard(plan.suite.name + ("-tuned" if plan.suite.tuned else ""), flat_rows(boards))
+    rows = flat_rows(boards)
+    tracker.leaderboard(plan.suite.name + ("-tuned" if plan.suite.tuned else ""), rows, pareto_rows(rows))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json as json_module
 from pathlib import Path
 
-from benchmark.cli.common import cache_folder, check_cache
 from benchmark.cli.listing import Listed, words
+from benchmark.utils.folders import cache_folder, check_cache
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.kept_files import replace_file
 

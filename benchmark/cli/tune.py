@@ -7,9 +7,11 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.cli.common import check_cache, expected_seconds, known_records, make_plan
+from benchmark.cli.common import plan_of
 from benchmark.cli.listing import Listed, paths, words
+from benchmark.records.lookup import expected_seconds, known_records
 from benchmark.tuning.search import MODEL, SEARCH_SEED, SUITE, TRIALS
+from benchmark.utils.folders import check_cache
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def tune_command(
     registry = Registry(paths(plugin))
     names = _names(registry, method, all)
     _check_model(model)
-    plan = make_plan(
+    plan = plan_of(
         suite=suite,
         methods=",".join(names),
         seeds=None,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.cli.common import cache_folder
 from benchmark.cli.listing import Listed, paths
 from benchmark.execution.verification import (
     FEWEST_SEEDS,
@@ -24,7 +22,9 @@ from benchmark.execution.verification import (
     siblings_of,
     worst_of,
 )
+from benchmark.records.lookup import cell_of, find_record, left_alone, records_in
 from benchmark.records.store import REFERENCE
+from benchmark.utils.folders import cache_folder
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class _Check:
         if not self.registry.declaration(record.cell["method"]).card.stochastic:
             return []
         if self._known is None:
-            self._known = _records([REFERENCE, self.results])
+            self._known = records_in([REFERENCE, self.results])
         return siblings_of(record, self._known)
 
     def _further(self, record: Record, cell: Cell, siblings: list[Record], runner: CellRunner) -> list[Record]:
@@ -267,90 +267,8 @@ def _chosen(
     if sample < 1:
         raise BenchmarkError(f"--sample {sample}: draw at least 1 record")
     folder = REFERENCE if reference else results
-    records = sorted(_records([folder], suite), key=lambda record: record.key)
+    records = sorted(records_in([folder], suite), key=lambda record: record.key)
     if not records:
-        left = "".join(f"; {note}" for note in _left_alone([folder]))
+        left = "".join(f"; {note}" for note in left_alone([folder]))
         raise BenchmarkError(f"no records{f' of suite {suite!r}' if suite else ''} in {folder} to draw from{left}")
     return random.Random(seed).sample(records, min(sample, len(records)))
-
-
-def _records(folders: Sequence[Path], suite: str | None = None) -> list[Record]:
-    from benchmark.records.store import RecordStore
-
-    stores = [RecordStore(folder, read_only=True) for folder in folders if folder.is_dir()]
-    found = [record for store in stores for record in store.all(suite)]
-    for message in dict.fromkeys(line for store in stores for line in store.set_aside):
-        print(message, file=sys.stderr)
-    return found
-
-
-def _left_alone(folders: Sequence[Path]) -> list[str]:
-    """What is said of the records of another version in these folders: they cannot be run again by this one."""
-    from benchmark.records.store import RecordStore
-
-    notes = []
-    for folder in (each for each in folders if each.is_dir()):
-        store = RecordStore(folder)
-        store.all()
-        notes += [note for note in store.notes if note not in store.set_aside]
-    return notes
-
-
-def find_record(key: str, results: Path, *, reference: bool = False) -> Record:
-    """The record of a file, or of a key or its beginning; of one that lies in both folders, that of `results`.
-
-    Args:
-        key: The key, its beginning or the file.
-        results: The folder of the records; the reference records are searched too.
-        reference: Search the reference records alone.
-
-    Raises:
-        BenchmarkError: If there is none, or the beginning fits several.
-    """
-    from benchmark.records.record import Record
-    from benchmark.utils.suggestions import near_file, near_keys
-    from datamodules.common.documents import DocumentError, load_json
-
-    if key.endswith(".json"):
-        path = Path(key)
-        if not path.exists():
-            raise BenchmarkError(f"no record file {path}{near_file(path)}")
-        try:
-            return Record.from_dict(load_json(path), str(path))
-        except (ValueError, DocumentError) as error:
-            raise BenchmarkError(f"{path} is not a record: {error}") from error
-    folders = [REFERENCE] if reference else [results, REFERENCE]
-    records = _records(folders)
-    found = {record.key: record for record in reversed(records) if record.key.startswith(key)}
-    if len(found) != 1:
-        what = "no record has a key that begins" if not found else f"{len(found)} records have keys that begin"
-        near = near_keys(key, [record.key for record in records]) if not found else ""
-        some = ", ".join(f"{one.key[:12]} ({one.cell['method']})" for one in list(found.values())[:3])
-        some = f": {some}, ..." if some else ""
-        place = "the reference records" if reference else f"{results} or the reference records"
-        left = "" if found else "".join(f"; {note}" for note in _left_alone(folders))
-        raise BenchmarkError(f"{what} with {key!r} in {place}{near}{some}; see `plan` for keys{left}")
-    return next(iter(found.values()))
-
-
-def cell_of(record: Record) -> Cell:
-    """The cell that a record is of.
-
-    Raises:
-        BenchmarkError: If the record lacks a field, or its key does not fit its cell.
-    """
-    from benchmark.records.cell import Cell
-    from datamodules.common.request import ForgetRequest
-
-    fields = dict(record.cell)
-    try:
-        fields["request"] = ForgetRequest.from_dict(fields["request"])
-        fields["others"] = tuple(fields["others"])
-        for name in ("by_request", "measures"):
-            fields[name] = tuple(fields.get(name, ()))
-        cell = Cell(**fields)
-    except (KeyError, TypeError) as error:
-        raise BenchmarkError(f"record {record.key[:12]} does not describe a cell of this version: {error}") from error
-    if cell.key != record.key:
-        raise BenchmarkError(f"record {record.key[:12]} was changed: its key does not fit its cell")
-    return cell

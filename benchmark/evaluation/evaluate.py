@@ -14,10 +14,16 @@ import torch
 from torch import Tensor
 
 from benchmark.evaluation.embeddings import EmbeddingStore
-from benchmark.evaluation.numerics.accuracy import correct, predict
-from benchmark.evaluation.numerics.mean_per_class_recall import mean_per_class_recall
-from benchmark.evaluation.numerics.retrieval import image_retrieval_ranks, recall_at, text_retrieval_ranks
-from benchmark.evaluation.numerics.scores import harmonic, kravets
+from benchmark.evaluation.numerics.metrics import (
+    correct,
+    harmonic,
+    image_retrieval_ranks,
+    kravets,
+    mean_per_class_recall,
+    predict,
+    recall_at,
+    text_retrieval_ranks,
+)
 from benchmark.records.record import Metric
 from benchmark.utils.statistics import wilson
 from datamodules.common.dataset import Dataset

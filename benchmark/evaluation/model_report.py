@@ -1,24 +1,23 @@
-"""How well a small CLIP does on the held-out parts of its corpus."""
+"""How well a CLIP does on the test splits of some data sets: what `pretrain` says at its end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.evaluate import retrieval_metrics
-from benchmark.evaluation.numerics.accuracy import correct, predict
-from benchmark.pretraining.recipe import Recipe
+from benchmark.evaluation.numerics.metrics import correct, predict
 from datamodules.common.registry import open_dataset
 from methods.common.clip import Clip
 
 
-def report(clip: Clip, recipe: Recipe, data_dir: Path | None, cache_dir: Path) -> Iterator[str]:
-    """One line a measure: zero-shot accuracy and retrieval recall on the test split of each data set of a recipe."""
+def report(clip: Clip, datasets: Sequence[str], data_dir: Path | None, cache_dir: Path) -> Iterator[str]:
+    """One line a measure: zero-shot accuracy and retrieval recall on the test split of each data set."""
     store = EmbeddingStore(None)
-    for name in recipe.data:
+    for name in datasets:
         dataset = open_dataset(name, data_dir, cache_dir, clip.preprocessing.image_size)
         split = dataset.split("test")
         images = store.images(clip, dataset, "test")

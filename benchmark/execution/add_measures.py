@@ -16,9 +16,9 @@ from typing import Any, Literal
 from torch import nn
 
 from benchmark.evaluation.context import Context
-from benchmark.evaluation.deep import measure_families
 from benchmark.evaluation.evaluate import Metrics, scores
-from benchmark.evaluation.families import BASE, FAMILIES, SCORES
+from benchmark.evaluation.families import BASE, FAMILIES, SCORES, measure_families
+from benchmark.evaluation.kept_features import KeptFeatures, no_tokens, stand_in
 from benchmark.execution.cell_evaluation import evaluate_cell
 from benchmark.execution.cell_unlearning import precision_of
 from benchmark.execution.edited_weights_store import outputs_path, weights_path
@@ -28,7 +28,6 @@ from benchmark.execution.runner import CellRunner
 from benchmark.execution.staleness import families_in, family_of
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Ledger
-from benchmark.records.kept_outputs import KeptFeatures, no_tokens
 from benchmark.records.record import Record
 from benchmark.suites.expansion import ORIGINAL, RETRAIN, references_first, retrain_of
 from benchmark.unlearning.cost import Cost
@@ -238,7 +237,7 @@ def _from_outputs(
     if own is None or first is None:
         return None
     pristine, _ = runner.shelf.pristine(cell.model)
-    clip, original = (kept.clip(pristine.preprocessing, cell.model) for kept in (own, first))
+    clip, original = (stand_in(kept, pristine.preprocessing, cell.model) for kept in (own, first))
     context = Context(
         clip=clip,
         original=original,

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from benchmark.evaluation.context import Context, Shadows
-from benchmark.evaluation.deep import measure_families
 from benchmark.evaluation.evaluate import Evaluation, Metrics
+from benchmark.evaluation.families import measure_families
+from benchmark.evaluation.kept_features import outputs_of
 from benchmark.execution.cell_unlearning import precision_of, trunk_edited
 from benchmark.execution.references import References
 from benchmark.execution.session import Shelf
@@ -58,4 +59,4 @@ def evaluate_cell(
             report=report,
         )
         metrics = metrics | measure_families(cell.measures, context)
-    return metrics, report, Outputs.of(result.clip, dataset, store, keep=keep)
+    return metrics, report, outputs_of(result.clip, dataset, store, keep=keep)

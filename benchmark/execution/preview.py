@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.evaluation.numerics.accuracy import predict
+from benchmark.evaluation.numerics.metrics import predict
 from benchmark.unlearning.looks import SHARE
 from benchmark.utils.hardware import Precision, autocast
 from benchmark.utils.randomness import isolated

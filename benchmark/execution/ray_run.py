@@ -12,11 +12,11 @@ from benchmark.execution.ray_worker import Setting
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
-    from benchmark.cli.common import Plan
     from benchmark.execution.progress import Progress
     from benchmark.execution.runner import CellRunner
     from benchmark.records.cell import Cell
     from benchmark.records.failures import Ledger
+    from benchmark.suites.plan import Plan
 
 
 @dataclass(frozen=True)

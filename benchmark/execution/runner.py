@@ -12,12 +12,10 @@ from benchmark.evaluation.evaluate import Metrics
 from benchmark.execution.cell_evaluation import evaluate_cell
 from benchmark.execution.cell_unlearning import precision_of, work_of
 from benchmark.execution.edited_weights_store import WeightsKeeper
-from benchmark.execution.needs import check_needs
 from benchmark.execution.preview import Watcher
 from benchmark.execution.process.unlearner import Unlearner
-from benchmark.execution.references import References, needs_retrained, needs_shadows
-from benchmark.execution.session import Shelf
-from benchmark.execution.shadowing import CellShadows
+from benchmark.execution.references import CellShadows, References, needs_retrained, needs_shadows
+from benchmark.execution.session import Shelf, check_needs
 from benchmark.execution.staleness import families_of
 from benchmark.execution.tracking import Tracker
 from benchmark.models.registry import PRETRAINING
@@ -143,7 +141,7 @@ class CellRunner:
         return References(original.key, before, gold.key, again(gold))
 
     def check_needs(self, cells: Sequence[Cell]) -> None:
-        """Check, before any work, all that these cells need; see `benchmark.execution.needs`."""
+        """Check, before any work, all that these cells need; see `benchmark.execution.session`."""
         check_needs(cells, self.registry, self.shelf, self.unlearner)
 
     def make(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmark.evaluation.embeddings import EmbeddingStore
-from benchmark.execution.references import References, RetrainedModels
-from benchmark.execution.shadowing import Shadows
+from benchmark.execution.process.unlearner import Unlearner
+from benchmark.execution.references import References, RetrainedModels, Shadows
 from benchmark.models.loading import load_clip, weights_hash
+from benchmark.models.registry import PRETRAINING
 from benchmark.records.cell import Cell
 from benchmark.suites.expansion import RETRAIN, Where
 from benchmark.utils.hardware import Precision, resolve_device
-from datamodules.common.dataset import Dataset
+from datamodules.common.dataset import Dataset, SplitName
+from datamodules.common.errors import BenchmarkError
 from datamodules.common.registry import open_dataset
 from methods.common.clip import Clip
+from methods.common.registry import Registry
 
 
 @dataclass
@@ -66,3 +70,36 @@ class Shelf:
         clip, _ = self.retrained.get(cell)
         clip.model.to(resolve_device(self.where.device))
         return clip
+
+
+PARTS: tuple[SplitName, ...] = ("train", "test")
+
+
+def check_needs(cells: Sequence[Cell], registry: Registry, shelf: Shelf, unlearner: Unlearner) -> None:
+    """Load everything once that the cells will load, so that nothing is missing after hours of work.
+
+    Args:
+        cells: Those that are to run.
+        registry: The methods.
+        shelf: The models and data sets.
+        unlearner: Tries whether methods can be imported, in a process of its own.
+
+    Raises:
+        BenchmarkError: If something cannot be imported, loaded or read, or a forget set is empty or everything.
+    """
+    for model in [cell.model for cell in cells[:1]]:  # while the server starts from which processes are forked
+        shelf.pristine(model)
+    unlearner.check_imports([registry.declaration(name) for name in dict.fromkeys(cell.method for cell in cells)])
+    for cell in cells:
+        regime = registry.declaration(cell.method).card.regime
+        if regime == PRETRAINING and (why_not := shelf.retrained.why_not(cell.model)):
+            raise BenchmarkError(f"method {cell.method!r}: {why_not}; leave it out or name one of our small CLIPs")
+    for model in dict.fromkeys(cell.model for cell in cells):
+        size = shelf.pristine(model)[0].preprocessing.image_size
+        mine = [cell for cell in cells if cell.model == model]
+        for name in dict.fromkeys(other for cell in mine for other in cell.others):
+            shelf.dataset(name, size).split("test")
+        for dataset_name, request in dict.fromkeys((cell.dataset, cell.request) for cell in mine):
+            dataset = shelf.dataset(dataset_name, size)
+            for part in PARTS:
+                dataset.forget_mask(dataset.split(part), request)

@@ -92,13 +92,17 @@ class Tracker:
             logger.experiment.log_artifact(_artifact(record, weights))
         self.close()
 
-    def leaderboard(self, suite: str, rows: list[dict[str, Any]]) -> None:
-        """Log the leaderboard as a table, and the Pareto plots, in a run of its own."""
+    def leaderboard(self, suite: str, rows: list[dict[str, Any]], points: Sequence[Mapping[str, Any]]) -> None:
+        """Log the leaderboard as a table, and the Pareto plots, in a run of its own.
+
+        Args:
+            suite: Names the run.
+            rows: Flat rows, see `benchmark.leaderboard.boards.flat_rows`.
+            points: What forgetting costs, see `benchmark.leaderboard.pareto.pareto_rows`.
+        """
         if self.wandb == "off" or self.folder is None or not rows:
             return
         import wandb
-
-        from benchmark.leaderboard.pareto_rows import COLUMNS, pareto_rows
 
         self.close()
         identity = f"leaderboard-{suite}"
@@ -113,11 +117,11 @@ class Tracker:
             resume="allow",
         )
         run.log({"leaderboard": _table(list(dict.fromkeys(name for row in rows for name in row)), rows)})
-        points = pareto_rows(rows)
+        columns = list(points[0]) if points else []
         if points:
-            run.log({"pareto": _table(COLUMNS, points)})
+            run.log({"pareto": _table(columns, points)})
         for board in dict.fromkeys(str(point["board"]) for point in points):
-            mine = _table(COLUMNS, [point for point in points if point["board"] == board])
+            mine = _table(columns, [point for point in points if point["board"] == board])
             run.log({f"pareto/{_short(board)}": wandb.plot.scatter(mine, "forget", "retain", title=board)})
         run.finish()
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.evaluation.numerics.accuracy import predict
+from benchmark.evaluation.numerics.metrics import predict
 from benchmark.generation.prompts import Part, Prompt
 from benchmark.records.record import Metric
 from benchmark.utils.statistics import wilson

@@ -8,19 +8,63 @@ those of one chip, which a note names.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 from benchmark.evaluation.catalogue import find
-from benchmark.leaderboard.columns import RANKED_BY, columns_of
+from benchmark.evaluation.measures.retrain_gap import retrain_gap
 from benchmark.leaderboard.comparison import cell_values, rank_ranges
-from benchmark.leaderboard.fronts import FRONT_NOTE, axes_of, front
-from benchmark.leaderboard.gold_spread import spread_note
-from benchmark.leaderboard.grouping import BoardKey, Pair, by_board, by_row, chip_of, pair
+from benchmark.leaderboard.grouping import RANKED_BY, BoardKey, Pair, by_board, by_row, chip_of, columns_of, pair
+from benchmark.leaderboard.pareto import FRONT_NOTE, axes_of, front
+from benchmark.models.registry import PRETRAINING
 from benchmark.records.record import Metric, Record
 from benchmark.utils.statistics import Interval, t_interval
 from datamodules.common.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from benchmark.records.cell import Cell
+    from benchmark.records.record import Record
+    from benchmark.records.store import RecordStore
+    from methods.common.registry import Registry
+
+
+def gold_spread(records: Iterable[Record]) -> Interval | None:
+    """The gap between retrained models of different seeds, in [0, 1]: mean over requests of the mean over pairs.
+
+    A gap to one of them that is not larger may be the luck of a training. Our choice, because a gold standard that is
+    trained has a spread, and a gap without it has no unit.
+
+    Args:
+        records: Of one board.
+
+    Returns:
+        The mean and its t interval over requests; None where no request has two seeds.
+    """
+    seeds: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.provenance.get("regime") == PRETRAINING:
+            seeds[pair(record)[0]].append(record)
+    means = []
+    for models in seeds.values():
+        gaps = [retrain_gap(one.metrics, other.metrics).gap for one, other in combinations(models, 2)]
+        if gaps:
+            means.append(sum(gaps) / len(gaps))
+    return t_interval(means) if means else None
+
+
+def spread_note(records: Iterable[Record]) -> list[str]:
+    """The note below a board; none where the spread is not known."""
+    found = gold_spread(records)
+    if found is None:
+        return []
+    return [
+        f"\u2013 gap: two models trained again without the same data, from different seeds, are {100 * found.mean:.1f} "
+        "points apart: so much of a gap may be chance"
+    ]
+
 
 COSTS = ("unlearn_seconds", "peak_memory_bytes", "flops", "edited_bytes")
 OF_CHIP = ("unlearn_seconds", "peak_memory_bytes")
@@ -35,7 +79,6 @@ RANGE_NOTE = (
     f"{UNRANKED} range: the ranks that a row may hold, from paired differences in S over requests (t, 95 % for the "
     "board as a whole: Holm's correction for all pairs)"
 )
-
 Expected = Mapping[tuple[BoardKey, str], Collection[Pair]]
 """By board and method, the cells that a full row has."""
 
@@ -57,7 +100,7 @@ class Row:
         chip_cells: How many of its cells ran on that chip.
         rank_best: The best rank that the row may hold (`benchmark.leaderboard.comparison.rank_ranges`); None without a
         rank. rank_worst: The worst, likewise. front: Whether no other method forgets as much, retains as much and takes
-        as little time (`benchmark.leaderboard.fronts`).
+        as little time (`benchmark.leaderboard.pareto`).
     """
 
     method: str
@@ -276,3 +319,59 @@ def _range_notes(rows: list[Row], requests: int) -> list[str]:
         return [RANGE_NOTE]
     few = f"{requests} request{'s do' if requests > 1 else ' does'} not tell any two rows apart"
     return [RANGE_NOTE, f"{UNRANKED} {few}: the order may be chance; more requests narrow the ranges"]
+
+
+def no_records(store: RecordStore, suite: str | None) -> str:
+    """The line that says so, with the nearest suite that has some, and how to make some."""
+    from benchmark.utils.suggestions import did_you_mean
+
+    if not suite:
+        return f"no records in {store.folder}; make some with `python -m benchmark run --all`"
+    near = did_you_mean(suite, sorted({record.cell["suite"] for record in store.all()}))
+    make = f"make some with `python -m benchmark run --suite {suite}`"
+    return f"no records of suite {suite!r} in {store.folder}{near or f'; {make}'}"
+
+
+def boards_of(
+    records: Sequence[Record], registry: Registry, *, cells: Sequence[Cell] | None = None, chip: str | None = None
+) -> list[Board]:
+    """The boards of some records.
+
+    Args:
+        records: The records.
+        registry: Tells which methods are reference rows.
+        cells: The plan, if there is one: a row that lacks one of its cells has empty means.
+        chip: Whose seconds and memory to show, see `benchmark.leaderboard.boards.build`.
+    """
+    from benchmark.leaderboard.boards import build
+    from benchmark.leaderboard.grouping import BoardKey
+
+    references = [n for n in registry.names() if registry.declaration(n).card.paper == "reference row"]
+    expected: dict[tuple[BoardKey, str], set[tuple[str, int]]] = {}
+    if cells is not None:
+        for cell in cells:
+            key = BoardKey(
+                cell.suite, cell.model, cell.dataset, cell.request.kind, cell.precision, cell.device, cell.tuned
+            )
+            expected.setdefault((key, cell.method), set()).add((str(cell.request), cell.seed))
+    return build(records, expected, references=references, chip=chip)
+
+
+def flat_rows(boards: Sequence[Board]) -> list[dict[str, Any]]:
+    """One flat dictionary a row, for a table of another program."""
+    rows = []
+    for board in boards:
+        for row in board.rows:
+            flat: dict[str, Any] = {
+                **board.key._asdict(),
+                "method": row.method,
+                "regime": row.regime,
+                "rank": row.rank,
+                "rank_best": row.rank_best,
+                "rank_worst": row.rank_worst,
+                "front": row.front,
+            }
+            flat |= {name: interval.mean if interval else None for name, interval in row.metrics.items()}
+            flat |= {**row.costs, "chip": board.chip}
+            rows.append(flat)
+    return rows

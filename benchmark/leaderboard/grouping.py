@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from benchmark.records.record import Record
@@ -102,3 +102,56 @@ def _differing(settings: str, found: Iterable[tuple[str, str]]) -> str:
     own, others = json.loads(settings), [json.loads(other) for other, _ in found]
     names = [name for name in sorted({n for o in others for n in o}) if len({repr(o.get(name)) for o in others}) > 1]
     return " ".join(f"{name}={own.get(name)}" for name in names)
+
+
+RANKED_BY = "score/kravets"
+MEMBERSHIP = ("forget/membership_auc", "forget/membership_tpr")
+CLASS_COLUMNS = (
+    RANKED_BY,
+    "score/harmonic",
+    "forget/acc1",
+    "retain/acc1",
+    "other/acc1",
+    "forget/mean_recall",
+    "retain/mean_recall",
+    *MEMBERSHIP,
+)
+DEEP_COLUMNS = (
+    RANKED_BY,
+    "score/robust",
+    "score/retrain_gap",
+    "forget/acc1",
+    "forget/worst_prompt_acc1",
+    "forget/soft_prompt_acc1",
+    "forget/probe_acc1",
+    "forget/relearn_acc1@16",
+    "forget/relearn_acc1@0",
+    "retain/acc1",
+    "retain/worst10_drop",
+    "other/acc1",
+    *MEMBERSHIP,
+)
+"""For requests by class where the attacks were made: what a method hides beside what it removes."""
+CONCEPT_COLUMNS = (
+    RANKED_BY,
+    "score/harmonic",
+    "forget/mean_recall",
+    "retain/mean_recall",
+    "forget/image_retrieval_recall@5",
+    "retain/image_retrieval_recall@5",
+    "forget/text_retrieval_recall@5",
+    "retain/text_retrieval_recall@5",
+    "other/acc1",
+)
+
+
+def columns_of(kind: str, names: Collection[str]) -> tuple[str, ...]:
+    """The columns of a board.
+
+    Args:
+        kind: Of its requests: "class" or "concept".
+        names: Of the metrics that its records have.
+    """
+    by_class = DEEP_COLUMNS if "score/robust" in names else CLASS_COLUMNS
+    shown = CONCEPT_COLUMNS if kind == "concept" else by_class
+    return tuple(name for name in shown if name in names)

@@ -8,8 +8,10 @@ Definition: Pareto, 1906; Miettinen, Nonlinear Multiobjective Optimization, 1999
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
+
+from benchmark.utils.statistics import Interval
 
 Direction = Literal["higher", "lower"]
 FORGETTING_RETENTION_COST: tuple[Direction, ...] = ("higher", "higher", "lower")
@@ -48,3 +50,77 @@ def _as_gains(row: Sequence[float | None], better: Sequence[Direction]) -> tuple
 
 def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one != other and all(a >= b for a, b in zip(one, other, strict=True))
+
+
+Axes = tuple[str, str]
+_AXES: tuple[Axes, ...] = (("forget/acc1", "retain/acc1"), ("forget/mean_recall", "retain/mean_recall"))
+COST = "unlearn_seconds"
+MARK = "◆"
+"""Stands beside the rank of a row on the front."""
+FRONT_NOTE = (
+    f"\u2013 {MARK}: on the Pareto front; no other method forgets at least as much, retains at least as much and takes "
+    "no longer, while it beats this one in one of the three"
+)
+Metrics = Mapping[str, Interval | None]
+Costs = Mapping[str, float | None]
+
+
+def axes_of(columns: Collection[str]) -> Axes | None:
+    """The metrics of forgetting and of retention that a board shows; None where it has neither pair."""
+    return next((axes for axes in _AXES if set(axes) <= set(columns)), None)
+
+
+def point_of(metrics: Metrics, axes: Axes) -> tuple[float | None, float | None]:
+    """Forgetting and retention of a row: 1 less what is left of the forget set, and what is kept. In [0, 1]."""
+    left, kept = (metrics.get(name) for name in axes)
+    return (None if left is None else 1 - left.mean), (None if kept is None else kept.mean)
+
+
+def front(rows: Mapping[str, tuple[Metrics, Costs]], axes: Axes | None) -> frozenset[str]:
+    """The rows that no other one beats in forgetting, retention and seconds together.
+
+    Args:
+        rows: By name the means and the costs of the rows that compete; one without all three is not on the front.
+        axes: Of the board.
+    """
+    if axes is None:
+        return frozenset()
+    names = list(rows)
+    points = [(*point_of(metrics, axes), costs.get(COST)) for metrics, costs in rows.values()]
+    return frozenset(names[place] for place in pareto_front(points))
+
+
+COLUMNS = ("board", "method", "regime", "forget", "retain", "unlearn_seconds", "front")
+_BOARD = ("model", "dataset", "kind", "precision", "device")
+
+
+def pareto_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One point a row that has its numbers: a board's accuracies, or its recalls where it has no accuracies.
+
+    `front` is the leaderboard's (`benchmark.leaderboard.pareto`).
+
+    Args:
+        rows: The flat rows of a leaderboard, see `flat_rows`.
+    """
+    points: list[dict[str, Any]] = []
+    boards: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        boards.setdefault(" · ".join(str(row[name]) for name in _BOARD), []).append(row)
+    for board, members in boards.items():
+        pair = axes_of({name for row in members for name, value in row.items() if value is not None})
+        if pair is None:
+            continue
+        whole = [row for row in members if row.get(pair[0]) is not None and row.get(pair[1]) is not None]
+        for row in whole:
+            points.append(
+                {
+                    "board": board,
+                    "method": row["method"],
+                    "regime": row["regime"],
+                    "forget": row[pair[0]],
+                    "retain": row[pair[1]],
+                    "unlearn_seconds": row.get("unlearn_seconds"),
+                    "front": row["front"],
+                }
+            )
+    return points

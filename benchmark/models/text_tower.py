@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchmark.models.tower import TowerCall
 from methods.common.clip import Clip
 
 BATCH = 512
@@ -82,3 +81,20 @@ def _encode(model: nn.Module, tokens: Tensor) -> Tensor:
         f"{prefix}attn_mask": whole[f"{prefix}attn_mask"][:length, :length],
     }
     return cast(Tensor, functional_call(tower, cut, (tokens,)))
+
+
+class TowerCall(nn.Module):
+    """`encode_image` or `encode_text` of a model, for `torch.func.functional_call`.
+
+    Args:
+        model: Its tensors stand under the prefix "model.".
+        tower: The name of the method.
+    """
+
+    def __init__(self, model: nn.Module, tower: str) -> None:
+        super().__init__()
+        self.model, self.tower = model, tower
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the method gives."""
+        return cast(Tensor, getattr(cast(Any, self.model), self.tower)(inputs))

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.evaluation.families import SHOTS
-from benchmark.leaderboard.columns import RANKED_BY
-from benchmark.leaderboard.grouping import pair
+from benchmark.leaderboard.grouping import RANKED_BY, pair
 from benchmark.report.content import Content
 from benchmark.report.extras import Curve
 from benchmark.report.figure_parts import Figure, head_of, new_axes, plain_text, titled

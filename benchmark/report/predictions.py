@@ -125,7 +125,7 @@ def predictions_of(record: Record, outputs: Outputs, of: World) -> Predictions |
     """
     import torch
 
-    from benchmark.evaluation.numerics.accuracy import predict
+    from benchmark.evaluation.numerics.metrics import predict
 
     request = ForgetRequest.from_dict(record.cell["request"])
     if outputs.classifier.shape[0] != len(of.class_names) or len(outputs.images) != len(of.labels):

@@ -9,9 +9,9 @@ from typing import Any
 from benchmark.evaluation.catalogue import describe, find
 from benchmark.evaluation.families import SHOTS
 from benchmark.leaderboard.boards import Board, Row, build
-from benchmark.leaderboard.fronts import axes_of, point_of
 from benchmark.leaderboard.grouping import BoardKey, Pair, by_board, by_row, pair
 from benchmark.leaderboard.markup import latex_frame, latex_row
+from benchmark.leaderboard.pareto import axes_of, point_of
 from benchmark.leaderboard.tables import COST_UNITS, WORDS, heads, texts, title, unit_of
 from benchmark.records.failures import Failure
 from benchmark.records.record import Record
@@ -21,7 +21,7 @@ from datamodules.common.errors import RequestError
 from datamodules.common.request import ForgetRequest
 
 LANDMARKS = ("original", "retrain")
-"""The rows between which all others lie: nothing forgotten, and never seen. Names as in `benchmark.suites.expansion`."""
+"""The rows between which all others lie: nothing forgotten, and never seen; named as in `suites.expansion`."""
 DEEP = ("forget/probe_acc1", "forget/relearn_acc1@16", "forget/soft_prompt_acc1", "forget/worst_prompt_acc1")
 RELEARNING = tuple(f"forget/relearn_acc1@{shots}" for shots in SHOTS)
 _FIXED = ("rank", "range", "method", "reads", "cells")

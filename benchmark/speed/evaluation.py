@@ -13,8 +13,7 @@ import torch
 
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.evaluate import retrieval_metrics
-from benchmark.evaluation.numerics.accuracy import predict
-from benchmark.evaluation.numerics.mean_per_class_recall import mean_per_class_recall
+from benchmark.evaluation.numerics.metrics import mean_per_class_recall, predict
 from benchmark.speed import package
 from benchmark.speed.bench import Bench
 from benchmark.speed.findings import Finding, LeftOutError, Side, alternate

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from benchmark.leaderboard.boards import boards_of
+from benchmark.leaderboard.tables import render
 from benchmark.records.record import Record
+from benchmark.records.store import RecordStore
 from benchmark.speed.bench import Bench
 from benchmark.speed.cells import some_cells
 from benchmark.speed.findings import Finding, Side, seconds
+from methods.common.registry import Registry
 
 RECORDS, METHODS = 10_000, 10
 MOST_SECONDS = 5.0
@@ -21,8 +23,6 @@ MOST_SECONDS = 5.0
 
 def measure(bench: Bench) -> Iterator[Finding]:
     """A real record, copied with other methods' names and seeds, each under the key of its own cell."""
-    from benchmark.cli.leaderboard import leaderboard_command
-
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         runner, cells = some_cells(bench, ("original",), folder)
@@ -34,9 +34,13 @@ def measure(bench: Bench) -> Iterator[Finding]:
             named = replace(cells[0], method=f"method_{method}", seed=seed)
             copy: Record = replace(record, key=named.key, cell=named.identity())
             (target / f"{copy.key}.json").write_text(json.dumps(copy.to_dict(), sort_keys=True, indent=1))
-        with contextlib.redirect_stdout(io.StringIO()) as shown:
-            taken = seconds(lambda: leaderboard_command(results=str(folder / "many")), bench.device)
-    rows = sum("method_" in line for line in shown.getvalue().splitlines())
+        shown: list[str] = []
+
+        def show() -> None:
+            shown[:] = render(boards_of(RecordStore(folder / "many").all(), Registry()), "table").splitlines()
+
+        taken = seconds(show, bench.device)
+    rows = sum("method_" in line for line in shown)
     yield Finding(
         f"{RECORDS:,} records, {rows} rows",
         (Side("to show the leaderboard", taken, "s"),),

@@ -22,6 +22,8 @@ from typing import Any, Literal
 from datamodules.common.documents import Limits, read_text
 
 Task = Literal["classification", "retrieval"]
+FOLDER_SCHEME = "folder:"
+"""What stands before the name of a folder of one's own images."""
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,17 @@ class Dataset(ABC):
         labels = self.split(name).labels
         return () if labels is None else (LabelSet(self.class_names, self.templates, labels),)
 
+    def unseen(self, count: int) -> tuple[Split, tuple[LabelSet, ...]] | None:
+        """Further training images of the same kind, which are in no split, with their `label_sets`.
+
+        Args:
+            count: How many.
+
+        Returns:
+            None where no further images can be had: all but the embedded world.
+        """
+        return None
+
     @property
     def gallery_size(self) -> int | None:
         """How many images of the test split form the gallery of retrieval; None for all."""

@@ -14,7 +14,7 @@ Only the train split is ever handed out; the test split belongs to the evaluatio
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,19 +26,98 @@ import torch
 from lightning.pytorch.utilities import CombinedLoader
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from datamodules.common.batches import CyclingBatches as CyclingBatches
-from datamodules.common.batches import Ticks
 from datamodules.common.dataset import Dataset
 from datamodules.common.errors import RegimeViolationError, RequestError
 from datamodules.common.guard import ReadGuard
 from datamodules.common.images import ImageArray, Preprocessing
 from datamodules.common.request import ForgetRequest
-from datamodules.common.specification import ForgetSpec as ForgetSpec
-from datamodules.common.specification import NameSet as NameSet
 from datamodules.common.synthetic import ImageModel, SyntheticForgetSet, SyntheticRecipe, climb_set, make_or_load
+
+
+class Ticks(TorchDataset[int]):
+    """The data of a method that reads none: the step's number."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+class CyclingBatches(Sampler[list[int]]):
+    """Exactly `steps` batches; every item once before any comes again, each pass newly shuffled.
+
+    A part smaller than a batch gives batches of the whole part.
+    """
+
+    def __init__(self, items: int, batch_size: int, steps: int, *, seed: int) -> None:
+        self._items, self._batch, self._steps = items, min(batch_size, items), steps
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        random = np.random.default_rng(self._seed)
+        queue: list[int] = []
+        for _ in range(self._steps):
+            while len(queue) < self._batch:
+                queue.extend(random.permutation(self._items).tolist())
+            yield queue[: self._batch]
+            queue = queue[self._batch :]
+
+
+@dataclass(frozen=True)
+class NameSet:
+    """The names of another data set and the prompt templates that fit them."""
+
+    names: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ForgetSpec:
+    """What every method may know of a request, whatever its regime: names and prompt templates, no data.
+
+    Attributes:
+        request: The request.
+        forget_names: The names to forget.
+        retain_names: The names to keep (the other classes, or the concept vocabulary).
+        templates: The prompt templates of the evaluation.
+        dataset: The data set's name, for messages and caches.
+        others: The class names of the other data sets that are to keep working: names only, as the rest.
+    """
+
+    request: ForgetRequest
+    forget_names: tuple[str, ...]
+    retain_names: tuple[str, ...]
+    templates: tuple[str, ...]
+    dataset: str
+    others: tuple[NameSet, ...] = ()
+
+    @classmethod
+    def of(cls, dataset: Dataset, request: ForgetRequest, others: Sequence[Dataset] = ()) -> ForgetSpec:
+        """The specification of a request on a data set, beside other data sets.
+
+        Raises:
+            RequestError: If the data set cannot serve it.
+        """
+        dataset.check_request(request)
+        forget, retain = dataset.names_for(request)
+        beside = tuple(NameSet(each.class_names, each.templates) for each in others if each.class_names)
+        return cls(request, forget, retain, dataset.templates, dataset.name, beside)
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """The names to forget, then the names to keep: the columns of the classifier that a method may build."""
+        return self.forget_names + self.retain_names
+
 
 Regime = Literal["none", "names", "forget", "retain", "forget+retain", "pretraining"]
 REGIMES: tuple[Regime, ...] = get_args(Regime)

@@ -7,14 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datamodules.common.card import DatasetCard, read_declarations
+from datamodules.common.card import FOLDER_SCHEME, DatasetCard, read_declarations
 from datamodules.common.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from datamodules.common.dataset import Dataset
 
-FOLDER_SCHEME = "folder:"
-"""What stands before the name of a folder of one's own images."""
 _HERE = Path(__file__).parents[1]
 
 

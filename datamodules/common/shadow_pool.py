@@ -12,15 +12,12 @@ A data set `NAME` whose images can be drawn anew has a file `NAME_unseen.py` bes
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.common.code_closure import project_code
-from datamodules.common.dataset import NOT_READING, Dataset, LabelSet, Split, SplitName
+from datamodules.common.dataset import Dataset, LabelSet, Split, SplitName
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.images import ChosenImages
 
@@ -82,17 +79,16 @@ def pool_of(dataset: Dataset) -> Pool:
     Raises:
         BenchmarkError: If no unseen images of its kind can be had.
     """
-    module = f"datamodules.shapes_world.{'few_shapes_' if dataset.name == 'few_shapes' else ''}unseen"
-    if not dataset.name.isidentifier() or find_spec(module) is None:
-        raise BenchmarkError(f"no further images of data set {dataset.name!r} can be drawn that no model has seen")
     own = dataset.split("train")
-    further, labels = importlib.import_module(module).unseen(len(own.images), dataset.cache_dir)
+    drawn = dataset.unseen(len(own.images))
+    if drawn is None:
+        raise BenchmarkError(f"no further images of data set {dataset.name!r} can be drawn that no model has seen")
+    further, labels = drawn
     label_sets = tuple(
         LabelSet(mine.names, mine.templates, np.concatenate([mine.labels, theirs.labels]))
         for mine, theirs in zip(dataset.label_sets("train"), labels, strict=True)
     )
-    revision = f"{dataset.revision}+{project_code().digest(module, stops=NOT_READING)}"
-    return Pool(dataset, further, label_sets, len(own.images), revision)
+    return Pool(dataset, further, label_sets, len(own.images), dataset.revision)
 
 
 class DrawnDataset(Dataset):

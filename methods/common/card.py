@@ -242,6 +242,8 @@ class Declaration:
     path: Path
 
 
+_PLACES = ("methods", "methods.common.card", "methods.cards")
+"""From where a declaration may import what it is made of; the last is the former place."""
 _UNREADABLE = (ArithmeticError, AttributeError, ImportError, LookupError, NameError, SyntaxError, TypeError, ValueError)
 """What evaluating a declaration may raise."""
 
@@ -260,7 +262,7 @@ def read_method(path: Path) -> Declaration | None:
         "SMALL_RULE": SMALL_RULE,
     }
     try:
-        found = read_declarations(path, ("CARD", "Hyperparameters"), namespace, {"methods.common.card": namespace})
+        found = read_declarations(path, ("CARD", "Hyperparameters"), namespace, dict.fromkeys(_PLACES, namespace))
         card = found.get("CARD")
         if not isinstance(card, MethodCard):
             return None

@@ -24,7 +24,6 @@ ENTRY_POINTS = "clip_unlearning_benchmark.methods"
 _HERE = Path(__file__).parents[1]
 NOT_COUNTED = (*KEEPING, "methods.common.card")
 """Of what methods use: how files are kept, messages, and how values are declared, which are in every key themselves."""
-_CORE = frozenset({"__init__"})
 
 
 class Registry:
@@ -40,8 +39,7 @@ class Registry:
     def __init__(self, plugins: Sequence[Path] = ()) -> None:
         self._methods: dict[str, Declaration] = {}
         for path in sorted(_HERE.glob("*.py")):
-            if path.stem not in _CORE:
-                self._add(path, required=False)
+            self._add(path, required=False)
         for entry in entry_points(group=ENTRY_POINTS):
             spec = importlib.util.find_spec(entry.module)
             if spec is not None and spec.origin is not None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from datamodules.common.module import ForgetSpec, Pairs
 from methods.common.base import Snapshot, UnlearningMethod
 from methods.common.clip import Clip
-from methods.common.zero_shot_loss import task_loss
+from methods.common.zero_shot import task_loss
 
 H = TypeVar("H")
 MAX_GRADIENT_NORM = 1.0

@@ -16,6 +16,7 @@ because an image classifier has no text encoder that could move.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.common.module import Pairs
+from datamodules.common.module import ForgetSpec, Pairs
 from methods.common.base import UnlearningMethod
 from methods.common.clip import Clip
+
+
+def prompts(names: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """Every name in every template, template by template for each name.
+
+    The empty name makes the neutral prompt: what a template says when it names nothing. It leaves no double space.
+    """
+    return [" ".join(template.format(name).split()) for name in names for template in templates]
 
 
 class NameClassifier:
@@ -113,3 +122,33 @@ def divergence(original: Tensor, unlearned: Tensor, *, temperature: float = 1.0)
     """
     p, q = ((logits / temperature).log_softmax(dim=-1) for logits in (original, unlearned))
     return temperature**2 * F.kl_div(q, p, reduction="batchmean", log_target=True)
+
+
+def task_loss(method: UnlearningMethod[Any], pairs: Pairs, *, classifier: Tensor | None = None) -> Tensor:
+    """The loss of a batch of pairs, by the kind of the method's request; a scalar.
+
+    Args:
+        method: Whose CLIP and names.
+        pairs: A batch from the DataModule.
+        classifier: Frozen unit-norm rows over `spec.all_names`, shape (C, D); None for the current text encoder's.
+            A request by concept does not use it.
+    """
+    if not method.spec.request.classes:
+        return method.pair_loss(pairs)
+    rows = method.classifier() if classifier is None else classifier
+    return F.cross_entropy(zero_shot_logits(method.clip, pairs["images"], rows), targets(method.spec, pairs))
+
+
+def zero_shot_logits(clip: Clip, images: Tensor, classifier: Tensor) -> Tensor:
+    """Scaled cosines of images with the rows of a classifier, shape (B, C)."""
+    features = F.normalize(clip.encode_image(images).float(), dim=-1)
+    return clip.logit_scale * features @ classifier.T
+
+
+def targets(spec: ForgetSpec, pairs: Pairs) -> Tensor:
+    """The row of each image's name in `spec.all_names`, shape (B,).
+
+    A method knows names and not class indices, so the name is read off the prompt, as the DataModule wrote it.
+    """
+    row_of = {spec.templates[0].format(name): row for row, name in enumerate(spec.all_names)}
+    return torch.tensor([row_of[text] for text in pairs["texts"]], device=pairs["images"].device)

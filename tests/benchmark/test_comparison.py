@@ -12,8 +12,7 @@ from test_leaderboard import record
 
 from benchmark.leaderboard.boards import build
 from benchmark.leaderboard.comparison import Comparison, compare, paired_difference
-from benchmark.leaderboard.comparison_tables import render
-from benchmark.leaderboard.tables import FORMATS
+from benchmark.leaderboard.tables import FORMATS, render_comparisons
 from benchmark.records.record import Metric, Record
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 
@@ -68,7 +67,7 @@ def test_only_seeds_and_requests_that_both_have_count() -> None:
 
 def test_a_request_of_one_row_alone_is_noted() -> None:
     records = rows(a={"x": [0.1], "y": [0.2], "z": [0.9]}, b={"x": [0.2], "y": [0.4]})
-    assert "only the 2 of 3 requests that both have count" in render(compared(records), "table")
+    assert "only the 2 of 3 requests that both have count" in render_comparisons(compared(records), "table")
 
 
 def test_a_cell_with_several_records_is_left_out() -> None:
@@ -103,7 +102,7 @@ def test_verdict(differences: list[float], verdict: str, words: str) -> None:
     a = {str(place): [0.5 + difference] for place, difference in enumerate(differences)}
     (comparison,) = compared(rows(a=a, b={request: [0.5] for request in a}))
     assert comparison.differences[0].verdict == verdict
-    assert words in render([comparison], "markdown")
+    assert words in render_comparisons([comparison], "markdown")
 
 
 def test_the_interval_stays_within_what_the_metric_can_differ() -> None:
@@ -136,7 +135,7 @@ TWO = rows(a={"x": [0.1], "y": [0.2]}, b={"x": [0.2], "y": [0.4]})
 
 
 def test_text_is_in_per_cent_and_points() -> None:
-    text = render(
+    text = render_comparisons(
         compared([record(m, q, forget=f) for m, f in (("a", 0.1), ("b", 0.3)) for q in "xy"], metric=None), "table"
     )
     line = next(line for line in text.splitlines() if "forget acc" in line)
@@ -147,8 +146,8 @@ def test_text_is_in_per_cent_and_points() -> None:
 
 def test_json_and_csv_hold_fractions() -> None:
     comparisons = compared(TWO)
-    (board,) = json.loads(render(comparisons, "json"))
-    (row,) = csv.DictReader(io.StringIO(render(comparisons, "csv")))
+    (board,) = json.loads(render_comparisons(comparisons, "json"))
+    (row,) = csv.DictReader(io.StringIO(render_comparisons(comparisons, "csv")))
     (plain,) = board["differences"]
     assert (board["a"], board["b"], board["key"]["kind"]) == (row["a"], row["b"], row["kind"]) == ("a", "b", "class")
     assert plain["difference"]["mean"] == float(row["difference"]) == pytest.approx(-0.15)
@@ -159,13 +158,13 @@ def test_json_and_csv_hold_fractions() -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_one_request_has_no_ends_in_any_format(format: Any) -> None:
-    text = render(compared(rows(a={"x": [0.1, 0.2]}, b={"x": [0.2, 0.2]})), format)
+    text = render_comparisons(compared(rows(a={"x": [0.1, 0.2]}, b={"x": [0.2, 0.2]})), format)
     assert "nan" not in text.lower() and "inf" not in text.lower() and text.endswith("\n")
 
 
 def test_what_only_one_row_has_is_nothing_to_compare() -> None:
     more = {"forget/mean_recall": Metric(0.3)}
-    text = render(compared([record("a", metrics=more), record("b")], metric=None), "markdown")
+    text = render_comparisons(compared([record("a", metrics=more), record("b")], metric=None), "markdown")
     assert "| forget mean R ↓ |  |  |  |  | 0 | nothing to compare |" in text
 
 

@@ -6,8 +6,7 @@ import pytest
 from test_leaderboard import record
 
 from benchmark.evaluation.measures.retrain_gap import GAP_METRICS
-from benchmark.leaderboard.boards import build
-from benchmark.leaderboard.gold_spread import gold_spread, spread_note
+from benchmark.leaderboard.boards import build, gold_spread, spread_note
 from benchmark.records.record import Metric, Record
 
 

@@ -14,7 +14,7 @@ import pytest
 from benchmark.evaluation.catalogue import MEASURES, describe, find
 from benchmark.evaluation.families import FAMILIES
 from benchmark.leaderboard.boards import NOTE, Board, Row, build
-from benchmark.leaderboard.fronts import FRONT_NOTE
+from benchmark.leaderboard.pareto import FRONT_NOTE
 from benchmark.leaderboard.tables import FORMATS, render
 from benchmark.records.record import Metric, Record
 from datamodules.common.errors import UnknownNameError

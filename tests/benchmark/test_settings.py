@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from world import SUITE, World, command, write_suite
 
-from benchmark.cli.verify import cell_of, find_record
+from benchmark.records.lookup import cell_of, find_record
 from benchmark.records.store import RecordStore
 from benchmark.suites.parsing import load_suite
 from datamodules.common.request import ForgetRequest

@@ -11,10 +11,10 @@ import open_clip
 import pytest
 
 from datamodules.common.cache import save_array
-from datamodules.common.errors import RequestError, UnknownNameError
+from datamodules.common.errors import UnknownNameError
 from datamodules.common.registry import dataset_cards, open_dataset
 from datamodules.common.request import ForgetRequest, mentions
-from datamodules.shapes import Shapes, fresh_split
+from datamodules.shapes import Shapes
 from datamodules.shapes_world.captions import FILLINGS, FULL_PATTERNS, LOOSE_PATTERNS, write_captions
 from datamodules.shapes_world.drawing import RADII, draw, silhouettes
 from datamodules.shapes_world.vocabulary import SYNONYMS, TEMPLATES, VOCABULARY, Scenes, sample_scenes
@@ -185,19 +185,3 @@ def test_forget_masks_by_class_and_concept(small_shapes: Shapes) -> None:
         assert np.array_equal(small_shapes.forget_mask(split, ForgetRequest(concept=word)), expected), word
     with pytest.raises(UnknownNameError):
         small_shapes.forget_mask(split, ForgetRequest(classes=("rng",)))
-
-
-def test_fresh_split_leaves_out_what_is_to_be_forgotten() -> None:
-    pixels, labels, captions = fresh_split(1, 48)
-    assert pixels.shape == (48, 3, 64, 64) and pixels.dtype == np.uint8
-    assert len(labels) == len(captions) == 48
-    assert not np.array_equal(pixels, fresh_split(2, 48)[0])
-    ring = VOCABULARY["shape"].index("ring")
-    pixels, labels, captions = fresh_split(1, 48, ForgetRequest(classes=("ring",)))
-    assert len(pixels) == len(labels) == len(captions) == 48 and ring not in labels
-    _, _, captions = fresh_split(1, 48, ForgetRequest(concept="striped"))
-    assert not any("striped" in text for texts in captions for text in texts)
-    with pytest.raises(RequestError):
-        fresh_split(1, 8, ForgetRequest(concept="background"))
-    with pytest.raises(UnknownNameError):
-        fresh_split(1, 8, ForgetRequest(classes=("rng",)))

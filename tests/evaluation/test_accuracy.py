@@ -13,8 +13,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.evaluate import Evaluation
-from benchmark.evaluation.numerics.accuracy import correct, predict
-from benchmark.evaluation.numerics.mean_per_class_recall import mean_per_class_recall
+from benchmark.evaluation.numerics.metrics import correct, mean_per_class_recall, predict
 
 
 class Labelled(TinyDataset):

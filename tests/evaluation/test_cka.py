@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.measures.cka import linear_cka
-from benchmark.evaluation.unmeasurable import NotMeasurableError
 
 
 def features(rows: int, width: int, seed: int) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.measures.confusion_audit import Receiver, confusion_audit
-from benchmark.evaluation.unmeasurable import NotMeasurableError
 
 
 def test_by_hand() -> None:

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.measures.damage import ClassDrop, class_recalls, neighbour_classes, worst_classes
-from benchmark.evaluation.numerics.mean_per_class_recall import mean_per_class_recall
-from benchmark.evaluation.unmeasurable import NotMeasurableError
+from benchmark.evaluation.numerics.metrics import mean_per_class_recall
 
 BEFORE = torch.tensor([0.9, 0.8, 0.7, math.nan, 0.6], dtype=torch.float64)
 AFTER = torch.tensor([0.0, 0.3, 0.8, math.nan, 0.6], dtype=torch.float64)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.measures.knn_probe import KnnProbe, _votes, knn_probe
 from benchmark.evaluation.numerics import features as shared
 from benchmark.evaluation.numerics.features import cosines, unit_norm
-from benchmark.evaluation.unmeasurable import NotMeasurableError
 
 
 def brute_votes(scores: list[float], labels: list[int], classes: int, neighbours: int, temperature: float) -> Tensor:

@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.measures import linear_probe as module
 from benchmark.evaluation.measures.linear_probe import LinearProbe, linear_probe, search, stratified_part
-from benchmark.evaluation.numerics.logistic_regression import LinearClassifier, fit
-from benchmark.evaluation.numerics.principal_axes import principal_axes
-from benchmark.evaluation.unmeasurable import NotMeasurableError
+from benchmark.evaluation.numerics.logistic_regression import LinearClassifier, fit, principal_axes
 
 FORGOTTEN = 0
 

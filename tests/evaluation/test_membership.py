@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tiny import APPLE, NAMES, TinyDataset, tiny_clip
 from torch import Tensor
 
+from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.measures.membership import (
     MembershipAttack,
     auc_interval,
@@ -26,7 +27,6 @@ from benchmark.evaluation.measures.membership import (
     membership_attack,
     scaled_confidence,
 )
-from benchmark.evaluation.unmeasurable import NotMeasurableError
 
 NORMAL = NormalDist()
 

@@ -9,9 +9,9 @@ from examined import context_of
 from tiny import APPLE, NAMES, tiny_clip, words_tokenizer
 from torch.nn import functional
 
+from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.measures import paraphrases, relearning, soft_prompt
-from benchmark.evaluation.numerics.accuracy import predict
-from benchmark.evaluation.unmeasurable import NotMeasurableError
+from benchmark.evaluation.numerics.metrics import predict
 from datamodules.common.paraphrases import Paraphrases, load_paraphrases
 from datamodules.common.request import ForgetRequest
 from datamodules.shapes_world.vocabulary import SHAPE_SYNONYMS

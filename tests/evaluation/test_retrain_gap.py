@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.evaluation.catalogue import find
+from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.measures.retrain_gap import GAP_METRICS, retrain_gap
-from benchmark.evaluation.unmeasurable import NotMeasurableError
 from benchmark.records.record import Metric
 
 models = st.dictionaries(st.sampled_from(GAP_METRICS), st.one_of(st.none(), st.floats(0, 1)), min_size=1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics.retrieval import RetrievalRecall
 
 from benchmark.evaluation.numerics import retrieval
-from benchmark.evaluation.numerics.retrieval import image_retrieval_ranks, recall_at, text_retrieval_ranks
+from benchmark.evaluation.numerics.metrics import image_retrieval_ranks, recall_at, text_retrieval_ranks
 
 FIVE = 5
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.evaluation.evaluate import scores
-from benchmark.evaluation.numerics.scores import harmonic, kravets
+from benchmark.evaluation.numerics.metrics import harmonic, kravets
 from benchmark.records.record import Metric
 
 share = st.floats(0, 1)

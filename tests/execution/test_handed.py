@@ -13,9 +13,8 @@ from tiny import APPLE, TinyDataset
 from datamodules.common.dataset import Dataset
 from datamodules.common.errors import RegimeViolationError
 from datamodules.common.handed import HandedDataset, parts_of, write_names, write_part
-from datamodules.common.module import REGIMES
+from datamodules.common.module import REGIMES, ForgetSpec
 from datamodules.common.request import ForgetRequest
-from datamodules.common.specification import ForgetSpec
 
 CONCEPT = ForgetRequest(concept="apple")
 

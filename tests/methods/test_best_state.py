@@ -12,8 +12,7 @@ from tiny import TinyDataset, tiny_clip, tiny_spec
 
 from datamodules.common.module import UnlearningDataModule
 from methods.cliperase import CLIPErase, Hyperparameters
-from methods.common.best_state import BestState
-from methods.common.held_out import HeldOut
+from methods.common.held_out import BestState, HeldOut
 
 
 class Scripted:

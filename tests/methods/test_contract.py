@@ -1,4 +1,4 @@
-"""What every method of the registry keeps, run under a real Trainer on tiny CLIPs: the contract of methods/common/base.py."""
+"""What every method of the registry keeps, run under a real Trainer on tiny CLIPs: the contract of its base class."""
 
 from __future__ import annotations
 

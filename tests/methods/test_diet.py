@@ -14,8 +14,7 @@ from torch import Tensor
 
 from datamodules.common.module import Pairs
 from methods.common.lora import NoAttentionError, VisualLoRA
-from methods.diet import DIET, Hyperparameters, busemann, diet_loss, poincare
-from methods.sinkhorn import sinkhorn
+from methods.diet import DIET, Hyperparameters, busemann, diet_loss, poincare, sinkhorn
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:

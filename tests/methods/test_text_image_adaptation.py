@@ -11,7 +11,7 @@ from tiny import CONTEXT, NAMES, TEXT, VOCABULARY, WIDTH, tiny_clip, tiny_spec
 from torch import Tensor, nn
 
 from methods.common.clip import Clip
-from methods.common.text_projection import text_features, text_projection
+from methods.common.projections import text_features, text_projection
 from methods.text_image_adaptation import Hyperparameters, Problem, TextImageAdaptation, neutral, solve
 
 

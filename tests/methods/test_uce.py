@@ -15,9 +15,8 @@ from datamodules.common.images import Preprocessing
 from datamodules.common.module import NameSet
 from methods.ccup import consistent_projection
 from methods.common.clip import Clip, changed_tensors
-from methods.common.projections import NoProjectionError
-from methods.common.prompts import prompts
-from methods.common.text_projection import text_features, text_projection
+from methods.common.projections import NoProjectionError, text_features, text_projection
+from methods.common.zero_shot import prompts
 from methods.uce import UCE, Hyperparameters, unified_edit
 
 TEMPLATES = tiny_spec().templates

@@ -9,7 +9,7 @@ from tiny import NAMES, random_images, tiny_clip, tiny_spec
 
 from datamodules.common.module import Pairs
 from datamodules.common.request import ForgetRequest
-from methods.common.zero_shot_loss import targets, task_loss
+from methods.common.zero_shot import targets, task_loss
 from methods.graddiff import GradDiff, Hyperparameters
 
 TEXTS = ["a photo of a cat", "a photo of a apple", "a photo of a sunflower", "a photo of a cat"]

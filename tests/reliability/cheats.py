@@ -70,8 +70,10 @@ READS: dict[str, dict[str, str]] = {
     },
     "asks a shell": {"body": "import os; os.system('cat {data}/secret.txt > {spare}/copy')"},
     "imports the world's drawing": {"body": "import datamodules.shapes_world.drawing"},
-    "imports the world by importlib": {"body": "import importlib;
-    importlib.import_module('datamodules.shapes_world.vocabulary')"}, "runs the source of the world": {
+    "imports the world by importlib": {
+        "body": "import importlib; importlib.import_module('datamodules.shapes_world.vocabulary')"
+    },
+    "runs the source of the world": {
         "body": "import datamodules, pathlib; "
         "exec(pathlib.Path(datamodules.__path__[0], 'shapes_world.py').read_text(), {{}})"
     },
@@ -108,7 +110,7 @@ FAKES: dict[str, dict[str, str]] = {
         "body": "import torch; self.clip.model.visual = torch.nn.Sequential(self.clip.model.visual, torch.nn.Tanh())"
     },
     "patches the score": {
-        "top": "import benchmark.evaluation.numerics.scores as scores\nscores.kravets = lambda **_: 0.0",
+        "top": "import benchmark.evaluation.numerics.metrics as scores\nscores.kravets = lambda **_: 0.0",
     },
     "patches the evaluation": {
         "top": "from benchmark.evaluation.evaluate import Evaluation\nEvaluation.measure = lambda *a, **k: {{}}",

@@ -56,7 +56,7 @@ def _reworded(path: Path, _: Path) -> str:
 
 FAST = frozenset(
     {
-        "benchmark/evaluation/numerics/scores.py: kravets",
+        "benchmark/evaluation/numerics/metrics.py: kravets",
         "benchmark/unlearning/unlearn.py: unlearn",
         "benchmark/evaluation/measures/linear_probe.py: search",
         "benchmark/pretraining/optimizers.py: make_optimizer",

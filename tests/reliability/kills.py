@@ -45,8 +45,8 @@ SERVER = """
 import json, os, signal, sys, time
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
 import torch, lightning, open_clip, world
-import benchmark.execution.runner, benchmark.execution.local, benchmark.leaderboard.tables, benchmark.tuning.tuner, benchmark.report.page
-import benchmark.export.folder
+import benchmark.execution.runner, benchmark.execution.local, benchmark.leaderboard.tables
+import benchmark.tuning.tuner, benchmark.report.page, benchmark.export.folder
 from functools import partial
 from multiprocessing import forkserver
 from benchmark.models.compact import Architecture

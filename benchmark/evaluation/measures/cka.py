@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.numerics.features import NOISE, require_finite
-from benchmark.evaluation.unmeasurable import NotMeasurableError
 from benchmark.records.record import Metric
 
 if TYPE_CHECKING:

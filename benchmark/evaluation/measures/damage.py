@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from benchmark.evaluation.numerics.accuracy import predict
+from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.numerics.features import unit_norm
-from benchmark.evaluation.unmeasurable import NotMeasurableError
+from benchmark.evaluation.numerics.metrics import predict
 from benchmark.records.record import Metric
 
 if TYPE_CHECKING:

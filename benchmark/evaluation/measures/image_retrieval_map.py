@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.numerics.features import blocks, cosines, unit_norm
-from benchmark.evaluation.unmeasurable import NotMeasurableError
 from benchmark.records.record import Metric
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.numerics.features import blocks, cosines, require_train_items, shares, unit_norm
-from benchmark.evaluation.numerics.proportions import both_parts
-from benchmark.evaluation.unmeasurable import NotMeasurableError
+from benchmark.evaluation.numerics.metrics import both_parts
 
 if TYPE_CHECKING:
     from benchmark.evaluation.context import Context

@@ -34,11 +34,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.numerics.features import require_finite, require_train_items, shares
-from benchmark.evaluation.numerics.logistic_regression import LinearClassifier, fit
-from benchmark.evaluation.numerics.principal_axes import principal_axes
-from benchmark.evaluation.numerics.proportions import both_parts
-from benchmark.evaluation.unmeasurable import NotMeasurableError
+from benchmark.evaluation.numerics.logistic_regression import LinearClassifier, fit, principal_axes
+from benchmark.evaluation.numerics.metrics import both_parts
 
 if TYPE_CHECKING:
     from benchmark.evaluation.context import Context

@@ -10,10 +10,9 @@ could not be measured the score is empty: a shorter list would be an easier test
 
 from __future__ import annotations
 
-from benchmark.evaluation.context import Context
+from benchmark.evaluation.context import Context, NotMeasurableError
 from benchmark.evaluation.evaluate import Metrics
-from benchmark.evaluation.numerics.scores import kravets
-from benchmark.evaluation.unmeasurable import NotMeasurableError
+from benchmark.evaluation.numerics.metrics import kravets
 from benchmark.records.record import Metric
 
 ATTACKS = (

@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.evaluation.context import Context
+from benchmark.evaluation.context import Context, NotMeasurableError
 from benchmark.evaluation.evaluate import Metrics
 from benchmark.evaluation.families import SHOTS
 from benchmark.evaluation.measures.relearning import FORGET_BATCH, RETAIN_BATCH, draw_shots
-from benchmark.evaluation.unmeasurable import NotMeasurableError
 from benchmark.records.record import Metric
 from benchmark.utils.statistics import wilson
 from methods.common.clip import Clip

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from benchmark.execution.multi_device.collectives import gathered, part_sizes, shared
-from benchmark.models.tower import TowerCall
+from benchmark.models.text_tower import TowerCall
 from benchmark.unlearning.cost import CountingHook
 from methods.common.clip import Clip
 

@@ -50,7 +50,7 @@ def closed_modules() -> frozenset[str]:
     for place in map(Path, places):
         for path in place.rglob("*.py"):
             parts = path.relative_to(place).with_suffix("").parts
-            world = any(part.startswith(_WORLDS) or part.endswith("_unseen") for part in parts)
+            world = any(part.startswith(_WORLDS) for part in parts)
             if world or "CARD" in _declared(path):
                 found.add(".".join(("datamodules", *parts)).removesuffix(".__init__"))
     return frozenset(found)

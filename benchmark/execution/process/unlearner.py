@@ -44,9 +44,8 @@ from datamodules.common.dataset import Dataset
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.handed import parts_of, write_names, write_part
 from datamodules.common.kept_files import new_file, read_sealed, sweep, temporary_name
-from datamodules.common.module import Retrained
+from datamodules.common.module import ForgetSpec, Retrained
 from datamodules.common.request import ForgetRequest
-from datamodules.common.specification import ForgetSpec
 from datamodules.common.synthetic import ImageModel, RawSet, SyntheticRecipe, set_path
 from methods.common.card import ContractError, Declaration
 from methods.common.clip import Clip, state_hash

@@ -1,0 +1,104 @@
+"""Records found: by the beginning of a key, those that come with the project, and what they say of a cell's time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.records.cell import Cell
+from benchmark.records.record import Record
+from benchmark.records.store import REFERENCE, RecordStore
+from benchmark.utils.streams import complain
+from benchmark.utils.suggestions import near_file, near_keys
+from datamodules.common.documents import DocumentError, load_json
+from datamodules.common.errors import BenchmarkError
+from datamodules.common.request import ForgetRequest
+
+
+def expected_seconds(records: Sequence[Record], models: Sequence[str]) -> dict[str, float]:
+    """What a cell of each method took on these models, from records."""
+    times: dict[str, list[float]] = {}
+    for record in records:
+        if record.cell["model"] in models:
+            spent = [record.cost.get("unlearn_seconds"), record.cost.get("evaluate_seconds")]
+            times.setdefault(record.cell["method"], []).append(sum(float(s) for s in spent if s is not None))
+    return {method: sum(each) / len(each) for method, each in times.items()}
+
+
+def known_records(store: RecordStore) -> list[Record]:
+    """The records of a results folder and the reference records of the package."""
+    return [*RecordStore(REFERENCE, older=True).all(), *store.all()] if REFERENCE.is_dir() else store.all()
+
+
+def records_in(folders: Sequence[Path], suite: str | None = None) -> list[Record]:
+    """The records of several folders; says on standard error which of them were set aside."""
+    stores = [RecordStore(folder, read_only=True) for folder in folders if folder.is_dir()]
+    found = [record for store in stores for record in store.all(suite)]
+    for message in dict.fromkeys(line for store in stores for line in store.set_aside):
+        complain(message)
+    return found
+
+
+def left_alone(folders: Sequence[Path]) -> list[str]:
+    """What is said of the records of another version in these folders: they cannot be run again by this one."""
+    notes = []
+    for folder in (each for each in folders if each.is_dir()):
+        store = RecordStore(folder)
+        store.all()
+        notes += [note for note in store.notes if note not in store.set_aside]
+    return notes
+
+
+def find_record(key: str, results: Path, *, reference: bool = False) -> Record:
+    """The record of a file, or of a key or its beginning; of one that lies in both folders, that of `results`.
+
+    Args:
+        key: The key, its beginning or the file.
+        results: The folder of the records; the reference records are searched too.
+        reference: Search the reference records alone.
+
+    Raises:
+        BenchmarkError: If there is none, or the beginning fits several.
+    """
+
+    if key.endswith(".json"):
+        path = Path(key)
+        if not path.exists():
+            raise BenchmarkError(f"no record file {path}{near_file(path)}")
+        try:
+            return Record.from_dict(load_json(path), str(path))
+        except (ValueError, DocumentError) as error:
+            raise BenchmarkError(f"{path} is not a record: {error}") from error
+    folders = [REFERENCE] if reference else [results, REFERENCE]
+    records = records_in(folders)
+    found = {record.key: record for record in reversed(records) if record.key.startswith(key)}
+    if len(found) != 1:
+        what = "no record has a key that begins" if not found else f"{len(found)} records have keys that begin"
+        near = near_keys(key, [record.key for record in records]) if not found else ""
+        some = ", ".join(f"{one.key[:12]} ({one.cell['method']})" for one in list(found.values())[:3])
+        some = f": {some}, ..." if some else ""
+        place = "the reference records" if reference else f"{results} or the reference records"
+        left = "" if found else "".join(f"; {note}" for note in left_alone(folders))
+        raise BenchmarkError(f"{what} with {key!r} in {place}{near}{some}; see `plan` for keys{left}")
+    return next(iter(found.values()))
+
+
+def cell_of(record: Record) -> Cell:
+    """The cell that a record is of.
+
+    Raises:
+        BenchmarkError: If the record lacks a field, or its key does not fit its cell.
+    """
+
+    fields = dict(record.cell)
+    try:
+        fields["request"] = ForgetRequest.from_dict(fields["request"])
+        fields["others"] = tuple(fields["others"])
+        for name in ("by_request", "measures"):
+            fields[name] = tuple(fields.get(name, ()))
+        cell = Cell(**fields)
+    except (KeyError, TypeError) as error:
+        raise BenchmarkError(f"record {record.key[:12]} does not describe a cell of this version: {error}") from error
+    if cell.key != record.key:
+        raise BenchmarkError(f"record {record.key[:12]} was changed: its key does not fit its cell")
+    return cell

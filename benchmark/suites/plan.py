@@ -1,0 +1,87 @@
+"""A plan: a suite with what was asked to be changed of it, its cells, and where they run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.records.cell import Cell
+from benchmark.records.cell import shard as shard_of
+from benchmark.records.store import RecordStore
+from benchmark.suites.expansion import Where, expand, with_overrides
+from benchmark.suites.parsing import load_suite
+from benchmark.suites.suite import Suite
+from benchmark.suites.tuned.values import TUNED, TunedError, with_tuned
+from benchmark.utils.suggestions import near_keys
+from datamodules.common.errors import BenchmarkError
+from methods.common.registry import Registry
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite, its cells, what is needed to run them, and what the user must know first, one line each."""
+
+    suite: Suite
+    cells: list[Cell]
+    registry: Registry
+    where: Where
+    store: RecordStore
+    notes: tuple[str, ...] = ()
+
+
+def make_plan(
+    suite: str,
+    where: Where,
+    results: Path,
+    *,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    models: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    plugins: Sequence[Path] = (),
+    precision: str | None = None,
+    shard: str | None = None,
+    keys: Sequence[str] | None = None,
+    tuned: bool | Path = False,
+) -> Plan:
+    """Check every argument and expand the suite.
+
+    Args:
+        suite: A suite of the package, or a YAML file.
+        where: Folders and device.
+        results: The folder of the records.
+        methods: Names, if not the suite's.
+        seeds: Seeds, if not the suite's.
+        models: Models, if not the suite's.
+        settings: Hyperparameters as METHOD.NAME=VALUE.
+        plugins: Files of further methods.
+        precision: "fp32", "bf16" or "auto", if not the suite's.
+        shard: "i/n": only the i-th of n parts of the cells.
+        keys: Only the cells whose keys begin so.
+        tuned: With the tuned values of the package, or of a file.
+
+    Raises:
+        BenchmarkError: On anything that is wrong.
+    """
+    registry = Registry(plugins)
+    chosen = with_overrides(load_suite(suite), methods=methods, seeds=seeds, models=models, settings=settings)
+    notes: list[str] = []
+    if tuned:
+        file = TUNED if tuned is True else tuned
+        if not file.is_file():
+            raise TunedError(f"no file {file} of tuned values: make one with `python -m benchmark tune --out`")
+        chosen, notes = with_tuned(chosen, registry, file)
+    cells = expand(chosen, registry, where, precision=precision)
+    if shard:
+        try:
+            cells = shard_of(cells, shard)
+        except ValueError as error:
+            raise BenchmarkError(str(error)) from error
+    if keys is not None:
+        every, cells = cells, [cell for cell in cells if cell.key.startswith(tuple(keys))]
+        if not cells:
+            near = near_keys(keys[0], [cell.key for cell in every])
+            asked = ",".join(keys)
+            raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {asked}{near}; see `plan`")
+    return Plan(chosen, cells, registry, where, RecordStore(results), tuple(notes))
