@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -184,43 +185,43 @@ def test_one_change_in_each_module_changes_what_uses_it_and_nothing_else() -> No
 
 
 def test_moved_files_and_functions_change_nothing(tmp_path: Path) -> None:
-    before = {name: project_code().digest(*starts) for name, starts in MOVED.items()}
+    """Every package of helpers gets another name, and one function another file: no digest is another one."""
+    before = {start: project_code().digest(start, stops=STOPS) for start in STARTS}
     for room in ROOMS:
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__", "weights", "report"))
-    (tmp_path / "methods" / "common").mkdir()
-    (tmp_path / "benchmark" / "measures").mkdir()
-    moves = {
-        "methods.common.projections": "methods.common.projections",
-        "benchmark.evaluation.numerics.metrics": "benchmark.measures.marks",
-    }
-    for old, new in moves.items():
-        (tmp_path / f"{old.replace('.', '/')}.py").rename(tmp_path / f"{new.replace('.', '/')}.py")
+    moves = {}
+    for folder in sorted(path.parent for room in ROOMS for path in (tmp_path / room).glob("*/__init__.py")):
+        old = ".".join(folder.relative_to(tmp_path).parts)
+        moves[old] = f"{old}_moved"
+        folder.rename(folder.with_name(f"{folder.name}_moved"))
     # One function goes to another file.
-    shares = (tmp_path / "benchmark" / "statistics.py").read_text()
-    tree = ast.parse(shares)
+    statistics = tmp_path / "benchmark" / "utils_moved" / "statistics.py"
+    tree = ast.parse(statistics.read_text())
     wilson = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "wilson")
     tree.body.remove(wilson)
-    (tmp_path / "benchmark" / "statistics.py").write_text(ast.unparse(tree))
-    (tmp_path / "benchmark" / "intervals.py").write_text(
-        "import math\nfrom benchmark.utils.statistics import Z95\n" + ast.unparse(wilson)
-    )
-    moves["benchmark.utils.statistics import wilson"] = "benchmark.intervals import wilson"
+    statistics.write_text(ast.unparse(tree))
+    imports = "import math\nfrom benchmark.utils.statistics import Z95\n"
+    (tmp_path / "benchmark" / "intervals.py").write_text(imports + ast.unparse(wilson))
+    names = re.compile(rf"\b({'|'.join(map(re.escape, moves))})(?=[.:\"\s])")
     for path in tmp_path.rglob("*.py"):
-        text = path.read_text()
-        for old, new in moves.items():
-            text = text.replace(f"from {old}", f"from {new}").replace(f'"{old}"', f'"{new}"')
-        path.write_text(text)
+        text = path.read_text().replace("utils.statistics import wilson", "intervals import wilson")
+        text = text.replace("utils.statistics import Interval, wilson", "utils.statistics import Interval; " + OTHER)
+        path.write_text(names.sub(lambda match: moves[match[1]], text))
     moved = Code(tmp_path)
-    assert not (tmp_path / "methods" / "projection.py").exists()
-    for name, starts in MOVED.items():
-        assert moved.digest(*starts) == before[name], name
+    stops = [names.sub(lambda match: moves[match[1]], stop) for stop in STOPS]
+    for start, digest in before.items():
+        assert moved.digest(names.sub(lambda match: moves[match[1]], start), stops=stops) == digest, start
 
 
-MOVED = {
-    "method": ("methods.nullspace", "benchmark.unlearning.unlearn:unlearn"),
-    "base": ("benchmark.evaluation.evaluate:Evaluation", "benchmark.evaluation.embeddings:EmbeddingStore"),
-    "robust": ("benchmark.evaluation.measures.robust_score",),
-}
+OTHER = "from benchmark.intervals import wilson"
+STOPS = (*KEEPING, *SHOWS)
+STARTS = (
+    *(f"methods.{name}" for name in ("ccup", "cliperase", "lip", "emmn", "nullspace", "ssd")),
+    *("benchmark.unlearning.unlearn:unlearn", "benchmark.execution.process.unlearner:Unlearner"),
+    *("benchmark.evaluation.evaluate:Evaluation", "benchmark.evaluation.embeddings:EmbeddingStore"),
+    *(f"benchmark.evaluation.measures.{name}" for name in ("robust_score", "linear_probe", "membership")),
+    *("benchmark.pretraining.train:pretrain", "datamodules.shapes", "datamodules.cifar100"),
+)
 
 
 def test_what_reports_is_in_no_digest() -> None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 PACKAGES = ("benchmark", "methods", "datamodules")
 """The packages of this project: the names of their modules are no part of a meaning, so that a file can be moved."""
-_MODULE_NAME = re.compile(rf"(?:{'|'.join(PACKAGES)})\.[\w.]*")
+_MODULE_NAME = re.compile(rf"((?:{'|'.join(PACKAGES)})\.[\w.]*)(:\w+)?")
+"""A module of this project as text, or a definition in one (`module:name`), of which the name counts."""
 _CARDS = frozenset({"MethodCard", "DatasetCard", "Family", "Measure", "hyper"})
 _PROSE = frozenset({"title", "paper", "source", "small_source"})
 _FETCHING = frozenset({"download", "_fetch_images"})
@@ -175,9 +176,10 @@ class _Writer:
         if isinstance(value, str):
             if self._in_raise:
                 value = ""
-            elif _MODULE_NAME.fullmatch(value):
-                self.found.modules.add(value)
-                value = "<module>"
+            elif named := _MODULE_NAME.fullmatch(value):
+                if named[2] is None:
+                    self.found.modules.add(value)
+                value = f"<module>{named[2] or ''}"
         self.parts.append(f"{type(value).__name__}:{value!r},")
 
     def _lambda(self, node: ast.Lambda) -> None:
