@@ -54,7 +54,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "verify": (
         ("verify 3f2a9c", "the record whose key begins so"),
-        ("verify results/reference/quick/KEY.json", "a record's file"),
+        ("verify results/runs/quick/KEY.json", "a record's file"),
         ("verify --reference --sample 10", "ten of the reference records, drawn at random"),
     ),
     "export": (
@@ -64,6 +64,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "measure": (
         ("measure confusion_audit", "from what is kept beside the records"),
         ("measure linear_probe --suite quick", "unlearns again"),
+    ),
+    "pack": (
+        ("pack quick --out .", "quick.jsonl.gz, to send to somebody"),
+        ("pack quick --add", "your records among the reference records of this checkout"),
     ),
     "generate": (
         ("generate 3f2a9c --pipeline pipelines/stable-diffusion-v1-4 --device cuda", "fifty images, before and after"),

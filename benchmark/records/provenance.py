@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shlex
-import subprocess
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -15,9 +14,10 @@ from typing import Any
 
 from benchmark.records.cell import Cell
 from benchmark.utils.devices import Devices
+from benchmark.utils.project import DISTRIBUTION, VERSION, git_commit
 from methods.common.card import MethodCard
 
-PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "numpy", "clip-unlearning-benchmark")
+PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "numpy")
 ONE = Devices()
 OPTIONAL_PACKAGES = ("transformers",)  # of the extras: named only where they are installed
 
@@ -78,8 +78,8 @@ def command(
 
 @cache
 def package_versions() -> dict[str, str]:
-    """The versions of the packages that can change a number."""
-    found = {}
+    """The versions of this project and of the packages that can change a number."""
+    found = {DISTRIBUTION: VERSION}
     for name in (*PACKAGES, *OPTIONAL_PACKAGES):
         try:
             found[name] = version(name)
@@ -87,25 +87,6 @@ def package_versions() -> dict[str, str]:
             if name in PACKAGES:
                 found[name] = "not installed"
     return found
-
-
-@cache
-def git_commit() -> str | None:
-    """The project's commit, with "+changes" if files differ from it; None outside a checkout."""
-    here = Path(__file__).resolve().parents[2]
-    try:
-        commit = _git(here, "rev-parse", "HEAD")
-        # Tuned values are in each record's hyperparameters; a search that writes some does not change the code.
-        code = ("benchmark", "methods", "datamodules", ":(exclude)benchmark/suites/tuned/tuned.yaml")
-        changed = _git(here, "status", "--porcelain", "--", *code)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+changes" if changed else "")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 @cache

@@ -116,6 +116,28 @@ class Record:
             raise RecordError(f"{source}: {error}") from error
 
 
+def parse_record(content: bytes, source: str) -> Record:
+    """Read a record from its JSON text.
+
+    Args:
+        content: The text, UTF-8.
+        source: The file's name, for the message.
+
+    Raises:
+        OtherSchemaError: If it is of another version of the project.
+        RecordError: If it is not JSON or not a whole record.
+    """
+    try:
+        data = json.loads(content, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{source}: {error}") from error
+    return Record.from_dict(data, source)
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
+
+
 def json_digest(data: Mapping[str, Any]) -> str:
     """sha256 of an object's canonical JSON: 64 hexadecimal digits.
 
