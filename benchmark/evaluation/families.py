@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmark.records.record import Metric
+from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from benchmark.evaluation.context import Context
@@ -21,6 +22,18 @@ BASE, SCORES = "base", "scores"
 """The families that every cell has: accuracies and recalls, and the scores made of them (`evaluate.py`)."""
 SHOTS = (1, 2, 4, 8, 16)
 """How many images of the forgotten class an attacker has (relearning)."""
+
+
+class NotMeasurableError(BenchmarkError):
+    """A measure that cannot be computed here, such as a probe of a class without train images.
+
+    Args:
+        reason: One line for the reader of the record: what is missing.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -140,8 +153,6 @@ def measure_families(names: Sequence[str], context: Context) -> Metrics:
     Returns:
         The metrics. What could not be measured is empty, and the context's report says why under `not_measured`.
     """
-    from benchmark.evaluation.context import NotMeasurableError
-
     found: Metrics = {}
     for family in (FAMILIES[name] for name in FAMILIES if name in names):
         try:
