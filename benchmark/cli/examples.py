@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from benchmark.utils.project import program
+
 HEAD = "Examples:"
 
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -93,5 +95,5 @@ def examples(command: str) -> str:
     Args:
         command: A command, or "" for the program itself.
     """
-    lines = (f"  # {what}\n  python -m benchmark {line}" for line, what in EXAMPLES[command])
+    lines = (f"  # {what}\n  {program()} {line}" for line, what in EXAMPLES[command])
     return "\n".join((HEAD, *lines))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Callable
+from argparse import SUPPRESS, Action
+from argparse import ArgumentParser as ArgumentParserBase
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, get_args, get_origin
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from benchmark.cli.examples import HEAD, examples
 from benchmark.cli.listing import Listed
+from benchmark.utils.project import DISTRIBUTION, VERSION, git_commit, program
 from datamodules.common.documents import MOST_NUMBER
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 
@@ -95,6 +98,18 @@ class Parser(ArgumentParser):
         raise UsageError(f"{line}{joint} `{self.prog.replace(' [options]', '')} --help`") from ex
 
 
+class _Version(Action):
+    """Prints the version; the commit is asked of git only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None, **_: Any) -> None:
+        super().__init__(option_strings, dest=SUPPRESS, default=SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: ArgumentParserBase, *_: Any) -> None:
+        commit = git_commit()
+        print(f"{DISTRIBUTION} {VERSION}{f', commit {commit}' if commit else ''}")
+        parser.exit()
+
+
 class _Formatter(DefaultHelpFormatter):
     """Wraps everything but the examples, whose lines are commands to paste."""
 
@@ -142,11 +157,12 @@ def command_function(name: str) -> Callable[..., int]:
 def build_parser(wanted: str | None) -> Parser:
     """The whole parser; only the wanted command's module is imported."""
     parser = Parser(
-        prog="python -m benchmark",
+        prog=program(),
         description="A benchmark of methods that remove a class or a concept from a trained CLIP.",
         epilog=examples(""),
         formatter_class=_Formatter,
     )
+    parser.add_argument("--version", action=_Version, help="Show the project's version and commit, and exit.")
     commands = parser.add_subcommands(dest="command", required=True)
     for name, help_text in COMMANDS.items():
         command = Parser(description=help_text, epilog=examples(name), formatter_class=_Formatter)

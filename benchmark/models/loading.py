@@ -23,6 +23,7 @@ from benchmark.models.blip import load_blip
 from benchmark.models.blip_folder import BLIP, blip_folder, parse_blip
 from benchmark.models.checkpoints import check_checkpoint, check_finite, check_shapes, read_state_dict
 from benchmark.models.compact import file_sha256, load_compact
+from benchmark.models.open_clip_import import import_open_clip
 from benchmark.models.registry import WEIGHTS, architecture_name, recipe_names, shipped_models
 from benchmark.models.tensor_files import WeightsError
 from datamodules.common.errors import UnknownNameError
@@ -76,7 +77,7 @@ def parse_model(name: str) -> tuple[str, str, Path | None]:
     if "/" in name:
         architecture, _, tag = name.partition("/")
         _check_architecture(architecture)
-        import open_clip
+        open_clip = import_open_clip()
 
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         if tag not in tags:
@@ -91,7 +92,7 @@ def parse_model(name: str) -> tuple[str, str, Path | None]:
 
 
 def _check_architecture(architecture: str) -> None:
-    import open_clip
+    open_clip = import_open_clip()
 
     if architecture not in open_clip.list_models():
         raise UnknownNameError("open_clip architecture", architecture, open_clip.list_models())
@@ -111,7 +112,7 @@ def load_clip(name: str) -> Clip:
     architecture = built_architecture(architecture, tag)
     if path is not None:
         return _from_file(name, architecture, path)
-    import open_clip
+    open_clip = import_open_clip()
 
     try:
         model = open_clip.create_model(architecture, pretrained=tag, device="cpu", precision="fp32")
@@ -164,7 +165,7 @@ def _from_file(name: str, architecture: str, path: Path) -> Clip:
 
 def _untrained(architecture: str, device: str) -> Any:
     """An open_clip model of random weights; on the device "meta" of none, which takes no memory."""
-    import open_clip
+    open_clip = import_open_clip()
 
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # that its weights are random is what is asked for
@@ -180,13 +181,13 @@ def is_openai_state(state: dict[str, torch.Tensor]) -> bool:
 
 
 def _uses_quickgelu(architecture: str) -> bool:
-    import open_clip
+    open_clip = import_open_clip()
 
     return bool((open_clip.get_model_config(architecture) or {}).get("quick_gelu", False))
 
 
 def _quickgelu(architecture: str) -> str:
-    import open_clip
+    open_clip = import_open_clip()
 
     wanted = f"{architecture}-quickgelu"
     if _uses_quickgelu(architecture) or wanted not in open_clip.list_models():
@@ -196,7 +197,7 @@ def _quickgelu(architecture: str) -> str:
 
 def wrap(model: nn.Module, architecture: str, name: str) -> Clip:
     """A CLIP around an open_clip model, with its tokenizer and preprocessing."""
-    import open_clip
+    open_clip = import_open_clip()
 
     visual: Any = model.visual
     size = visual.image_size

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -42,6 +43,11 @@ def project_results(package: Path = _PACKAGE) -> Path:
     """
     root = checkout(package)
     return package / "_results" if root is None else root / "results"
+
+
+def program() -> str:
+    """The command line as it was called: `python -m benchmark`, or the name of the installed command."""
+    return DISTRIBUTION if Path(sys.argv[0]).stem == DISTRIBUTION else "python -m benchmark"
 
 
 @cache

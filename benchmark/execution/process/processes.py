@@ -29,7 +29,6 @@ GRACE_SECONDS = 2.0
 PRELOADED = (
     "torch",
     "lightning",
-    "open_clip",
     "benchmark.execution.process.unlearning_child",
     "benchmark.execution.warm",
 )
