@@ -26,6 +26,9 @@ _MOST_BYTES = 512 << 20
 _BLOCK_BYTES = 512
 """How much is unpacked at once: of a damaged stream so much is lost before the damage, about one record."""
 
+_MOST_TOLD = 20
+"""How many damaged lines are told one by one; our choice."""
+
 
 @dataclass
 class CompactRecords:
@@ -88,32 +91,36 @@ def read_compact(path: Path, *, older: bool = False) -> CompactRecords:
     last = lines.pop()  # empty after a whole last line
     if last and not problem:
         lines.append(last)
+    wrong: dict[int, str] = {}
     met: dict[str, int] = {}
-    unproven = 0
     for number, line in enumerate(lines, start=1):
         try:
-            record = parse_record(line, "")
+            record = parse_record(line, f"line {number}")
             if record.schema == FIRST_SCHEMA and not older:
                 raise OtherSchemaError
             if record.cell["suite"] != suite_of(path):
-                raise RecordError(f"a record of suite {record.cell['suite']!r}")
+                raise RecordError(f"line {number}: a record of suite {record.cell['suite']!r}")
             if record.key in met:
-                raise RecordError(f"the key of line {met[record.key]} once more")
+                raise RecordError(f"line {number}: the key of line {met[record.key]} once more")
         except OtherSchemaError:
             content.other_versions.append(number)
             continue
         except RecordError as error:
-            content.damaged.append(f"line {number}: {' '.join(str(error).split()).removeprefix(': ')}")
+            wrong[number] = " ".join(str(error).split())
             continue
         met[record.key] = number
-        if problem and record.schema == FIRST_SCHEMA:
-            unproven += 1
-            continue
         content.records[record.key] = record
     if problem:
-        content.damaged.append(f"line {len(lines) + 1} and all that follow: {problem}")
-    if unproven:
-        content.damaged.append(f"{unproven} lines before: they have no digest that would prove them whole")
+        content.damaged.append(f"from line {min(wrong, default=len(lines) + 1)} on: {problem}")
+        unproven = [key for key, record in content.records.items() if record.schema == FIRST_SCHEMA]
+        for key in unproven:
+            del content.records[key]
+        if unproven:
+            content.damaged.append(f"{len(unproven)} lines have no digest that would prove them whole")
+        return content
+    content.damaged += list(wrong.values())[:_MOST_TOLD]
+    if len(wrong) > _MOST_TOLD:
+        content.damaged.append(f"{len(wrong) - _MOST_TOLD} further lines are no records")
     return content
 
 
