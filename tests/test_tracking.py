@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 from world import World, command, small_world, write_suite
 
 pytest_plugins = ("world",)
+ROOT = Path(__file__).resolve().parents[1]
 BLOCK = 32768
 TWO_STEPS = ("--methods", "original,cliperase", "--set", "cliperase.max_steps=3,cliperase.batch_size=4", "--seeds", "0")
 
@@ -52,6 +56,43 @@ def test_a_forced_run_writes_its_log_anew_and_is_quiet(world: World, recwarn: py
 
 
 # -- Weights & Biases ----------------------------------------------------------------------------------------
+
+
+def test_open_clip_is_imported_without_wandb_which_can_be_imported_later() -> None:
+    code = """
+import sys
+from benchmark.models.open_clip_import import import_open_clip
+print(import_open_clip().__name__, "timm" in sys.modules, "wandb" in sys.modules)
+import lightning.pytorch.loggers
+import timm.utils.summary as summary
+print(hasattr(summary, "wandb"), "wandb" in sys.modules)
+import wandb
+print(wandb.__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["open_clip True False", "False False", "wandb"], done.stderr
+
+
+def test_a_run_needs_wandb_only_where_it_is_asked_for(world: World, tmp_path: Path) -> None:
+    """wandb is broken in a way of its own, as with another version of protobuf; processes that unlearn see it too."""
+    broken = tmp_path / "broken"
+    (broken / "wandb").mkdir(parents=True)
+    (broken / "wandb" / "__init__.py").write_text("raise TypeError('descriptors\\ncannot be created')")
+    path = os.pathsep.join([str(broken), str(ROOT)])
+    run = [sys.executable, "-m", "benchmark", "run", "--suite", str(world.suite), "--results", str(world.results)]
+    run += ["--cache-dir", str(world.cache), "--device", "cpu", "--methods", "original,nullspace", "--seeds", "0"]
+
+    def answer(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": path}
+        return subprocess.run([*run, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    asked = answer("--wandb", "offline")
+    assert asked.returncode == 2 and not world.records()
+    (line,) = asked.stderr.splitlines()
+    assert "wandb cannot be imported (TypeError: descriptors" in line and "leave out --wandb" in line
+    plain = answer()
+    assert plain.returncode == 0, plain.stderr
+    assert {record.cell["method"] for record in world.records().values()} == {"original", "nullspace"}
 
 
 def _chunks(file: Path) -> Iterator[bytes]:

@@ -49,6 +49,24 @@ def test_help_names_the_command_that_was_called(monkeypatch: pytest.MonkeyPatch)
         assert f"usage: {name} " in shown and f"  {name} run --all" in shown
 
 
+LIGHT = (["--help"], ["list", "methods"], ["leaderboard", "--reference"], ["tables", "lip"])
+HEAVY = ("torch", "torchvision", "lightning", "torchmetrics", "open_clip", "timm", "wandb", "ray", "diffusers")
+
+
+def test_commands_that_only_read_import_nothing_heavy() -> None:
+    code = f"""
+import contextlib, io, sys
+from benchmark.__main__ import main
+for words in {LIGHT}:
+    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
+        main(words)
+    print(words[0], len(shown.getvalue()) > 500, [name for name in {HEAVY} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{words[0]} True []" for words in LIGHT]
+
+
 def git(folder: Path, *words: str) -> str:
     identity = ("-c", "user.name=n", "-c", "user.email=e@example.org")
     done = subprocess.run(["git", "-C", str(folder), *identity, *words], capture_output=True, text=True, check=True)
