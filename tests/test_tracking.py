@@ -58,41 +58,38 @@ def test_a_forced_run_writes_its_log_anew_and_is_quiet(world: World, recwarn: py
 # -- Weights & Biases ----------------------------------------------------------------------------------------
 
 
-def test_open_clip_is_imported_without_wandb_which_can_be_imported_later() -> None:
-    code = """
-import sys
-from benchmark.models.open_clip_import import import_open_clip
-print(import_open_clip().__name__, "timm" in sys.modules, "wandb" in sys.modules)
-import lightning.pytorch.loggers
-import timm.utils.summary as summary
-print(hasattr(summary, "wandb"), "wandb" in sys.modules)
-import wandb
-print(wandb.__name__)
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["open_clip True False", "False False", "wandb"], done.stderr
-
-
-def test_a_run_needs_wandb_only_where_it_is_asked_for(world: World, tmp_path: Path) -> None:
-    """wandb is broken in a way of its own, as with another version of protobuf; processes that unlearn see it too."""
+def test_a_run_imports_wandb_only_where_it_is_asked_for(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wandb is broken in a way of its own, as with another version of protobuf."""
     broken = tmp_path / "broken"
     (broken / "wandb").mkdir(parents=True)
     (broken / "wandb" / "__init__.py").write_text("raise TypeError('descriptors\\ncannot be created')")
-    path = os.pathsep.join([str(broken), str(ROOT)])
-    run = [sys.executable, "-m", "benchmark", "run", "--suite", str(world.suite), "--results", str(world.results)]
-    run += ["--cache-dir", str(world.cache), "--device", "cpu", "--methods", "original,nullspace", "--seeds", "0"]
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(broken)
+        patch.delitem(sys.modules, "wandb", raising=False)
+        asked = world.run("--methods", "original", "--wandb", "offline")
+    assert asked.status == 2 and not world.records()
+    assert "wandb cannot be imported (TypeError: descriptors" in asked.error and "leave out --wandb" in asked.error
 
-    def answer(*words: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": path}
-        return subprocess.run([*run, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
-
-    asked = answer("--wandb", "offline")
-    assert asked.returncode == 2 and not world.records()
-    (line,) = asked.stderr.splitlines()
-    assert "wandb cannot be imported (TypeError: descriptors" in line and "leave out --wandb" in line
-    plain = answer()
-    assert plain.returncode == 0, plain.stderr
-    assert {record.cell["method"] for record in world.records().values()} == {"original", "nullspace"}
+    # All that a run imports, here and in the processes that unlearn; tests/test_wheel.py runs one.
+    code = """
+import importlib, sys
+from benchmark.execution.process.processes import PRELOADED
+from benchmark.execution.runner import CellRunner
+from benchmark.models.loading import load_clip
+load_clip("shapes-resnet")
+for name in (*PRELOADED, "lightning.pytorch.loggers", "timm.utils.summary"):
+    importlib.import_module(name)
+print("open_clip" in sys.modules, "wandb" in sys.modules, hasattr(sys.modules["timm.utils.summary"], "wandb"))
+sys.path.remove(sys.argv[1])
+import wandb
+print(wandb.__name__)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(broken), str(ROOT)])}
+    words = [sys.executable, "-c", code, str(broken)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["True False False", "wandb"], done.stderr
 
 
 def _chunks(file: Path) -> Iterator[bytes]:
