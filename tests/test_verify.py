@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from world import Answer, World, command, small_world, write_suite
 
-from benchmark.cli.parser import verify as module
+from benchmark.cli import verify as module
 from benchmark.execution.verification import (
     TOLERANCE,
     Gap,
