@@ -13,27 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.evaluation.embeddings import EmbeddingStore
-from benchmark.evaluation.families import FAMILIES
+from benchmark.evaluation.families import FAMILIES, NotMeasurableError
 from benchmark.records.record import Metric
 from datamodules.common.dataset import Dataset, SplitName
-from datamodules.common.errors import BenchmarkError
 from datamodules.common.request import ForgetRequest
 from methods.common.clip import Clip
 
 if TYPE_CHECKING:
     from benchmark.evaluation.evaluate import Metrics
-
-
-class NotMeasurableError(BenchmarkError):
-    """A measure that cannot be computed here, such as a probe of a class without train images.
-
-    Args:
-        reason: One line for the reader of the record: what is missing.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 TRAIN_PER_CLASS = 100

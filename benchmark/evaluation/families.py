@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from datamodules.common.errors import BenchmarkError
+
 if TYPE_CHECKING:
     from benchmark.evaluation.context import Context
     from benchmark.evaluation.evaluate import Metrics
@@ -126,3 +128,15 @@ _LIST = (
     ),
 )
 FAMILIES: dict[str, Family] = {family.name: family for family in _LIST}
+
+
+class NotMeasurableError(BenchmarkError):
+    """A measure that cannot be computed here, such as a probe of a class without train images.
+
+    Args:
+        reason: One line for the reader of the record: what is missing.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
