@@ -15,7 +15,7 @@ from benchmark.execution.process.unlearning_child import synthesise_here
 from methods.common.card import resolve
 from methods.common.registry import Registry
 
-QUICK = {"images": 2, "iterations": 40, "threshold": 0.0, "max_steps": 1, "draws": 2}
+QUICK = {"images": 4, "iterations": 60, "threshold": 0.0, "max_steps": 1, "draws": 2}
 
 
 def _work(clip: Any, seed: int) -> Work:
@@ -33,13 +33,13 @@ def test_a_set_is_made_once_for_all_cells_of_a_model(tmp_path: Path, monkeypatch
         run_processes(work, *arguments, **options)
 
     monkeypatch.setattr(module, "run_processes", counted)
-    clip = tiny_clip("resnet")
+    clip = tiny_clip("vit")
     first = Unlearner(tmp_path).unlearn(_work(clip, seed=0))
     assert made.count(synthesise_here.__name__) == 1
-    again = Unlearner(tmp_path).unlearn(_work(tiny_clip("resnet"), seed=1))
+    again = Unlearner(tmp_path).unlearn(_work(tiny_clip("vit"), seed=1))
     assert made.count(synthesise_here.__name__) == 1, "another cell of the same model and names takes the same set"
     assert first.cost.flops == again.cost.flops > 0, "what the set took to make is in the cost of both"
-    other = tiny_clip("resnet")
+    other = tiny_clip("vit")
     with torch.no_grad():
         next(iter(other.model.visual.parameters())).mul_(1.01)
     Unlearner(tmp_path).unlearn(_work(other, seed=0))
