@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -99,6 +100,32 @@ def _numbers(world: World) -> dict[str, Any]:
 
 def _outputs(world: World) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in world.results.rglob("*.npz")}
+
+
+def test_workers_import_our_packages_and_not_those_of_the_users_folder(tmp_path: Path) -> None:
+    """As the installed command runs in a folder that holds files named like ours, which Ray puts on the path."""
+    _ray()
+    folder, script = tmp_path / "mine", tmp_path / "script.py"
+    (folder / "methods").mkdir(parents=True)
+    for name in ("benchmark.py", "methods/__init__.py"):
+        (folder / name).write_text("raise RuntimeError('the file of the user')", encoding="utf-8")
+    script.write_text(
+        """
+from benchmark.execution.ray import connected
+import ray
+def places():
+    import benchmark, datamodules, methods
+    return [module.__file__ for module in (benchmark, datamodules, methods)]
+if __name__ == "__main__":
+    with connected(None):
+        print(*ray.get(ray.remote(num_cpus=1)(places).remote()), sep="\\n")
+""",
+        encoding="utf-8",
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, script], cwd=folder, env=environment, capture_output=True, text=True)
+    expected = [str(ROOT / package / "__init__.py") for package in ("benchmark", "datamodules", "methods")]
+    assert done.stdout.splitlines() == expected, done.stderr
 
 
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:9", "[::1]:9"])

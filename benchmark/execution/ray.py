@@ -19,6 +19,7 @@ from benchmark.execution.runner import CellRunner
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Ledger
 from benchmark.suites.expansion import ORIGINAL
+from benchmark.utils.project import PACKAGES_ROOT
 from benchmark.utils.stopping import handlers_kept, stop_if_asked
 from datamodules.common.errors import BenchmarkError
 
@@ -78,11 +79,14 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    target: dict[str, Any] = own if address is None else {"address": address}
+    # "local": never a cluster that happens to run on this machine, which would refuse a memory of its own.
+    ours: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    target: dict[str, Any] = ours if address is None else {"address": address}
     try:
         _knock(address)
-        with handlers_kept():  # Ray's own handler of SIGTERM would end this process with status 15
+        # Ray puts the working folder before all others on its workers' path: a user's benchmark.py or methods/ would be
+        # imported in the place of ours. Its own handler of SIGTERM would end this process with status 15.
+        with contextlib.chdir(PACKAGES_ROOT), handlers_kept():
             ray.init(log_to_driver=False, logging_level="error", **target)
     except Exception as error:
         where = "Ray could not be started here" if address is None else f"no Ray cluster answers at {address!r}"
