@@ -19,17 +19,18 @@ import yaml
 from examined import context_of
 from pages import DOCS, ROOT, code_blocks, command_lines, headings, links, pages
 from tiny import APPLE, tiny_clip
+from world import SUITE, World, write_suite
 
 from benchmark.cli.parser import COMMANDS, build_parser
 from benchmark.evaluation.catalogue import MEASURES, Measure, find
 from benchmark.evaluation.families import FAMILIES, Family
-from benchmark.execution.contract import check_method
 from benchmark.suites.parsing import parse_suite, suite_names
 from docs.generation.blocks import MARKER, fill
 from docs.generation.boards import suites_with_records
 from docs.generation.commands import command_parser
 from docs.generation.formulas import put_back, set_aside
 
+pytest_plugins = ("world",)
 ADDING = DOCS / "adding"
 
 
@@ -139,7 +140,8 @@ def test_the_paths_of_this_project_on_the_pages_exist() -> None:
     wrong = []
     for page in pages():
         for path in re.findall(rf"`((?:{'|'.join(roots)})/[\w./-]+)`", page.read_text(encoding="utf-8")):
-            if page.name != "CHANGELOG.md" and not (ROOT / path).exists() and "confidence" not in path:
+            invented = "confidence" in path or "NAME" in path or page.name == "CHANGELOG.md"
+            if not invented and not (ROOT / path).exists():
                 wrong.append((page.name, path))
     assert wrong == []
 
@@ -147,18 +149,15 @@ def test_the_paths_of_this_project_on_the_pages_exist() -> None:
 # -- the code of "add your own" ---------------------------------------------------------------------------------------
 
 
-def module_of(code: str, name: str, folder: Path) -> ModuleType:
-    """A code block as a module of its own."""
+def module_of(code: str, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A code block as a module of its own, for as long as the test runs: `inspect` looks for it by its name."""
     path = folder / f"{name}.py"
     path.write_text(code, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and `inspect` look there
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules[name]
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
     return module
 
 
@@ -167,16 +166,21 @@ def test_the_method_without_steps_is_the_readme_s() -> None:
     assert first in code_blocks(ROOT / "README.md", "python")
 
 
-def test_the_method_with_steps_keeps_the_contract(tmp_path: Path, cache_dir: Path) -> None:
+def test_the_method_with_steps_is_on_the_leaderboard(tmp_path: Path, world: World) -> None:
     _, second = code_blocks(ADDING / "method.md", "python")
     (tmp_path / "my_steps.py").write_text(second, encoding="utf-8")
-    findings = list(check_method(tmp_path / "my_steps.py", ["shapes-resnet"], cache_dir))
-    assert findings and all(finding.kept for finding in findings), [f for f in findings if not f.kept]
+    text = SUITE.replace(", {{concept: striped}}", "")
+    suite = write_suite(tmp_path, yaml.safe_load(world.suite.read_text())["models"][0], text, name="steps.yaml")
+    few = ("--set", "my_steps.max_steps=2,my_steps.batch_size=4", "--seeds", "0", "--suite", suite)
+    answer = world.run("--plugin", tmp_path / "my_steps.py", "--methods", "my_steps", *few)
+    assert answer.status == 0, answer.err
+    records = {record.cell["method"]: record for record in world.records().values()}
+    assert records["my_steps"].cost["edited_bytes"] > 0
 
 
-def test_the_data_set_reads_its_files(tmp_path: Path) -> None:
+def test_the_data_set_reads_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = code_blocks(ADDING / "dataset.md", "python")
-    module = module_of(code, "my_digits", tmp_path)
+    module = module_of(code, "my_digits", tmp_path, monkeypatch)
     folder = tmp_path / "data" / "my_digits"
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -193,9 +197,9 @@ def test_the_data_set_reads_its_files(tmp_path: Path) -> None:
     assert module.CARD.name == "my_digits" and len(dataset.class_names) == 10
 
 
-def test_the_measure_gives_what_its_formula_says(tmp_path: Path) -> None:
+def test_the_measure_gives_what_its_formula_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, *entries = code_blocks(ADDING / "measure.md", "python")
-    module = module_of(code, "confidence", tmp_path)
+    module = module_of(code, "confidence", tmp_path, monkeypatch)
     context = context_of(tiny_clip("vit"), APPLE)
     metric = module.measure(context)["forget/confidence"]
     labels, weights = context.labels()[context.forget], context.classifier().double()
