@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from datamodules.common.card import DatasetCard, Task
+from datamodules.common.card import MEMORY_SCHEME, DatasetCard, Task
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.errors import BenchmarkError, RequestError
 from datamodules.common.images import ImageArray
@@ -24,8 +24,6 @@ from datamodules.common.request import mentions
 from datamodules.common.templates import template_problem
 from datamodules.common.text import hidden_sign
 
-MEMORY_SCHEME = "memory:"
-"""What stands before the name of a model or a data set that exists in one Python process only."""
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 Images = Sequence[Image.Image] | NDArray[np.uint8]
 """PIL images of any size, or one uint8 array of shape (N, H, W, 3) or (N, 3, H, W)."""
@@ -321,5 +319,3 @@ def _split_rows(
             raise InMemoryError(f"the {part} split is empty: give more images, or parts=['train', 'test', ...]")
     return found
 
-
-__all__ = ["MEMORY_SCHEME", "InMemoryDataset", "InMemoryError", "NamesDataset", "imagenet_names"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.cli.listing import Listed, paths
 from benchmark.execution.verification import TOLERANCE
-from benchmark.records.lookup import cell_of, find_record
+from benchmark.records.lookup import cell_to_run, find_record
 from benchmark.records.store import REFERENCE
 from benchmark.utils.folders import cache_folder
 
@@ -60,7 +60,7 @@ def export_command(
     from methods.common.registry import Registry
 
     recorded = find_record(key, Path(results))
-    cell = cell_of(recorded)
+    cell = cell_to_run(recorded)
     check_exportable(cell.model)
     target = check_target(folder)
     registry = Registry(paths(plugin))

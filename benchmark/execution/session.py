@@ -72,6 +72,16 @@ class Session:
             self._clips[name] = (loaded, weights_hash(loaded))
         return self._clips[name]
 
+    def add(self, clip: Clip, datasets: Sequence[Dataset] = ()) -> None:
+        """Use a model and data sets that are in memory already wherever their names are asked for.
+
+        Args:
+            clip: On the run's device; not to be edited.
+            datasets: For the size of its images.
+        """
+        self._clips = {clip.name: (clip, weights_hash(clip))}
+        self._datasets |= {(dataset.name, clip.preprocessing.image_size): dataset for dataset in datasets}
+
     def dataset(self, name: str, image_size: int) -> Dataset:
         """A data set for models of an image size."""
         if (name, image_size) not in self._datasets:

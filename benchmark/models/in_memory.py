@@ -14,8 +14,8 @@ from benchmark.models.checkpoints import read_state_dict
 from benchmark.models.compact import VOCABULARY, ClipTokenizer, load_compact
 from benchmark.models.loading import is_openai_state
 from benchmark.models.tensor_files import WeightsError, is_safetensors, read_header
+from datamodules.common.card import MEMORY_SCHEME
 from datamodules.common.images import OPENAI_MEAN, OPENAI_STD, Preprocessing
-from datamodules.in_memory import MEMORY_SCHEME
 from methods.common.clip import Clip
 
 EXPORTED = "open_clip_model.safetensors"

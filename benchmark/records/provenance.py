@@ -15,7 +15,6 @@ from typing import Any
 
 from benchmark.records.cell import Cell
 from benchmark.utils.devices import Devices
-from methods.common.card import MethodCard
 
 PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "numpy", "clip-unlearning-benchmark")
 ONE = Devices()
@@ -23,7 +22,7 @@ OPTIONAL_PACKAGES = ("transformers",)  # of the extras: named only where they ar
 
 
 def provenance(
-    cell: Cell, *, card: MethodCard, weights: str, device: str, command: str, devices: Devices = ONE
+    cell: Cell, *, regime: str, paper: str, weights: str, device: str, command: str, devices: Devices = ONE
 ) -> dict[str, Any]:
     """The provenance of a cell run now, on this machine."""
     return {
@@ -37,8 +36,8 @@ def provenance(
         **devices.to_provenance(),
         "cpu_threads": _threads(),
         "precision": cell.precision,
-        "regime": card.regime,
-        "paper": card.paper,
+        "regime": regime,
+        "paper": paper,
         "command": command,
     }
 
