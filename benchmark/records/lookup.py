@@ -92,8 +92,8 @@ def cell_to_run(record: Record) -> Cell:
     cell = cell_of(record)
     if cell.brought:
         raise BenchmarkError(
-            f"record {record.key[:12]}: {cell.method!r} was unlearned elsewhere and brought as a checkpoint, so it cannot "
-            "be run again; `audit` measures its checkpoint again"
+            f"record {record.key[:12]}: {cell.method!r} was unlearned elsewhere and brought as a checkpoint, so it "
+            "cannot be run again; `audit` measures its checkpoint again"
         )
     return cell
 

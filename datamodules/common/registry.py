@@ -57,7 +57,7 @@ def open_dataset(name: str, data_dir: Path | None, cache_dir: Path, image_size: 
         BenchmarkError: If there is no such data set, or its files are not there.
     """
     if name.startswith(MEMORY_SCHEME):
-        raise BenchmarkError(f"data set {name!r} was in the memory of a Python process: it cannot be opened by its name")
+        raise BenchmarkError(f"data set {name!r} was in the memory of a Python process: no name opens it again")
     if name.startswith(FOLDER_SCHEME):
         from datamodules.image_folder import ImageFolder
 
