@@ -318,4 +318,3 @@ def _split_rows(
         if not len(rows):
             raise InMemoryError(f"the {part} split is empty: give more images, or parts=['train', 'test', ...]")
     return found
-

@@ -44,7 +44,9 @@ def brought_cell(original: Cell, name: str, unlearned: Clip, *, seed: int, regis
             f"{name!r} is a registered method: its rows are of models that it unlearned here; choose another name, "
             f"such as my_{name}"
         )
-    return replace(original, method=name, seed=seed, hparams={}, code="", by_request=(), brought=weights_hash(unlearned))
+    return replace(
+        original, method=name, seed=seed, hparams={}, code="", by_request=(), brought=weights_hash(unlearned)
+    )
 
 
 def audit_cell(
@@ -67,7 +69,7 @@ def audit_cell(
     changed = changed_tensors(pristine.model.state_dict(), unlearned.model.state_dict().items())
     if not changed and not unlearned.refused:
         raise BroughtModelError(
-            f"{cell.method!r} is {cell.model} itself, to the last bit: nothing was unlearned; is it the right checkpoint?"
+            f"{cell.method!r} is {cell.model} itself, to the last bit: nothing was unlearned; is it the right file?"
         )
     size = sum(value.numel() * value.element_size() for value in changed.values())
     result = Unlearned(unlearned, Cost(), size, tuple(sorted(changed)), 0, 0, {})

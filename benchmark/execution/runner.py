@@ -21,7 +21,7 @@ from benchmark.execution.tracking import Tracker
 from benchmark.models.registry import PRETRAINING
 from benchmark.records.cell import BROUGHT, Cell
 from benchmark.records.kept_outputs import Outputs
-from benchmark.records.provenance import command, provenance
+from benchmark.records.provenance import audit_command, command, provenance
 from benchmark.records.record import SCHEMA, Record
 from benchmark.records.store import RecordStore
 from benchmark.suites.expansion import ORIGINAL, RETRAIN, Where, original_of, retrain_of
@@ -270,6 +270,8 @@ class CellRunner:
         return self.session.shadows.of(cell, unlearner)
 
     def _command(self, cell: Cell) -> str:
+        if cell.brought:
+            return audit_command(cell, suite=self.suite_file or cell.suite)
         kind = self.registry.declaration(cell.method).hyperparameters
         defaults = vars(resolve(kind, cell.scale, {}))
         settings = {name: value for name, value in cell.hparams.items() if defaults.get(name) != value}

@@ -37,6 +37,19 @@ def check_exportable(model: str) -> None:
         )
 
 
+def check_no_filter(clip: Clip) -> None:
+    """Find out whether a model forgets in its weights.
+
+    Raises:
+        ExportError: If it refuses names at inference instead.
+    """
+    if clip.refused:
+        raise ExportError(
+            f"{clip.name} filters answers and leaves the weights as they are: an exported model would forget nothing; "
+            "export the model of a method that edits weights"
+        )
+
+
 def open_clip_config(model: str, clip: Clip) -> dict[str, Any]:
     """What open_clip needs to build a model and its transforms.
 

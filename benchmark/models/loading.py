@@ -31,7 +31,6 @@ from datamodules.common.errors import UnknownNameError
 from datamodules.common.images import Preprocessing
 from methods.common.clip import Clip, state_hash
 
-
 MEMORY = MEMORY_SCHEME.removesuffix(":")
 
 

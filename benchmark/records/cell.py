@@ -11,7 +11,6 @@ from typing import Any
 from benchmark.records.record import json_digest
 from datamodules.common.request import ForgetRequest
 
-
 BROUGHT = "brought"
 """In the place of a data regime and of a paper, where a model was unlearned elsewhere: what it read is not known."""
 

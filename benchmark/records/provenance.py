@@ -75,6 +75,20 @@ def command(
     return f"python -m benchmark run {shlex.join(words)}"
 
 
+def audit_command(cell: Cell, *, suite: str) -> str:
+    """The command line that measures a brought model again, where its checkpoint is at hand.
+
+    Args:
+        cell: The cell.
+        suite: The suite's name or file, as it was given.
+    """
+    request = cell.request
+    given = [("--model", cell.model), ("--unlearned", "CHECKPOINT"), ("--name", cell.method), ("--suite", suite)]
+    given += [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
+    given += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
+    return f"python -m benchmark audit {shlex.join(word for option in given for word in option)}"
+
+
 @cache
 def package_versions() -> dict[str, str]:
     """The versions of the packages that can change a number."""

@@ -215,13 +215,10 @@ def with_overrides(
     hparams = {name: dict(values) for name, values in suite.hparams.items()}
     asked: set[tuple[str, str]] = set()
     for setting in settings:
-        target, equals, value = setting.partition("=")
-        method, dot, name = target.partition(".")
-        if not (equals and dot and method and name):
-            raise BenchmarkError(f"setting {setting!r} is not of the form METHOD.HYPERPARAMETER=VALUE")
+        method, name, value = setting_of(setting)
         if (method, name) in asked:
             raise BenchmarkError(f"{method}.{name} is set twice: a setting has one value (variants go into a suite)")
-        hparams.setdefault(method, {})[name] = _value(setting, value)
+        hparams.setdefault(method, {})[name] = value
         asked.add((method, name))
     tasks = suite.tasks
     if models:
@@ -239,6 +236,22 @@ def with_overrides(
         hparams=hparams,
         by_request=tuple(replace(each, hparams=_asked(each.hparams, hparams, asked)) for each in suite.by_request),
     )
+
+
+def setting_of(setting: str) -> tuple[str, str, Any]:
+    """The method, the hyperparameter and the value of a setting as the command line gives it.
+
+    Args:
+        setting: METHOD.NAME=VALUE; the value as YAML reads it, where 1e-5 is a number too.
+
+    Raises:
+        BenchmarkError: If it is not of that form.
+    """
+    target, equals, value = setting.partition("=")
+    method, dot, name = target.partition(".")
+    if not (equals and dot and method and name):
+        raise BenchmarkError(f"setting {setting!r} is not of the form METHOD.HYPERPARAMETER=VALUE")
+    return method, name, _value(setting, value)
 
 
 _EXPONENT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
