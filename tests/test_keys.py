@@ -30,11 +30,10 @@ from code_edits import (
 from world import ROOT, World, command, small_world
 
 from benchmark.evaluation.families import FAMILIES
-from benchmark.execution.cell_evaluation import evaluate_cell
-from benchmark.execution.cell_unlearning import work_of
 from benchmark.execution.process.unlearner import Work
 from benchmark.execution.references import References
-from benchmark.execution.runner import CellRunner
+from benchmark.execution.runner import CellRunner, evaluate_cell
+from benchmark.execution.session import work_of
 from benchmark.execution.tracking import Tracker
 from benchmark.records.store import RecordStore
 from benchmark.suites.digests import SHOWS, Digests, family_code
@@ -343,7 +342,7 @@ def test_all_that_runs_while_a_method_unlearns_is_in_its_digest(method: str, wor
     cell = plan.cells[0]
     runner = CellRunner(plan.registry, plan.where, RecordStore(world.results), Tracker(None))
     with running() as ran:
-        work = work_of(cell, plan.registry, runner.shelf)
+        work = work_of(cell, runner.session)
         in_this_process(work, world.results)
     assert len(ran) > 10
     assert uncounted(ran, f"unlearns: {method}", "reads: shapes", "reads: shapes_colours") == []
@@ -354,9 +353,9 @@ def test_all_that_runs_while_a_cell_is_measured_is_in_the_families_digests(world
     plan = world.plan("--methods", "nullspace", "--seeds", "0")
     cell = replace(plan.cells[0], measures=families)
     runner = CellRunner(plan.registry, plan.where, RecordStore(world.results), Tracker(None))
-    result = in_this_process(work_of(cell, plan.registry, runner.shelf), world.results)
+    result = in_this_process(work_of(cell, runner.session), world.results)
     with running() as ran:
-        evaluate_cell(cell, References("0" * 64, None), result, runner.shelf, "")
+        evaluate_cell(cell, References("0" * 64, None), result, runner.session, "")
     counted = [f"measures: {name}" for name in ("base", "scores", *families)]
     assert len(ran) > 30
     kept = {Definition(ROOT / "benchmark" / "records.py", "Record")}

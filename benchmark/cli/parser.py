@@ -17,6 +17,8 @@ from datamodules.common.errors import BenchmarkError, UnknownNameError
 
 COMMANDS: dict[str, str] = {
     "run": "run what is missing of a suite, then show the leaderboard",
+    "unlearn": "unlearn classes from one model and write it as a folder that open_clip loads",
+    "audit": "measure a model that was unlearned elsewhere, for the leaderboard",
     "plan": "show a suite's cells: done, missing, failed, and what they will take",
     "leaderboard": "show the leaderboard of the records",
     "tune": "search a method's hyperparameters, with the same budget as every other's",

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmark.evaluation.context import Context, NotMeasurableError
-from benchmark.evaluation.evaluate import Metrics
 from benchmark.records.record import Metric
 
 if TYPE_CHECKING:
@@ -142,6 +140,8 @@ def measure_families(names: Sequence[str], context: Context) -> Metrics:
     Returns:
         The metrics. What could not be measured is empty, and the context's report says why under `not_measured`.
     """
+    from benchmark.evaluation.context import NotMeasurableError
+
     found: Metrics = {}
     for family in (FAMILIES[name] for name in FAMILIES if name in names):
         try:

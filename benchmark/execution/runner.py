@@ -5,25 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from benchmark.evaluation.evaluate import Metrics
-from benchmark.execution.cell_evaluation import evaluate_cell
-from benchmark.execution.cell_unlearning import precision_of, work_of
+from benchmark.evaluation.context import Context, Shadows
+from benchmark.evaluation.evaluate import Evaluation, Metrics
+from benchmark.evaluation.families import measure_families
+from benchmark.evaluation.kept_features import outputs_of
 from benchmark.execution.edited_weights_store import WeightsKeeper
 from benchmark.execution.preview import Watcher
-from benchmark.execution.process.unlearner import Unlearner
 from benchmark.execution.references import CellShadows, References, needs_retrained, needs_shadows
-from benchmark.execution.session import Shelf, check_needs
+from benchmark.execution.session import Session, precision_of, trunk_edited, work_of
 from benchmark.execution.staleness import families_of
 from benchmark.execution.tracking import Tracker
 from benchmark.models.registry import PRETRAINING
-from benchmark.records.cell import Cell
+from benchmark.records.cell import BROUGHT, Cell
 from benchmark.records.kept_outputs import Outputs
-from benchmark.records.provenance import command, provenance
+from benchmark.records.provenance import audit_command, command, provenance
 from benchmark.records.record import SCHEMA, Record
-from benchmark.records.store import REFERENCE, RecordStore
+from benchmark.records.store import RecordStore
 from benchmark.suites.expansion import ORIGINAL, RETRAIN, Where, original_of, retrain_of
 from benchmark.unlearning.unlearn import StepReport, Unlearned
 from benchmark.utils.devices import Devices
@@ -31,7 +31,7 @@ from benchmark.utils.hardware import device_name
 from benchmark.utils.randomness import isolated
 from datamodules.common.dataset import Dataset
 from datamodules.common.module import Retrained
-from methods.common.card import resolve
+from methods.common.card import MethodCard, resolve
 from methods.common.clip import Clip
 from methods.common.registry import Registry
 
@@ -62,6 +62,7 @@ class CellRunner:
         keeper: Keeps unlearned weights beside the records; None keeps none.
         watcher: Shows how the accuracy falls while a method unlearns; None shows nothing.
         devices: Over which each cell's unlearning is spread; everything else is done on the first.
+        command: What repeats a cell that no suite holds, for its record; by default the command `run`.
     """
 
     registry: Registry
@@ -74,15 +75,10 @@ class CellRunner:
     keeper: WeightsKeeper | None = None
     watcher: Watcher | None = None
     devices: Devices = field(default_factory=Devices)
+    command: str = ""
 
     def __post_init__(self) -> None:
-        self.shelf = Shelf(self.where)
-
-    @cached_property
-    def unlearner(self) -> Unlearner:
-        """Starts the processes that unlearn."""
-        closed = [self.store.folder, REFERENCE, *([self.where.data_dir] if self.where.data_dir is not None else [])]
-        return Unlearner(self.where.cache_dir, tuple(closed), self.devices)
+        self.session = Session(self.registry, self.where, (self.store.folder,), self.devices)
 
     def run(self, cell: Cell, *, on_phase: Phase | None = None, on_step: StepReport | None = None) -> Record:
         """Run a cell and write its record. Those of its references are made first if they are not there.
@@ -115,7 +111,7 @@ class CellRunner:
         if cell.method == RETRAIN:
             return []
         needed = [] if cell.method == ORIGINAL else [original_of(cell, self.registry)]
-        if needs_retrained(cell) and not self.shelf.retrained.why_not(cell.model):
+        if needs_retrained(cell) and not self.session.retrained.why_not(cell.model):
             needed.append(retrain_of(cell, self.registry, self.where))
         return needed
 
@@ -134,7 +130,7 @@ class CellRunner:
         before = None if cell.method == ORIGINAL else again(original)
         if not needs_retrained(cell):
             return References(original.key, before)
-        why_not = self.shelf.retrained.why_not(cell.model)
+        why_not = self.session.retrained.why_not(cell.model)
         if why_not:
             return References(original.key, before, no_retrained=why_not)
         gold = retrain_of(cell, self.registry, self.where)
@@ -142,7 +138,7 @@ class CellRunner:
 
     def check_needs(self, cells: Sequence[Cell]) -> None:
         """Check, before any work, all that these cells need; see `benchmark.execution.session`."""
-        check_needs(cells, self.registry, self.shelf, self.unlearner)
+        self.session.check_needs(cells)
 
     def make(
         self,
@@ -162,44 +158,79 @@ class CellRunner:
         """
         say = on_phase or (lambda _: None)
         say("loading")
-        pristine, weights = self.shelf.pristine(cell.model)
+        self.session.pristine(cell.model)
         retrained = self._retrained(cell, say, on_step)
         shadows = self._shadows(cell, say, on_step)
         with isolated(cell.random_seed()):
             say("unlearning")
             result = self._unlearn(cell, on_step, retrained)
-            say("evaluating")
-            start = time.perf_counter()
-            with self.shelf.features(precision_of(cell)).fixed(result.clip, pristine):
-                metrics, report, outputs = evaluate_cell(cell, references, result, self.shelf, shadows)
-            seconds = time.perf_counter() - start
-        record = Record(
+        return self._measured(cell, references, result, shadows, say)
+
+    def measure(
+        self,
+        cell: Cell,
+        references: References,
+        result: Unlearned,
+        *,
+        on_phase: Phase | None = None,
+        on_step: StepReport | None = None,
+    ) -> Made:
+        """Measure a model that is unlearned already, as `make` does; nothing is written.
+
+        Args:
+            cell: What the model is of.
+            references: What it is compared with.
+            result: The unlearned model.
+            on_phase: Told when a new phase begins.
+            on_step: Told of each step of a training that a measure needs.
+        """
+        say = on_phase or (lambda _: None)
+        return self._measured(cell, references, result, self._shadows(cell, say, on_step), say)
+
+    def _measured(
+        self, cell: Cell, references: References, result: Unlearned, shadows: CellShadows | str, say: Phase
+    ) -> Made:
+        say("evaluating")
+        pristine, _ = self.session.pristine(cell.model)
+        start = time.perf_counter()
+        with isolated(cell.random_seed()), self.session.features(precision_of(cell)).fixed(result.clip, pristine):
+            metrics, report, outputs = evaluate_cell(cell, references, result, self.session, shadows)
+        seconds = time.perf_counter() - start
+        families = self.where.digests.families(families_of(cell), cell.dataset, cell.model)
+        record = self.record_of(cell, references, result, seconds=seconds)
+        return Made(replace(record, metrics=metrics, report=report, measures=families), outputs, result)
+
+    def record_of(
+        self, cell: Cell, references: References, result: Unlearned, *, seconds: float | None = None
+    ) -> Record:
+        """The record of an unlearned model, with no metric in it yet.
+
+        Args:
+            cell: What the model is of.
+            references: What it is compared with.
+            result: The unlearned model.
+            seconds: What its evaluation took.
+        """
+        pristine, weights = self.session.pristine(cell.model)
+        card = None if cell.brought else self.registry.declaration(cell.method).card
+        return Record(
             schema=SCHEMA,
             key=cell.key,
             cell=cell.identity(),
-            metrics=metrics,
+            metrics={},
             references={"original": references.original, "retrain": references.retrain},
-            cost={
-                "unlearn_seconds": result.cost.seconds,
-                "evaluate_seconds": seconds,
-                "peak_memory_bytes": result.cost.peak_memory_bytes,
-                "flops": None if retrained is not None else result.cost.flops,  # those of a training are not counted
-                "edited_bytes": result.edited_bytes,
-                "items_read": result.items_read,
-                "items_distinct": result.items_distinct,
-            },
+            cost={**(_no_cost() if card is None else _cost(result, card)), "evaluate_seconds": seconds},
             provenance=provenance(
                 cell,
-                card=self.registry.declaration(cell.method).card,
+                regime=BROUGHT if card is None else card.regime,
+                paper=BROUGHT if card is None else card.paper,
                 weights=weights,
                 device=device_name(pristine.device),
-                command=self._command(cell),
+                command=self.command or self._command(cell),
                 devices=self.devices,
             ),
-            report=report,
-            measures=self.where.digests.families(families_of(cell), cell.dataset, cell.model),
+            report=dict(result.report),
         )
-        return Made(record, outputs, result)
 
     def unlearned(self, cell: Cell, *, on_step: StepReport | None = None) -> Unlearned:
         """Let a cell's method unlearn as it did for its record; nothing is measured or written.
@@ -216,27 +247,31 @@ class CellRunner:
         if self.registry.declaration(cell.method).card.regime != PRETRAINING:
             return None
         say("training without the forget data")
-        return self.shelf.retrained.state(cell, on_step=on_step)
+        return self.session.retrained.state(cell, on_step=on_step)
 
     def _shadows(self, cell: Cell, say: Phase, on_step: StepReport | None) -> CellShadows | str:
         """The shadow models of a cell, trained; why there are none, where there are none or no measure asks."""
         if not needs_shadows(cell):
             return "no measure asks for shadow models"
-        why_not = self.shelf.shadows.why_not(cell)
+        if cell.brought:
+            return "the model was unlearned elsewhere: nothing here can unlearn shadow models in the same way"
+        why_not = self.session.shadows.why_not(cell)
         if why_not:
             return why_not
         say("training the shadow models")
-        self.shelf.shadows.train(cell, on_step=on_step)
+        self.session.shadows.train(cell, on_step=on_step)
 
         def unlearner(clip: Clip, dataset: Dataset, seed: int) -> Clip:
             if self.registry.declaration(cell.method).card.regime == PRETRAINING:
                 return clip  # trained again it would know nothing of any image: the fits are those of doing nothing
-            work = work_of(cell, self.registry, self.shelf, clip=clip, dataset=dataset, seed=seed)
-            return self.unlearner.unlearn(work).clip
+            work = work_of(cell, self.session, clip=clip, dataset=dataset, seed=seed)
+            return self.session.unlearner.unlearn(work).clip
 
-        return self.shelf.shadows.of(cell, unlearner)
+        return self.session.shadows.of(cell, unlearner)
 
     def _command(self, cell: Cell) -> str:
+        if cell.brought:
+            return audit_command(cell, suite=self.suite_file or cell.suite)
         kind = self.registry.declaration(cell.method).hyperparameters
         defaults = vars(resolve(kind, cell.scale, {}))
         settings = {name: value for name, value in cell.hparams.items() if defaults.get(name) != value}
@@ -246,8 +281,70 @@ class CellRunner:
         )
 
     def _unlearn(self, cell: Cell, on_step: StepReport | None, retrained: Retrained | None) -> Unlearned:
-        work, watch = work_of(cell, self.registry, self.shelf, retrained=retrained), None
+        work, watch = work_of(cell, self.session, retrained=retrained), None
         if self.watcher is not None:
             watch = self.watcher.watch(work.clip, work.dataset, cell.request, work.precision)
         logger = self.tracker.logger(cell)
-        return self.unlearner.unlearn(work, logger=logger, on_step=on_step, watch=watch)
+        return self.session.unlearner.unlearn(work, logger=logger, on_step=on_step, watch=watch)
+
+
+def _cost(result: Unlearned, card: MethodCard) -> dict[str, float | int | None]:
+    """What an unlearning cost; the operations of a training from the beginning are not counted."""
+    return {
+        "unlearn_seconds": result.cost.seconds,
+        "peak_memory_bytes": result.cost.peak_memory_bytes,
+        "flops": None if card.regime == PRETRAINING else result.cost.flops,
+        "edited_bytes": result.edited_bytes,
+        "items_read": result.items_read,
+        "items_distinct": result.items_distinct,
+    }
+
+
+def _no_cost() -> dict[str, float | int | None]:
+    """The same of a model that was unlearned elsewhere: it is not known."""
+    names = ("unlearn_seconds", "peak_memory_bytes", "flops", "edited_bytes", "items_read", "items_distinct")
+    return dict.fromkeys(names)
+
+
+def evaluate_cell(
+    cell: Cell, references: References, result: Unlearned, session: Session, shadows: Shadows | str
+) -> tuple[Metrics, dict[str, Any], Outputs]:
+    """Measure an unlearned model.
+
+    Args:
+        cell: What was run.
+        references: What it is compared with.
+        result: What the unlearning gave.
+        session: The models, data sets and features.
+        shadows: The shadow models, or why there are none.
+
+    Returns:
+        The metrics, the record's report, and the outputs to keep beside the record.
+    """
+    pristine, _ = session.pristine(cell.model)
+    dataset, others = session.datasets(cell)
+    store = session.features(precision_of(cell))
+    keep = not trunk_edited(result)
+    metrics = Evaluation(dataset, cell.request, others, store).measure(result.clip, before=references.before, keep=keep)
+    report = dict(result.report)
+    if cell.measures:
+        context = Context(
+            clip=result.clip,
+            original=pristine,
+            dataset=dataset,
+            request=cell.request,
+            store=store,
+            metrics=metrics,
+            before=references.before,
+            seed=replace(cell, seed=0).random_seed(),
+            retrained=session.of(cell, references),
+            no_retrained=references.no_retrained,
+            reference=references.after_retraining,
+            is_reference=cell.method == RETRAIN,
+            keep=keep,
+            shadows=None if isinstance(shadows, str) else shadows,
+            no_shadows=shadows if isinstance(shadows, str) else "",
+            report=report,
+        )
+        metrics = metrics | measure_families(cell.measures, context)
+    return metrics, report, outputs_of(result.clip, dataset, store, keep=keep)

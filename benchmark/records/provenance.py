@@ -15,7 +15,6 @@ from typing import Any
 
 from benchmark.records.cell import Cell
 from benchmark.utils.devices import Devices
-from methods.common.card import MethodCard
 
 PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "numpy", "clip-unlearning-benchmark")
 ONE = Devices()
@@ -23,7 +22,7 @@ OPTIONAL_PACKAGES = ("transformers",)  # of the extras: named only where they ar
 
 
 def provenance(
-    cell: Cell, *, card: MethodCard, weights: str, device: str, command: str, devices: Devices = ONE
+    cell: Cell, *, regime: str, paper: str, weights: str, device: str, command: str, devices: Devices = ONE
 ) -> dict[str, Any]:
     """The provenance of a cell run now, on this machine."""
     return {
@@ -37,8 +36,8 @@ def provenance(
         **devices.to_provenance(),
         "cpu_threads": _threads(),
         "precision": cell.precision,
-        "regime": card.regime,
-        "paper": card.paper,
+        "regime": regime,
+        "paper": paper,
         "command": command,
     }
 
@@ -74,6 +73,20 @@ def command(
     flags = ["--tuned"] if cell.tuned and not tuned_values else []
     words = [*(word for option in given for word in option), *flags, "--keys", cell.key[:12], "--force"]
     return f"python -m benchmark run {shlex.join(words)}"
+
+
+def audit_command(cell: Cell, *, suite: str) -> str:
+    """The command line that measures a brought model again, where its checkpoint is at hand.
+
+    Args:
+        cell: The cell.
+        suite: The suite's name or file, as it was given.
+    """
+    request = cell.request
+    given = [("--model", cell.model), ("--unlearned", "CHECKPOINT"), ("--name", cell.method), ("--suite", suite)]
+    given += [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
+    given += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
+    return f"python -m benchmark audit {shlex.join(word for option in given for word in option)}"
 
 
 @cache
