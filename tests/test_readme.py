@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pages import ROOT, code_blocks, command_lines
@@ -61,9 +62,37 @@ def test_the_readme_method_pasted_into_an_empty_folder_is_on_the_leaderboard(
     assert "my_method" in command("leaderboard").out
 
 
+def test_the_readme_s_lines_of_python_run(
+    world: World, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Line by line, in an empty folder; the suite is a tiny one, and the checkpoint is what the third line made."""
+    monkeypatch.setenv("CLIP_UNLEARNING_CACHE", str(world.cache))
+    monkeypatch.chdir(tmp_path_factory.mktemp("python"))
+    (block,) = [block for block in code_blocks(README, "python") if "import benchmark as cub" in block]
+    lines = [line for line in block.splitlines() if line.strip()]
+    assert len(lines) <= 10
+    names: dict[str, Any] = {}
+    values = []
+    for line in lines:
+        if "cub.audit(" in line:
+            names["checkpoint"] = names["cub"].export(names["result"], "unlearned")
+        line = line.replace('suite="quick"', f"suite={str(world.suite)!r}").partition("  #")[0]
+        expression = not re.match(r"import |\w+ = ", line)
+        values.append(eval(line, names) if expression else exec(line, names))
+    measured, audited, done, frame = values[-4:]
+    forget = measured.set_index("metric").loc["forget/acc1", "value"]
+    assert forget == audited.metrics["forget/acc1"].value < 0.5
+    assert done.failures == () and {record.cell["method"] for record in done.records} == {"original", "ccup"}
+    assert {"original", "ccup"} == set(frame["method"])
+
+
 def test_every_command_of_the_readme_parses_and_every_suite_exists() -> None:
     lines = list(command_lines(README.read_text(encoding="utf-8")))
-    assert {"run", "leaderboard", "check", "export", "verify"} <= {line[0] for line in lines} <= set(COMMANDS)
+    assert (
+        {"run", "leaderboard", "check", "unlearn", "audit", "export", "verify"}
+        <= {line[0] for line in lines}
+        <= set(COMMANDS)
+    )
     for line in lines:
         build_parser(line[0]).parse_args(line)
     suites = {line[line.index("--suite") + 1] for line in lines if "--suite" in line}
