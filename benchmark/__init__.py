@@ -9,12 +9,15 @@ From Python:
     result = cub.unlearn(clip, "ccup", data, classes=["star"])
     cub.evaluate(result).to_pandas()
 
-Names are fetched when they are asked for: importing this package imports neither PyTorch nor pandas.
+Names are fetched when they are asked for: importing this package imports neither PyTorch nor pandas. Two of them,
+`leaderboard` and `export`, are also the names of subpackages: these can be called, and are then the functions.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -81,3 +84,22 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_PLACES])
+
+
+class _CallableModule(ModuleType):
+    """A subpackage that has the name of a function of this package, and may be called as that function."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return __getattr__(self.__name__.rpartition(".")[2])(*arguments, **named)
+
+
+class _Package(ModuleType):
+    """This package: importing a subpackage puts it in the place of a function of its name, which must stay callable."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _PLACES and type(value) is ModuleType:
+            value.__class__ = _CallableModule
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

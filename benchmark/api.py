@@ -64,7 +64,7 @@ def load_model(
     Example:
         >>> clip = cub.load_model("shapes-resnet", device="cpu")
         >>> clip.preprocessing.image_size
-        32
+        64
     """
     from benchmark.models.in_memory import clip_in_memory
     from benchmark.models.loading import load_clip

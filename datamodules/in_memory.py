@@ -38,7 +38,8 @@ class InMemoryDataset(Dataset):
     """Images in memory with labels, captions or both.
 
     Args:
-        images: N images; a picture that is not square is resized to the shorter side and cropped at the centre.
+        images: N images. PIL images, and arrays that are not square, are brought to `image_size`: the shorter side
+            resized, the centre cropped. An array of square images is kept; the network's preprocessing resizes it.
         labels: Of each image its class: an index into `class_names`, or the class's name; None where there are none.
         class_names: In label order; by default the different names in `labels`, by the alphabet.
         captions: Of each image one caption or several; None where there are none.
@@ -48,7 +49,7 @@ class InMemoryDataset(Dataset):
         parts: Of each image "train" or "test"; None to draw them by `seed`, each class alike.
         test_share: Share of the images that is drawn for the test split.
         seed: Of that draw.
-        image_size: The side in pixels to which images are brought; None keeps an array of square images as it is.
+        image_size: The side in pixels to which images are brought; not needed for an array of square images.
         name: The data set is called `memory:NAME`.
 
     Raises:
@@ -222,7 +223,7 @@ def _pixels(images: Images, size: int | None) -> NDArray[np.uint8]:
                 f"{images.shape}"
             )
         channels_first = images if images.shape[1] == 3 else images.transpose(0, 3, 1, 2)
-        if channels_first.shape[-1] == channels_first.shape[-2] == (size or channels_first.shape[-1]):
+        if channels_first.shape[-1] == channels_first.shape[-2]:
             return np.ascontiguousarray(channels_first)
         images = [Image.fromarray(picture) for picture in channels_first.transpose(0, 2, 3, 1)]
     pictures = list(images)
@@ -232,7 +233,9 @@ def _pixels(images: Images, size: int | None) -> NDArray[np.uint8]:
     if odd is not None:
         raise InMemoryError(f"images are PIL images or one uint8 array, not {type(odd).__name__}")
     if size is None:
-        raise InMemoryError("PIL images need a size to be brought to: give the clip, as in load_dataset(..., clip)")
+        raise InMemoryError(
+            "images that are not one array of squares need a size: give the clip, load_dataset(..., clip)"
+        )
     return np.stack([_square(picture.convert("RGB"), size) for picture in pictures])
 
 

@@ -20,7 +20,15 @@ from methods.common.clip import Clip
 
 EXPORTED = "open_clip_model.safetensors"
 """The weights in a folder in open_clip's format, as `benchmark.export` writes it."""
-_WITHOUT_EFFECT = ("ToTensor", "MaybeToTensor", "ToImage", "ToDtype", "PILToTensor", "ConvertImageDtype")
+_WITHOUT_EFFECT = (
+    "ToTensor",
+    "MaybeToTensor",
+    "MaybeConvertMode",
+    "ToImage",
+    "ToDtype",
+    "PILToTensor",
+    "ConvertImageDtype",
+)
 _IGNORED = ("attn_mask", "num_batches_tracked")
 """Entries of a state dict that no evaluation reads."""
 
