@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+
+from benchmark.cli.parser import Parser, build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -31,6 +34,12 @@ def command_lines(text: str) -> Iterator[list[str]]:
             arguments = shlex.split(re.split(r" && | \|\| ", rest)[0], comments=True)
             if arguments and arguments[0] != "COMMAND":
                 yield arguments
+
+
+@cache
+def parser_of(command: str) -> Parser:
+    """The parser with one command's options, made once."""
+    return build_parser(command)
 
 
 def headings(markdown: str) -> set[str]:

@@ -17,11 +17,11 @@ import pytest
 import torch
 import yaml
 from examined import context_of
-from pages import DOCS, ROOT, code_blocks, command_lines, headings, links, pages
+from pages import DOCS, ROOT, code_blocks, command_lines, headings, links, pages, parser_of
 from tiny import APPLE, tiny_clip
-from world import SUITE, World, write_suite
+from world import World, one_request
 
-from benchmark.cli.parser import COMMANDS, build_parser
+from benchmark.cli.parser import COMMANDS
 from benchmark.evaluation.catalogue import MEASURES, Measure, find
 from benchmark.evaluation.families import FAMILIES, Family
 from benchmark.suites.parsing import parse_suite, suite_names
@@ -76,7 +76,7 @@ def test_every_command_on_every_page_parses() -> None:
     lines = [line for page in pages() for line in command_lines(filled(page))]
     assert {line[0] for line in lines} == set(COMMANDS)
     for line in lines:
-        build_parser(line[0]).parse_args(line)
+        parser_of(line[0]).parse_args(line)
     suites = {line[line.index("--suite") + 1] for line in lines if "--suite" in line}
     assert {name for name in suites if not name.endswith(".yaml")} <= set(suite_names())
 
@@ -169,8 +169,7 @@ def test_the_method_without_steps_is_the_readme_s() -> None:
 def test_the_method_with_steps_is_on_the_leaderboard(tmp_path: Path, world: World) -> None:
     _, second = code_blocks(ADDING / "method.md", "python")
     (tmp_path / "my_steps.py").write_text(second, encoding="utf-8")
-    text = SUITE.replace(", {{concept: striped}}", "")
-    suite = write_suite(tmp_path, yaml.safe_load(world.suite.read_text())["models"][0], text, name="steps.yaml")
+    suite = one_request(world)
     few = ("--set", "my_steps.max_steps=2,my_steps.batch_size=4", "--seeds", "0", "--suite", suite)
     answer = world.run("--plugin", tmp_path / "my_steps.py", "--methods", "my_steps", *few)
     assert answer.status == 0, answer.err

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import ROOT, code_blocks, command_lines
-from world import World, command
+from pages import ROOT, code_blocks, command_lines, parser_of
+from world import World, command, one_request
 
 from benchmark.__main__ import main
-from benchmark.cli.parser import COMMANDS, build_parser
+from benchmark.cli.parser import COMMANDS
 from benchmark.execution.contract import check_method
 from benchmark.suites.parsing import suite_names
 from docs.generation.boards import ROWS, headline_table
@@ -76,7 +76,7 @@ def test_the_readme_s_lines_of_python_run(
     for line in lines:
         if "cub.audit(" in line:
             names["checkpoint"] = names["cub"].export(names["result"], "unlearned")
-        line = line.replace('suite="quick"', f"suite={str(world.suite)!r}").partition("  #")[0]
+        line = line.replace('suite="quick"', f"suite={str(one_request(world))!r}").partition("  #")[0]
         expression = not re.match(r"import |\w+ = ", line)
         values.append(eval(line, names) if expression else exec(line, names))
     measured, audited, done, frame = values[-4:]
@@ -94,7 +94,7 @@ def test_every_command_of_the_readme_parses_and_every_suite_exists() -> None:
         <= set(COMMANDS)
     )
     for line in lines:
-        build_parser(line[0]).parse_args(line)
+        parser_of(line[0]).parse_args(line)
     suites = {line[line.index("--suite") + 1] for line in lines if "--suite" in line}
     assert {name for name in suites if not name.endswith(".yaml")} <= set(suite_names())
 
