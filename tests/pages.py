@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
-from benchmark.cli.parser import Parser, build_parser
+from benchmark.cli.parser import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -36,10 +35,9 @@ def command_lines(text: str) -> Iterator[list[str]]:
                 yield arguments
 
 
-@cache
-def parser_of(command: str) -> Parser:
-    """The parser with one command's options, made once."""
-    return build_parser(command)
+def parse(arguments: list[str]) -> None:
+    """Let the parser of the command line read a line; raises what a user would be told."""
+    build_parser(arguments[0]).parse_args(arguments)  # a parser reads one line only
 
 
 def headings(markdown: str) -> set[str]:

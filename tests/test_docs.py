@@ -6,6 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 import torch
 import yaml
 from examined import context_of
-from pages import DOCS, ROOT, code_blocks, command_lines, headings, links, pages, parser_of
+from pages import DOCS, ROOT, code_blocks, command_lines, headings, links, pages, parse
 from tiny import APPLE, tiny_clip
 from world import World, one_request
 
@@ -75,10 +76,18 @@ def test_the_navigation_has_every_page_once() -> None:
 def test_every_command_on_every_page_parses() -> None:
     lines = [line for page in pages() for line in command_lines(filled(page))]
     assert {line[0] for line in lines} == set(COMMANDS)
-    for line in lines:
-        parser_of(line[0]).parse_args(line)
+    for line in sorted(map(list, set(map(tuple, lines)))):
+        parse(line)
     suites = {line[line.index("--suite") + 1] for line in lines if "--suite" in line}
     assert {name for name in suites if not name.endswith(".yaml")} <= set(suite_names())
+
+
+def test_every_extra_that_a_page_installs_exists() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    named = {name for page in pages() for name in re.findall(r"'\.\[(\w+)\]'", page.read_text(encoding="utf-8"))}
+    assert {"dev", "docs", "ray"} <= named <= set(declared)
+    table = (DOCS / "quick-start.md").read_text(encoding="utf-8")
+    assert [name for name in declared if f"\n| `{name}` | " not in table] == []
 
 
 def test_the_page_of_commands_has_every_command_with_every_option() -> None:

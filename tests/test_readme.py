@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import ROOT, code_blocks, command_lines, parser_of
+from pages import ROOT, code_blocks, command_lines, parse
 from world import World, command, one_request
 
 from benchmark.__main__ import main
@@ -94,7 +94,7 @@ def test_every_command_of_the_readme_parses_and_every_suite_exists() -> None:
         <= set(COMMANDS)
     )
     for line in lines:
-        parser_of(line[0]).parse_args(line)
+        parse(line)
     suites = {line[line.index("--suite") + 1] for line in lines if "--suite" in line}
     assert {name for name in suites if not name.endswith(".yaml")} <= set(suite_names())
 
