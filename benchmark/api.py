@@ -216,7 +216,6 @@ def unlearn(
         seed=seed,
         precision=precision,
         cache_dir=None if cache_dir is None else Path(cache_dir).expanduser(),
-        command=_unlearn_command(clip, method, data, request, hyperparameters, seed, precision),
         progress=progress,
     )
 
@@ -611,30 +610,3 @@ def _check_as_named(clip: Clip) -> None:
             f"the weights of {clip.name} were changed since it was loaded, so a record would name the wrong original: "
             "load it again, or give your model from memory, load_model(clip.model, name=...)"
         )
-
-
-def _unlearn_command(
-    clip: Clip,
-    method: PathLike,
-    data: Dataset,
-    request: ForgetRequest,
-    hyperparameters: dict[str, Any],
-    seed: int,
-    precision: str,
-) -> str:
-    """The command line that does the same; where a model or images are in memory, no command can."""
-    import json
-    import shlex
-
-    from datamodules.common.card import MEMORY_SCHEME
-    from datamodules.in_memory import NamesDataset
-
-    names_only = isinstance(data, NamesDataset)
-    if clip.name.startswith(MEMORY_SCHEME) or (data.name.startswith(MEMORY_SCHEME) and not names_only):
-        return "from Python, with a model or images in memory: benchmark.unlearn(...)"
-    what = [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
-    given = [("--model", clip.name), ("--method", str(method)), *what]
-    given += [] if names_only else [("--data", data.name)]
-    given += [("--seed", str(seed)), ("--precision", precision), ("--device", clip.device.type)]
-    given += [("--set", f"{name}={json.dumps(value)}") for name, value in hyperparameters.items()]
-    return f"python -m benchmark unlearn {shlex.join([word for option in given for word in option])} --out DIR"

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from benchmark.cli.common import plan_of
 from benchmark.cli.listing import Listed, words
+from benchmark.leaderboard.grouping import board_key, pair
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from benchmark.records.cell import Cell
+    from benchmark.records.store import RecordStore
 
 
 def audit_command(
@@ -79,6 +81,8 @@ def audit_command(
     for family, reason in measured.not_measured.items():
         print(f"{family} could not be measured: {reason}")
     print(f"{measured.path}: the record of {name}, marked as brought")
+    if missing := _missing(plan.cells, plan.store, cell):
+        print(f"its means on the board stay empty until the other requests are audited too: {'; '.join(missing)}")
     print(f"    python -m benchmark leaderboard --suite {plan.suite.name} --results {results} --with-reference")
     return 0
 
@@ -103,6 +107,17 @@ def _asked(originals: Sequence[Cell], classes: tuple[str, ...], concept: str, su
     if not found:
         raise BenchmarkError(f"suite {suite!r} has no such request; it has {requests}")
     return found[0]
+
+
+def _missing(originals: Sequence[Cell], store: RecordStore, cell: Cell) -> list[str]:
+    """The requests of a brought model's board for which it has no record yet, as options."""
+    there = {
+        pair(record)[0]
+        for record in store.all(cell.suite)
+        if record.cell["method"] == cell.method and board_key(record).model == cell.model
+    }
+    board = [each for each in originals if (each.dataset, each.request.kind) == (cell.dataset, cell.request.kind)]
+    return [_option(each) for each in board if str(each.request) not in there]
 
 
 def _option(cell: Cell) -> str:

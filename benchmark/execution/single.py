@@ -14,6 +14,7 @@ from benchmark.execution.runner import CellRunner
 from benchmark.execution.tracking import Tracker
 from benchmark.models.loading import model_identity, weights_hash
 from benchmark.records.cell import Cell
+from benchmark.records.provenance import unlearn_command
 from benchmark.records.record import Metric, Record
 from benchmark.records.store import RecordStore
 from benchmark.suites.expansion import Where, hyperparameters_of, original_of
@@ -157,7 +158,6 @@ def unlearn_one(
     seed: int = 0,
     precision: str = "fp32",
     cache_dir: Path | None = None,
-    command: str = "",
     progress: bool = True,
 ) -> UnlearningResult:
     """Let a method unlearn a request from a model, in a process of its own; the model stays as it is.
@@ -172,7 +172,6 @@ def unlearn_one(
         seed: Of everything random.
         precision: "fp32", "bf16" or "auto".
         cache_dir: By default the user's cache.
-        command: What repeats this from the command line, for the record.
         progress: Whether to show a bar.
 
     Raises:
@@ -183,11 +182,13 @@ def unlearn_one(
     registry = Registry(plugins)
     name = read_declaration(plugins[0]).card.name if plugins else str(method)
     card = registry.declaration(name).card
-    runner = runner_for(clip, dataset, others, registry=registry, cache_dir=cache_dir, plugins=plugins, command=command)
+    runner = runner_for(clip, dataset, others, registry=registry, cache_dir=cache_dir, plugins=plugins)
     cell = cell_for(
         runner, clip, dataset, request, method=name, hparams=hparams, others=others, seed=seed, precision=precision
     )
-    if isinstance(dataset, NamesDataset):
+    names_only = isinstance(dataset, NamesDataset)
+    runner.command = unlearn_command(cell, str(method), hparams, names_only=names_only)
+    if names_only:
         if card.regime not in NAMES_ONLY:
             raise BenchmarkError(
                 f"method {name!r} reads images ({card.regime}): give a data set (load_dataset, --data), or name a "

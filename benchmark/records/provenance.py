@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmark.records.cell import Cell
 from benchmark.utils.devices import Devices
+from datamodules.common.card import MEMORY_SCHEME
 
 PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "numpy", "clip-unlearning-benchmark")
 ONE = Devices()
@@ -87,6 +88,28 @@ def audit_command(cell: Cell, *, suite: str) -> str:
     given += [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
     given += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
     return f"python -m benchmark audit {shlex.join(word for option in given for word in option)}"
+
+
+def unlearn_command(cell: Cell, method: str, hparams: Mapping[str, Any], *, names_only: bool) -> str:
+    """The command line that unlearns one request again; where a model or images are in memory, no command can.
+
+    Args:
+        cell: The cell.
+        method: The method as it was given: a name or a file.
+        hparams: The hyperparameters that were given.
+        names_only: Whether there was no data set, only names.
+    """
+    named = [cell.model, *cell.others, *([] if names_only else [cell.dataset])]
+    if any(name.startswith(MEMORY_SCHEME) for name in named):
+        return "from Python, with a model or images in memory: benchmark.unlearn(...)"
+    request = cell.request
+    given = [("--model", cell.model), ("--method", method)]
+    given += [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
+    given += [] if names_only else [("--data", cell.dataset)]
+    given += [("--others", name) for name in cell.others]
+    given += [("--set", f"{cell.method}.{name}={json.dumps(value)}") for name, value in hparams.items()]
+    given += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
+    return f"python -m benchmark unlearn {shlex.join(word for option in given for word in option)} --out DIR"
 
 
 @cache
