@@ -30,6 +30,7 @@ from docs.generation.blocks import MARKER, fill
 from docs.generation.boards import suites_with_records
 from docs.generation.commands import command_parser
 from docs.generation.formulas import put_back, set_aside
+from docs.generation.hook import ROOT_PAGES
 
 pytest_plugins = ("world",)
 ADDING = DOCS / "adding"
@@ -47,14 +48,11 @@ def test_every_link_between_pages_and_files_resolves(page: Path) -> None:
         if link.startswith(("https://", "http://")):
             continue
         path, _, anchor = link.partition("#")
-        # A generated block names pages from the root, as the README does; the site's hook takes "docs/" away.
-        places = [(page.parent / path).resolve(), (ROOT / path).resolve()] if path else [page]
-        target = next((place for place in places if place.exists()), None)
-        if path in ("contributing.md", "../contributing.md"):
-            target = ROOT / "CONTRIBUTING.md"
-        if path in ("changelog.md", "../changelog.md"):
-            target = ROOT / "CHANGELOG.md"
-        assert target is not None, link
+        target = (page.parent / path).resolve() if path else page
+        if target.name in ROOT_PAGES.values():  # on the site these lie in the folder of the pages
+            assert target.parent == DOCS, link
+            target = next(ROOT / name for name, there in ROOT_PAGES.items() if there == target.name)
+        assert target.exists(), link
         if anchor:
             assert anchor in headings(filled(target)), link
 

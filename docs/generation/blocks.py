@@ -9,7 +9,6 @@ from docs.generation import boards, cards, commands, measures, speed
 
 BLOCKS: dict[str, Callable[..., str]] = {
     "boards": boards.suite_boards,
-    "headline": boards.headline_table,
     "commands": commands.command_list,
     "command-pages": commands.command_pages,
     "families": measures.family_list,

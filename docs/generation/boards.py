@@ -102,7 +102,7 @@ def headline_table() -> str:
     note = (
         f"Suite `{board.key.suite}`, model `{board.key.model}`: means over {board.requests} forgotten classes, "
         f"accuracies in per cent, seconds on {board.chip}. {len([r for r in board.rows if r.rank])} methods compete; "
-        "all rows, with intervals, are on the [leaderboards](docs/leaderboards/oracle.md)."
+        "all rows, with intervals, are in [LEADERBOARD.md](results/reference/LEADERBOARD.md)."
     )
     return "\n".join([*markdown_table(titles, rows, left=(0, 1)), "", note])
 

@@ -32,7 +32,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     from docs.generation.blocks import fill
     from docs.generation.formulas import set_aside
 
-    text, _formulas[page.file.src_uri] = set_aside(fill(markdown).replace("](docs/", "]("))
+    text, _formulas[page.file.src_uri] = set_aside(fill(markdown))
     return text
 
 
