@@ -186,7 +186,7 @@ def test_a_board_of_several_requests_needs_them_all(made: SimpleNamespace, finis
     )
     with small_world():
         answer = audit(world, made)
-    assert answer.status == 0 and "until the other requests are audited too: --classes 'ring'" in answer.out
+    assert answer.status == 0 and "its means stay empty until you audit: --classes 'ring'" in answer.out
 
 
 def test_from_python_it_is_the_same_record(mine: World, made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,8 +103,10 @@ def test_an_edited_plugin_changes_its_own_keys_only(world: World, tmp_path: Path
 @pytest.mark.parametrize(
     "statement",
     [
+        "from methods import visual_projection",
         "from methods.common.projections import visual_projection",
-        "from methods import projection",
+        "from methods.projection import visual_projection",
+        "from methods.common import projections",
         "import methods.common.projections",
     ],
 )
@@ -112,9 +114,9 @@ def test_the_source_of_a_method_holds_what_it_imports(tmp_path: Path, statement:
     path = write_plugin(tmp_path)
     path.write_text(path.read_text().replace("from methods.common.projections import visual_projection", statement))
     if "visual_projection" not in statement:
-        whole = "projection" if statement.startswith("from") else "methods.common.projections"
+        whole = "projections" if statement.startswith("from") else "methods.common.projections"
         path.write_text(path.read_text().replace("visual_projection(", f"{whole}.visual_projection("))
-    assert "visual_projection" in project_code().places(path)[ROOT / "methods" / "projection.py"]
+    assert "visual_projection" in project_code().places(path)[ROOT / "methods" / "common" / "projections.py"]
 
 
 def test_images_made_for_a_method_are_in_its_source() -> None:

@@ -82,7 +82,7 @@ def audit_command(
         print(f"{family} could not be measured: {reason}")
     print(f"{measured.path}: the record of {name}, marked as brought")
     if missing := _missing(plan.cells, plan.store, cell):
-        print(f"its means on the board stay empty until the other requests are audited too: {'; '.join(missing)}")
+        print(f"beside rows of the suite's other requests its means stay empty until you audit: {'; '.join(missing)}")
     print(f"    python -m benchmark leaderboard --suite {plan.suite.name} --results {results} --with-reference")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,16 +127,33 @@ def hyperparameters(method: str, given: tuple[str, ...]) -> dict[str, Any]:
 
 
 def before_and_after(measured: EvaluationResult) -> str:
-    """A table of what was measured: each metric of the original and of the unlearned model."""
-    from benchmark.evaluation.catalogue import ARROWS, find
-    from benchmark.export.card import value_text
-    from benchmark.leaderboard.tables import text_table
+    """What was measured, as tables: the original, the unlearned model, and what probes bring back."""
+    from benchmark.evaluation.families import FAMILIES
+    from benchmark.export.card import PROBES
 
-    rows = []
-    for row in measured.rows():
-        measure = find(row["metric"])
-        percent = measure is None or measure.unit == "fraction"
-        values = [value_text(each.get(row["metric"]), percent=percent) for each in (measured.before, measured.metrics)]
+    probes = {metric for family in PROBES for metric in FAMILIES[family].metrics}
+    rows = measured.rows()
+    tables = [_table("measured on test images", [row for row in rows if row["metric"] not in probes])]
+    if any(row["metric"] in probes for row in rows):
+        tables.append(_table("what a probe brings back", [row for row in rows if row["metric"] in probes]))
+    return "\n".join(tables)
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line a metric: the original's value, the model's, its 95 % interval over the test items, their number."""
+    from benchmark.evaluation.catalogue import ARROWS, describe
+    from benchmark.leaderboard.tables import text_table, unit_of
+
+    lines = []
+    for row in rows:
+        scale, digits = unit_of(describe(row["metric"]))
+        unit = " %" if scale == 100 else ""
+        before, after, low, high = (
+            "" if row[name] is None else f"{scale * row[name]:.{digits}f}"
+            for name in ("original", "value", "low", "high")
+        )
         arrow = ARROWS[row["direction"] or "none"]
-        rows.append([f"{row['metric']} {arrow}".strip(), *values, "" if measure is None else measure.title])
-    return text_table(["metric", "before", "after", "what"], rows, left=(0, 3))
+        interval = f"[{low}, {high}]" if low else ""
+        values = [each and each + unit for each in (before, after)]
+        lines.append([row["metric"], arrow, *values, interval, "" if row["n"] is None else str(row["n"])])
+    return text_table([title, "", "before", "after", "95 % interval", "n"], lines, left=(0,))

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from torch import nn
 
-from benchmark.evaluation.context import Context
+from benchmark.evaluation.context import Context, measure_families
 from benchmark.evaluation.evaluate import Metrics, scores
-from benchmark.evaluation.families import BASE, FAMILIES, SCORES, measure_families
+from benchmark.evaluation.families import BASE, FAMILIES, SCORES
 from benchmark.evaluation.kept_features import KeptFeatures, no_tokens, stand_in
 from benchmark.execution.edited_weights_store import outputs_path, weights_path
 from benchmark.execution.local import write_down

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.evaluation.context import Context, Shadows
+from benchmark.evaluation.context import Context, Shadows, measure_families
 from benchmark.evaluation.evaluate import Evaluation, Metrics
-from benchmark.evaluation.families import measure_families
 from benchmark.evaluation.kept_features import outputs_of
 from benchmark.execution.edited_weights_store import WeightsKeeper
 from benchmark.execution.preview import Watcher
