@@ -61,7 +61,7 @@ def load_model(
     Raises:
         BenchmarkError: If there is no such model, its weights do not fit, or the transform cannot be read.
 
-    Example:
+    Examples:
         >>> clip = cub.load_model("shapes-resnet", device="cpu")
         >>> clip.preprocessing.image_size
         64
@@ -117,7 +117,7 @@ def load_dataset(
     Raises:
         BenchmarkError: If there is no such data set, its files are missing, or images and annotations do not fit.
 
-    Example:
+    Examples:
         >>> data = cub.load_dataset("shapes", clip)
         >>> "star" in data.class_names
         True
@@ -191,7 +191,7 @@ def unlearn(
             none.
         Exception: Whatever the method raises.
 
-    Example:
+    Examples:
         >>> result = cub.unlearn(clip, "ccup", data, classes=["star"], retain_weight=10)
         >>> result.original is clip, result.clip is clip
         (True, False)
@@ -238,7 +238,7 @@ def evaluate(
     Raises:
         BenchmarkError: If there are no images, or a family does not exist.
 
-    Example:
+    Examples:
         >>> measured = cub.evaluate(result)
         >>> measured.metrics["forget/acc1"].value <= measured.before["forget/acc1"].value
         True
@@ -289,7 +289,7 @@ def audit(
         BenchmarkError: If the weights are not of the original's architecture, a name is wrong, or the record cannot be
             written.
 
-    Example:
+    Examples:
         >>> edited = result.clip.model.state_dict()  # stands for weights from your own training code
         >>> theirs = clip.copy()
         >>> _ = theirs.model.load_state_dict(edited)
@@ -349,7 +349,7 @@ def export(
     Raises:
         BenchmarkError: If open_clip's format cannot carry the model, or the folder cannot be written.
 
-    Example:
+    Examples:
         >>> folder = cub.export(result, "unlearned", evaluation=measured)
         >>> sorted(path.name for path in folder.iterdir())
         ['README.md', 'open_clip_config.json', 'open_clip_model.safetensors', 'record.json']
@@ -460,7 +460,7 @@ def run(
         BenchmarkError: On anything wrong in the arguments; nothing has been run then.
         KeyboardInterrupt: If the run is interrupted; what is finished is kept, and the same call goes on.
 
-    Example:
+    Examples:
         >>> done = cub.run("quick", ["nullspace"], seeds=[0], results="runs", progress=False)
         >>> done.failures
         ()
@@ -516,7 +516,7 @@ def leaderboard(
     Raises:
         BenchmarkError: If there are no records, or no such chip.
 
-    Example:
+    Examples:
         >>> frame = cub.leaderboard("runs", suite="quick").to_pandas()
         >>> "score/kravets" in frame.columns, "original" in set(frame["method"])
         (True, True)
@@ -538,7 +538,7 @@ def list_methods(plugins: Sequence[PathLike] = ()) -> Overview:
     Args:
         plugins: Files of further methods.
 
-    Example:
+    Examples:
         >>> "ccup" in cub.list_methods()
         True
         >>> frame = cub.list_methods().to_pandas()
@@ -551,7 +551,7 @@ def list_methods(plugins: Sequence[PathLike] = ()) -> Overview:
 def list_datasets() -> Overview:
     """Every data set.
 
-    Example:
+    Examples:
         >>> "cifar100" in cub.list_datasets()
         True
     """
@@ -561,7 +561,7 @@ def list_datasets() -> Overview:
 def list_models() -> Overview:
     """The small CLIPs of this package, and how any other model is named.
 
-    Example:
+    Examples:
         >>> "mini" in cub.list_models()
         True
     """
@@ -571,7 +571,7 @@ def list_models() -> Overview:
 def list_suites() -> Overview:
     """The suites of the package.
 
-    Example:
+    Examples:
         >>> "quick" in cub.list_suites()
         True
     """
@@ -581,7 +581,7 @@ def list_suites() -> Overview:
 def list_measures() -> Overview:
     """Every measure: unit, range, which way is better.
 
-    Example:
+    Examples:
         >>> "probe_acc1" in cub.list_measures()
         True
     """

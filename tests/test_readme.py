@@ -125,6 +125,14 @@ def test_the_numbers_of_the_table_are_those_of_the_leaderboard() -> None:
         assert forget == f"{100 * rows[name]['forget/acc1']['mean']:.0f}"
 
 
+def test_the_sentence_beside_the_table_has_its_number() -> None:
+    text = README.read_text(encoding="utf-8")
+    (claimed,) = re.findall(r"`retrain` knows (\d+) % of the class", text)
+    head, row = (line for line in headline_table().splitlines() if line.startswith(("| method", "| `retrain`")))
+    column = [cell.strip() for cell in head.split("|")].index("relearned without it ↓")
+    assert row.split("|")[column].strip() == claimed
+
+
 def test_the_committed_boards_are_those_of_the_committed_records(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", "--reference", "--format", "markdown"]) == 0
     shown = capsys.readouterr().out
