@@ -11,7 +11,7 @@ from tiny import random_images, tiny_clip
 from world import command
 
 from benchmark.speed import lip_step
-from benchmark.speed.findings import Finding, LeftOutError, Side, alternate
+from benchmark.speed.findings import LeftOutError, Side, SpeedFinding, alternate
 from benchmark.speed.report import MEASUREMENTS, lines, module, summary
 from methods.lip import lipschitz_loss
 
@@ -40,7 +40,7 @@ def test_two_sides_take_turns_and_each_warms_up() -> None:
     ],
 )
 def test_a_bound_is_met_or_missed(value: float, bounds: dict[str, float], met: bool | None) -> None:
-    finding = Finding("something", (Side("a", 1.0, "images/s"),), value, **bounds)
+    finding = SpeedFinding("something", (Side("a", 1.0, "images/s"),), value, **bounds)
     shown = "\n".join(lines(finding))
     assert finding.met is met and finding.to_dict()["met"] is met
     assert ("MISSED" in shown) == (met is False) and (": met" in shown) == (met is True)

@@ -15,7 +15,7 @@ from benchmark.utils.folders import cache_folder
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from benchmark.generation.trial import ImageReport, Trial
+    from benchmark.generation.trial import GenerationTrial, ImageReport
 
 
 def generate_command(
@@ -118,7 +118,7 @@ def _image_folder(out: str | None) -> Path | None:
 
 
 @contextmanager
-def _progress(trial: Trial, folder: Path | None) -> Iterator[ImageReport]:
+def _progress(trial: GenerationTrial, folder: Path | None) -> Iterator[ImageReport]:
     """Shows how many images are drawn, as a bar or as plain lines, and keeps them where a folder is given."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

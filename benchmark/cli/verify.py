@@ -78,7 +78,7 @@ def verify_command(
         resolve_device(kind)
     registry = Registry(paths(plugin))
     data = Path(data_dir).expanduser() if data_dir else None
-    check = _Check(registry, Path(results), data, cache_folder(cache_dir), device, tolerance, spread)
+    check = _VerifiedRecords(registry, Path(results), data, cache_folder(cache_dir), device, tolerance, spread)
     counts: Counter[str] = Counter()
     for number, (record, cell) in enumerate(zip(chosen, cells, strict=True), start=1):
         if len(chosen) > 1:
@@ -96,7 +96,7 @@ FAILED = "not run"
 
 
 @dataclass
-class _Check:
+class _VerifiedRecords:
     """Runs records again, one by one."""
 
     registry: Registry

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.execution.process.unlearner import Unlearner, Work
-from benchmark.execution.references import References, RetrainedModels, Shadows
+from benchmark.execution.references import References, RetrainedModels, RunShadows
 from benchmark.models.loading import load_clip, weights_hash
 from benchmark.models.registry import PRETRAINING
 from benchmark.records.cell import Cell
@@ -55,7 +55,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.retrained = RetrainedModels(self.where)
-        self.shadows = Shadows(self.where, self.retrained.recipe)
+        self.shadows = RunShadows(self.where, self.retrained.recipe)
 
     @cached_property
     def unlearner(self) -> Unlearner:

@@ -15,7 +15,7 @@ from world import command
 
 from benchmark.cli.tables import tables_of
 from benchmark.leaderboard.papers.published import FILE, published
-from benchmark.leaderboard.papers.table import NOT_KNOWN, NOT_MEASURED, Comparison, PaperTable, render
+from benchmark.leaderboard.papers.table import NOT_KNOWN, NOT_MEASURED, PaperComparison, PaperTable, render
 from benchmark.records.record import SCHEMA, Metric, Record, json_digest
 from benchmark.records.store import RecordStore
 from datamodules.common.errors import BenchmarkError
@@ -124,11 +124,11 @@ def test_rows_of_the_unedited_model_are_judged_as_columns_are(
 
 
 def test_only_numbers_of_the_unedited_model_count_in_the_verdict() -> None:
-    rows = (("before", (Comparison(50.0, 50.9, before=True),)), ("after", (Comparison(50.0, 80.0),)))
+    rows = (("before", (PaperComparison(50.0, 50.9, before=True),)), ("after", (PaperComparison(50.0, 80.0),)))
     table = PaperTable("t", "s", ("accuracy",), rows)
     assert "all 1 measured numbers agree" in table.verdict and rows[1][1][0].differs
     assert not PaperTable("t", "s", ("accuracy",), rows[1:]).verdict
-    unknown = (("before", (Comparison(None, 50.0, before=True),)),)
+    unknown = (("before", (PaperComparison(None, 50.0, before=True),)),)
     assert not PaperTable("t", "s", ("accuracy",), unknown).verdict
 
 
@@ -229,12 +229,12 @@ def test_records_of_the_suite_are_read_from_the_folder(tmp_path: Path) -> None:
     ],
 )
 def test_a_cell(published: float | None, measured: float | None, shown: str) -> None:
-    assert str(Comparison(published, measured)) == shown
+    assert str(PaperComparison(published, measured)) == shown
 
 
 def test_rows_have_a_cell_a_column() -> None:
     with pytest.raises(ValueError, match="2 cells for 1 columns"):
-        PaperTable("t", "s", ("a",), (("row", (Comparison(1.0, 1.0), Comparison(1.0, 1.0))),))
+        PaperTable("t", "s", ("a",), (("row", (PaperComparison(1.0, 1.0), PaperComparison(1.0, 1.0))),))
 
 
 def test_the_file_of_published_numbers(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from benchmark.records.failures import Ledger
 from benchmark.records.kept_outputs import Outputs
 from benchmark.records.record import SCHEMA, Metric, Record, json_digest
 from benchmark.records.store import REFERENCE, RecordStore
-from benchmark.report.cards import SHOWN, Place, good_and_bad, places
+from benchmark.report.cards import SHOWN, RankPlace, good_and_bad, places
 from benchmark.report.content import Content, collect
 from benchmark.report.curves import POINTS, thinned
 from benchmark.report.extras import Curve, Extras, Predictions, read_extras, write_extras
@@ -222,8 +222,8 @@ def test_places_are_the_ranks_of_the_leaderboard(reference: Content) -> None:
 
 
 def test_good_and_bad_are_the_outer_quarters() -> None:
-    def place(number: int, among: int = 9) -> Place:
-        return Place("c", "b", number, among)
+    def place(number: int, among: int = 9) -> RankPlace:
+        return RankPlace("c", "b", number, among)
 
     good, bad = good_and_bad([place(5), place(1, 5), place(3), place(4), place(7), place(9), place(1), place(6)])
     assert good == [place(1), place(1, 5), place(3)] and bad == [place(9), place(7)]
