@@ -50,7 +50,7 @@ POSITIONAL = (
 GROUPS: dict[str, tuple[str, ...]] = {
     "what to run": (
         *("all", "suite", "methods", "seeds", "model", "set", "tuned", "tuned_values", "plugin", "keys", "shard"),
-        *("classes", "concept", "method", "measures", "unlearned", "name", "dataset", "data"),
+        *("classes", "concept", "method", "measures", "unlearned", "name", "dataset", "data", "others", "keep"),
     ),
     "where": ("results", "data_dir", "cache_dir", "out", "figures"),
     "how it runs": (
@@ -61,7 +61,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Titles under which `--help` shows options; those of one command alone stand under its own title."""
 METAVARS = {
-    **dict.fromkeys(("methods", "measures"), "NAME,..."),
+    **dict.fromkeys(("methods", "measures", "classes", "others", "keep"), "NAME,..."),
     **dict.fromkeys(("results", "data_dir", "cache_dir", "out", "figures"), "DIR"),
     **dict.fromkeys(("plugin", "tuned_values", "unlearned"), "FILE"),
     **dict.fromkeys(("cpus_per_cell", "gpus_per_cell", "devices", "trials", "images", "steps", "jobs", "seed"), "N"),
