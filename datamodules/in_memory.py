@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from datamodules.common.card import MEMORY_SCHEME, DatasetCard, Task
+from datamodules.common.card import MEMORY_SCHEME, DatasetCard, TaskKind
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.errors import BenchmarkError, RequestError
 from datamodules.common.images import ImageArray
@@ -85,7 +85,7 @@ class InMemoryDataset(Dataset):
         self._pixels = pixels
         self._rows = _split_rows(len(pixels), self._labels, parts, test_share=test_share, seed=seed)
         self._concepts = tuple(concepts) if concepts is not None else self._default_concepts()
-        tasks: list[Task] = ["classification"] if self._labels is not None else []
+        tasks: list[TaskKind] = ["classification"] if self._labels is not None else []
         self.card = _card(name, (*tasks, "retrieval") if self._captions else tuple(tasks))  # type: ignore[misc]
         self._check_classes()
 
@@ -208,7 +208,7 @@ def imagenet_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(IMAGENET_CLASSNAMES))
 
 
-def _card(name: str, tasks: tuple[Task, ...]) -> DatasetCard:
+def _card(name: str, tasks: tuple[TaskKind, ...]) -> DatasetCard:
     if not name.strip() or hidden_sign(name):
         raise InMemoryError(f"the name {name!r} of a data set in memory must be text that is shown")
     return DatasetCard(MEMORY_SCHEME + name, "in memory", tasks, "a Python process")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmark.execution.add_measures import measure_stale
 from benchmark.execution.edited_weights_store import WeightsKeeper, has_weights
-from benchmark.execution.local import Outcome, run_local
+from benchmark.execution.local import RunOutcome, run_local
 from benchmark.execution.preview import Watcher
 from benchmark.execution.progress import Progress
 from benchmark.execution.ray import RayOptions, on_ray
@@ -68,7 +68,7 @@ class Done:
         ledger: The file of the failures.
     """
 
-    outcome: Outcome
+    outcome: RunOutcome
     todo: Sequence[Cell]
     skipped: int
     remeasured: int
