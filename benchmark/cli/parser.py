@@ -1,4 +1,4 @@
-"""The parser: typed functions of `benchmark.commands` as subcommands, through jsonargparse."""
+"""The parser: typed functions of `benchmark.cli` as subcommands, through jsonargparse."""
 
 from __future__ import annotations
 
@@ -47,6 +47,28 @@ POSITIONAL = (
     ("pretrain", "recipe"),
     ("download", "dataset"),
 )
+GROUPS: dict[str, tuple[str, ...]] = {
+    "what to run": (
+        *("all", "suite", "methods", "seeds", "model", "set", "tuned", "tuned_values", "plugin", "keys", "shard"),
+        *("classes", "concept", "method", "measures", "unlearned", "name", "dataset", "data", "others", "keep"),
+    ),
+    "where": ("results", "data_dir", "cache_dir", "out", "figures"),
+    "how it runs": (
+        *("device", "precision", "force", "executor", "address", "cpus_per_cell", "gpus_per_cell", "devices"),
+        *("strategy", "jobs", "seed"),
+    ),
+    "what is kept": ("wandb", "save_weights"),
+}
+"""Titles under which `--help` shows options; those of one command alone stand under its own title."""
+METAVARS = {
+    **dict.fromkeys(("methods", "measures", "classes", "others", "keep"), "NAME,..."),
+    **dict.fromkeys(("results", "data_dir", "cache_dir", "out", "figures"), "DIR"),
+    **dict.fromkeys(("plugin", "tuned_values", "unlearned"), "FILE"),
+    **dict.fromkeys(("cpus_per_cell", "gpus_per_cell", "devices", "trials", "images", "steps", "jobs", "seed"), "N"),
+    **{"seeds": "N,...", "model": "NAME", "keys": "KEY,...", "set": "METHOD.NAME=VALUE", "shard": "I/N"},
+    **{"suite": "NAME", "device": "NAME", "precision": "NAME", "address": "HOST:PORT", "strategy": "NAME"},
+}
+"""What stands for the value of an option in `--help`; by default its own name."""
 PAIRS = {("leaderboard", "compare")}
 """Options that take two words, which jsonargparse does not read from a type."""
 
@@ -96,7 +118,13 @@ class Parser(ArgumentParser):
 
 
 class _Formatter(DefaultHelpFormatter):
-    """Wraps everything but the examples, whose lines are commands to paste."""
+    """Wraps everything but the examples, whose lines are commands to paste; a default is told where there is one."""
+
+    def _expand_help(self, action: Any) -> str:
+        default = action.default
+        text = str(action.help or "").replace("%", "%%") % ()
+        told = default not in (None, False, "==SUPPRESS==", []) and "default" not in text
+        return f"{text.rstrip('.')}; by default {default}." if told else text
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if text.startswith(HEAD):
@@ -172,9 +200,25 @@ def build_parser(wanted: str | None) -> Parser:
                 optional = {"nargs": "*"} if several else one
                 text, kind = _argument_help(function, parameter), str if several else own.annotation
                 command.add_argument(parameter, type=kind, help=text, **optional)
+            _grouped(command, name)
             command.description = (inspect.getdoc(function) or "").partition("\nArgs:")[0].strip()
         commands.add_subcommand(name, command, help=help_text)
     return parser
+
+
+def _grouped(command: Parser, name: str) -> None:
+    """Put the options of a command under their titles, each with a short word for its value."""
+    titles = {option: title for title, options in GROUPS.items() for option in options}
+    groups = {title: command.add_argument_group(title) for title in [*GROUPS, f"of `{name}` alone"]}
+    plain = next(group for group in command._action_groups if group.title == "options")
+    for action in list(plain._group_actions):
+        option = action.dest.removesuffix(_LISTED)
+        if not action.option_strings or option in ("help", "h") or "-h" in action.option_strings:
+            continue
+        if action.nargs is None and action.choices is None and not str(action.metavar or "").startswith("{"):
+            action.metavar = METAVARS.get(option, option.upper())
+        plain._group_actions.remove(action)
+        groups[titles.get(option, f"of `{name}` alone")]._group_actions.append(action)
 
 
 def _check_value(option: str, value: Any, ends: tuple[float, float] | None) -> None:

@@ -126,7 +126,7 @@ def unlearned_elsewhere(original: Clip, unlearned: Clip | nn.Module | str | Path
     """
     source, state = _state_of(unlearned)
     expected = original.model.state_dict()
-    state = _cleaned(state, openai=is_openai_state(state))
+    state = _cleaned(state, openai=is_openai_state(dict(state)))
     wanted = {name for name in expected if not name.endswith(_IGNORED)}
     if problem := _misfit(state, expected, wanted):
         raise WeightsError(f"{source} is not a model of {original.name}'s architecture: {problem}")
