@@ -13,7 +13,7 @@ from datamodules.common.content import forget_digests
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
-    from benchmark.execution.run import Done
+    from benchmark.execution.run import FinishedRun
     from benchmark.suites.plan import Plan
 
 
@@ -163,7 +163,7 @@ def run_command(
     return 0
 
 
-def _show_leaderboard(plan: Plan, done: Done) -> None:
+def _show_leaderboard(plan: Plan, done: FinishedRun) -> None:
     from benchmark.leaderboard.boards import boards_of, flat_rows
     from benchmark.leaderboard.pareto import pareto_rows
     from benchmark.leaderboard.tables import render

@@ -54,7 +54,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class Done:
+class FinishedRun:
     """What running a plan did.
 
     Attributes:
@@ -78,7 +78,7 @@ class Done:
     ledger: Path
 
 
-def run_plan(plan: Plan, options: RunOptions, console: Console) -> Done:
+def run_plan(plan: Plan, options: RunOptions, console: Console) -> FinishedRun:
     """Run what is missing of a plan.
 
     Args:
@@ -130,7 +130,7 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> Done:
     for message in plan.store.notes:
         console.print(message, markup=False)
     now = {cell.key: plan.store.read(cell.key, cell.suite) for cell in plan.cells}
-    return Done(
+    return FinishedRun(
         outcome=outcome,
         todo=todo,
         skipped=skipped,
