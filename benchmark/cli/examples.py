@@ -28,6 +28,20 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("run --executor ray --address auto", "on the Ray cluster that this machine belongs to"),
         ("run --all --wandb offline", "Weights & Biases without an account"),
     ),
+    "unlearn": (
+        ("unlearn --model shapes-resnet --method ccup --classes star --data shapes --out my-clip", "and what is left"),
+        ("unlearn --model ViT-B-32/openai --method ccup --classes 'red panda' --out my-clip", "from the name alone"),
+        (
+            "unlearn --model ViT-B-32:FILE --method lip --classes cat --data folder:pets --data-dir data --out my-clip",
+            "yours",
+        ),
+    ),
+    "audit": (
+        (
+            "audit --model mini --unlearned their.pt --name my_method --suite cifar100 --classes apple --data-dir data",
+            "your own training code",
+        ),
+    ),
     "plan": (
         ("plan", "what suite quick has done and how long the rest takes"),
         ("plan --suite cifar100 --data-dir data", "the same of real images"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.cli.listing import Listed, paths
-from benchmark.records.lookup import cell_of, find_record
+from benchmark.records.lookup import cell_to_run, find_record
 from benchmark.utils.folders import cache_folder
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def generate_command(
     from benchmark.generation.pipeline import Settings, pipeline_folder, require_extra
 
     settings = Settings(images, steps, guidance, seed, batch)
-    cell = cell_of(find_record(key, Path(results)))
+    cell = cell_to_run(find_record(key, Path(results)))
     folder = pipeline_folder(pipeline)
     require_extra()
     target = _image_folder(out)

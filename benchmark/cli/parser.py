@@ -20,6 +20,8 @@ from datamodules.common.errors import BenchmarkError, UnknownNameError
 
 COMMANDS: dict[str, str] = {
     "run": "run what is missing of a suite, then show the leaderboard",
+    "unlearn": "unlearn classes from one model and write it as a folder that open_clip loads",
+    "audit": "measure a model that was unlearned elsewhere, for the leaderboard",
     "plan": "show a suite's cells: done, missing, failed, and what they will take",
     "leaderboard": "show the leaderboard of the records",
     "tune": "search a method's hyperparameters, with the same budget as every other's",
@@ -53,7 +55,7 @@ POSITIONAL = (
 GROUPS: dict[str, tuple[str, ...]] = {
     "what to run": (
         *("all", "suite", "methods", "seeds", "model", "set", "tuned", "tuned_values", "plugin", "keys", "shard"),
-        *("classes", "concept", "method", "measures", "unlearned", "name", "dataset", "data"),
+        *("classes", "concept", "method", "measures", "unlearned", "name", "dataset", "data", "others", "keep"),
     ),
     "where": ("results", "data_dir", "cache_dir", "out", "figures"),
     "how it runs": (
@@ -64,7 +66,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """Titles under which `--help` shows options; those of one command alone stand under its own title."""
 METAVARS = {
-    **dict.fromkeys(("methods", "measures"), "NAME,..."),
+    **dict.fromkeys(("methods", "measures", "classes", "others", "keep"), "NAME,..."),
     **dict.fromkeys(("results", "data_dir", "cache_dir", "out", "figures"), "DIR"),
     **dict.fromkeys(("plugin", "tuned_values", "unlearned"), "FILE"),
     **dict.fromkeys(("cpus_per_cell", "gpus_per_cell", "devices", "trials", "images", "steps", "jobs", "seed"), "N"),

@@ -72,6 +72,14 @@ class Session:
             self._clips[name] = (loaded, weights_hash(loaded))
         return self._clips[name]
 
+    def add_model(self, clip: Clip) -> None:
+        """Use a model that is in memory already, on the run's device, wherever its name is asked for."""
+        self._clips = {clip.name: (clip, weights_hash(clip))}
+
+    def add_datasets(self, datasets: Sequence[Dataset], image_size: int) -> None:
+        """Use data sets that are open already for models of an image size wherever their names are asked for."""
+        self._datasets |= {(dataset.name, image_size): dataset for dataset in datasets}
+
     def dataset(self, name: str, image_size: int) -> Dataset:
         """A data set for models of an image size."""
         if (name, image_size) not in self._datasets:

@@ -15,7 +15,7 @@ from typing import Any
 from benchmark.records.cell import Cell
 from benchmark.utils.devices import Devices
 from benchmark.utils.project import DISTRIBUTION, VERSION, git_commit
-from methods.common.card import MethodCard
+from datamodules.common.card import MEMORY_SCHEME
 
 PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "numpy")
 ONE = Devices()
@@ -23,7 +23,7 @@ OPTIONAL_PACKAGES = ("transformers",)  # of the extras: named only where they ar
 
 
 def provenance(
-    cell: Cell, *, card: MethodCard, weights: str, device: str, command: str, devices: Devices = ONE
+    cell: Cell, *, regime: str, paper: str, weights: str, device: str, command: str, devices: Devices = ONE
 ) -> dict[str, Any]:
     """The provenance of a cell run now, on this machine."""
     return {
@@ -37,8 +37,8 @@ def provenance(
         **devices.to_provenance(),
         "cpu_threads": _threads(),
         "precision": cell.precision,
-        "regime": card.regime,
-        "paper": card.paper,
+        "regime": regime,
+        "paper": paper,
         "command": command,
     }
 
@@ -74,6 +74,42 @@ def command(
     flags = ["--tuned"] if cell.tuned and not tuned_values else []
     words = [*(word for option in given for word in option), *flags, "--keys", cell.key[:12], "--force"]
     return f"python -m benchmark run {shlex.join(words)}"
+
+
+def audit_command(cell: Cell, *, suite: str) -> str:
+    """The command line that measures a brought model again, where its checkpoint is at hand.
+
+    Args:
+        cell: The cell.
+        suite: The suite's name or file, as it was given.
+    """
+    request = cell.request
+    given = [("--model", cell.model), ("--unlearned", "CHECKPOINT"), ("--name", cell.method), ("--suite", suite)]
+    given += [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
+    given += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
+    return f"python -m benchmark audit {shlex.join(word for option in given for word in option)}"
+
+
+def unlearn_command(cell: Cell, method: str, hparams: Mapping[str, Any], *, names_only: bool) -> str:
+    """The command line that unlearns one request again; where a model or images are in memory, no command can.
+
+    Args:
+        cell: The cell.
+        method: The method as it was given: a name or a file.
+        hparams: The hyperparameters that were given.
+        names_only: Whether there was no data set, only names.
+    """
+    named = [cell.model, *cell.others, *([] if names_only else [cell.dataset])]
+    if any(name.startswith(MEMORY_SCHEME) for name in named):
+        return "from Python, with a model or images in memory: benchmark.unlearn(...)"
+    request = cell.request
+    given = [("--model", cell.model), ("--method", method)]
+    given += [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
+    given += [] if names_only else [("--data", cell.dataset)]
+    given += [("--others", name) for name in cell.others]
+    given += [("--set", f"{cell.method}.{name}={json.dumps(value)}") for name, value in hparams.items()]
+    given += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
+    return f"python -m benchmark unlearn {shlex.join(word for option in given for word in option)} --out DIR"
 
 
 @cache

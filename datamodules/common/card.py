@@ -24,6 +24,8 @@ from datamodules.common.documents import Limits, read_text
 TaskKind = Literal["classification", "retrieval"]
 FOLDER_SCHEME = "folder:"
 """What stands before the name of a folder of one's own images."""
+MEMORY_SCHEME = "memory:"
+"""What stands before the name of a model or a data set that exists in one Python process only."""
 
 
 @dataclass(frozen=True)
