@@ -41,7 +41,7 @@ def load_model(
     Raises:
         BenchmarkError: If there is no such model, its weights do not fit, or the transform cannot be read.
 
-    Example:
+    Examples:
         >>> clip = cub.load_model("shapes-resnet", device="cpu")
         >>> clip.preprocessing.image_size
         64
@@ -97,7 +97,7 @@ def load_dataset(
     Raises:
         BenchmarkError: If there is no such data set, its files are missing, or images and annotations do not fit.
 
-    Example:
+    Examples:
         >>> data = cub.load_dataset("shapes", clip)
         >>> "star" in data.class_names
         True

@@ -112,7 +112,7 @@ def run(
         BenchmarkError: On anything wrong in the arguments; nothing has been run then.
         KeyboardInterrupt: If the run is interrupted; what is finished is kept, and the same call goes on.
 
-    Example:
+    Examples:
         >>> done = cub.run("quick", ["nullspace"], seeds=[0], results="runs", progress=False)
         >>> done.failures
         ()
@@ -168,7 +168,7 @@ def leaderboard(
     Raises:
         BenchmarkError: If there are no records, or no such chip.
 
-    Example:
+    Examples:
         >>> frame = cub.leaderboard("runs", suite="quick").to_pandas()
         >>> "score/kravets" in frame.columns, "original" in set(frame["method"])
         (True, True)
@@ -190,7 +190,7 @@ def list_methods(plugins: Sequence[PathLike] = ()) -> Overview:
     Args:
         plugins: Files of further methods.
 
-    Example:
+    Examples:
         >>> "ccup" in cub.list_methods()
         True
         >>> frame = cub.list_methods().to_pandas()
@@ -203,7 +203,7 @@ def list_methods(plugins: Sequence[PathLike] = ()) -> Overview:
 def list_datasets() -> Overview:
     """Every data set.
 
-    Example:
+    Examples:
         >>> "cifar100" in cub.list_datasets()
         True
     """
@@ -213,7 +213,7 @@ def list_datasets() -> Overview:
 def list_models() -> Overview:
     """The small CLIPs of this package, and how any other model is named.
 
-    Example:
+    Examples:
         >>> "mini" in cub.list_models()
         True
     """
@@ -223,7 +223,7 @@ def list_models() -> Overview:
 def list_suites() -> Overview:
     """The suites of the package.
 
-    Example:
+    Examples:
         >>> "quick" in cub.list_suites()
         True
     """
@@ -233,7 +233,7 @@ def list_suites() -> Overview:
 def list_measures() -> Overview:
     """Every measure: unit, range, which way is better.
 
-    Example:
+    Examples:
         >>> "probe_acc1" in cub.list_measures()
         True
     """

@@ -55,7 +55,7 @@ def unlearn(
             none.
         Exception: Whatever the method raises.
 
-    Example:
+    Examples:
         >>> result = cub.unlearn(clip, "ccup", data, classes=["star"], retain_weight=10)
         >>> result.original is clip, result.clip is clip
         (True, False)
@@ -102,7 +102,7 @@ def evaluate(
     Raises:
         BenchmarkError: If there are no images, or a family does not exist.
 
-    Example:
+    Examples:
         >>> measured = cub.evaluate(result)
         >>> measured.metrics["forget/acc1"].value <= measured.before["forget/acc1"].value
         True
@@ -153,7 +153,7 @@ def audit(
         BenchmarkError: If the weights are not of the original's architecture, a name is wrong, or the record cannot be
             written.
 
-    Example:
+    Examples:
         >>> edited = result.clip.model.state_dict()  # stands for weights from your own training code
         >>> theirs = clip.copy()
         >>> _ = theirs.model.load_state_dict(edited)
@@ -213,7 +213,7 @@ def export(
     Raises:
         BenchmarkError: If open_clip's format cannot carry the model, or the folder cannot be written.
 
-    Example:
+    Examples:
         >>> folder = cub.export(result, "unlearned", evaluation=measured)
         >>> sorted(path.name for path in folder.iterdir())
         ['README.md', 'open_clip_config.json', 'open_clip_model.safetensors', 'record.json']

@@ -54,7 +54,7 @@ def check_share(share: Share) -> None:
         raise BenchmarkError(f"--gpus-per-cell {share.gpus:g}: name a part of one GPU, such as 0.5, or a whole number")
 
 
-_TOKEN = " (newer versions of Ray ask for a token: set RAY_AUTH_MODE=token on every machine, see README.md)"
+_TOKEN = " (newer versions of Ray ask for a token: set RAY_AUTH_MODE=token on every machine, see docs/scaling.md)"
 _ANSWERS_IN = 10.0
 """Seconds within which a cluster's address must accept a connection; Ray itself tries for many minutes."""
 

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ def _untrained(architecture: str, device: str) -> Any:
         logging.disable(before)
 
 
-def is_openai_state(state: dict[str, torch.Tensor]) -> bool:
+def is_openai_state(state: Mapping[str, torch.Tensor]) -> bool:
     """Whether a state dict is one of OpenAI's releases: only those carry these three scalars."""
     return {"input_resolution", "context_length", "vocab_size"} <= set(state)
 

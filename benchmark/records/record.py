@@ -60,9 +60,8 @@ class Record:
         cost: Of the unlearning alone: unlearn_seconds, peak_memory_bytes, flops, edited_bytes.
         provenance: Versions, hashes, device, precision, regime, and the command that repeats the cell.
         report: What else the method or a measure wants to tell; no table reads it.
-        measures: By family of measures, the digest of the code that measured it; see `benchmark.suites.digests`. Empty
-        in
-            records of schema 1 that are older than these digests.
+        measures: By family of measures, the digest of the code that measured it; see `benchmark.suites.digests`.
+            Empty in records of schema 1 that are older than these digests.
     """
 
     schema: int

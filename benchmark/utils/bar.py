@@ -27,6 +27,13 @@ class Bar:
             self._drawn.refresh()
 
 
+def _in_notebook() -> bool:
+    """Whether this process is a notebook's kernel; a program that only drives kernels has their modules too."""
+    module = sys.modules.get("IPython")
+    shell = module.get_ipython() if module is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
 @contextmanager
 def bar(title: str, *, shown: bool) -> Iterator[Bar]:
     """A bar for the length of a block.
@@ -38,8 +45,7 @@ def bar(title: str, *, shown: bool) -> Iterator[Bar]:
     if not shown:
         yield Bar(None)
         return
-    in_notebook = "ipykernel" in sys.modules
-    if not in_notebook and not sys.stderr.isatty():
+    if not _in_notebook() and not sys.stderr.isatty():
         yield Bar(None)
         return
     import warnings
