@@ -82,6 +82,17 @@ def test_every_name_of_the_package_is_there_and_typed() -> None:
         cub.unlern  # noqa: B018
 
 
+def test_no_key_depends_on_the_api() -> None:
+    """Every import of the project runs the package's own module: what it names must not count as used."""
+    from benchmark.suites.digests import LOADS_OPEN_CLIP, NOT_COUNTED, SHOWS, UNLEARNS
+    from datamodules.common.code_closure import project_code
+
+    places = project_code().places(*UNLEARNS, LOADS_OPEN_CLIP, stops=(*NOT_COUNTED, *SHOWS))
+    rooms = {path.relative_to(ROOT).parts[:2] for path in places}
+    assert ("benchmark", "execution") in rooms
+    assert not {("benchmark", room) for room in ("__init__.py", "api", "cli", "leaderboard", "report")} & rooms
+
+
 def test_the_examples_of_the_docstrings_run(cache: Path) -> None:
     """In the order of the file, each with what those before it have made."""
     order = ("load_model", "load_dataset", "unlearn", "evaluate", "audit", "export", "run", "leaderboard")
@@ -351,6 +362,17 @@ def test_a_model_in_memory_that_cannot_be_used_is_refused(clip: Clip) -> None:
         cub.load_model("mini", tokenizer=clip.tokenize)
     with pytest.raises(BenchmarkError, match="in the memory"):
         cub.load_model("memory:mine")
+
+
+def test_a_model_from_memory_is_exported_where_its_architecture_is_told(clip: Clip, tmp_path: Path) -> None:
+    mine = cub.load_model(clip.copy().model, device="cpu")
+    with pytest.raises(BenchmarkError, match=r"architecture=\.\.\., such as ViT-B-32"):
+        cub.export(mine, tmp_path / "mine")
+    with pytest.raises(BenchmarkError, match="did you mean 'ViT-B-32'"):
+        cub.export(mine, tmp_path / "mine", architecture="ViTB-32")
+    folder = cub.export(clip, tmp_path / "plain")
+    assert sorted(path.name for path in folder.iterdir()) == ["open_clip_config.json", "open_clip_model.safetensors"]
+    assert not (tmp_path / "mine").exists()
 
 
 # -- suites, leaderboards, lists -------------------------------------------------------------------------------

@@ -228,8 +228,8 @@ def test_one_line_unlearns_measures_and_exports(finished: World, made: SimpleNam
         "ccup made",
         "before",
         "after",
-        "forget/acc1 ↓",
-        "retain/acc1 ↑",
+        "forget/acc1",
+        "↑",
         "forget/true_name_rank",
         "local-dir",
     ):

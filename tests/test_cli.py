@@ -247,7 +247,11 @@ def test_list_names_what_there_is(what: str, expected: tuple[str, ...]) -> None:
 
 
 def test_light_commands_do_not_import_torch(finished: World) -> None:
-    calls = [["--help"], ["run", "--help"], ["leaderboard", "--results", str(finished.results)]]
+    calls = [
+        ["--help"],
+        *([name, "--help"] for name in ("run", "unlearn", "audit")),
+        ["leaderboard", "--results", str(finished.results)],
+    ]
     calls += [[*calls[-1], "--compare", "original", "nullspace"]]
     calls += [["list", what] for what in ("methods", "datasets", "models", "suites", "measures")]
     code = (

@@ -47,7 +47,7 @@ def audit_command(
         device: auto, cpu, cuda or cuda:N.
         precision: fp32, bf16 or auto; by default the suite's.
     """
-    from benchmark.cli.unlearn import before_and_after
+    from benchmark.cli.measured import before_and_after
     from benchmark.execution.brought import audit_cell, brought_cell
     from benchmark.execution.runner import CellRunner
     from benchmark.execution.tracking import Tracker

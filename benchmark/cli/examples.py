@@ -29,11 +29,17 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("run --all --wandb offline", "Weights & Biases without an account"),
     ),
     "unlearn": (
-        ("unlearn --model shapes-resnet --method ccup --classes star --data shapes --out my-clip", "and what is left"),
-        ("unlearn --model ViT-B-32/openai --method ccup --classes 'red panda' --out my-clip", "from the name alone"),
+        (
+            "unlearn --model shapes-vit --method ccup --classes star --data shapes --measures linear_probe --out out",
+            "measured before and after, and what a probe brings back",
+        ),
+        (
+            "unlearn --model ViT-B-32/openai --method ccup --classes 'red panda' --out my-clip",
+            "from the name alone: nothing is measured",
+        ),
         (
             "unlearn --model ViT-B-32:FILE --method lip --classes cat --data folder:pets --data-dir data --out my-clip",
-            "yours",
+            "your model and your images",
         ),
     ),
     "audit": (

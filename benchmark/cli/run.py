@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from benchmark.cli.common import plan_of, same_command
@@ -13,7 +14,8 @@ from datamodules.common.content import forget_digests
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
-    from benchmark.execution.run import FinishedRun
+    from benchmark.execution.tracking import Tracker
+    from benchmark.records.record import Record
     from benchmark.suites.plan import Plan
 
 
@@ -124,7 +126,7 @@ def run_command(
     )
     done = run_plan(plan, options, err)
     outcome, skipped = done.outcome, done.skipped
-    _show_leaderboard(plan, done)
+    _show_leaderboard(plan, done.records, done.tracker)
     where = f"see {done.ledger}"
     if done.remeasured:
         out.print(f"{done.remeasured} cells measured again by today's code")
@@ -163,14 +165,14 @@ def run_command(
     return 0
 
 
-def _show_leaderboard(plan: Plan, done: FinishedRun) -> None:
+def _show_leaderboard(plan: Plan, records: Sequence[Record], tracker: Tracker) -> None:
     from benchmark.leaderboard.boards import boards_of, flat_rows
     from benchmark.leaderboard.pareto import pareto_rows
     from benchmark.leaderboard.tables import render
 
-    if not done.records:
+    if not records:
         return
-    boards = boards_of(done.records, plan.registry, cells=plan.cells)
+    boards = boards_of(records, plan.registry, cells=plan.cells)
     print(render(boards, "table"))
     rows = flat_rows(boards)
-    done.tracker.leaderboard(plan.suite.name + ("-tuned" if plan.suite.tuned else ""), rows, pareto_rows(rows))
+    tracker.leaderboard(plan.suite.name + ("-tuned" if plan.suite.tuned else ""), rows, pareto_rows(rows))

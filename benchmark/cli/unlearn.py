@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.cli.listing import Listed, settings, words
 from datamodules.common.errors import BenchmarkError
-
-if TYPE_CHECKING:
-    from benchmark.execution.single import EvaluationResult
-    from datamodules.common.dataset import Dataset
 
 
 def unlearn_command(
@@ -54,6 +50,7 @@ def unlearn_command(
         cache_dir: The folder of decoded images and features; by default the user's cache.
     """
     from benchmark import api
+    from benchmark.cli.measured import before_and_after
     from benchmark.export.config import check_exportable
     from benchmark.export.folder import check_target
     from methods.common.registry import read_declaration
@@ -73,9 +70,7 @@ def unlearn_command(
     check_target(out)
     clip = api.load_model(model, device=device)
 
-    def opened(dataset: str) -> Dataset:
-        return api.load_dataset(dataset, clip, data_dir=data_dir, cache_dir=cache_dir)
-
+    opened = partial(api.load_dataset, clip=clip, data_dir=data_dir, cache_dir=cache_dir)
     dataset = None if data is None else opened(data)
     result = api.unlearn(
         *(clip, method, dataset),
@@ -89,13 +84,12 @@ def unlearn_command(
         **hparams,
     )
     print(repr(result).strip("<>"))
-    measured: EvaluationResult | None = None
-    if dataset is None:
+    measured = None if dataset is None else api.evaluate(result, families)
+    if measured is None:
         print(
             "no image was given (--data), so nothing is measured: how much is forgotten and what it cost is not known"
         )
     else:
-        measured = api.evaluate(result, families)
         print(before_and_after(measured))
         for family, reason in measured.not_measured.items():
             print(f"{family} could not be measured: {reason}")
@@ -124,36 +118,3 @@ def hyperparameters(method: str, given: tuple[str, ...]) -> dict[str, Any]:
             raise BenchmarkError(f"{owner}.{name} is set twice")
         found[name] = value
     return found
-
-
-def before_and_after(measured: EvaluationResult) -> str:
-    """What was measured, as tables: the original, the unlearned model, and what probes bring back."""
-    from benchmark.evaluation.families import FAMILIES
-    from benchmark.export.card import PROBES
-
-    probes = {metric for family in PROBES for metric in FAMILIES[family].metrics}
-    rows = measured.rows()
-    tables = [_table("measured on test images", [row for row in rows if row["metric"] not in probes])]
-    if any(row["metric"] in probes for row in rows):
-        tables.append(_table("what a probe brings back", [row for row in rows if row["metric"] in probes]))
-    return "\n".join(tables)
-
-
-def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line a metric: the original's value, the model's, its 95 % interval over the test items, their number."""
-    from benchmark.evaluation.catalogue import ARROWS, describe
-    from benchmark.leaderboard.tables import text_table, unit_of
-
-    lines = []
-    for row in rows:
-        scale, digits = unit_of(describe(row["metric"]))
-        unit = " %" if scale == 100 else ""
-        before, after, low, high = (
-            "" if row[name] is None else f"{scale * row[name]:.{digits}f}"
-            for name in ("original", "value", "low", "high")
-        )
-        arrow = ARROWS[row["direction"] or "none"]
-        interval = f"[{low}, {high}]" if low else ""
-        values = [each and each + unit for each in (before, after)]
-        lines.append([row["metric"], arrow, *values, interval, "" if row["n"] is None else str(row["n"])])
-    return text_table([title, "", "before", "after", "95 % interval", "n"], lines, left=(0,))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from benchmark.evaluation.catalogue import MEASURES
 from benchmark.models.registry import recipe_titles, shipped_models
@@ -17,8 +17,6 @@ from methods.common.registry import Registry
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Kind = Literal["methods", "datasets", "models", "suites", "measures"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,7 +42,7 @@ class Overview:
 
         return pd.DataFrame(self.rows, columns=list(self.heads))
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
     def __contains__(self, name: object) -> bool:
