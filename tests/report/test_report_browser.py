@@ -214,7 +214,7 @@ def test_the_theme_follows_the_system_and_the_button(page: Browser) -> None:
 
 def axe_script() -> str:
     named = os.environ.get(AXE)
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     for path in (Path(named) if named else None, root / "node_modules" / "axe-core" / "axe.min.js"):
         if path is not None and path.is_file():
             return path.read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ import pytest
 from world import World, command, small_world, write_suite
 
 pytest_plugins = ("world",)
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BLOCK = 32768
 TWO_STEPS = ("--methods", "original,cliperase", "--set", "cliperase.max_steps=3,cliperase.batch_size=4", "--seeds", "0")
 
