@@ -259,7 +259,7 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from tests.benchmark.test_records import make
+from tests.records.test_records import make
 from benchmark.records.store import RecordStore
 store = RecordStore(Path(sys.argv[1]))
 number = 0
