@@ -28,7 +28,7 @@ sys.path[:0] = [sys.argv[1], sys.argv[2]]
 import torch, lightning, open_clip, world
 import benchmark.execution.runner, benchmark.cli.run, benchmark.execution.local, benchmark.leaderboard.tables
 from multiprocessing import forkserver
-from datamodules import kept_files
+from datamodules.common import kept_files
 from benchmark.__main__ import main
 from benchmark.execution.process.processes import started
 

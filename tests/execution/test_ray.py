@@ -20,6 +20,7 @@ from world import ROOT, SHRINK, World, write_plugin
 pytest_plugins = ("world",)
 
 MB = 2**20
+NICENESS = "RAY_worker_niceness"
 
 
 def _left_out(reason: str) -> NoReturn:
@@ -59,11 +60,11 @@ def cluster() -> Iterator[Any]:
     ray = _ray()
     from ray.cluster_utils import Cluster
 
-    before = {name: os.environ.get(name) for name in ("PYTHONPATH", "OMP_NUM_THREADS", "RAY_worker_niceness")}
+    before = {name: os.environ.get(name) for name in ("PYTHONPATH", "OMP_NUM_THREADS", NICENESS)}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])  # of the workers
     os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["RAY_worker_niceness"] = "0"  # by default they yield to all others, such as the tests beside them
+    os.environ[NICENESS] = "0"  # by default they yield to all others, such as the tests beside them
     made = Cluster()
     try:
         for attempt in range(3):

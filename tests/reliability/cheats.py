@@ -77,7 +77,7 @@ READS: dict[str, dict[str, str]] = {
         "body": "import datamodules, pathlib; "
         "exec(pathlib.Path(datamodules.__path__[0], 'shapes_world.py').read_text(), {{}})"
     },
-    "imports the unseen images": {"body": "from datamodules import shapes_unseen"},
+    "imports the unseen images": {"body": "from datamodules.shapes_world import unseen"},
     "draws in a forked child": {
         "body": "import os; pid = os.fork(); "
         "os._exit(int(__import__('datamodules.shapes_world.drawing') is None)) if not pid else "
