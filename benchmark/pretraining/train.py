@@ -192,7 +192,9 @@ def pretrain(
     if datasets is not None:
         about["data"] = revisions
     what = (seed, about["exclude"], where.type)
-    checkpoints = Checkpoints(checkpoint, training_identity(recipe, *what, revisions=revisions, precision=chosen))
+    identity = training_identity(recipe, *what, revisions=revisions, precision=chosen)
+    without = "".join(f", without {request} of {name}" for name, request in sorted((exclude or {}).items()))
+    checkpoints = Checkpoints(checkpoint, identity, f"{recipe.name}, seed {seed}, {chosen}{without}")
     seconds, steps = _fit(model, recipe, corpus, checkpoints, _Run(where, chosen, compiled, seed, progress, say))
     about["seconds"] = round(seconds, 1)
     if kept:
@@ -245,9 +247,7 @@ def _fit(model: nn.Module, recipe: Recipe, corpus: Corpus, kept: Checkpoints, ru
 def _where_from(path: Path, standing: Standing | None, steps: Sequence[int]) -> str:
     """A line that says from where a training goes on, or why it begins anew beside a checkpoint."""
     if standing is None:
-        return (
-            f"{path} is damaged or of another training (recipe, seed, precision, exclusions or data): this one begins"
-        )
+        return f"{path} is damaged or from another version: the training begins again"
     done = sum(steps[: standing.cycle]) + standing.step
     return f"goes on after step {done} of {sum(steps)}, {standing.seconds:.0f} s of training, kept in {path}"
 
