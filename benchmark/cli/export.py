@@ -50,7 +50,7 @@ def export_command(
     from benchmark.execution.runner import CellRunner
     from benchmark.execution.tracking import Tracker
     from benchmark.export.card import CardWriter
-    from benchmark.export.config import check_exportable
+    from benchmark.export.config import TRUNK_MODULE, check_exportable, needs_trunk
     from benchmark.export.folder import CARD, RECORD, check_model, check_target, new_folder, write_model
     from benchmark.export.origin import origin_of
     from benchmark.records.store import RecordStore
@@ -77,12 +77,15 @@ def export_command(
     with new_folder(target) as work:
         write_model(work, clip, cell.model)
         gap = check_model(work, clip, ["a photo of a dog", *(f"a photo of a {name}" for name in cell.request.names)])
-        page = CardWriter(recorded, card, origin_of(cell.model), before, retrained).write()
+        trunk = TRUNK_MODULE if needs_trunk(cell.model) else None
+        page = CardWriter(recorded, card, origin_of(cell.model), before, retrained, trunk).write()
         replace_file(work / CARD, page.encode())
         text = json.dumps(recorded.to_dict(), sort_keys=True, indent=1) + "\n"
         replace_file(work / RECORD, text.encode())
     print(f"{folder}: {cell}")
     print(f"open_clip reads it back: features differ by at most {gap:.1e}; what it is and is not for is in {CARD}")
+    if trunk is not None:
+        print(f"    import {trunk}  # {trunk}.py in the folder registers the image trunk with timm")
     print(f'    open_clip.create_model_and_transforms("local-dir:{folder}")')
     return 0
 
