@@ -286,7 +286,9 @@ def test_every_kind_of_model_survives(kind: str, tmp_path: Path, monkeypatch: py
         mine = clip.encode_image(clip.preprocessing(torch.from_numpy(pixels)))
         assert np.abs(_unit(images) - _unit(mine)).max() < 1e-5
         assert np.abs(_unit(read) - _unit(clip.encode_text(texts))).max() < 1e-5
-    assert json.loads((folder / CONFIG).read_text())["model_cfg"].get("quick_gelu", False) == (kind in ("resnet", "vit"))
+    assert json.loads((folder / CONFIG).read_text())["model_cfg"].get("quick_gelu", False) == (
+        kind in ("resnet", "vit")
+    )
     assert (folder / f"{TRUNK_MODULE}.py").exists() == needs_trunk(model) == (kind == "trunk")
 
 

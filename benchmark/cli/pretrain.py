@@ -113,9 +113,7 @@ def check_target(path: Path) -> None:
         raise BenchmarkError(f"{path} cannot be written ({error.strerror or error}): {advice}") from error
 
 
-def _excluded(
-    text: str | None, recipe: Recipe, data_dir: Path | None, cache_dir: Path
-) -> dict[str, ForgetRequest]:
+def _excluded(text: str | None, recipe: Recipe, data_dir: Path | None, cache_dir: Path) -> dict[str, ForgetRequest]:
     from benchmark.pretraining.exclusions import exclusions_everywhere
     from datamodules.common.documents import parse_yaml
     from datamodules.common.errors import BenchmarkError

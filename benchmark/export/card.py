@@ -214,7 +214,9 @@ def usage(trunk: str | None) -> str:
     Args:
         trunk: The module of the folder that must be imported first; None where open_clip needs none.
     """
-    first = "" if trunk is None else f"import {trunk}  # {trunk}.py of this folder: registers the image trunk with timm\n"
+    first = (
+        "" if trunk is None else f"import {trunk}  # {trunk}.py of this folder: registers the image trunk with timm\n"
+    )
     note = "" if trunk is None else (
         f"The image trunk is none of timm's own: start Python in this folder, or put the folder on `sys.path`, so that "
         f"`{trunk}` can be imported. It needs nothing but torch and timm.\n\n"

@@ -12,9 +12,8 @@ from benchmark.models.loading import built_architecture, parse_model
 from datamodules.common.errors import BenchmarkError
 from methods.common.clip import Clip
 
-
 TRUNK_MODULE = "clip_trunks"
-"""The module of an exported folder that registers an image trunk of ours with timm; imported before the model is built."""
+"""The module of an exported folder that registers an image trunk of ours with timm; it is imported first."""
 
 
 class ExportError(BenchmarkError):

@@ -95,8 +95,8 @@ class Checkpoints(Callback):
             return None  # of another version
         if identity != self.identity:
             raise OtherTrainingError(
-                f"{self.path} is of another training ({title}), not of this one ({self.title}), or the code or the data "
-                "have changed since: name another file for the model, or remove it to begin again"
+                f"{self.path} is of another training ({title}), not of this one ({self.title}), or the code or the "
+                "data have changed since: name another file for the model, or remove it to begin again"
             )
         return Standing(**content)
 

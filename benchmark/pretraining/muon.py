@@ -3,9 +3,9 @@
     m <- mu m + g,   u = NewtonSchulz(g + mu m),   W <- W sqrt(out) / |W| - rate u
 
 g, m and W are seen as matrices, one row a filter (Jordan et al. 2024, kellerjordan.github.io/posts/muon; with the
-scaling of W as in the official code of "94% on CIFAR-10", arXiv 2404.00498). A batch norm follows each such convolution,
-so the length of W changes nothing but how fast it turns. In fp32: torch's own Muon takes matrices alone, and iterates in
-bf16, which is slow where a processor has no unit for it.
+scaling of W as in the official code of "94% on CIFAR-10", arXiv 2404.00498). A batch norm follows each such
+convolution, so the length of W changes nothing but how fast it turns. In fp32: torch's own Muon takes matrices alone,
+and iterates in bf16, which is slow where a processor has no unit for it.
 """
 
 from __future__ import annotations

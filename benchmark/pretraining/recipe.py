@@ -181,7 +181,9 @@ def _part(kind: type[Any], field: str, content: Any) -> Any:
     return kind(**content)
 
 
-def _check_names(content: Mapping[str, Any], kind: type[Any], *, ignored: tuple[str, ...] = (), within: str = "") -> None:
+def _check_names(
+    content: Mapping[str, Any], kind: type[Any], *, ignored: tuple[str, ...] = (), within: str = ""
+) -> None:
     known = {field.name for field in fields(kind)} - set(ignored)
     needed = {field.name for field in fields(kind) if field.default is MISSING} - set(ignored)
     if odd := sorted((set(content) - known) | (needed - set(content))):

@@ -29,7 +29,9 @@ def whiten_stem(visual: nn.Module, images: Tensor) -> None:
     """
     stem = next((module for module in visual.modules() if sees_pixels(module)), None)
     if not isinstance(stem, nn.Conv2d) or stem.out_channels % 2 or stem.out_channels > 2 * stem.weight[0].numel():
-        raise ValueError("whitened_stem needs a first convolution of an even number of filters, two a direction at most")
+        raise ValueError(
+            "whitened_stem needs a first convolution of an even number of filters, two a direction at most"
+        )
     patches = functional.unfold(images, stem.kernel_size).transpose(1, 2).flatten(0, 1).double()
     values, vectors = torch.linalg.eigh(patches.T.cov())
     count = stem.out_channels // 2

@@ -222,7 +222,7 @@ def test_newton_schulz_makes_a_matrix_orthogonal_and_turns_nothing(shape: tuple[
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     found = orthogonal(matrix, 9)
     sizes = torch.linalg.svdvals(found)
-    assert 0.6 < float(sizes.min()) and float(sizes.max()) < 1.3
+    assert float(sizes.min()) > 0.6 and float(sizes.max()) < 1.3
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     assert torch.allclose(left.T @ found @ right.T, torch.diag((left.T @ found @ right.T).diagonal()), atol=1e-4)
 
@@ -262,9 +262,7 @@ def test_a_linear_decay_is_a_line() -> None:
     assert factors == pytest.approx([1 - step / 8 for step in range(9)])
 
 
-def test_a_training_starts_at_the_scale_and_stem_of_its_recipe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_starts_at_the_scale_and_stem_of_its_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
     monkeypatch.setattr(train, "_fit", lambda model, *_: (started.append(model), (0.0, 0))[1])
     recipe: Recipe = replace(MICRO, data=("tiny",), shares=(8,), batch_size=8, epochs=1.0)
