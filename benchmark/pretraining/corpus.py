@@ -24,14 +24,14 @@ class Block(NamedTuple):
 
     Attributes:
         first: The first image's row in the batch.
-        count: How many follow one another.
+        stop: The row after its last image.
         among: Rows of the batch's texts, all prompts of the data set, shape (C,); empty for captions, which are told
             apart within the block.
-        target: The place of each image's own text in `among`, shape (count,); empty likewise.
+        target: The place of each image's own text in `among`, shape (stop - first,); empty likewise.
     """
 
     first: int
-    count: int
+    stop: int
     among: Tensor
     target: Tensor
 
@@ -159,8 +159,8 @@ class _Source:
 
     def _template(self, templates: Sequence[str], random: np.random.Generator) -> str:
         if self._template_chances is None:
-            return templates[random.integers(len(templates))]
-        return templates[random.choice(len(templates), p=self._template_chances)]
+            return templates[int(random.integers(len(templates)))]
+        return templates[int(random.choice(len(templates), p=self._template_chances))]
 
 
 def _paired(texts: list[str]) -> _Drawn:
@@ -272,8 +272,8 @@ class Corpus(IterableDataset[PretrainingBatch]):
                 yield self._make(batch, np.random.default_rng((self._seed, step)), step / self.steps)
 
     def _make(self, batch: NDArray[np.int64], random: np.random.Generator, progress: float) -> PretrainingBatch:
-        (first, last), images, texts = self._label_share, [], []
-        drawn: list[tuple[int, int, _Drawn]] = []
+        (first, last), images = self._label_share, list[Tensor]()
+        texts, drawn = list[str](), list[tuple[int, int, _Drawn]]()
         for number, source in enumerate(self._sources):
             indices = batch[batch[:, 0] == number, 1]
             if not len(indices):
@@ -309,6 +309,6 @@ def _blocks(drawn: Sequence[tuple[int, int, _Drawn]], place: NDArray[np.int64]) 
     for start, count, part in drawn:
         among = place[start : start + len(part.texts)] if part.classes else place[:0]
         target = part.text_of if part.classes else place[:0]
-        blocks.append(Block(row, count, torch.from_numpy(among), torch.from_numpy(target)))
+        blocks.append(Block(row, row + count, torch.from_numpy(among), torch.from_numpy(target)))
         row += count
     return blocks

@@ -30,7 +30,7 @@ def orthogonal(matrix: Tensor, iterations: int) -> Tensor:
     """
     a, b, c = COEFFICIENTS
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = wide / (wide.norm() + _TINY)
+    x: Tensor = wide / (wide.norm() + _TINY)
     for _ in range(iterations):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ def is_block_matrix(name: str, parameter: Tensor) -> bool:
 def filters(model: nn.Module) -> list[nn.Parameter]:
     """The weights of all convolutions but the one that sees the pixels."""
     convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d) and not sees_pixels(module))
-    return [module.weight for module in convolutions]
+    return [cast(nn.Parameter, module.weight) for module in convolutions]
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:

@@ -109,14 +109,14 @@ def loss_in_blocks(image: Tensor, text: Tensor, scale: Tensor, batch: Pretrainin
     """
     unit = functional.normalize(image.float(), dim=-1)
     total = image.new_zeros((), dtype=torch.float32)
-    for first, count, among, target in batch["blocks"]:
-        rows = slice(first, first + count)
+    for first, stop, among, target in batch["blocks"]:
+        rows = slice(first, stop)
         if len(among):
             logits = scale * unit[rows] @ text[among].float().T
             loss = functional.cross_entropy(logits, target, label_smoothing=smoothing)
         else:
             loss = contrastive_loss(image[rows], text[batch["text_of"][rows]], scale)
-        total = total + count * loss
+        total = total + (stop - first) * loss
     return total / len(image)
 
 

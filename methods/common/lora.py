@@ -56,8 +56,8 @@ class VisualLoRA:
         self._weights = {name: named[name] for name in attention or convolutions}
         if not self._weights:
             raise NoAttentionError(
-                f"model {clip.name!r} has neither attention nor convolutions in its image encoder: choose a method that "
-                "edits other layers"
+                f"model {clip.name!r} has neither attention nor convolutions in its image encoder: choose a method "
+                "that edits other layers"
             )
         self._factors = {
             name: [_pair(weight, rank, parts) for _ in range(parts)]

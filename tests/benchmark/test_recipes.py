@@ -144,7 +144,7 @@ def test_labelled_images_are_told_from_all_prompts_that_are_left(exclude: dict[s
     names = ["apple", "bus", "cat", "sunflower"][0 if exclude is None else 1 :]
     for batch in corpus:
         labelled, captioned = batch["blocks"]
-        assert (labelled.first, labelled.count, captioned.first, captioned.count) == (0, 5, 5, 3)
+        assert (labelled.first, labelled.stop, captioned.first, captioned.stop) == (0, 5, 5, 8)
         rows = batch["tokens"][:, 0]
         among = [texts[row] for row in rows[labelled.among]]
         templates = {text.replace(name, "{}") for text, name in zip(among, names, strict=True)}
