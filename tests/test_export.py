@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from world import SUITE, Answer, World, command, metrics_of, small_world, write_plugin, write_suite
 
-from benchmark.export.card import CardWriter, value_text
+from benchmark.export.card import CardWriter, usage, value_text
 from benchmark.export.config import TRUNK_MODULE, needs_trunk
 from benchmark.export.folder import CARD, CONFIG, MODEL, RECORD, check_model, write_model
 from benchmark.export.markdown import plain
@@ -290,6 +290,13 @@ def test_every_kind_of_model_survives(kind: str, tmp_path: Path, monkeypatch: py
         kind in ("resnet", "vit")
     )
     assert (folder / f"{TRUNK_MODULE}.py").exists() == needs_trunk(model) == (kind == "trunk")
+
+
+def test_the_card_says_what_must_be_imported_before_a_trunk_of_ours() -> None:
+    plain_usage, ours = usage(None), usage(TRUNK_MODULE)
+    assert "clip_trunks" not in plain_usage
+    assert ours.endswith(plain_usage.removeprefix("```python\n"))
+    assert ours.index("import clip_trunks") < ours.index("import open_clip\n") and "`sys.path`" in ours
 
 
 def test_a_configuration_that_does_not_fit_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import load_file
 from tiny import ARCHITECTURES, SIDE, TinyDataset
 
+from benchmark.models import compact
+from benchmark.models.compact import about_of
 from benchmark.pretraining import checkpoint, retrained, train
-from benchmark.pretraining.corpus import Augmentation, Corpus, Texts
+from benchmark.pretraining.corpus import Augmentation, Corpus, PretrainingBatch, Texts
 from benchmark.pretraining.exclusions import exclusions, exclusions_everywhere
 from benchmark.pretraining.recipe import MuonSettings, Recipe, Resolution, load_recipe
 from benchmark.pretraining.retrained import Retraining, recipe_of
@@ -63,6 +65,7 @@ def tiny_recipe_of_convolutions() -> Recipe:
 
 @pytest.fixture(autouse=True)
 def tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compact, "TRUNKS", (*compact.TRUNKS, "clip_tiny_trunk"))
     for module in (train, retrained):
         monkeypatch.setattr(module, "open_dataset", lambda *_: TinyDataset())
 
@@ -156,6 +159,26 @@ def test_retraining_is_cached_and_leaves_out_the_class(tmp_path: Path) -> None:
     paths = {retraining.path(each, seed) for each in ({}, exclude) for seed in (0, 1)}
     assert len(paths) == 4
     assert recipe_of(str(retraining.path(exclude, 0))) is None, "not the original: it never saw a part"
+
+
+def test_several_classes_are_left_out_together_images_prompts_and_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(tiny_recipe_of_convolutions(), further_cycles=())
+    retraining = Retraining(recipe, None, tmp_path, "cpu")
+    both = ForgetRequest(classes=("apple", "bus"))
+    prompts: list[int] = []
+    step = train.ContrastivePretraining.training_step
+
+    def seen(self: train.ContrastivePretraining, batch: PretrainingBatch, index: int) -> torch.Tensor:
+        prompts.extend(len(block.among) for block in batch["blocks"])
+        return step(self, batch, index)
+
+    monkeypatch.setattr(train.ContrastivePretraining, "training_step", seen)
+    clip, _ = retraining.model(retraining.excluded("tiny", both), 0)
+    assert prompts == [2] * 4, "12 images are left of 24, of two classes"
+    assert about_of(retraining.path({"tiny": both}, 0))["exclude"] == {"tiny": both.to_dict()}
+    assert clip.zero_shot_classifier(["apple", "cat"], ["a photo of a {}."]).isfinite().all()
 
 
 def test_the_forget_data_is_left_out_of_every_part_of_the_corpus() -> None:
