@@ -88,7 +88,7 @@ def test_failures_that_may_be_the_methods_are_not_blamed_elsewhere(world: World)
 
 
 def test_a_full_disk_ends_the_run_at_once_in_one_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.records.record import store as record_store
+    from benchmark.records import store as record_store
 
     write, calls = record_store.replace_file, []
 

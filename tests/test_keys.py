@@ -30,11 +30,10 @@ from code_edits import (
 from world import ROOT, World, command, small_world
 
 from benchmark.evaluation.families import FAMILIES
-from benchmark.execution.cell_evaluation import evaluate_cell
-from benchmark.execution.cell_unlearning import work_of
 from benchmark.execution.process.unlearner import Work
 from benchmark.execution.references import References
-from benchmark.execution.runner import CellRunner
+from benchmark.execution.runner import CellRunner, evaluate_cell
+from benchmark.execution.session import work_of
 from benchmark.execution.tracking import Tracker
 from benchmark.records.store import RecordStore
 from benchmark.suites.digests import SHOWS, Digests, family_code
@@ -46,7 +45,8 @@ from methods.common.card import resolve
 from methods.common.registry import import_method
 
 pytest_plugins = ("world",)
-SCORES_FILE, UNLEARN_FILE = ROOT / "benchmark" / "evaluation" / "scores.py", ROOT / "benchmark" / "unlearn.py"
+SCORES_FILE = ROOT / "benchmark" / "evaluation" / "numerics" / "metrics.py"
+UNLEARN_FILE = ROOT / "benchmark" / "unlearning" / "unlearn.py"
 
 
 # -- the meaning of code ---------------------------------------------------------------------------------------------
@@ -226,23 +226,15 @@ STARTS = (
 
 def test_what_reports_is_in_no_digest() -> None:
     reached = {d.path.relative_to(ROOT).as_posix() for d in frozenset().union(*members().values())}
-    shown = (
-        "commands/",
-        "report/",
-        "papers/",
-        "speed/",
-        "export/",
-        "generation/",
-        "tuning/",
-        "tables.py",
-        "leaderboard.py",
-    )
-    shown += ("progress.py", "tracking.py", "watching.py", "ledger.py", "cli.py", "columns.py", "record_store.py")
+    shown = [f"{name}/" for name in ("cli", "report", "leaderboard", "speed", "export", "generation", "tuning")]
+    shown += [f"execution/{name}.py" for name in ("progress", "tracking", "preview", "local", "ray")]
+    shown += [f"records/{name}.py" for name in ("failures", "store", "lookup", "provenance")]
+    assert all((ROOT / "benchmark" / name).exists() for name in shown)
     assert not [path for path in reached if path.startswith(tuple(f"benchmark/{each}" for each in shown))]
 
 
 def test_a_start_that_is_gone_is_said() -> None:
-    with pytest.raises(CodeError, match=r"no 'benchmark\.unlearn:forget'"):
+    with pytest.raises(CodeError, match=r"no 'benchmark\.unlearning\.unlearn:forget'"):
         project_code().digest("benchmark.unlearning.unlearn:forget")
 
 
@@ -343,7 +335,7 @@ def test_all_that_runs_while_a_method_unlearns_is_in_its_digest(method: str, wor
     cell = plan.cells[0]
     runner = CellRunner(plan.registry, plan.where, RecordStore(world.results), Tracker(None))
     with running() as ran:
-        work = work_of(cell, plan.registry, runner.shelf)
+        work = work_of(cell, runner.session)
         in_this_process(work, world.results)
     assert len(ran) > 10
     assert uncounted(ran, f"unlearns: {method}", "reads: shapes", "reads: shapes_colours") == []
@@ -354,12 +346,12 @@ def test_all_that_runs_while_a_cell_is_measured_is_in_the_families_digests(world
     plan = world.plan("--methods", "nullspace", "--seeds", "0")
     cell = replace(plan.cells[0], measures=families)
     runner = CellRunner(plan.registry, plan.where, RecordStore(world.results), Tracker(None))
-    result = in_this_process(work_of(cell, plan.registry, runner.shelf), world.results)
+    result = in_this_process(work_of(cell, runner.session), world.results)
     with running() as ran:
-        evaluate_cell(cell, References("0" * 64, None), result, runner.shelf, "")
+        evaluate_cell(cell, References("0" * 64, None), result, runner.session, "")
     counted = [f"measures: {name}" for name in ("base", "scores", *families)]
     assert len(ran) > 30
-    kept = {Definition(ROOT / "benchmark" / "records.py", "Record")}
+    kept = {Definition(ROOT / "benchmark" / "records" / "record.py", "Record")}
     assert uncounted(ran - kept, *counted, "unlearns: nullspace", "reads: shapes", "reads: shapes_colours") == []
 
 
@@ -469,7 +461,7 @@ def test_a_family_that_needs_outputs_alone_is_measured_from_them(mine: World, mo
     options = ("--results", mine.results, "--cache-dir", mine.cache)
     assert command("measure", "confusion_audit", *options).status == 0
     monkeypatch.setattr(CellRunner, "_unlearn", no_unlearning)
-    audit = ROOT / "benchmark" / "evaluation" / "confusion_audit.py"
+    audit = ROOT / "benchmark" / "evaluation" / "measures" / "confusion_audit.py"
     with code(edited(audit, "RECEIVERS = 5", "RECEIVERS = 6")):
         answer = command("measure", "confusion_audit", *options)
     assert answer.status == 0 and ", 0 from kept weights, 0 by unlearning again; " in answer.out
@@ -478,7 +470,7 @@ def test_a_family_that_needs_outputs_alone_is_measured_from_them(mine: World, mo
 
 def test_a_family_reads_no_numbers_but_of_the_families_that_it_names() -> None:
     for name in FAMILIES:
-        text = (ROOT / "benchmark" / "evaluation" / f"{name}.py").read_text(encoding="utf-8")
+        text = (ROOT / "benchmark" / "evaluation" / "measures" / f"{name}.py").read_text(encoding="utf-8")
         reads = any(f"context.{numbers}" in text for numbers in ("metrics", "before", "reference"))
         assert reads == bool(FAMILIES[name].reads) == FAMILIES[name].from_numbers
 
@@ -487,7 +479,7 @@ def test_the_digest_of_a_family_holds_those_whose_numbers_it_reads_and_its_data(
     today = Digests(None, tmp_path, trainings=False)
     names = ("base", "scores", "linear_probe", "robust_score", "damage")
     before = today.families(names, "shapes", "shapes-resnet")
-    probe = ROOT / "benchmark" / "evaluation" / "linear_probe.py"
+    probe = ROOT / "benchmark" / "evaluation" / "measures" / "linear_probe.py"
     definition = next(each for each in definitions() if each.path == probe)
     with code({probe: mutated(definition)}):
         after = today.families(names, "shapes", "shapes-resnet")

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 from world import SHAPES, World, command, small_world, write_suite
 
-from benchmark.cli.common import REFERENCE
 from benchmark.evaluation.families import FAMILIES
 from benchmark.evaluation.measures import relearning, soft_prompt
 from benchmark.execution import references
@@ -19,7 +18,7 @@ from benchmark.models.compact import Architecture
 from benchmark.pretraining import shadows
 from benchmark.pretraining.recipe import load_recipe
 from benchmark.records.record import Record
-from benchmark.records.store import RecordStore
+from benchmark.records.store import REFERENCE, RecordStore
 from datamodules.shapes import Shapes
 
 pytest_plugins = ("world",)

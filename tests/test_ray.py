@@ -104,7 +104,7 @@ def _outputs(world: World) -> dict[str, bytes]:
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:9", "[::1]:9"])
 def test_no_cluster_at_the_address_is_one_line(address: str) -> None:
     ray = _ray()
-    from benchmark.execution.ray_cluster import connected
+    from benchmark.execution.ray import connected
     from datamodules.common.errors import BenchmarkError
 
     if ray.is_initialized():

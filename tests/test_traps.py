@@ -103,8 +103,10 @@ def test_an_edited_plugin_changes_its_own_keys_only(world: World, tmp_path: Path
 @pytest.mark.parametrize(
     "statement",
     [
+        "from methods import visual_projection",
         "from methods.common.projections import visual_projection",
-        "from methods import projection",
+        "from methods.projection import visual_projection",
+        "from methods.common import projections",
         "import methods.common.projections",
     ],
 )
@@ -112,9 +114,9 @@ def test_the_source_of_a_method_holds_what_it_imports(tmp_path: Path, statement:
     path = write_plugin(tmp_path)
     path.write_text(path.read_text().replace("from methods.common.projections import visual_projection", statement))
     if "visual_projection" not in statement:
-        whole = "projection" if statement.startswith("from") else "methods.common.projections"
+        whole = "projections" if statement.startswith("from") else "methods.common.projections"
         path.write_text(path.read_text().replace("visual_projection(", f"{whole}.visual_projection("))
-    assert "visual_projection" in project_code().places(path)[ROOT / "methods" / "projection.py"]
+    assert "visual_projection" in project_code().places(path)[ROOT / "methods" / "common" / "projections.py"]
 
 
 def test_images_made_for_a_method_are_in_its_source() -> None:
@@ -133,7 +135,7 @@ def test_the_order_of_cells_does_not_matter(world: World, tmp_path: Path) -> Non
     for number, order in enumerate((cells, cells[::-1])):
         # Features in a folder of their own, so that nothing is shared.
         runner = _runner(world, tmp_path / f"results{number}")
-        runner.shelf._features["fp32"] = EmbeddingStore(None)
+        runner.session._features["fp32"] = EmbeddingStore(None)
         torch.manual_seed(number)
         torch.set_grad_enabled(number == 0)
         try:
@@ -148,7 +150,7 @@ def test_a_cell_leaves_random_states_and_the_gradient_mode(world: World, tmp_pat
 
     runner = _runner(world, tmp_path / "results")
     chosen = next(cell for cell in world.plan().cells if cell.method == "random_noise")
-    runner.shelf.pristine(chosen.model)  # building a model draws its first weights, before any cell is seeded
+    runner.session.pristine(chosen.model)  # building a model draws its first weights, before any cell is seeded
     torch.manual_seed(3)
     np.random.seed(3)
     random.seed(3)
@@ -165,7 +167,7 @@ def test_the_loaded_model_is_never_edited(world: World, tmp_path: Path) -> None:
     runner = _runner(world, tmp_path / "results")
     cell = next(cell for cell in world.plan().cells if cell.method == "random_noise")
     runner.run(cell)
-    loaded, fresh = runner.shelf.pristine(cell.model)[0].model.state_dict(), load_clip(cell.model).model.state_dict()
+    loaded, fresh = runner.session.pristine(cell.model)[0].model.state_dict(), load_clip(cell.model).model.state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in fresh.items())
 
 

@@ -54,6 +54,15 @@ def words_tokenizer(texts: list[str]) -> Tensor:
 
 @cache
 def _weights(kind: str, seed: int) -> torch.nn.Module:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # kept for all tests: also where the first one computes in float64
+    try:
+        return _drawn(kind, seed)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _drawn(kind: str, seed: int) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ARCHITECTURES[kind].build(vocabulary=VOCABULARY)

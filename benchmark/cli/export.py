@@ -104,7 +104,7 @@ def _kept(runner: CellRunner, cell: Cell, record: Record, place: Path) -> Clip |
         print(f"note: {path} is damaged or of another run than the record: {cell} runs again")
         return None
     _check_filter(kept.refused, cell)
-    pristine, weights = runner.shelf.pristine(cell.model)
+    pristine, weights = runner.session.pristine(cell.model)
     if kept.original != weights:
         print(f"note: the weights of {cell.model} here are not those that {path} edits: {cell} runs again")
         return None

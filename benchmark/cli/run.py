@@ -117,7 +117,7 @@ def run_command(
     from benchmark.execution.local import run_local
     from benchmark.execution.preview import Watcher
     from benchmark.execution.progress import Progress
-    from benchmark.execution.ray_run import RayOptions, on_ray
+    from benchmark.execution.ray import RayOptions, on_ray
     from benchmark.execution.reference_trainings import train_missing
     from benchmark.execution.runner import CellRunner
     from benchmark.execution.staleness import stale_records, told
@@ -130,8 +130,9 @@ def run_command(
     folder = Path(results)
     tracker = Tracker(folder, wandb)
     plugins = paths(plugin)
-    runner = CellRunner(plan.registry, plan.where, plan.store, tracker, plugins, suite, tuned_values or "")
-    runner.devices = spread
+    runner = CellRunner(
+        plan.registry, plan.where, plan.store, tracker, plugins, suite, tuned_values or "", devices=spread
+    )
     found = [] if force else [plan.store.read(cell.key) for cell in plan.cells]
     records = {record.key: record for record in found if record is not None}
     stale = stale_records(records.values(), plan.where.digests)

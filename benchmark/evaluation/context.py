@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -13,23 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.evaluation.embeddings import EmbeddingStore
+from benchmark.evaluation.families import FAMILIES, NotMeasurableError
 from benchmark.records.record import Metric
 from datamodules.common.dataset import Dataset, SplitName
-from datamodules.common.errors import BenchmarkError
 from datamodules.common.request import ForgetRequest
 from methods.common.clip import Clip
 
-
-class NotMeasurableError(BenchmarkError):
-    """A measure that cannot be computed here, such as a probe of a class without train images.
-
-    Args:
-        reason: One line for the reader of the record: what is missing.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+if TYPE_CHECKING:
+    from benchmark.evaluation.evaluate import Metrics
 
 
 TRAIN_PER_CLASS = 100
@@ -187,3 +178,26 @@ class Context:
         if self.shadows is None:
             raise NotMeasurableError(self.no_shadows or "there are no shadow models")
         return self.shadows
+
+
+def measure_families(names: Sequence[str], context: Context) -> Metrics:
+    """The metrics of families, in the order of `FAMILIES`: a later one may read what an earlier one found.
+
+    Args:
+        names: Of the families.
+        context: The model and all that it is compared with.
+
+    Returns:
+        The metrics. What could not be measured is empty, and the context's report says why under `not_measured`.
+    """
+    found: Metrics = {}
+    for family in (FAMILIES[name] for name in FAMILIES if name in names):
+        try:
+            values = family.load()(context)
+        except NotMeasurableError as error:
+            context.report.setdefault("not_measured", {})[family.name] = str(error)
+            values = {}
+        whole = {name: values.get(name, Metric(None, None, None)) for name in family.metrics}
+        found |= whole
+        context.metrics = {**context.metrics, **whole}
+    return found

@@ -7,13 +7,11 @@ Each is a file of this folder with a function `measure(context)`, which gives th
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmark.evaluation.context import Context, NotMeasurableError
-from benchmark.evaluation.evaluate import Metrics
-from benchmark.records.record import Metric
+from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from benchmark.evaluation.context import Context
@@ -132,24 +130,13 @@ _LIST = (
 FAMILIES: dict[str, Family] = {family.name: family for family in _LIST}
 
 
-def measure_families(names: Sequence[str], context: Context) -> Metrics:
-    """The metrics of families, in the order of `FAMILIES`: a later one may read what an earlier one found.
+class NotMeasurableError(BenchmarkError):
+    """A measure that cannot be computed here, such as a probe of a class without train images.
 
     Args:
-        names: Of the families.
-        context: The model and all that it is compared with.
-
-    Returns:
-        The metrics. What could not be measured is empty, and the context's report says why under `not_measured`.
+        reason: One line for the reader of the record: what is missing.
     """
-    found: Metrics = {}
-    for family in (FAMILIES[name] for name in FAMILIES if name in names):
-        try:
-            values = family.load()(context)
-        except NotMeasurableError as error:
-            context.report.setdefault("not_measured", {})[family.name] = str(error)
-            values = {}
-        whole = {name: values.get(name, Metric(None, None, None)) for name in family.metrics}
-        found |= whole
-        context.metrics = {**context.metrics, **whole}
-    return found
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

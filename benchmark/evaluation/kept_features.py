@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.embeddings import EmbeddingStore
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.records.kept_outputs import Outputs
 from datamodules.common.dataset import Dataset, SplitName
 from datamodules.common.images import Preprocessing

@@ -15,16 +15,15 @@ from typing import Any, Literal
 
 from torch import nn
 
-from benchmark.evaluation.context import Context
+from benchmark.evaluation.context import Context, measure_families
 from benchmark.evaluation.evaluate import Metrics, scores
-from benchmark.evaluation.families import BASE, FAMILIES, SCORES, measure_families
+from benchmark.evaluation.families import BASE, FAMILIES, SCORES
 from benchmark.evaluation.kept_features import KeptFeatures, no_tokens, stand_in
-from benchmark.execution.cell_evaluation import evaluate_cell
-from benchmark.execution.cell_unlearning import precision_of
 from benchmark.execution.edited_weights_store import outputs_path, weights_path
 from benchmark.execution.local import write_down
 from benchmark.execution.references import References
-from benchmark.execution.runner import CellRunner
+from benchmark.execution.runner import CellRunner, evaluate_cell
+from benchmark.execution.session import precision_of
 from benchmark.execution.staleness import families_in, family_of
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Ledger
@@ -181,10 +180,10 @@ def _from_model(
     if result is None:
         fresh = runner.make(asked, references).record
         return fresh.metrics, fresh.report, "unlearning again"
-    pristine, _ = runner.shelf.pristine(cell.model)
-    with runner.shelf.features(precision_of(cell)).fixed(result.clip, pristine):
+    pristine, _ = runner.session.pristine(cell.model)
+    with runner.session.features(precision_of(cell)).fixed(result.clip, pristine):
         why = "no family that is measured asks for shadow models"
-        metrics, report, _ = evaluate_cell(asked, references, result, runner.shelf, why)
+        metrics, report, _ = evaluate_cell(asked, references, result, runner.session, why)
     return metrics, report, "kept weights"
 
 
@@ -194,7 +193,7 @@ def _from_weights(runner: CellRunner, record: Record, cell: Cell) -> Unlearned |
     if not KeptWeights.belongs(path, record.key, outputs_path(path)):
         return None
     kept = KeptWeights.read(path)
-    pristine, weights = runner.shelf.pristine(cell.model)
+    pristine, weights = runner.session.pristine(cell.model)
     if kept is None or kept.original != weights:
         return None
     clip = pristine.copy()
@@ -212,7 +211,7 @@ def _of_numbers(
     context = Context(
         clip=nothing,
         original=nothing,
-        dataset=runner.shelf.dataset(cell.dataset, 64),
+        dataset=runner.session.dataset(cell.dataset, 64),
         request=cell.request,
         store=KeptFeatures([]),
         metrics=metrics,
@@ -236,12 +235,12 @@ def _from_outputs(
     before = runner.store.read(str(record.references.get("original")))
     if own is None or first is None:
         return None
-    pristine, _ = runner.shelf.pristine(cell.model)
+    pristine, _ = runner.session.pristine(cell.model)
     clip, original = (stand_in(kept, pristine.preprocessing, cell.model) for kept in (own, first))
     context = Context(
         clip=clip,
         original=original,
-        dataset=runner.shelf.dataset(cell.dataset, pristine.preprocessing.image_size),
+        dataset=runner.session.dataset(cell.dataset, pristine.preprocessing.image_size),
         request=cell.request,
         store=KeptFeatures([(clip, own), (original, first)]),
         metrics=record.metrics,

@@ -29,7 +29,7 @@ def missing_trainings(cells: Sequence[Cell], runner: CellRunner) -> list[Trainin
     every = {each.key: each for cell in cells for each in (cell, *runner.reference_cells(cell))}
     golden = [cell for cell in every.values() if runner.registry.declaration(cell.method).card.regime == PRETRAINING]
     attacked = {(cell.model, cell.dataset): cell for cell in cells if needs_shadows(cell)}
-    retrained, shadows = runner.shelf.retrained, runner.shelf.shadows
+    retrained, shadows = runner.session.retrained, runner.session.shadows
     needed: list[Training] = [retrained.training(cell) for cell in golden]
     needed += [each for cell in attacked.values() if not shadows.why_not(cell) for each in shadows.trainings(cell)]
     found = {training.path: training for training in needed if not training.path.is_file()}

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.evaluation.context import NotMeasurableError
 from benchmark.evaluation.evaluate import Metrics
-from benchmark.evaluation.families import FAMILIES
+from benchmark.evaluation.families import FAMILIES, NotMeasurableError
 from benchmark.pretraining.recipe import Recipe
 from benchmark.pretraining.retrained import RetrainedTraining, Retraining, recipe_of
 from benchmark.pretraining.shadows import COUNT, ShadowModels, ShadowTraining

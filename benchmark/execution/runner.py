@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from benchmark.evaluation.evaluate import Metrics
-from benchmark.execution.cell_evaluation import evaluate_cell
-from benchmark.execution.cell_unlearning import precision_of, work_of
+from benchmark.evaluation.context import Context, Shadows, measure_families
+from benchmark.evaluation.evaluate import Evaluation, Metrics
+from benchmark.evaluation.kept_features import outputs_of
 from benchmark.execution.edited_weights_store import WeightsKeeper
 from benchmark.execution.preview import Watcher
-from benchmark.execution.process.unlearner import Unlearner
 from benchmark.execution.references import CellShadows, References, needs_retrained, needs_shadows
-from benchmark.execution.session import Shelf, check_needs
+from benchmark.execution.session import Session, precision_of, trunk_edited, work_of
 from benchmark.execution.staleness import families_of
 from benchmark.execution.tracking import Tracker
 from benchmark.models.registry import PRETRAINING
@@ -23,7 +22,7 @@ from benchmark.records.cell import Cell
 from benchmark.records.kept_outputs import Outputs
 from benchmark.records.provenance import command, provenance
 from benchmark.records.record import SCHEMA, Record
-from benchmark.records.store import REFERENCE, RecordStore
+from benchmark.records.store import RecordStore
 from benchmark.suites.expansion import ORIGINAL, RETRAIN, Where, original_of, retrain_of
 from benchmark.unlearning.unlearn import StepReport, Unlearned
 from benchmark.utils.devices import Devices
@@ -76,13 +75,7 @@ class CellRunner:
     devices: Devices = field(default_factory=Devices)
 
     def __post_init__(self) -> None:
-        self.shelf = Shelf(self.where)
-
-    @cached_property
-    def unlearner(self) -> Unlearner:
-        """Starts the processes that unlearn."""
-        closed = [self.store.folder, REFERENCE, *([self.where.data_dir] if self.where.data_dir is not None else [])]
-        return Unlearner(self.where.cache_dir, tuple(closed), self.devices)
+        self.session = Session(self.registry, self.where, (self.store.folder,), self.devices)
 
     def run(self, cell: Cell, *, on_phase: Phase | None = None, on_step: StepReport | None = None) -> Record:
         """Run a cell and write its record. Those of its references are made first if they are not there.
@@ -115,7 +108,7 @@ class CellRunner:
         if cell.method == RETRAIN:
             return []
         needed = [] if cell.method == ORIGINAL else [original_of(cell, self.registry)]
-        if needs_retrained(cell) and not self.shelf.retrained.why_not(cell.model):
+        if needs_retrained(cell) and not self.session.retrained.why_not(cell.model):
             needed.append(retrain_of(cell, self.registry, self.where))
         return needed
 
@@ -134,7 +127,7 @@ class CellRunner:
         before = None if cell.method == ORIGINAL else again(original)
         if not needs_retrained(cell):
             return References(original.key, before)
-        why_not = self.shelf.retrained.why_not(cell.model)
+        why_not = self.session.retrained.why_not(cell.model)
         if why_not:
             return References(original.key, before, no_retrained=why_not)
         gold = retrain_of(cell, self.registry, self.where)
@@ -142,7 +135,7 @@ class CellRunner:
 
     def check_needs(self, cells: Sequence[Cell]) -> None:
         """Check, before any work, all that these cells need; see `benchmark.execution.session`."""
-        check_needs(cells, self.registry, self.shelf, self.unlearner)
+        self.session.check_needs(cells)
 
     def make(
         self,
@@ -162,7 +155,7 @@ class CellRunner:
         """
         say = on_phase or (lambda _: None)
         say("loading")
-        pristine, weights = self.shelf.pristine(cell.model)
+        pristine, weights = self.session.pristine(cell.model)
         retrained = self._retrained(cell, say, on_step)
         shadows = self._shadows(cell, say, on_step)
         with isolated(cell.random_seed()):
@@ -170,8 +163,8 @@ class CellRunner:
             result = self._unlearn(cell, on_step, retrained)
             say("evaluating")
             start = time.perf_counter()
-            with self.shelf.features(precision_of(cell)).fixed(result.clip, pristine):
-                metrics, report, outputs = evaluate_cell(cell, references, result, self.shelf, shadows)
+            with self.session.features(precision_of(cell)).fixed(result.clip, pristine):
+                metrics, report, outputs = evaluate_cell(cell, references, result, self.session, shadows)
             seconds = time.perf_counter() - start
         record = Record(
             schema=SCHEMA,
@@ -216,25 +209,25 @@ class CellRunner:
         if self.registry.declaration(cell.method).card.regime != PRETRAINING:
             return None
         say("training without the forget data")
-        return self.shelf.retrained.state(cell, on_step=on_step)
+        return self.session.retrained.state(cell, on_step=on_step)
 
     def _shadows(self, cell: Cell, say: Phase, on_step: StepReport | None) -> CellShadows | str:
         """The shadow models of a cell, trained; why there are none, where there are none or no measure asks."""
         if not needs_shadows(cell):
             return "no measure asks for shadow models"
-        why_not = self.shelf.shadows.why_not(cell)
+        why_not = self.session.shadows.why_not(cell)
         if why_not:
             return why_not
         say("training the shadow models")
-        self.shelf.shadows.train(cell, on_step=on_step)
+        self.session.shadows.train(cell, on_step=on_step)
 
         def unlearner(clip: Clip, dataset: Dataset, seed: int) -> Clip:
             if self.registry.declaration(cell.method).card.regime == PRETRAINING:
                 return clip  # trained again it would know nothing of any image: the fits are those of doing nothing
-            work = work_of(cell, self.registry, self.shelf, clip=clip, dataset=dataset, seed=seed)
-            return self.unlearner.unlearn(work).clip
+            work = work_of(cell, self.session, clip=clip, dataset=dataset, seed=seed)
+            return self.session.unlearner.unlearn(work).clip
 
-        return self.shelf.shadows.of(cell, unlearner)
+        return self.session.shadows.of(cell, unlearner)
 
     def _command(self, cell: Cell) -> str:
         kind = self.registry.declaration(cell.method).hyperparameters
@@ -246,8 +239,52 @@ class CellRunner:
         )
 
     def _unlearn(self, cell: Cell, on_step: StepReport | None, retrained: Retrained | None) -> Unlearned:
-        work, watch = work_of(cell, self.registry, self.shelf, retrained=retrained), None
+        work, watch = work_of(cell, self.session, retrained=retrained), None
         if self.watcher is not None:
             watch = self.watcher.watch(work.clip, work.dataset, cell.request, work.precision)
         logger = self.tracker.logger(cell)
-        return self.unlearner.unlearn(work, logger=logger, on_step=on_step, watch=watch)
+        return self.session.unlearner.unlearn(work, logger=logger, on_step=on_step, watch=watch)
+
+
+def evaluate_cell(
+    cell: Cell, references: References, result: Unlearned, session: Session, shadows: Shadows | str
+) -> tuple[Metrics, dict[str, Any], Outputs]:
+    """Measure an unlearned model.
+
+    Args:
+        cell: What was run.
+        references: What it is compared with.
+        result: What the unlearning gave.
+        session: The models, data sets and features.
+        shadows: The shadow models, or why there are none.
+
+    Returns:
+        The metrics, the record's report, and the outputs to keep beside the record.
+    """
+    pristine, _ = session.pristine(cell.model)
+    dataset, others = session.datasets(cell)
+    store = session.features(precision_of(cell))
+    keep = not trunk_edited(result)
+    metrics = Evaluation(dataset, cell.request, others, store).measure(result.clip, before=references.before, keep=keep)
+    report = dict(result.report)
+    if cell.measures:
+        context = Context(
+            clip=result.clip,
+            original=pristine,
+            dataset=dataset,
+            request=cell.request,
+            store=store,
+            metrics=metrics,
+            before=references.before,
+            seed=replace(cell, seed=0).random_seed(),
+            retrained=session.of(cell, references),
+            no_retrained=references.no_retrained,
+            reference=references.after_retraining,
+            is_reference=cell.method == RETRAIN,
+            keep=keep,
+            shadows=None if isinstance(shadows, str) else shadows,
+            no_shadows=shadows if isinstance(shadows, str) else "",
+            report=report,
+        )
+        metrics = metrics | measure_families(cell.measures, context)
+    return metrics, report, outputs_of(result.clip, dataset, store, keep=keep)

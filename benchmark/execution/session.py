@@ -1,36 +1,54 @@
-"""What the cells of a run share: loaded models, data sets, features, and the retrained models."""
+"""The session of a run: methods, models, data sets, features, and the models that cells are compared with.
+
+Each is loaded once; `work_of` says what of them one cell's unlearning is given.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 
 from benchmark.evaluation.embeddings import EmbeddingStore
-from benchmark.execution.process.unlearner import Unlearner
+from benchmark.execution.process.unlearner import Unlearner, Work
 from benchmark.execution.references import References, RetrainedModels, Shadows
 from benchmark.models.loading import load_clip, weights_hash
 from benchmark.models.registry import PRETRAINING
 from benchmark.records.cell import Cell
+from benchmark.records.store import REFERENCE
 from benchmark.suites.expansion import RETRAIN, Where
+from benchmark.unlearning.unlearn import Unlearned
+from benchmark.utils.devices import Devices
 from benchmark.utils.hardware import Precision, resolve_device
 from datamodules.common.dataset import Dataset, SplitName
 from datamodules.common.errors import BenchmarkError
+from datamodules.common.module import Retrained
 from datamodules.common.registry import open_dataset
 from methods.common.clip import Clip
 from methods.common.registry import Registry
 
+PARTS: tuple[SplitName, ...] = ("train", "test")
+"""The splits whose forget sets are looked at before a run."""
+
 
 @dataclass
-class Shelf:
-    """Loads each thing once.
+class Session:
+    """What the cells of a run share; each thing is loaded once.
 
     Attributes:
+        registry: The methods.
         where: Folders and device.
+        closed: Further folders of which no method may open anything, such as that of the records.
+        devices: Over which each cell's unlearning is spread; everything else is done on the first.
         retrained: The models trained without the forget data.
         shadows: The models trained on known images, for membership inference.
     """
 
+    registry: Registry
     where: Where
+    closed: tuple[Path, ...] = ()
+    devices: Devices = field(default_factory=Devices)
     _clips: dict[str, tuple[Clip, str]] = field(default_factory=dict)
     _datasets: dict[tuple[str, int], Dataset] = field(default_factory=dict)
     _features: dict[str, EmbeddingStore] = field(default_factory=dict)
@@ -38,6 +56,12 @@ class Shelf:
     def __post_init__(self) -> None:
         self.retrained = RetrainedModels(self.where)
         self.shadows = Shadows(self.where, self.retrained.recipe)
+
+    @cached_property
+    def unlearner(self) -> Unlearner:
+        """Starts the processes that unlearn."""
+        data = () if self.where.data_dir is None else (self.where.data_dir,)
+        return Unlearner(self.where.cache_dir, (*self.closed, REFERENCE, *data), self.devices)
 
     def pristine(self, name: str) -> tuple[Clip, str]:
         """A model as it came and the hash of its weights; not to be edited."""
@@ -71,35 +95,75 @@ class Shelf:
         clip.model.to(resolve_device(self.where.device))
         return clip
 
+    def check_needs(self, cells: Sequence[Cell]) -> None:
+        """Load everything once that some cells will load, so that nothing is missing after hours of work.
 
-PARTS: tuple[SplitName, ...] = ("train", "test")
+        Raises:
+            BenchmarkError: If something cannot be imported, loaded or read, or a forget set is empty or everything.
+        """
+        for model in [cell.model for cell in cells[:1]]:  # while the server starts from which processes are forked
+            self.pristine(model)
+        methods = {cell.method: self.registry.declaration(cell.method) for cell in cells}
+        self.unlearner.check_imports(list(methods.values()))
+        for cell in cells:
+            retrains = methods[cell.method].card.regime == PRETRAINING
+            if retrains and (why_not := self.retrained.why_not(cell.model)):
+                raise BenchmarkError(f"method {cell.method!r}: {why_not}; leave it out or name one of our small CLIPs")
+        for model in dict.fromkeys(cell.model for cell in cells):
+            size = self.pristine(model)[0].preprocessing.image_size
+            of_model = [cell for cell in cells if cell.model == model]
+            for name in dict.fromkeys(other for cell in of_model for other in cell.others):
+                self.dataset(name, size).split("test")
+            for name, request in dict.fromkeys((cell.dataset, cell.request) for cell in of_model):
+                dataset = self.dataset(name, size)
+                for part in PARTS:
+                    dataset.forget_mask(dataset.split(part), request)
 
 
-def check_needs(cells: Sequence[Cell], registry: Registry, shelf: Shelf, unlearner: Unlearner) -> None:
-    """Load everything once that the cells will load, so that nothing is missing after hours of work.
+def work_of(
+    cell: Cell,
+    session: Session,
+    *,
+    retrained: Retrained | None = None,
+    clip: Clip | None = None,
+    dataset: Dataset | None = None,
+    seed: int | None = None,
+) -> Work:
+    """What a cell's method is to do.
 
     Args:
-        cells: Those that are to run.
-        registry: The methods.
-        shelf: The models and data sets.
-        unlearner: Tries whether methods can be imported, in a process of its own.
-
-    Raises:
-        BenchmarkError: If something cannot be imported, loaded or read, or a forget set is empty or everything.
+        cell: What to run.
+        session: The methods, models and data sets.
+        retrained: The model trained without the forget data, for methods that take it.
+        clip: In the place of the cell's model; stays as it is.
+        dataset: In the place of the cell's data set: as a shadow model knows it.
+        seed: In the place of the cell's.
     """
-    for model in [cell.model for cell in cells[:1]]:  # while the server starts from which processes are forked
-        shelf.pristine(model)
-    unlearner.check_imports([registry.declaration(name) for name in dict.fromkeys(cell.method for cell in cells)])
-    for cell in cells:
-        regime = registry.declaration(cell.method).card.regime
-        if regime == PRETRAINING and (why_not := shelf.retrained.why_not(cell.model)):
-            raise BenchmarkError(f"method {cell.method!r}: {why_not}; leave it out or name one of our small CLIPs")
-    for model in dict.fromkeys(cell.model for cell in cells):
-        size = shelf.pristine(model)[0].preprocessing.image_size
-        mine = [cell for cell in cells if cell.model == model]
-        for name in dict.fromkeys(other for cell in mine for other in cell.others):
-            shelf.dataset(name, size).split("test")
-        for dataset_name, request in dict.fromkeys((cell.dataset, cell.request) for cell in mine):
-            dataset = shelf.dataset(dataset_name, size)
-            for part in PARTS:
-                dataset.forget_mask(dataset.split(part), request)
+    own, others = session.datasets(cell)
+    return Work(
+        method=session.registry.declaration(cell.method),
+        hparams=cell.hparams,
+        clip=clip or session.pristine(cell.model)[0],
+        dataset=dataset or own,
+        request=cell.request,
+        seed=cell.random_seed() if seed is None else seed,
+        others=others,
+        precision=precision_of(cell),
+        retrained=retrained,
+    )
+
+
+def precision_of(cell: Cell) -> Precision:
+    """The precision of a cell's towers."""
+    return "bf16" if cell.precision == "bf16" else "fp32"
+
+
+def trunk_edited(result: Unlearned) -> bool:
+    """Whether the image encoder was changed beyond its projection: its features then serve this cell alone."""
+    from methods.common.projections import NoProjectionError, visual_projection
+
+    try:
+        projection = visual_projection(result.clip).state_names
+    except NoProjectionError:
+        projection = ()
+    return any(name.startswith("visual.") and name not in projection for name in result.edited)

@@ -156,8 +156,8 @@ def prepare(
     """
     drawn_on = resolve_device(device)
     runner = CellRunner(registry, where, store, Tracker(None))
-    runner.unlearner.check_imports([registry.declaration(cell.method)])
-    original, _ = runner.shelf.pristine(cell.model)
+    runner.session.unlearner.check_imports([registry.declaration(cell.method)])
+    original, _ = runner.session.pristine(cell.model)
     eye = load_clip(judge)
     if weights_hash(eye) == weights_hash(original):
         raise GenerationError(f"the judge {judge!r} is the model that was edited: name an independent one with --judge")

@@ -21,7 +21,7 @@ from datamodules.common.synthetic import (
     blur,
     climb,
 )
-from methods.common.synthetic_images import weights_key
+from methods.common.synthetic_images import encoder_key
 
 MODEL, DATASET, TARGET = "shapes-resnet", "shapes", 0
 TOGETHER, ALONE = 64, 4
@@ -39,7 +39,7 @@ def measure(bench: Bench) -> Iterator[Finding]:
     with torch.no_grad():
         classifier = clip.zero_shot_classifier(dataset.class_names, dataset.templates)
         scale = float(clip.logit_scale)
-    model = ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, weights_key(clip))
+    model = ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, encoder_key(clip))
     recipe = SyntheticRecipe(count=TOGETHER, iterations=ITERATIONS, tries=1).for_side(clip.preprocessing.image_size)
     climb(model, TARGET, replace(recipe, count=2, iterations=2))
     taken, made, steps = 0.0, [], 0

@@ -26,7 +26,7 @@ from datamodules.common.errors import BenchmarkError
 from methods.common.registry import NOT_COUNTED, Registry
 
 UNLEARNS = (
-    "benchmark.execution.cell_unlearning:work_of",
+    "benchmark.execution.session:work_of",
     "benchmark.execution.process.unlearner:Unlearner",
     "benchmark.execution.process.unlearning_child:unlearn_here",
     "benchmark.execution.process.unlearning_child:synthesise_here",
@@ -64,7 +64,7 @@ LOADS_OPEN_CLIP, NOT_OPEN_CLIP = (
 )
 
 MEASURES_ALL = (
-    "benchmark.execution.cell_evaluation:evaluate_cell",
+    "benchmark.execution.runner:evaluate_cell",
     "benchmark.evaluation.context:Context",
     "benchmark.evaluation.embeddings:EmbeddingStore",
 )

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.records.cell import Cell
 from benchmark.records.cell import shard as shard_of
 from benchmark.records.store import RecordStore
-from benchmark.suites.expansion import Where, expand, with_overrides
 from benchmark.suites.parsing import load_suite
 from benchmark.suites.suite import Suite
-from benchmark.suites.tuned.values import TUNED, TunedError, with_tuned
 from benchmark.utils.suggestions import near_keys
 from datamodules.common.errors import BenchmarkError
 from methods.common.registry import Registry
+
+if TYPE_CHECKING:
+    from benchmark.suites.expansion import Where
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,14 @@ def make_plan(
     Raises:
         BenchmarkError: On anything that is wrong.
     """
+    from benchmark.suites.expansion import expand, with_overrides  # heavy: it knows the models
+
     registry = Registry(plugins)
     chosen = with_overrides(load_suite(suite), methods=methods, seeds=seeds, models=models, settings=settings)
     notes: list[str] = []
     if tuned:
+        from benchmark.suites.tuned.values import TUNED, TunedError, with_tuned
+
         file = TUNED if tuned is True else tuned
         if not file.is_file():
             raise TunedError(f"no file {file} of tuned values: make one with `python -m benchmark tune --out`")

@@ -18,11 +18,11 @@ def synthetic_images(method: UnlearningMethod[Any], recipe: SyntheticRecipe) -> 
     with torch.no_grad():
         classifier = method.classifier()
         scale = float(clip.logit_scale)
-    encoder = f"{weights_key(clip)} {project_code().digest('methods.common.clip:Clip')}"
-    model = ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, encoder)
+    model = ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, encoder_key(clip))
     return method.data.synthetic_forget_set(model, list(range(len(method.spec.forget_names))), recipe)
 
 
-def weights_key(clip: Clip) -> str:
-    """sha256 of the image encoder's weights."""
-    return state_hash(clip.model, lambda name: name.startswith("visual."))
+def encoder_key(clip: Clip) -> str:
+    """Identifies an image encoder: the sha256 of its weights, and the digest of the code that encodes."""
+    weights = state_hash(clip.model, lambda name: name.startswith("visual."))
+    return f"{weights} {project_code().digest('methods.common.clip:Clip')}"

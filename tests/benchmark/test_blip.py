@@ -18,7 +18,8 @@ from tiny import APPLE, NAMES, TinyDataset, random_images
 from world import ROOT, command, small_world
 
 from benchmark.evaluation.embeddings import EmbeddingStore
-from benchmark.models.loading import blip, blip_folder, load_clip, model_identity, parse_model, weights_hash
+from benchmark.models import blip, blip_folder
+from benchmark.models.loading import load_clip, model_identity, parse_model, weights_hash
 from benchmark.models.tensor_files import WeightsError
 from benchmark.records.store import RecordStore
 from benchmark.unlearning.cost import tower_flops
@@ -466,7 +467,7 @@ def test_light_commands_do_not_import_the_library() -> None:
         "        main(call)\n"
         "    assert 'transformers' not in sys.modules and 'torch' not in sys.modules, call\n"
         "    assert call != ['list', 'models'] or 'blip:DIR' in out.getvalue()\n"
-        "from benchmark import blip, blip_folder\n"
+        "from benchmark.models import blip, blip_folder\n"
         "assert 'transformers' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=600)

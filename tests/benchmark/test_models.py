@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from tiny import ARCHITECTURES, WIDTH, random_images
 from torch import nn
 
+from benchmark.models import loading as models
 from benchmark.models.checkpoints import read_state_dict
 from benchmark.models.loading import load_clip, model_identity, weights_hash
-from benchmark.models.loading import loading as models
 from benchmark.models.tensor_files import WeightsError
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from world import Answer, command
 
-from benchmark.cli.common import REFERENCE
 from benchmark.leaderboard.markup import latex_text
 from benchmark.leaderboard.pareto import pareto_front
 from benchmark.leaderboard.tables import FORMATS, texts
@@ -20,7 +19,7 @@ from benchmark.leaderboard.tables import render as tables
 from benchmark.records.failures import Ledger
 from benchmark.records.kept_outputs import Outputs
 from benchmark.records.record import SCHEMA, Metric, Record, json_digest
-from benchmark.records.store import RecordStore
+from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.report.cards import SHOWN, Place, good_and_bad, places
 from benchmark.report.content import Content, collect
 from benchmark.report.curves import POINTS, thinned

@@ -28,7 +28,7 @@ from datamodules.common.synthetic import (
     make_or_load,
     roll,
 )
-from methods.common.synthetic_images import weights_key
+from methods.common.synthetic_images import encoder_key
 
 SMALL = SyntheticRecipe(count=4, step=2.0, iterations=12, jitter=3, threshold=0.0, tries=2, blur_every=5)
 LOW = -torch.tensor([0.485, 0.456, 0.406]) / torch.tensor([0.229, 0.224, 0.225])
@@ -42,7 +42,7 @@ def image_model(kind: str, *, scale: float = 20.0) -> ImageModel:
         # Centred on what the encoder gives, so that noise does not fall to one name only.
         images = clip.encode_image(random_images(16)).mean(0)
         classifier = F.normalize(classifier - classifier @ images[:, None] * images / images.square().sum(), dim=-1)
-    return ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, weights_key(clip))
+    return ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, encoder_key(clip))
 
 
 def one_image(
@@ -311,14 +311,14 @@ def test_every_field_of_the_model_is_in_the_key(easy: ImageModel, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
-def test_weights_key_is_that_of_the_image_encoder(kind: str) -> None:
-    assert weights_key(tiny_clip(kind)) == weights_key(tiny_clip(kind))
+def test_the_key_is_that_of_the_image_encoder(kind: str) -> None:
+    assert encoder_key(tiny_clip(kind)) == encoder_key(tiny_clip(kind))
     for name, value in tiny_clip(kind).visual.named_parameters():
         if value.ndim > 1:
             clip = tiny_clip(kind)
             with torch.no_grad():
                 clip.visual.get_parameter(name)[(0,) * value.ndim] += 1e-3
-            assert weights_key(clip) != weights_key(tiny_clip(kind)), name
+            assert encoder_key(clip) != encoder_key(tiny_clip(kind)), name
             break
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.evaluation.context import NotMeasurableError
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.measures.confusion_audit import Receiver, confusion_audit
 
 

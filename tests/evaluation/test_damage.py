@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.evaluation.context import NotMeasurableError
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.measures.damage import ClassDrop, class_recalls, neighbour_classes, worst_classes
 from benchmark.evaluation.numerics.metrics import mean_per_class_recall
 

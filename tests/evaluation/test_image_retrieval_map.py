@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.retrieval import retrieval_average_precision
 
-from benchmark.evaluation.context import NotMeasurableError
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.measures.image_retrieval_map import _chance, average_precision, image_retrieval_map
 from benchmark.evaluation.numerics import features as shared
 

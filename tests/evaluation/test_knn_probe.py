@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.evaluation.context import NotMeasurableError
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.measures.knn_probe import KnnProbe, _votes, knn_probe
 from benchmark.evaluation.numerics import features as shared
 from benchmark.evaluation.numerics.features import cosines, unit_norm

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.evaluation.context import NotMeasurableError
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.measures import linear_probe as module
 from benchmark.evaluation.measures.linear_probe import LinearProbe, linear_probe, search, stratified_part
 from benchmark.evaluation.numerics.logistic_regression import LinearClassifier, fit, principal_axes

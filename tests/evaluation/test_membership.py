@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tiny import APPLE, NAMES, TinyDataset, tiny_clip
 from torch import Tensor
 
-from benchmark.evaluation.context import NotMeasurableError
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.measures.membership import (
     MembershipAttack,
     auc_interval,

@@ -9,7 +9,7 @@ from examined import context_of
 from tiny import APPLE, NAMES, tiny_clip, words_tokenizer
 from torch.nn import functional
 
-from benchmark.evaluation.context import NotMeasurableError
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.measures import paraphrases, relearning, soft_prompt
 from benchmark.evaluation.numerics.metrics import predict
 from datamodules.common.paraphrases import Paraphrases, load_paraphrases

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.evaluation.catalogue import find
-from benchmark.evaluation.context import NotMeasurableError
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.measures.retrain_gap import GAP_METRICS, retrain_gap
 from benchmark.records.record import Metric
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchmetrics.retrieval import RetrievalRecall
 
-from benchmark.evaluation.numerics import retrieval
+from benchmark.evaluation.numerics import metrics
 from benchmark.evaluation.numerics.metrics import image_retrieval_ranks, recall_at, text_retrieval_ranks
 
 FIVE = 5
@@ -66,7 +66,7 @@ def test_chunks_do_not_matter(gallery: tuple[Tensor, Tensor, Tensor, Tensor]) ->
     whole = image_retrieval_ranks(captions, images, owner, refused=refused)
     texts = text_retrieval_ranks(images, captions, owner, refused=refused)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retrieval, "CHUNK", 2)
+        patch.setattr(metrics, "CHUNK", 2)
         assert torch.equal(whole, image_retrieval_ranks(captions, images, owner, refused=refused))
         assert torch.equal(texts, text_retrieval_ranks(images, captions, owner, refused=refused))
 

@@ -19,7 +19,11 @@ def test_every_data_set_is_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["registry", "shapes_drawing", "shapes_world", "shapes_unseen", "image_folder", "shadow"]
+    "name",
+    [
+        *("common.registry", "shapes_world.drawing", "shapes_world", "shapes_world.unseen", "image_folder"),
+        *("common.shadow_pool", "common.captioned", "common.split_file", "common.download"),
+    ],
 )
 def test_what_draws_or_opens_images_is_closed(name: str) -> None:
     assert f"datamodules.{name}" in closed_modules()

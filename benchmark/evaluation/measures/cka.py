@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from benchmark.evaluation.context import NotMeasurableError
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.numerics.features import NOISE, require_finite
 from benchmark.records.record import Metric
 

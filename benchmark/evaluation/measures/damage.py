@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from benchmark.evaluation.context import NotMeasurableError
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.numerics.features import unit_norm
 from benchmark.evaluation.numerics.metrics import predict
 from benchmark.records.record import Metric

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from benchmark.evaluation.context import NotMeasurableError
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.numerics.features import require_finite, require_train_items, shares
 from benchmark.evaluation.numerics.logistic_regression import LinearClassifier, fit, principal_axes
 from benchmark.evaluation.numerics.metrics import both_parts

@@ -16,8 +16,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from benchmark.evaluation.context import Context, NotMeasurableError
+from benchmark.evaluation.context import Context
 from benchmark.evaluation.evaluate import Metrics
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.numerics.metrics import predict
 from benchmark.records.record import Metric
 from benchmark.utils.statistics import wilson

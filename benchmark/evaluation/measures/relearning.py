@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from benchmark.evaluation.context import Context, NotMeasurableError
+from benchmark.evaluation.context import Context
 from benchmark.evaluation.evaluate import Metrics
-from benchmark.evaluation.families import SHOTS
+from benchmark.evaluation.families import SHOTS, NotMeasurableError
 from benchmark.records.record import Metric
 from benchmark.utils.statistics import wilson
 from methods.common.clip import Clip

@@ -10,8 +10,9 @@ could not be measured the score is empty: a shorter list would be an easier test
 
 from __future__ import annotations
 
-from benchmark.evaluation.context import Context, NotMeasurableError
+from benchmark.evaluation.context import Context
 from benchmark.evaluation.evaluate import Metrics
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.numerics.metrics import kravets
 from benchmark.records.record import Metric
 

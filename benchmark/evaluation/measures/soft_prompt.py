@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.evaluation.context import Context, NotMeasurableError
+from benchmark.evaluation.context import Context
 from benchmark.evaluation.evaluate import Metrics
-from benchmark.evaluation.families import SHOTS
+from benchmark.evaluation.families import SHOTS, NotMeasurableError
 from benchmark.evaluation.measures.relearning import FORGET_BATCH, RETAIN_BATCH, draw_shots
 from benchmark.records.record import Metric
 from benchmark.utils.statistics import wilson

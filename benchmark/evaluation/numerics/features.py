@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.evaluation.context import NotMeasurableError
+from benchmark.evaluation.families import NotMeasurableError
 
 STEPS = 1_000_000
 """Cosines are rounded to 1 / STEPS, our choice: float32 products differ by up to about 1e-7 with the order of their

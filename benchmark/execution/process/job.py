@@ -21,7 +21,7 @@ class Job:
         hparams: Its hyperparameters, all of them.
         regime: Its data regime, as the registry's card declares it.
         model: The file of the CLIP as it came.
-        visual: sha256 of the weights of its image encoder.
+        encoder: Identifies its image encoder; see `methods.common.synthetic_images.encoder_key`.
         names: The file of the data set's names.
         parts: The folder of each part of the train split that the regime gives.
         others: The files of the names of other data sets.
@@ -44,7 +44,7 @@ class Job:
     hparams: Mapping[str, Any]
     regime: str
     model: str
-    visual: str
+    encoder: str
     names: str
     parts: Mapping[str, str]
     others: tuple[str, ...]

@@ -31,7 +31,7 @@ PRELOADED = (
     "lightning",
     "open_clip",
     "benchmark.execution.process.unlearning_child",
-    "benchmark.execution.warm",
+    "benchmark.execution.process.warm",
 )
 """What the server imports: nothing that can draw or open an image of a data set."""
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"

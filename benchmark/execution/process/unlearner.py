@@ -48,7 +48,8 @@ from datamodules.common.module import ForgetSpec, Retrained
 from datamodules.common.request import ForgetRequest
 from datamodules.common.synthetic import ImageModel, RawSet, SyntheticRecipe, set_path
 from methods.common.card import ContractError, Declaration
-from methods.common.clip import Clip, state_hash
+from methods.common.clip import Clip
+from methods.common.synthetic_images import encoder_key
 
 KEPT_PARTS = 4
 """Parts of train splits whose files are kept for the cells that follow; our choice: those of one or two requests."""
@@ -185,14 +186,14 @@ class Unlearner:
         clip = work.clip
         with torch.no_grad():
             scale = float(clip.logit_scale)
-        stand_in = ImageModel(clip.encode_image, next(clip.model.parameters()), scale, clip.preprocessing, job.visual)
+        stand_in = ImageModel(clip.encode_image, next(clip.model.parameters()), scale, clip.preprocessing, job.encoder)
         file = set_path(self.cache_dir, stand_in, classifier, targets, recipe)
         content = read_sealed(file)
         if content is not None:
             return RawSet.from_bytes(content)
         asked = {
             "model": job.model,
-            "visual": job.visual,
+            "encoder": job.encoder,
             "names": spec.all_names,
             "templates": spec.templates,
             "classifier": classifier,
@@ -218,7 +219,7 @@ class Unlearner:
         others = [folder / f"other-{number}.json" for number in range(len(work.others))]
         for dataset, file in zip(work.others, others, strict=True):
             write_names(dataset, file)
-        model, visual = self._model(work.clip)
+        model, encoder = self._model(work.clip)
         retrained = ""
         if work.retrained is not None:
             retrained = str(folder / "retrained.pt")
@@ -231,7 +232,7 @@ class Unlearner:
             hparams=dict(work.hparams),
             regime=work.method.card.regime,
             model=str(model),
-            visual=visual,
+            encoder=encoder,
             names=str(names),
             parts={part: str(self._part(work, part)) for part in parts_of(work.method.card.regime)},
             others=tuple(map(str, others)),
@@ -253,17 +254,16 @@ class Unlearner:
         return tuple(str(path.absolute()) for path in (self.cache_dir, *self.closed))
 
     def _model(self, clip: Clip) -> tuple[Path, str]:
-        """The file of a CLIP as it came, and the hash of its image encoder; written once while the CLIP lives."""
+        """The file of a CLIP as it came, and the key of its image encoder; written once while the CLIP lives."""
         kept = self._models.get(id(clip.model))
         if kept is None or kept.model() is not clip.model:
             folder = self.folder / f"model-{next(self._numbers)}"
             folder.mkdir()
-            visual = state_hash(clip.model, lambda name: name.startswith("visual."))
             _write_model(clip, folder / "clip.pt")
-            kept = self._models[id(clip.model)] = _KeptModel(weakref.ref(clip.model), folder, visual)
+            kept = self._models[id(clip.model)] = _KeptModel(weakref.ref(clip.model), folder, encoder_key(clip))
             while len(self._models) > 2:
                 shutil.rmtree(self._models.popitem(last=False)[1].folder, ignore_errors=True)
-        return kept.folder / "clip.pt", kept.visual
+        return kept.folder / "clip.pt", kept.encoder
 
     def _part(self, work: Work, part: Any) -> Path:
         dataset = work.dataset
@@ -290,7 +290,7 @@ class Unlearner:
 class _KeptModel:
     model: Callable[[], nn.Module | None]
     folder: Path
-    visual: str
+    encoder: str
 
 
 def _write_model(clip: Clip, file: Path) -> None:

@@ -110,7 +110,7 @@ def synthesise_here(rank: Rank) -> None:
     if classifier_digest(classifier) != asked["classifier"]:
         (rank.folder / "other").touch()  # the method has a classifier of its own: it makes the images itself
         return
-    model = ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, asked["visual"])
+    model = ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, asked["encoder"])
     recipe = SyntheticRecipe(**asked["recipe"])
     with measured(clip, tuple(asked["flops_each"])) as cost:
         made = climb_set(model, asked["targets"], recipe)
@@ -166,7 +166,7 @@ class Synthesis:
         self, model: ImageModel, targets: list[int], recipe: SyntheticRecipe, meter: Meter
     ) -> SyntheticForgetSet:
         """The set of some names; what making it cost stands in it, unless it was made here and now."""
-        if model.key == self._job.visual:
+        if model.key == self._job.encoder:
             with meter.paused():
                 digest = classifier_digest(model.classifier)
                 file = self._rank.ask("synthesis", digest, targets, asdict(recipe))
