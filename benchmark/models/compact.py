@@ -62,8 +62,9 @@ class Architecture:
         from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
         if TRUNK in self.vision:
-            import benchmark.models.trunks  # noqa: F401 - registers them with timm
+            from benchmark.models.trunks import register_trunks
 
+            register_trunks()
         text = CLIPTextCfg(vocab_size=vocabulary, **self.text)
         model = CLIP(self.embed_dim, CLIPVisionCfg(**self.vision), text)
         return cast(nn.Module, model.to(memory_format=torch.channels_last))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.models import register_model
+from timm.models import is_model, register_model
 from torch import Tensor, nn
 
 
@@ -76,7 +76,16 @@ class ResidualTrunk(nn.Module):
         return places.mean(dim=(2, 3))
 
 
-@register_model
 def clip_micro_trunk(pretrained: bool = False, **_: Any) -> ResidualTrunk:
     """The trunk of `micro`; weights come with the CLIP, never alone."""
     return ResidualTrunk(32, (64, 128, 320))
+
+
+def register_trunks() -> None:
+    """Let timm, and so open_clip, build the trunks of this module by their names; again is harmless."""
+    for trunk in (clip_micro_trunk,):
+        if not is_model(trunk.__name__):
+            register_model(trunk)
+
+
+register_trunks()
