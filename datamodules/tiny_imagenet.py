@@ -42,7 +42,7 @@ IMAGE_SIZE = 64
 CLASSES = 200
 OFFICIAL_TRAIN_PER_CLASS, VAL_PER_CLASS, TEST_PER_CLASS = 500, 50, 50
 
-Items = list[tuple[str, int]]
+LabelledFiles = list[tuple[str, int]]
 """Of each image: its path below the folder of the data set, its label."""
 
 
@@ -107,19 +107,19 @@ class TinyImageNet(Dataset):
         images = decode_once(paths, IMAGE_SIZE, self.cache_dir, name=f"{CARD.name}/{name}", revision=self.revision)
         return Split(name, images, labels=np.array([label for _, label in items], dtype=np.int64))
 
-    def _list_train(self) -> dict[SplitName, Items]:
+    def _list_train(self) -> dict[SplitName, LabelledFiles]:
         """The official train images, class by class; the last of each class are held out."""
-        parts: dict[SplitName, Items] = {"train": [], "val": []}
+        parts: dict[SplitName, LabelledFiles] = {"train": [], "val": []}
         for label, wnid in enumerate(self._wnids):
             for index in range(OFFICIAL_TRAIN_PER_CLASS):
                 held_out = index >= OFFICIAL_TRAIN_PER_CLASS - VAL_PER_CLASS
                 parts["val" if held_out else "train"].append((f"train/{wnid}/images/{wnid}_{index}.JPEG", label))
         return parts
 
-    def _list_test(self) -> Items:
+    def _list_test(self) -> LabelledFiles:
         """The official val images. A line reads `val_0.JPEG<TAB>wnid<TAB>box`."""
         label_of = {wnid: label for label, wnid in enumerate(self._wnids)}
-        items: Items = []
+        items: LabelledFiles = []
         lines = read_text(self.folder / TEST_LABELS, LARGE).splitlines()
         for number, line in enumerate(lines, start=1):
             image, wnid = [*line.split("\t"), ""][:2]

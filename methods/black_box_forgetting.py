@@ -105,7 +105,7 @@ class BlackBoxForgetting(UnlearningMethod[Hyperparameters]):
     def _search(self) -> Tensor:
         forget = torch.cat(self.forget)[: self.h.shots * self.names.forgotten]
         retain, targets = torch.cat(self.retain), torch.cat(self.targets)
-        context = Context(self.clip, self.spec, self.h.shared_dimensions, self.h.own_dimensions)
+        context = PromptContext(self.clip, self.spec, self.h.shared_dimensions, self.h.own_dimensions)
 
         def loss(latents: NDArray[np.float64]) -> float:
             context.set(latents)
@@ -119,7 +119,7 @@ class BlackBoxForgetting(UnlearningMethod[Hyperparameters]):
         return torch.tensor(lowest)
 
 
-class Context:
+class PromptContext:
     """The positions before the name, as latents.
 
     Args:

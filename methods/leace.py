@@ -27,8 +27,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from datamodules.common.module import ForgetSpec, Pairs
-from methods.common.base import GatheringMethod, Part
+from datamodules.common.module import ForgetSpec, Pairs, Part
+from methods.common.base import GatheringMethod
 from methods.common.card import MethodCard, hyper
 from methods.common.clip import Clip
 from methods.common.projections import visual_projection

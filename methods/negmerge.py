@@ -21,7 +21,7 @@ from datamodules.common.module import ForgetSpec
 from methods.common.base import Snapshot
 from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
 from methods.common.clip import Clip
-from methods.common.task_vectors import Recipe, TaskVectorMethod
+from methods.common.task_vectors import FineTuning, TaskVectorMethod
 
 CARD = MethodCard(
     name="negmerge",
@@ -75,12 +75,12 @@ class NegMerge(TaskVectorMethod[Hyperparameters]):
         super().__init__(clip, spec, hyperparameters)
         self.consensus = SignConsensus()
 
-    def make_recipes(self) -> tuple[Recipe, ...]:
+    def make_recipes(self) -> tuple[FineTuning, ...]:
         """Rates from lr / spread to lr * spread, evenly in the logarithm; weight decay for every other model."""
         h, last = self.h, self.h.models - 1
         exponents = [2 * k / last - 1 if last else 0.0 for k in range(h.models)]
         return tuple(
-            Recipe(h.learning_rate * h.rate_spread**exponent, h.weight_decay if k % 2 == 0 else 0.0)
+            FineTuning(h.learning_rate * h.rate_spread**exponent, h.weight_decay if k % 2 == 0 else 0.0)
             for k, exponent in enumerate(exponents)
         )
 

@@ -41,7 +41,7 @@ CARD = MethodCard(
     edits=("visual", "text"),
 )
 
-Part = Literal["forget", "retain"]
+EncoderPart = Literal["forget", "retain"]
 NO_LAYER = ("bias", "embedding", "position", "logit_scale")
 """Tensors that do not compete (official code), by a part of their name."""
 
@@ -77,17 +77,17 @@ class SLUG(UnlearningMethod[Hyperparameters]):
     def __init__(self, clip: Clip, spec: ForgetSpec, hyperparameters: Hyperparameters) -> None:
         super().__init__(clip, spec, hyperparameters)
         self.automatic_optimization = False
-        self.held: dict[Part, list[Pairs]] = {"forget": [], "retain": []}
-        self.gradients: dict[Part, Snapshot] = {"forget": {}, "retain": {}}
+        self.held: dict[EncoderPart, list[Pairs]] = {"forget": [], "retain": []}
+        self.gradients: dict[EncoderPart, Snapshot] = {"forget": {}, "retain": {}}
 
-    def planned_steps(self, sizes: Mapping[Part, int]) -> int:
+    def planned_steps(self, sizes: Mapping[EncoderPart, int]) -> int:
         """The held-out batches, then those that give gradients."""
         return self.h.held_out_batches + self.h.gradient_batches
 
     def configure_optimizers(self) -> None:
         """None is needed."""
 
-    def training_step(self, batch: dict[Part, Pairs], index: int) -> Tensor | None:
+    def training_step(self, batch: dict[EncoderPart, Pairs], index: int) -> Tensor | None:
         """Keep one paired batch, or add its gradients; nothing moves."""
         if index < self.h.held_out_batches:
             for part, pairs in batch.items():
@@ -97,7 +97,7 @@ class SLUG(UnlearningMethod[Hyperparameters]):
         self._add("retain", self.pair_loss(retain))
         return self._add("forget", forget_loss(self.clip, forget))
 
-    def _add(self, part: Part, loss: Tensor) -> Tensor:
+    def _add(self, part: EncoderPart, loss: Tensor) -> Tensor:
         self.clip.model.zero_grad()
         self.manual_backward(loss)
         sums = self.gradients[part]
@@ -113,7 +113,7 @@ class SLUG(UnlearningMethod[Hyperparameters]):
         """Search every layer of the two fronts, then make the one step."""
         forget, weights = self.gradients["forget"], self.snapshot()
         held_out = HeldOut(self.clip, self.spec, self.held["forget"], self.held["retain"])
-        found: list[tuple[Trial, str]] = []
+        found: list[tuple[ScaleTrial, str]] = []
         for name in self.candidates(weights):
             start = float(weights[name].norm() / forget[name].norm()) / 10
             found.append((self._searched(name, start, held_out, weights), name))
@@ -136,7 +136,7 @@ class SLUG(UnlearningMethod[Hyperparameters]):
         groups = [[n for n in names if parameter_group(n) == group] for group in ("visual", "text")]
         return [name for group in groups for name in pareto_front(group, importance, alignment)]
 
-    def _searched(self, name: str, start: float, held_out: HeldOut, weights: Snapshot) -> Trial:
+    def _searched(self, name: str, start: float, held_out: HeldOut, weights: Snapshot) -> ScaleTrial:
         def measure(step: float) -> tuple[float, float]:
             self.restore({name: weights[name] - step * self.gradients["forget"][name]})
             return held_out.accuracy(changed=parameter_group(name))
@@ -149,7 +149,7 @@ class SLUG(UnlearningMethod[Hyperparameters]):
 
 
 @dataclass(frozen=True)
-class Trial:
+class ScaleTrial:
     """One measured step size: s, and the accuracies that it leaves on held-out pairs, in [0, 1]."""
 
     step: float
@@ -164,7 +164,7 @@ class Trial:
 
 def search(
     measure: Callable[[float], tuple[float, float]], start: float, *, retain_before: float, target: float, steps: int
-) -> Trial:
+) -> ScaleTrial:
     """Search the step size by doubling, then bisection.
 
     Args:
@@ -178,9 +178,9 @@ def search(
         The trial with the best score; of equals, the smallest step.
     """
     low, high, step = 0.0, None, start
-    trials: list[Trial] = []
+    trials: list[ScaleTrial] = []
     for _ in range(steps):
-        trial = Trial(step, *measure(step))
+        trial = ScaleTrial(step, *measure(step))
         trials.append(trial)
         reached = trial.forget <= target
         if trial.retain >= retain_before if reached else trial.retain < retain_before / 2:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from methods.common.base import Snapshot
 from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
-from methods.common.task_vectors import Recipe, TaskVectorMethod
+from methods.common.task_vectors import FineTuning, TaskVectorMethod
 
 CARD = MethodCard(
     name="task_vector_negation",
@@ -52,9 +52,9 @@ class TaskVectorNegation(TaskVectorMethod[Hyperparameters]):
 
     card = CARD
 
-    def make_recipes(self) -> tuple[Recipe, ...]:
+    def make_recipes(self) -> tuple[FineTuning, ...]:
         """The one of the official code."""
-        return (Recipe(self.h.learning_rate, self.h.weight_decay),)
+        return (FineTuning(self.h.learning_rate, self.h.weight_decay),)
 
     def collect(self, vector: Snapshot) -> None:
         """Keep it."""

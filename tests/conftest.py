@@ -65,6 +65,7 @@ SLOWEST = (
         "test_keys",
     ),
     *("test_processes", "test_endings", "test_nearest", "test_report", "test_real_suites", "test_verify"),
+    *("test_docs", "test_readme", "test_notebook"),
 )
 """Files of half a minute and more, as measured, the slowest first: begun last, one of them would keep one core busy
 while the others are done."""

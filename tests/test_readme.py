@@ -1,4 +1,4 @@
-"""The README's method, taken from the page as it stands, pasted into an empty folder and run."""
+"""The README: its method pasted into an empty folder and run, its commands parsed, its table those of the records."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
-from world import World, command
+from pages import ROOT, code_blocks, command_lines, parse
+from world import World, command, one_request
 
 from benchmark.__main__ import main
+from benchmark.cli.parser import COMMANDS
 from benchmark.execution.contract import check_method
+from benchmark.suites.parsing import suite_names
+from docs.generation.boards import ROWS, headline_table
+from docs.generation.picture import picture
+from docs.generation.readme import PICTURE, README, readme_text
 from methods.common.registry import Registry
 
 pytest_plugins = ("world",)
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
 def readme_method(tmp_path: Path) -> Path:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (block,) = [block for block in code_blocks(README, "python") if "MethodCard" in block]
     file = tmp_path / "my_method.py"
-    file.write_text(blocks[0], encoding="utf-8")
+    file.write_text(block, encoding="utf-8")
     return file
 
 
@@ -44,33 +50,90 @@ def test_the_readme_method_pasted_into_an_empty_folder_is_on_the_leaderboard(
     folder = tmp_path_factory.mktemp("empty")
     readme_method.rename(folder / readme_method.name)
     monkeypatch.chdir(folder)
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
     (line,) = re.findall(r"^python -m benchmark (run --plugin my_method\.py[^#\n]*)", text, re.MULTILINE)
     where = ("--suite", world.suite, "--cache-dir", world.cache, "--device", "cpu")
     assert command(*shlex.split(line), *where).status == 0
     assert {path.name for path in folder.iterdir()} >= {"my_method.py", "results"}
     boards = json.loads(command("leaderboard", "--format", "json").out)
-    found = {row["method"]: row for board in boards for row in board["rows"] if board["key"]["kind"] == "class"}
-    assert set(found) == {"my_method", "original"} and found["my_method"]["rank"] == 1
-    assert found["my_method"]["costs"]["edited_bytes"] > 0 == found["original"]["costs"]["edited_bytes"]
+    rows = {row["method"]: row for board in boards for row in board["rows"] if board["key"]["kind"] == "class"}
+    assert set(rows) == {"my_method", "original"} and rows["my_method"]["rank"] == 1
+    assert rows["my_method"]["costs"]["edited_bytes"] > 0 == rows["original"]["costs"]["edited_bytes"]
     assert "my_method" in command("leaderboard").out
 
 
-def test_the_readme_names_only_commands_and_suites_that_exist() -> None:
-    from benchmark.cli.parser import COMMANDS
-    from benchmark.suites.parsing import suite_names
+def test_the_readme_s_lines_of_python_run(
+    world: World, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Line by line, in an empty folder; the suite is a tiny one, and the checkpoint is what the third line made."""
+    monkeypatch.setenv("CLIP_UNLEARNING_CACHE", str(world.cache))
+    monkeypatch.chdir(tmp_path_factory.mktemp("python"))
+    (block,) = [block for block in code_blocks(README, "python") if "import benchmark as cub" in block]
+    lines = [line for line in block.splitlines() if line.strip()]
+    assert len(lines) <= 10
+    names: dict[str, Any] = {}
+    values = []
+    for line in lines:
+        if "cub.audit(" in line:
+            names["checkpoint"] = names["cub"].export(names["result"], "unlearned")
+        line = line.replace('suite="quick"', f"suite={str(one_request(world))!r}").partition("  #")[0]
+        expression = not re.match(r"import |\w+ = ", line)
+        values.append(eval(line, names) if expression else exec(line, names))
+    measured, audited, done, frame = values[-4:]
+    forget = measured.set_index("metric").loc["forget/acc1", "value"]
+    assert forget == audited.metrics["forget/acc1"].value < 0.5
+    assert done.failures == () and {record.cell["method"] for record in done.records} == {"original", "ccup"}
+    assert {"original", "ccup"} == set(frame["method"])
 
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    commands = set(re.findall(r"python -m benchmark ([a-z]+)", text))
-    assert commands and commands <= set(COMMANDS)
-    suites = set(re.findall(r"--suite ([a-z0-9-]+)(?:\s|`|$)", text))
-    assert suites and suites <= set(suite_names())
+
+def test_every_command_of_the_readme_parses_and_every_suite_exists() -> None:
+    lines = list(command_lines(README.read_text(encoding="utf-8")))
+    assert (
+        {"run", "leaderboard", "check", "unlearn", "audit", "export", "verify"}
+        <= {line[0] for line in lines}
+        <= set(COMMANDS)
+    )
+    for line in lines:
+        parse(line)
+    suites = {line[line.index("--suite") + 1] for line in lines if "--suite" in line}
+    assert {name for name in suites if not name.endswith(".yaml")} <= set(suite_names())
+
+
+def test_the_readme_is_short_and_its_table_is_that_of_the_records() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 200
+    assert readme_text() == text, "run: python -m docs.generation.readme"
+    rows = [line for line in headline_table().splitlines() if line.startswith("| `")]
+    assert len(rows) == ROWS and all(row in text for row in rows)
+
+
+def test_the_picture_is_that_of_the_records() -> None:
+    assert PICTURE.read_text(encoding="utf-8") == picture(), "run: python -m docs.generation.readme"
+    assert f"]({PICTURE.relative_to(ROOT)})" in README.read_text(encoding="utf-8")
+    rows = [line.split("|")[1].strip(" `") for line in headline_table().splitlines() if line.startswith("| `")]
+    words = {"original": "nothing unlearned", "logit_mask": "output filter", "retrain": "trained without it"}
+    assert all(f">{words.get(name, name)}<" in picture() for name in rows)
+
+
+def test_the_numbers_of_the_table_are_those_of_the_leaderboard() -> None:
+    boards = json.loads(command("leaderboard", "--reference", "--suite", "oracle", "--format", "json").out)
+    (board,) = [board for board in boards if board["key"]["kind"] == "class"]
+    rows = {row["method"]: row["metrics"] for row in board["rows"]}
+    for line in (line for line in headline_table().splitlines() if line.startswith("| `")):
+        name, _, score, forget, *_ = (cell.strip(" `") for cell in line.strip("|").split("|"))
+        assert score == f"{rows[name]['score/kravets']['mean']:.3f}"
+        assert forget == f"{100 * rows[name]['forget/acc1']['mean']:.0f}"
+
+
+def test_the_sentence_beside_the_table_has_its_number() -> None:
+    text = README.read_text(encoding="utf-8")
+    (claimed,) = re.findall(r"`retrain` knows (\d+) % of the class", text)
+    head, row = (line for line in headline_table().splitlines() if line.startswith(("| method", "| `retrain`")))
+    column = [cell.strip() for cell in head.split("|")].index("relearned without it ↓")
+    assert row.split("|")[column].strip() == claimed
 
 
 def test_the_committed_boards_are_those_of_the_committed_records(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", "--reference", "--format", "markdown"]) == 0
     shown = capsys.readouterr().out
     assert shown == (ROOT / "results" / "reference" / "LEADERBOARD.md").read_text(encoding="utf-8")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = [line for line in readme.splitlines() if re.match(r"\| (\d+|–) \|", line)]
-    assert rows and all(row in shown for row in rows)

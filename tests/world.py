@@ -203,6 +203,14 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return SimpleNamespace(model=folder / "tiny.safetensors", cache=folder / "cache")
 
 
+def one_request(world: World) -> Path:
+    """The tiny suite with its request by class alone, beside the suite of a world."""
+    text = world.suite.read_text().replace(", {concept: striped}", "")
+    path = world.suite.with_name("one-request.yaml")
+    path.write_text(text)
+    return path
+
+
 @pytest.fixture
 def world(tiny_world: SimpleNamespace, tmp_path: Path) -> Iterator[World]:
     """The small world with an empty results folder."""

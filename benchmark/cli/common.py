@@ -12,6 +12,7 @@ from benchmark.cli.listing import Listed, numbers, paths, words
 from benchmark.cli.listing import models as models_of
 from benchmark.cli.listing import settings as settings_of
 from benchmark.utils.folders import cache_folder
+from benchmark.utils.project import program
 
 if TYPE_CHECKING:
     from benchmark.suites.plan import Plan
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def same_command(further: Sequence[str] = ()) -> str:
     """The command line of this process as it can be pasted, with further arguments at its end."""
-    return f"python -m benchmark {shlex.join([*sys.argv[1:], *further])}"
+    return f"{program()} {shlex.join([*sys.argv[1:], *further])}"
 
 
 def plan_of(

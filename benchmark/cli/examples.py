@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from benchmark.utils.project import program
+
 HEAD = "Examples:"
 
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -25,6 +27,26 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("run --executor ray --gpus-per-cell 0.5 --device cuda", "two cells on each GPU of this machine"),
         ("run --executor ray --address auto", "on the Ray cluster that this machine belongs to"),
         ("run --all --wandb offline", "Weights & Biases without an account"),
+    ),
+    "unlearn": (
+        (
+            "unlearn --model shapes-vit --method ccup --classes star --data shapes --measures linear_probe --out out",
+            "measured before and after, and what a probe brings back",
+        ),
+        (
+            "unlearn --model ViT-B-32/openai --method ccup --classes 'red panda' --out my-clip",
+            "from the name alone: nothing is measured",
+        ),
+        (
+            "unlearn --model ViT-B-32:FILE --method lip --classes cat --data folder:pets --data-dir data --out my-clip",
+            "your model and your images",
+        ),
+    ),
+    "audit": (
+        (
+            "audit --model mini --unlearned their.pt --name my_method --suite cifar100 --classes apple --data-dir data",
+            "your own training code",
+        ),
     ),
     "plan": (
         ("plan", "what suite quick has done and how long the rest takes"),
@@ -54,7 +76,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "verify": (
         ("verify 3f2a9c", "the record whose key begins so"),
-        ("verify results/reference/quick/KEY.json", "a record's file"),
+        ("verify results/runs/quick/KEY.json", "a record's file"),
         ("verify --reference --sample 10", "ten of the reference records, drawn at random"),
     ),
     "export": (
@@ -64,6 +86,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "measure": (
         ("measure confusion_audit", "from what is kept beside the records"),
         ("measure linear_probe --suite quick", "unlearns again"),
+    ),
+    "pack": (
+        ("pack quick --out .", "quick.jsonl.gz, to send to somebody"),
+        ("pack quick --add", "your records among the reference records of this checkout"),
     ),
     "generate": (
         ("generate 3f2a9c --pipeline pipelines/stable-diffusion-v1-4 --device cuda", "fifty images, before and after"),
@@ -91,5 +117,5 @@ def examples(command: str) -> str:
     Args:
         command: A command, or "" for the program itself.
     """
-    lines = (f"  # {what}\n  python -m benchmark {line}" for line, what in EXAMPLES[command])
+    lines = (f"  # {what}\n  {program()} {line}" for line, what in EXAMPLES[command])
     return "\n".join((HEAD, *lines))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.cli.listing import Listed, paths
 from benchmark.execution.verification import TOLERANCE
-from benchmark.records.lookup import cell_of, find_record
+from benchmark.records.lookup import cell_to_run, find_record
 from benchmark.records.store import REFERENCE
 from benchmark.utils.folders import cache_folder
 
@@ -51,16 +50,15 @@ def export_command(
     from benchmark.execution.tracking import Tracker
     from benchmark.export.card import CardWriter
     from benchmark.export.config import TRUNK_MODULE, check_exportable, needs_trunk
-    from benchmark.export.folder import CARD, RECORD, check_model, check_target, new_folder, write_model
+    from benchmark.export.folder import CARD, check_target, export_model
     from benchmark.export.origin import origin_of
     from benchmark.records.store import RecordStore
     from benchmark.suites.expansion import Where
     from benchmark.utils.hardware import resolve_device
-    from datamodules.common.kept_files import replace_file
     from methods.common.registry import Registry
 
     recorded = find_record(key, Path(results))
-    cell = cell_of(recorded)
+    cell = cell_to_run(recorded)
     check_exportable(cell.model)
     target = check_target(folder)
     registry = Registry(paths(plugin))
@@ -74,14 +72,9 @@ def export_command(
     clip = _kept(runner, cell, recorded, place)
     if clip is None:
         clip, before = _again(runner, cell, recorded, tolerance, before)
-    with new_folder(target) as work:
-        write_model(work, clip, cell.model)
-        gap = check_model(work, clip, ["a photo of a dog", *(f"a photo of a {name}" for name in cell.request.names)])
-        trunk = TRUNK_MODULE if needs_trunk(cell.model) else None
-        page = CardWriter(recorded, card, origin_of(cell.model), before, retrained, trunk).write()
-        replace_file(work / CARD, page.encode())
-        text = json.dumps(recorded.to_dict(), sort_keys=True, indent=1) + "\n"
-        replace_file(work / RECORD, text.encode())
+    trunk = TRUNK_MODULE if needs_trunk(cell.model) else None
+    page = CardWriter(recorded, card, origin_of(cell.model), before, retrained, trunk).write()
+    gap = export_model(target, clip, cell.model, cell.request.names, page, recorded)
     print(f"{folder}: {cell}")
     print(f"open_clip reads it back: features differ by at most {gap:.1e}; what it is and is not for is in {CARD}")
     if trunk is not None:

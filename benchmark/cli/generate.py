@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.cli.listing import Listed, paths
-from benchmark.records.lookup import cell_of, find_record
+from benchmark.records.lookup import cell_to_run, find_record
 from benchmark.utils.folders import cache_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from benchmark.generation.trial import ImageReport, Trial
+    from benchmark.generation.trial import GenerationTrial, ImageReport
 
 
 def generate_command(
@@ -58,7 +58,7 @@ def generate_command(
     from benchmark.generation.pipeline import Settings, pipeline_folder, require_extra
 
     settings = Settings(images, steps, guidance, seed, batch)
-    cell = cell_of(find_record(key, Path(results)))
+    cell = cell_to_run(find_record(key, Path(results)))
     folder = pipeline_folder(pipeline)
     require_extra()
     target = _image_folder(out)
@@ -118,7 +118,7 @@ def _image_folder(out: str | None) -> Path | None:
 
 
 @contextmanager
-def _progress(trial: Trial, folder: Path | None) -> Iterator[ImageReport]:
+def _progress(trial: GenerationTrial, folder: Path | None) -> Iterator[ImageReport]:
     """Shows how many images are drawn, as a bar or as plain lines, and keeps them where a folder is given."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from benchmark.cli.listing import Listed, paths
-from benchmark.leaderboard.boards import boards_of, no_records
-from benchmark.records.store import REFERENCE
+from benchmark.leaderboard.leaderboard import read_leaderboard
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -44,30 +43,24 @@ def leaderboard_command(
     """
     import sys
 
-    from benchmark.leaderboard.tables import render
-    from benchmark.records.store import RecordStore
-    from methods.common.registry import Registry
-
     if metric and not compare:
         raise BenchmarkError(f"--metric {metric} needs two methods: --compare A B --metric {metric}")
-    if reference and with_reference:
-        raise BenchmarkError("--reference shows the reference records alone: leave it out beside --with-reference")
-    store = RecordStore(REFERENCE if reference else Path(results), older=reference)
-    records = store.all(suite)
-    if with_reference:
-        records = [*RecordStore(REFERENCE, older=True).all(suite), *records]
-    for message in store.notes:
+    board = read_leaderboard(
+        Path(results),
+        suite=suite,
+        reference=reference,
+        with_reference=with_reference,
+        plugins=paths(plugin),
+        chip=device,
+    )
+    for message in board.notes:
         print(message, file=sys.stderr)
-    if not records:
-        raise BenchmarkError(no_records(store, suite))
-    registry = Registry(paths(plugin))
-    boards = boards_of(records, registry, chip=device)
-    for line in _older(records):
+    for line in _older(board.records):
         print(f"note: {line}; `run` measures it again", file=sys.stderr)
     if compare:
-        sys.stdout.write(_compared(records, boards, compare, metric, format))
+        sys.stdout.write(_compared(board.records, board.boards, compare, metric, format))
     else:
-        sys.stdout.write(render(boards, format))
+        sys.stdout.write(board.render(format))
     return 0
 
 

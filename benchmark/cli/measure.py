@@ -75,6 +75,10 @@ def measure_command(
         or any(name not in record.metrics for name in FAMILIES[family].metrics)
         or family in stale_families(record, digests)
     ]
+    if brought := [record for record in todo if record.cell.get("brought")]:
+        note = f"{len(brought)} brought records are left as they are: `audit` measures their checkpoints"
+        print(note, file=sys.stderr)
+        todo = [record for record in todo if record not in brought]
     todo.sort(key=lambda record: (record.cell["model"], record.cell["method"] not in ("original", "retrain")))
     ways = dict.fromkeys(WAYS, 0)
     cells = {record.key: cell_of(record) for record in todo}

@@ -1,22 +1,27 @@
-"""The parser: typed functions of `benchmark.commands` as subcommands, through jsonargparse."""
+"""The parser: typed functions of `benchmark.cli` as subcommands, through jsonargparse."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import re
-from collections.abc import Callable
+from argparse import SUPPRESS, Action
+from argparse import ArgumentParser as ArgumentParserBase
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, get_args, get_origin
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from benchmark.cli.examples import HEAD, examples
 from benchmark.cli.listing import Listed
+from benchmark.utils.project import DISTRIBUTION, VERSION, git_commit, program
 from datamodules.common.documents import MOST_NUMBER
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 
 COMMANDS: dict[str, str] = {
     "run": "run what is missing of a suite, then show the leaderboard",
+    "unlearn": "unlearn classes from one model and write it as a folder that open_clip loads",
+    "audit": "measure a model that was unlearned elsewhere, for the leaderboard",
     "plan": "show a suite's cells: done, missing, failed, and what they will take",
     "leaderboard": "show the leaderboard of the records",
     "tune": "search a method's hyperparameters, with the same budget as every other's",
@@ -26,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "verify": "run a recorded cell again and compare",
     "export": "write a recorded cell's unlearned model as a folder that open_clip loads",
     "measure": "add a family of measures to records that are there",
+    "pack": "write the records of a suite into one small file, to commit or to send",
     "generate": "generate images with a recorded cell's text encoder and count the concept in them",
     "check": "run the contract tests on a method file",
     "pretrain": "train a small CLIP from a recipe",
@@ -39,12 +45,35 @@ POSITIONAL = (
     ("export", "key"),
     ("export", "folder"),
     ("measure", "family"),
+    ("pack", "suite"),
     ("generate", "key"),
     ("tune", "method"),
     ("check", "file"),
     ("pretrain", "recipe"),
     ("download", "dataset"),
 )
+GROUPS: dict[str, tuple[str, ...]] = {
+    "what to run": (
+        *("all", "suite", "methods", "seeds", "model", "set", "tuned", "tuned_values", "plugin", "keys", "shard"),
+        *("classes", "concept", "method", "measures", "unlearned", "name", "dataset", "data", "others", "keep"),
+    ),
+    "where": ("results", "data_dir", "cache_dir", "out", "figures"),
+    "how it runs": (
+        *("device", "precision", "force", "executor", "address", "cpus_per_cell", "gpus_per_cell", "devices"),
+        *("strategy", "jobs", "seed"),
+    ),
+    "what is kept": ("wandb", "save_weights"),
+}
+"""Titles under which `--help` shows options; those of one command alone stand under its own title."""
+METAVARS = {
+    **dict.fromkeys(("methods", "measures", "classes", "others", "keep"), "NAME,..."),
+    **dict.fromkeys(("results", "data_dir", "cache_dir", "out", "figures"), "DIR"),
+    **dict.fromkeys(("plugin", "tuned_values", "unlearned"), "FILE"),
+    **dict.fromkeys(("cpus_per_cell", "gpus_per_cell", "devices", "trials", "images", "steps", "jobs", "seed"), "N"),
+    **{"seeds": "N,...", "model": "NAME", "keys": "KEY,...", "set": "METHOD.NAME=VALUE", "shard": "I/N"},
+    **{"suite": "NAME", "device": "NAME", "precision": "NAME", "address": "HOST:PORT", "strategy": "NAME"},
+}
+"""What stands for the value of an option in `--help`; by default its own name."""
 PAIRS = {("leaderboard", "compare")}
 """Options that take two words, which jsonargparse does not read from a type."""
 
@@ -93,8 +122,26 @@ class Parser(ArgumentParser):
         raise UsageError(f"{line}{joint} `{self.prog.replace(' [options]', '')} --help`") from ex
 
 
+class _Version(Action):
+    """Prints the version; the commit is asked of git only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None, **_: Any) -> None:
+        super().__init__(option_strings, dest=SUPPRESS, default=SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: ArgumentParserBase, *_: Any) -> None:
+        commit = git_commit()
+        print(f"{DISTRIBUTION} {VERSION}{f', commit {commit}' if commit else ''}")
+        parser.exit()
+
+
 class _Formatter(DefaultHelpFormatter):
-    """Wraps everything but the examples, whose lines are commands to paste."""
+    """Wraps everything but the examples, whose lines are commands to paste; a default is told where there is one."""
+
+    def _expand_help(self, action: Any) -> str:
+        default = action.default
+        text = str(action.help or "").replace("%", "%%") % ()
+        told = default not in (None, False, "==SUPPRESS==", []) and "default" not in text
+        return f"{text.rstrip('.')}; by default {default}." if told else text
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if text.startswith(HEAD):
@@ -140,11 +187,12 @@ def command_function(name: str) -> Callable[..., int]:
 def build_parser(wanted: str | None) -> Parser:
     """The whole parser; only the wanted command's module is imported."""
     parser = Parser(
-        prog="python -m benchmark",
+        prog=program(),
         description="A benchmark of methods that remove a class or a concept from a trained CLIP.",
         epilog=examples(""),
         formatter_class=_Formatter,
     )
+    parser.add_argument("--version", action=_Version, help="Show the project's version and commit, and exit.")
     commands = parser.add_subcommands(dest="command", required=True)
     for name, help_text in COMMANDS.items():
         command = Parser(description=help_text, epilog=examples(name), formatter_class=_Formatter)
@@ -170,9 +218,25 @@ def build_parser(wanted: str | None) -> Parser:
                 optional = {"nargs": "*"} if several else one
                 text, kind = _argument_help(function, parameter), str if several else own.annotation
                 command.add_argument(parameter, type=kind, help=text, **optional)
+            _grouped(command, name)
             command.description = (inspect.getdoc(function) or "").partition("\nArgs:")[0].strip()
         commands.add_subcommand(name, command, help=help_text)
     return parser
+
+
+def _grouped(command: Parser, name: str) -> None:
+    """Put the options of a command under their titles, each with a short word for its value."""
+    titles = {option: title for title, options in GROUPS.items() for option in options}
+    groups = {title: command.add_argument_group(title) for title in [*GROUPS, f"of `{name}` alone"]}
+    plain = next(group for group in command._action_groups if group.title == "options")
+    for action in list(plain._group_actions):
+        option = action.dest.removesuffix(_LISTED)
+        if not action.option_strings or option in ("help", "h") or "-h" in action.option_strings:
+            continue
+        if action.nargs is None and action.choices is None and not str(action.metavar or "").startswith("{"):
+            action.metavar = METAVARS.get(option, option.upper())
+        plain._group_actions.remove(action)
+        groups[titles.get(option, f"of `{name}` alone")]._group_actions.append(action)
 
 
 def _check_value(option: str, value: Any, ends: tuple[float, float] | None) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from benchmark.cli.common import plan_of, same_command
 from benchmark.cli.listing import Listed, paths
-from benchmark.records.lookup import expected_seconds, known_records
 from benchmark.utils.devices import check_devices
-from benchmark.utils.folders import cache_folder, check_cache
+from benchmark.utils.folders import cache_folder
 from datamodules.common.content import forget_digests
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from benchmark.execution.tracking import Tracker
+    from benchmark.records.record import Record
     from benchmark.suites.plan import Plan
 
 
@@ -83,8 +83,6 @@ def run_command(
         raise BenchmarkError("--all runs every method: leave out --methods, or leave out --all")
     if executor == "local" and (address, cpus_per_cell, gpus_per_cell) != (None, None, None):
         raise BenchmarkError("--address, --cpus-per-cell and --gpus-per-cell need --executor ray")
-    if executor == "ray" and save_weights:
-        raise BenchmarkError("--save-weights keeps the weights of cells that run here: leave out --executor ray")
     spread = check_devices(devices, strategy, device=device, executor=executor)
     if force:
         forget_digests(cache_folder(cache_dir))
@@ -108,70 +106,33 @@ def run_command(
     )
     for note in plan.notes:
         print(note, file=sys.stderr)
-    plan.store.own()
-    check_cache(plan.where.cache_dir)
     from rich.console import Console
 
-    from benchmark.execution.add_measures import measure_stale
-    from benchmark.execution.edited_weights_store import WeightsKeeper, has_weights
-    from benchmark.execution.local import run_local
-    from benchmark.execution.preview import Watcher
-    from benchmark.execution.progress import Progress
-    from benchmark.execution.ray import RayOptions, on_ray
-    from benchmark.execution.reference_trainings import train_missing
-    from benchmark.execution.runner import CellRunner
-    from benchmark.execution.staleness import stale_records, told
-    from benchmark.execution.tracking import Tracker
-    from benchmark.records.failures import Ledger
+    from benchmark.execution.ray import RayOptions
+    from benchmark.execution.run import RunOptions, run_plan
     from benchmark.utils.stopping import exit_status
 
     out = Console(soft_wrap=True, highlight=False, markup=False)
     err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    folder = Path(results)
-    tracker = Tracker(folder, wandb)
-    plugins = paths(plugin)
-    runner = CellRunner(
-        plan.registry, plan.where, plan.store, tracker, plugins, suite, tuned_values or "", devices=spread
+    options = RunOptions(
+        force=force,
+        save_weights=save_weights,
+        wandb=wandb,
+        ray=RayOptions(address, cpus_per_cell, gpus_per_cell) if executor == "ray" else None,
+        devices=spread,
+        plugins=paths(plugin),
+        suite=suite,
+        tuned_values=tuned_values or "",
     )
-    found = [] if force else [plan.store.read(cell.key) for cell in plan.cells]
-    records = {record.key: record for record in found if record is not None}
-    stale = stale_records(records.values(), plan.where.digests)
-    whole = stale if executor == "ray" else {}  # a cluster runs them again from the start
-    recorded = {key for key in records if key not in whole}
-    again = {key for key in recorded if save_weights and not has_weights(plan.store, key)}
-    if save_weights:
-        runner.keeper = WeightsKeeper(plan.store, again)
-    todo = [cell for cell in plan.cells if cell.key not in recorded - again]
-    if executor == "local":
-        runner.check_needs(todo)
-    if again:
-        err.print(f"{len(again)} cells are done without weights: they run again for them, their records stay")
-    progress = Progress(expected_seconds(known_records(plan.store), plan.suite.every_model))
-    runner.watcher = Watcher(progress.accuracy)
-    ledger = Ledger(folder)
-    remeasured = 0
-    skipped = len(plan.cells) - len(todo)
-    if executor == "ray":
-        options = RayOptions(address, cpus_per_cell, gpus_per_cell)
-        outcome = on_ray(todo, plan, runner, options, ledger, progress, skipped=skipped)
-    else:
-        for line in told(stale):
-            err.print(f"{line}: measured again", markup=False)
-        older = [(cell, stale[cell.key]) for cell in plan.cells if cell.key in stale]
-        failed_again = measure_stale(older, runner, ledger, lambda line: err.print(line, markup=False))
-        train_missing(todo, runner, err)
-        outcome = run_local(todo, runner, ledger, progress, skipped=skipped)
-        outcome.failed += failed_again
-        remeasured = len(older) - len(failed_again)
-    for message in plan.store.notes:
-        err.print(message, markup=False)
-    _show_leaderboard(plan, tracker)
-    where = f"see {ledger.path}"
-    if remeasured:
-        out.print(f"{remeasured} cells measured again by today's code")
+    done = run_plan(plan, options, err)
+    outcome, skipped = done.outcome, done.skipped
+    _show_leaderboard(plan, done.records, done.tracker)
+    where = f"see {done.ledger}"
+    if done.remeasured:
+        out.print(f"{done.remeasured} cells measured again by today's code")
     if outcome.interruption is not None:
         ended = {record.key for record in outcome.finished} | {cell.key for cell, _ in outcome.failed}
-        rest = [cell.key[:12] for cell in todo if cell.key not in ended]
+        rest = [cell.key[:12] for cell in done.todo if cell.key not in ended]
         only = ["--keys", ",".join(rest)] if force else []  # the same command would begin anew
         failed = f", {len(outcome.failed)} failed ({where})" if outcome.failed else ""
         out.print(
@@ -189,10 +150,9 @@ def run_command(
         )
         return 1
     if outcome.failed:
-        err.print(f"the whole tracebacks are in {ledger.path}; mend the method and run the same command again")
+        err.print(f"the whole tracebacks are in {done.ledger}; mend the method and run the same command again")
         return 1
-    missing = [cell for cell in plan.cells if plan.store.read(cell.key) is None]
-    if missing:
+    if missing := done.missing:
         some = "; ".join(f"{cell.key[:12]} {cell}" for cell in missing[:3])
         err.print(
             f"{len(missing)} of {len(plan.cells)} cells have no record though none failed: {some}"
@@ -200,18 +160,16 @@ def run_command(
             markup=False,
         )
         return 1
-    if not outcome.finished and not remeasured:
+    if not outcome.finished and not done.remeasured:
         out.print(f"nothing to do: all {len(plan.cells)} cells of suite {plan.suite.name} are done (in {results})")
     return 0
 
 
-def _show_leaderboard(plan: Plan, tracker: Tracker) -> None:
+def _show_leaderboard(plan: Plan, records: Sequence[Record], tracker: Tracker) -> None:
     from benchmark.leaderboard.boards import boards_of, flat_rows
     from benchmark.leaderboard.pareto import pareto_rows
     from benchmark.leaderboard.tables import render
 
-    keys = {cell.key for cell in plan.cells}
-    records = [record for record in plan.store.all(plan.suite.name) if record.key in keys]
     if not records:
         return
     boards = boards_of(records, plan.registry, cells=plan.cells)

@@ -40,7 +40,7 @@ def speed_command(
     if json is not None and not Path(json).resolve().parent.is_dir():
         raise BenchmarkError(f"--json {json}: there is no folder {Path(json).resolve().parent}; make it first")
     from benchmark.speed.bench import Bench
-    from benchmark.speed.findings import Finding, LeftOutError
+    from benchmark.speed.findings import LeftOutError, SpeedFinding
     from benchmark.utils.hardware import resolve_device
     from benchmark.utils.trainer import quiet_lightning
 
@@ -50,7 +50,7 @@ def speed_command(
     quiet_lightning()
     about = machine(bench.device)
     print(headline(about))
-    found: dict[str, list[Finding]] = {}
+    found: dict[str, list[SpeedFinding]] = {}
     left_out: dict[str, str] = {}
     for name in chosen:
         print(f"\n{name}: {MEASUREMENTS[name]}", flush=True)

@@ -22,7 +22,7 @@ from benchmark.execution.verification import (
     siblings_of,
     worst_of,
 )
-from benchmark.records.lookup import cell_of, find_record, left_alone, records_in
+from benchmark.records.lookup import cell_to_run, find_record, left_alone, records_in
 from benchmark.records.store import REFERENCE
 from benchmark.utils.folders import cache_folder
 from datamodules.common.errors import BenchmarkError
@@ -73,12 +73,12 @@ def verify_command(
     from methods.common.registry import Registry
 
     chosen = _chosen(key or [], Path(results), reference=reference, suite=suite, sample=sample, seed=sample_seed)
-    cells = [cell_of(record) for record in chosen]
+    cells = [cell_to_run(record) for record in chosen]
     for kind in dict.fromkeys(device or cell.device for cell in cells):
         resolve_device(kind)
     registry = Registry(paths(plugin))
     data = Path(data_dir).expanduser() if data_dir else None
-    check = _Check(registry, Path(results), data, cache_folder(cache_dir), device, tolerance, spread)
+    check = _VerifiedRecords(registry, Path(results), data, cache_folder(cache_dir), device, tolerance, spread)
     counts: Counter[str] = Counter()
     for number, (record, cell) in enumerate(zip(chosen, cells, strict=True), start=1):
         if len(chosen) > 1:
@@ -96,7 +96,7 @@ FAILED = "not run"
 
 
 @dataclass
-class _Check:
+class _VerifiedRecords:
     """Runs records again, one by one."""
 
     registry: Registry
@@ -268,6 +268,7 @@ def _chosen(
         raise BenchmarkError(f"--sample {sample}: draw at least 1 record")
     folder = REFERENCE if reference else results
     records = sorted(records_in([folder], suite), key=lambda record: record.key)
+    records = [record for record in records if not record.cell.get("brought")]  # these cannot be run again
     if not records:
         left = "".join(f"; {note}" for note in left_alone([folder]))
         raise BenchmarkError(f"no records{f' of suite {suite!r}' if suite else ''} in {folder} to draw from{left}")

@@ -33,7 +33,7 @@ class ReferenceFailedError(Exception):
 
 
 @dataclass
-class Outcome:
+class RunOutcome:
     """What a run did.
 
     Attributes:
@@ -60,7 +60,7 @@ def run_local(
     progress: Progress,
     *,
     skipped: int = 0,
-) -> Outcome:
+) -> RunOutcome:
     """Run cells in order; those that took their process with them in an earlier run come last.
 
     Whatever a method raises or exits with is written to the ledger with its whole traceback, and the others go on.
@@ -108,7 +108,7 @@ class _LocalRun:
     ledger: Ledger
     progress: Progress
     wanted: frozenset[str]
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: RunOutcome = field(default_factory=RunOutcome)
     broken: dict[str, str] = field(default_factory=dict)
 
     def cell(self, cell: Cell) -> None:

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from benchmark.execution.local import Outcome, write_down
+from benchmark.execution.local import RunOutcome, write_down
 from benchmark.execution.progress import Progress
-from benchmark.execution.ray_worker import Answer, Setting, run_cell
+from benchmark.execution.ray_worker import WorkerReply, WorkerSetting, run_cell
 from benchmark.execution.runner import CellRunner
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Ledger
 from benchmark.suites.expansion import ORIGINAL
+from benchmark.utils.project import PACKAGES_ROOT
 from benchmark.utils.stopping import handlers_kept, stop_if_asked
 from datamodules.common.errors import BenchmarkError
 
@@ -54,7 +55,7 @@ def check_share(share: Share) -> None:
         raise BenchmarkError(f"--gpus-per-cell {share.gpus:g}: name a part of one GPU, such as 0.5, or a whole number")
 
 
-_TOKEN = " (newer versions of Ray ask for a token: set RAY_AUTH_MODE=token on every machine, see README.md)"
+_TOKEN = " (newer versions of Ray ask for a token: set RAY_AUTH_MODE=token on every machine, see docs/scaling.md)"
 _ANSWERS_IN = 10.0
 """Seconds within which a cluster's address must accept a connection; Ray itself tries for many minutes."""
 
@@ -78,11 +79,14 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    target: dict[str, Any] = own if address is None else {"address": address}
+    # "local": never a cluster that happens to run on this machine, which would refuse a memory of its own.
+    ours: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    target: dict[str, Any] = ours if address is None else {"address": address}
     try:
         _knock(address)
-        with handlers_kept():  # Ray's own handler of SIGTERM would end this process with status 15
+        # Ray puts the working folder before all others on its workers' path: a user's benchmark.py or methods/ would be
+        # imported in the place of ours. Its own handler of SIGTERM would end this process with status 15.
+        with contextlib.chdir(PACKAGES_ROOT), handlers_kept():
             ray.init(log_to_driver=False, logging_level="error", **target)
     except Exception as error:
         where = "Ray could not be started here" if address is None else f"no Ray cluster answers at {address!r}"
@@ -143,10 +147,10 @@ def run_ray(
     ledger: Ledger,
     progress: Progress,
     *,
-    setting: Setting,
+    setting: WorkerSetting,
     share: Share,
     skipped: int = 0,
-) -> Outcome:
+) -> RunOutcome:
     """Run cells on the connected Ray cluster.
 
     A cell that raises goes to the ledger, as in a local run. One whose worker died is started again, `RETRIES` times.
@@ -205,7 +209,7 @@ class _Run:
     progress: Progress
     wanted: dict[str, Cell]
     open: dict[Any, tuple[Cell, Any]] = field(default_factory=dict)
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: RunOutcome = field(default_factory=RunOutcome)
     _answers: dict[str, Any] = field(default_factory=dict)
 
     def submit(self, cell: Cell, task: Any, setting: Any) -> Any:
@@ -232,7 +236,7 @@ class _Run:
         cell, outputs = self.open.pop(answer)
         counted = cell.key in self.wanted
         try:
-            found: Answer = ray.get(answer)
+            found: WorkerReply = ray.get(answer)
             if found.record is not None:
                 self.runner.store.write(found.record, ray.get(outputs))
         except RayError as error:
@@ -284,7 +288,7 @@ def on_ray(
     progress: Progress,
     *,
     skipped: int,
-) -> Outcome:
+) -> RunOutcome:
     """Check what can be checked here, reach the cluster, and run the cells on it.
 
     Args:
@@ -307,7 +311,7 @@ def on_ray(
             f"with --executor ray each cell gets its GPU from Ray: use --device cuda, not {plan.where.device}"
         )
     if not todo:
-        return Outcome()
+        return RunOutcome()
     device = todo[0].device
     gpus = options.gpus_per_cell if options.gpus_per_cell is not None else float(device == "cuda")
     share = Share(1 if options.cpus_per_cell is None else options.cpus_per_cell, gpus)
@@ -315,7 +319,7 @@ def on_ray(
     where = replace(plan.where, device=device, elsewhere=False, cache_dir=plan.where.cache_dir.absolute())
     if where.data_dir is not None:
         where = replace(where, data_dir=where.data_dir.absolute())
-    setting = Setting(
+    setting = WorkerSetting(
         where=where,
         plugins=tuple((file, file.absolute()) for file in runner.plugins),
         suite_file=runner.suite_file,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Setting:
+class WorkerSetting:
     """All that a worker must know beside its cell.
 
     Attributes:
@@ -51,7 +51,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Answer:
+class WorkerReply:
     """What became of a cell.
 
     Attributes:
@@ -69,7 +69,7 @@ class Answer:
 class _Kept:
     """What a worker process keeps from one cell to the next."""
 
-    setting: Setting | None = None
+    setting: WorkerSetting | None = None
     runner: CellRunner | None = None
     prepared: set[tuple[str, str, tuple[str, ...]]] = field(default_factory=set)
 
@@ -78,8 +78,8 @@ _KEPT = _Kept()
 
 
 def run_cell(
-    setting: Setting, cell: Cell, known: Mapping[str, Metrics], *references: Answer
-) -> tuple[Answer, Outputs | None]:
+    setting: WorkerSetting, cell: Cell, known: Mapping[str, Metrics], *references: WorkerReply
+) -> tuple[WorkerReply, Outputs | None]:
     """Run one cell; whatever it raises is part of the answer.
 
     Args:
@@ -106,11 +106,11 @@ def run_cell(
         if runner is not None:
             runner.tracker.close(failed=True)
         failure = Failure.of(cell.key, cell.identity(), error)
-        return Answer(None, failure, time.perf_counter() - start), None
-    return Answer(made.record, None, time.perf_counter() - start), made.outputs
+        return WorkerReply(None, failure, time.perf_counter() - start), None
+    return WorkerReply(made.record, None, time.perf_counter() - start), made.outputs
 
 
-def _runner(setting: Setting) -> CellRunner:
+def _runner(setting: WorkerSetting) -> CellRunner:
     """The runner of this process: models, data sets and features stay loaded between cells."""
     if _KEPT.setting != setting or _KEPT.runner is None:
         import torch
@@ -131,7 +131,7 @@ def _runner(setting: Setting) -> CellRunner:
     return _KEPT.runner
 
 
-def _prepare(runner: CellRunner, setting: Setting, cell: Cell) -> None:
+def _prepare(runner: CellRunner, setting: WorkerSetting, cell: Cell) -> None:
     """Decode the images of a cell's data sets where that was not done: one worker of a machine does it for all."""
     asked = (cell.model, cell.dataset, cell.others)
     if asked not in _KEPT.prepared:

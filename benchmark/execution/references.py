@@ -17,15 +17,13 @@ from benchmark.pretraining.retrained import RetrainedTraining, Retraining, recip
 from benchmark.pretraining.shadows import COUNT, ShadowModels, ShadowTraining
 from benchmark.records.cell import Cell
 from benchmark.suites.expansion import Where
-from benchmark.unlearning.unlearn import DivergedError
+from benchmark.unlearning.unlearn import DivergedError, StepReport
 from benchmark.utils.hardware import resolve_device
 from benchmark.utils.randomness import isolated
 from datamodules.common.dataset import Dataset
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.module import Retrained
 from methods.common.clip import Clip
-
-StepReport = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -125,12 +123,12 @@ def _shown(on_step: StepReport, step: int, steps: int, _: float) -> None:
     on_step(step, steps)
 
 
-Unlearner = Callable[[Clip, Dataset, int], Clip]
+UnlearnFunction = Callable[[Clip, Dataset, int], Clip]
 """Lets a cell's method unlearn: from a CLIP that it may edit, with the data set as that CLIP knows it, and a seed."""
 
 
 @dataclass
-class Shadows:
+class RunShadows:
     """The shadow models of a run, each trained once and kept in the cache.
 
     Attributes:
@@ -170,7 +168,7 @@ class Shadows:
         """The training of each model of a cell that can have them."""
         return self._of(self._recipe(cell)).trainings()
 
-    def of(self, cell: Cell, unlearner: Unlearner) -> CellShadows:
+    def of(self, cell: Cell, unlearner: UnlearnFunction) -> CellShadows:
         """The shadow models of a cell that can have them."""
         return CellShadows(cell, self._of(self._recipe(cell)), unlearner, self.where.device)
 
@@ -194,7 +192,7 @@ class CellShadows:
 
     cell: Cell
     models: ShadowModels
-    unlearner: Unlearner
+    unlearner: UnlearnFunction
     device: str
 
     @property

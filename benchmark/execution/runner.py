@@ -18,9 +18,9 @@ from benchmark.execution.session import Session, precision_of, trunk_edited, wor
 from benchmark.execution.staleness import families_of
 from benchmark.execution.tracking import Tracker
 from benchmark.models.registry import PRETRAINING
-from benchmark.records.cell import Cell
+from benchmark.records.cell import BROUGHT, Cell
 from benchmark.records.kept_outputs import Outputs
-from benchmark.records.provenance import command, provenance
+from benchmark.records.provenance import audit_command, command, provenance
 from benchmark.records.record import SCHEMA, Record
 from benchmark.records.store import RecordStore
 from benchmark.suites.expansion import ORIGINAL, RETRAIN, Where, original_of, retrain_of
@@ -30,7 +30,7 @@ from benchmark.utils.hardware import device_name
 from benchmark.utils.randomness import isolated
 from datamodules.common.dataset import Dataset
 from datamodules.common.module import Retrained
-from methods.common.card import resolve
+from methods.common.card import MethodCard, resolve
 from methods.common.clip import Clip
 from methods.common.registry import Registry
 
@@ -61,6 +61,7 @@ class CellRunner:
         keeper: Keeps unlearned weights beside the records; None keeps none.
         watcher: Shows how the accuracy falls while a method unlearns; None shows nothing.
         devices: Over which each cell's unlearning is spread; everything else is done on the first.
+        command: What repeats a cell that no suite holds, for its record; by default the command `run`.
     """
 
     registry: Registry
@@ -73,6 +74,7 @@ class CellRunner:
     keeper: WeightsKeeper | None = None
     watcher: Watcher | None = None
     devices: Devices = field(default_factory=Devices)
+    command: str = ""
 
     def __post_init__(self) -> None:
         self.session = Session(self.registry, self.where, (self.store.folder,), self.devices)
@@ -155,44 +157,79 @@ class CellRunner:
         """
         say = on_phase or (lambda _: None)
         say("loading")
-        pristine, weights = self.session.pristine(cell.model)
+        self.session.pristine(cell.model)
         retrained = self._retrained(cell, say, on_step)
         shadows = self._shadows(cell, say, on_step)
         with isolated(cell.random_seed()):
             say("unlearning")
             result = self._unlearn(cell, on_step, retrained)
-            say("evaluating")
-            start = time.perf_counter()
-            with self.session.features(precision_of(cell)).fixed(result.clip, pristine):
-                metrics, report, outputs = evaluate_cell(cell, references, result, self.session, shadows)
-            seconds = time.perf_counter() - start
-        record = Record(
+        return self._measured(cell, references, result, shadows, say)
+
+    def measure(
+        self,
+        cell: Cell,
+        references: References,
+        result: Unlearned,
+        *,
+        on_phase: Phase | None = None,
+        on_step: StepReport | None = None,
+    ) -> Made:
+        """Measure a model that is unlearned already, as `make` does; nothing is written.
+
+        Args:
+            cell: What the model is of.
+            references: What it is compared with.
+            result: The unlearned model.
+            on_phase: Told when a new phase begins.
+            on_step: Told of each step of a training that a measure needs.
+        """
+        say = on_phase or (lambda _: None)
+        return self._measured(cell, references, result, self._shadows(cell, say, on_step), say)
+
+    def _measured(
+        self, cell: Cell, references: References, result: Unlearned, shadows: CellShadows | str, say: Phase
+    ) -> Made:
+        say("evaluating")
+        pristine, _ = self.session.pristine(cell.model)
+        start = time.perf_counter()
+        with isolated(cell.random_seed()), self.session.features(precision_of(cell)).fixed(result.clip, pristine):
+            metrics, report, outputs = evaluate_cell(cell, references, result, self.session, shadows)
+        seconds = time.perf_counter() - start
+        families = self.where.digests.families(families_of(cell), cell.dataset, cell.model)
+        record = self.record_of(cell, references, result, seconds=seconds)
+        return Made(replace(record, metrics=metrics, report=report, measures=families), outputs, result)
+
+    def record_of(
+        self, cell: Cell, references: References, result: Unlearned, *, seconds: float | None = None
+    ) -> Record:
+        """The record of an unlearned model, with no metric in it yet.
+
+        Args:
+            cell: What the model is of.
+            references: What it is compared with.
+            result: The unlearned model.
+            seconds: What its evaluation took.
+        """
+        pristine, weights = self.session.pristine(cell.model)
+        card = None if cell.brought else self.registry.declaration(cell.method).card
+        return Record(
             schema=SCHEMA,
             key=cell.key,
             cell=cell.identity(),
-            metrics=metrics,
+            metrics={},
             references={"original": references.original, "retrain": references.retrain},
-            cost={
-                "unlearn_seconds": result.cost.seconds,
-                "evaluate_seconds": seconds,
-                "peak_memory_bytes": result.cost.peak_memory_bytes,
-                "flops": None if retrained is not None else result.cost.flops,  # those of a training are not counted
-                "edited_bytes": result.edited_bytes,
-                "items_read": result.items_read,
-                "items_distinct": result.items_distinct,
-            },
+            cost={**(_no_cost() if card is None else _cost(result, card)), "evaluate_seconds": seconds},
             provenance=provenance(
                 cell,
-                card=self.registry.declaration(cell.method).card,
+                regime=BROUGHT if card is None else card.regime,
+                paper=BROUGHT if card is None else card.paper,
                 weights=weights,
                 device=device_name(pristine.device),
-                command=self._command(cell),
+                command=self.command or self._command(cell),
                 devices=self.devices,
             ),
-            report=report,
-            measures=self.where.digests.families(families_of(cell), cell.dataset, cell.model),
+            report=dict(result.report),
         )
-        return Made(record, outputs, result)
 
     def unlearned(self, cell: Cell, *, on_step: StepReport | None = None) -> Unlearned:
         """Let a cell's method unlearn as it did for its record; nothing is measured or written.
@@ -215,6 +252,8 @@ class CellRunner:
         """The shadow models of a cell, trained; why there are none, where there are none or no measure asks."""
         if not needs_shadows(cell):
             return "no measure asks for shadow models"
+        if cell.brought:
+            return "the model was unlearned elsewhere: nothing here can unlearn shadow models in the same way"
         why_not = self.session.shadows.why_not(cell)
         if why_not:
             return why_not
@@ -230,6 +269,8 @@ class CellRunner:
         return self.session.shadows.of(cell, unlearner)
 
     def _command(self, cell: Cell) -> str:
+        if cell.brought:
+            return audit_command(cell, suite=self.suite_file or cell.suite)
         kind = self.registry.declaration(cell.method).hyperparameters
         defaults = vars(resolve(kind, cell.scale, {}))
         settings = {name: value for name, value in cell.hparams.items() if defaults.get(name) != value}
@@ -244,6 +285,24 @@ class CellRunner:
             watch = self.watcher.watch(work.clip, work.dataset, cell.request, work.precision)
         logger = self.tracker.logger(cell)
         return self.session.unlearner.unlearn(work, logger=logger, on_step=on_step, watch=watch)
+
+
+def _cost(result: Unlearned, card: MethodCard) -> dict[str, float | int | None]:
+    """What an unlearning cost; the operations of a training from the beginning are not counted."""
+    return {
+        "unlearn_seconds": result.cost.seconds,
+        "peak_memory_bytes": result.cost.peak_memory_bytes,
+        "flops": None if card.regime == PRETRAINING else result.cost.flops,
+        "edited_bytes": result.edited_bytes,
+        "items_read": result.items_read,
+        "items_distinct": result.items_distinct,
+    }
+
+
+def _no_cost() -> dict[str, float | int | None]:
+    """The same of a model that was unlearned elsewhere: it is not known."""
+    names = ("unlearn_seconds", "peak_memory_bytes", "flops", "edited_bytes", "items_read", "items_distinct")
+    return dict.fromkeys(names)
 
 
 def evaluate_cell(

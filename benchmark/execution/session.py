@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.execution.process.unlearner import Unlearner, Work
-from benchmark.execution.references import References, RetrainedModels, Shadows
+from benchmark.execution.references import References, RetrainedModels, RunShadows
 from benchmark.models.loading import load_clip, weights_hash
 from benchmark.models.registry import PRETRAINING
 from benchmark.records.cell import Cell
@@ -55,7 +55,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.retrained = RetrainedModels(self.where)
-        self.shadows = Shadows(self.where, self.retrained.recipe)
+        self.shadows = RunShadows(self.where, self.retrained.recipe)
 
     @cached_property
     def unlearner(self) -> Unlearner:
@@ -71,6 +71,14 @@ class Session:
             loaded.model.to(resolve_device(self.where.device))
             self._clips[name] = (loaded, weights_hash(loaded))
         return self._clips[name]
+
+    def add_model(self, clip: Clip) -> None:
+        """Use a model that is in memory already, on the run's device, wherever its name is asked for."""
+        self._clips = {clip.name: (clip, weights_hash(clip))}
+
+    def add_datasets(self, datasets: Sequence[Dataset], image_size: int) -> None:
+        """Use data sets that are open already for models of an image size wherever their names are asked for."""
+        self._datasets |= {(dataset.name, image_size): dataset for dataset in datasets}
 
     def dataset(self, name: str, image_size: int) -> Dataset:
         """A data set for models of an image size."""

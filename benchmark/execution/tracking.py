@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.records.cell import Cell
 from benchmark.records.record import Record
+from datamodules.common.errors import BenchmarkError
+from datamodules.common.text import one_line
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -43,6 +45,10 @@ class Tracker:
     folder: Path | None
     wandb: WandbMode = "off"
     _current: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.wandb != "off":
+            _import_wandb()
 
     def logger(self, cell: Cell) -> Logger | None:
         """The logger of a cell's unlearning."""
@@ -130,6 +136,21 @@ class Tracker:
         logger = self._current.pop("logger", None)
         if logger is not None:
             logger.experiment.finish(exit_code=int(failed))
+
+
+def _import_wandb() -> None:
+    """Import wandb before any work, and only where it is asked for.
+
+    Raises:
+        BenchmarkError: If it cannot be imported.
+    """
+    try:
+        import wandb  # noqa: F401
+    except Exception as error:
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise BenchmarkError(
+            f"wandb cannot be imported ({reason}): `pip install -U wandb`, or leave out --wandb"
+        ) from error
 
 
 def _set_earlier_aside(folder: Path, identity: str) -> None:

@@ -17,6 +17,7 @@ from benchmark.evaluation.families import FAMILIES
 from benchmark.export.markdown import plain, table
 from benchmark.export.origin import Origin
 from benchmark.records.record import Metric, Record
+from datamodules.common.card import MEMORY_SCHEME
 from datamodules.common.request import ForgetRequest
 from methods.common.card import MethodCard
 
@@ -111,6 +112,8 @@ class CardWriter:
         metrics = self.record.metrics
         others = sorted(name for name in metrics if name.startswith("other/") and name.count("/") == 2)
         shown = [name for name in (*_SCORES, *others, *_COMPOSITE) if name in metrics]
+        if not shown:
+            return "Nothing was measured: the method read names alone, and no images were given."
         note = "Test images; in brackets 95 % intervals over them, n is their number. One seed: another may differ.\n\n"
         return note + self._table(shown)
 
@@ -125,6 +128,8 @@ class CardWriter:
         if missing:
             names = "; ".join(f"{family} ({FAMILIES[family].title})" for family in missing)
             add = "\n".join(f"python -m benchmark measure {family}" for family in missing)
+            if self.record.cell["dataset"].startswith(MEMORY_SCHEME):
+                add = "python -m benchmark unlearn ... --data DATASET --measures " + ",".join(missing)
             parts.append(
                 f"Not measured for this model: {names}. Expect that a classifier on the features, another wording or a "
                 "few images of the class bring much of it back: for most methods they do. To measure it:\n\n"
@@ -163,6 +168,8 @@ class CardWriter:
             ("packages", packages or "not known"),
         ]
         again = "`python -m benchmark verify record.json` runs the cell again and compares every number."
+        if any(self.record.cell[part].startswith(MEMORY_SCHEME) for part in ("model", "dataset")):
+            again = f"To repeat it: `{plain(origin.get('command') or 'not known')}`"
         return "\n".join(f"- {name}: {value}" for name, value in rows) + f"\n\n{again}"
 
     def _table(self, names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import benchmark.models
 from benchmark.models.blip_folder import BLIP
 from benchmark.models.compact import TRUNK, VOCABULARY, ClipTokenizer, read_architecture
-from benchmark.models.loading import built_architecture, parse_model
+from benchmark.models.loading import MEMORY, built_architecture, parse_model
 from datamodules.common.errors import BenchmarkError
 from methods.common.clip import Clip
 
@@ -29,10 +29,28 @@ def check_exportable(model: str) -> None:
     Raises:
         ExportError: If it is none of open_clip's.
     """
+    if parse_model(model)[0] == MEMORY:
+        raise ExportError(
+            f"model {model!r} was given from memory, which does not say its architecture: export it from Python with "
+            "architecture=..., such as ViT-B-32"
+        )
     if parse_model(model)[0] == BLIP:
         raise ExportError(
             f"model {model!r} is a BLIP, which open_clip does not load: only CLIPs are exported; "
             "`run --save-weights` keeps its edited tensors as safetensors"
+        )
+
+
+def check_no_filter(clip: Clip) -> None:
+    """Find out whether a model forgets in its weights.
+
+    Raises:
+        ExportError: If it refuses names at inference instead.
+    """
+    if clip.refused:
+        raise ExportError(
+            f"{clip.name} filters answers and leaves the weights as they are: an exported model would forget nothing; "
+            "export the model of a method that edits weights"
         )
 
 

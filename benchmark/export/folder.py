@@ -21,6 +21,7 @@ from benchmark.export.config import (
     trunk_source,
     write_tokenizer,
 )
+from benchmark.records.record import Record
 from datamodules.common.kept_files import CannotWriteError, DiskFullError, replace_file, sweep, temporary_name
 from methods.common.clip import Clip
 
@@ -76,6 +77,36 @@ def check_target(folder: str) -> Path:
     except OSError as error:
         raise ExportError(f"{folder} cannot be made ({error.strerror or error}); name another folder") from error
     return target
+
+
+def export_model(
+    target: Path, clip: Clip, model: str, names: Sequence[str], page: str | None = None, record: Record | None = None
+) -> float:
+    """Write a model as a folder that open_clip loads, and read it back to be sure of it.
+
+    Args:
+        target: Must not exist, or be empty.
+        clip: The model, whole.
+        model: As a record names it: says the architecture.
+        names: What was to be forgotten; some of the prompts that are compared.
+        page: The model card; None writes none.
+        record: What was measured; None likewise.
+
+    Returns:
+        The largest difference of a unit-norm feature between the model and what open_clip reads back.
+
+    Raises:
+        ExportError: If open_clip does not read back the same model, or the disk refuses the folder.
+    """
+    with new_folder(target) as work:
+        write_model(work, clip, model)
+        gap = check_model(work, clip, ["a photo of a dog", *(f"a photo of a {name}" for name in names)])
+        if page is not None:
+            replace_file(work / CARD, page.encode())
+        if record is not None:
+            text = json.dumps(record.to_dict(), sort_keys=True, indent=1) + "\n"
+            replace_file(work / RECORD, text.encode())
+    return gap
 
 
 def write_model(folder: Path, clip: Clip, model: str) -> None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.evaluation.numerics.metrics import predict
-from benchmark.generation.prompts import Part, Prompt
+from benchmark.generation.prompts import Prompt, PromptPart
 from benchmark.records.record import Metric
 from benchmark.utils.statistics import wilson
 from methods.common.clip import Clip
@@ -53,7 +53,7 @@ class Judge:
             return [self.names[index] for index in predict(embedded, self.classifier).tolist()]
 
 
-def detection_rate(prompts: Sequence[Prompt], answers: Sequence[str], part: Part) -> Metric:
+def detection_rate(prompts: Sequence[Prompt], answers: Sequence[str], part: PromptPart) -> Metric:
     """The detection rate of a part, with n and Wilson's interval.
 
     Args:

@@ -14,8 +14,8 @@ from datamodules.common.dataset import Dataset
 from datamodules.common.errors import RequestError
 from datamodules.common.request import ForgetRequest
 
-Part = Literal["forget", "retain"]
-PARTS: tuple[Part, ...] = ("forget", "retain")
+PromptPart = Literal["forget", "retain"]
+PARTS: tuple[PromptPart, ...] = ("forget", "retain")
 CONCEPT_TEMPLATES = ("a photo of a {}.",)
 """CLIP's own prompt (Radford et al. 2021, section 3.1.4): concepts come from captions, and have no templates."""
 
@@ -31,7 +31,7 @@ class Prompt:
         seed: Of its first noise, so that it is the same for every text encoder.
     """
 
-    part: Part
+    part: PromptPart
     name: str
     text: str
     seed: int
@@ -75,7 +75,7 @@ def plan_prompts(dataset: Dataset, request: ForgetRequest, *, images: int, seed:
     if not retain:
         raise RequestError(f"data set {dataset.name!r} has no name beside {str(request)!r} that could be detected")
     templates = dataset.templates if request.classes else CONCEPT_TEMPLATES
-    named: tuple[tuple[Part, tuple[str, ...]], ...] = (("forget", forget), ("retain", retain))
+    named: tuple[tuple[PromptPart, tuple[str, ...]], ...] = (("forget", forget), ("retain", retain))
     prompts = [
         Prompt(part, name, templates[number % len(templates)].format(name), _seed(seed, part, number))
         for part, names in named
@@ -89,6 +89,6 @@ def _spread(names: tuple[str, ...], count: int) -> list[str]:
     return [names[number * len(names) // count] for number in range(count)]
 
 
-def _seed(seed: int, part: Part, number: int) -> int:
+def _seed(seed: int, part: PromptPart, number: int) -> int:
     digest = hashlib.sha256(f"{seed}/{part}/{number}".encode()).digest()
     return int.from_bytes(digest[:4], "big")

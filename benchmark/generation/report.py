@@ -19,8 +19,9 @@ from benchmark.generation.pipeline import Settings
 from benchmark.generation.prompts import PARTS, Prompt
 from benchmark.leaderboard.tables import drawn
 from benchmark.records.cell import Cell
-from benchmark.records.provenance import git_commit, package_versions
+from benchmark.records.provenance import package_versions
 from benchmark.records.record import Metric
+from benchmark.utils.project import git_commit
 from datamodules.common.kept_files import replace_file
 
 FOLDER = "generation"

@@ -42,7 +42,7 @@ ImageReport = Callable[[str, int, Tensor], None]
 
 
 @dataclass
-class Trial:
+class GenerationTrial:
     """A checked generation test, ready to run.
 
     Attributes:
@@ -138,7 +138,7 @@ def prepare(
     judge: str,
     settings: Settings,
     device: str,
-) -> Trial:
+) -> GenerationTrial:
     """Check and load all that a generation test needs; nothing has been unlearned or drawn.
 
     Args:
@@ -174,7 +174,7 @@ def prepare(
             "its U-Net has not learnt to read this model, so look at the rates before unlearning first"
         )
     RecordStore(store.folder / FOLDER / cell.key).check_writable()
-    return Trial(
+    return GenerationTrial(
         cell=cell,
         settings=settings,
         plan=plan,

@@ -79,6 +79,9 @@ RANGE_NOTE = (
     f"{UNRANKED} range: the ranks that a row may hold, from paired differences in S over requests (t, 95 % for the "
     "board as a whole: Holm's correction for all pairs)"
 )
+BROUGHT_NOTE = (
+    f"{UNRANKED} brought: unlearned elsewhere and measured here from a checkpoint; what it read and cost is not known"
+)
 Expected = Mapping[tuple[BoardKey, str], Collection[Pair]]
 """By board and method, the cells that a full row has."""
 
@@ -101,6 +104,8 @@ class Row:
         rank_best: The best rank that the row may hold (`benchmark.leaderboard.comparison.rank_ranges`); None without a
         rank. rank_worst: The worst, likewise. front: Whether no other method forgets as much, retains as much and takes
         as little time (`benchmark.leaderboard.pareto`).
+        brought: Whether the models were unlearned elsewhere and brought as checkpoints: what they read and cost is not
+            known.
     """
 
     method: str
@@ -115,6 +120,7 @@ class Row:
     rank_best: int | None = None
     rank_worst: int | None = None
     front: bool = False
+    brought: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,6 +223,7 @@ def _board(
     notes[1:1] = [
         *_range_notes(ranked, len(requests)),
         *([FRONT_NOTE] if any(row.front for row in ranked) else []),
+        *([BROUGHT_NOTE] if any(row.brought for row in ranked) else []),
         *(spread_note(records) if "score/retrain_gap" in columns else []),
         *_chip_notes(chip, chips, ranked),
     ]
@@ -252,6 +259,7 @@ def _row(
         {name: _mean(name, [r.metrics.get(name) for r in own]) if whole else None for name in names},
         costs,
         len(there),
+        brought=any(record.cell.get("brought") for record in records),
     )
 
 
@@ -370,6 +378,7 @@ def flat_rows(boards: Sequence[Board]) -> list[dict[str, Any]]:
                 "rank_best": row.rank_best,
                 "rank_worst": row.rank_worst,
                 "front": row.front,
+                "brought": row.brought,
             }
             flat |= {name: interval.mean if interval else None for name, interval in row.metrics.items()}
             flat |= {**row.costs, "chip": board.chip}

@@ -24,7 +24,7 @@ from datamodules.common.errors import BenchmarkError, UnknownNameError
 
 Values = Mapping[str, Mapping[int, float]]
 """One metric of a row: by request, by seed."""
-Verdict = Literal["lower", "higher", "not distinguishable", "nothing to compare"]
+ComparisonVerdict = Literal["lower", "higher", "not distinguishable", "nothing to compare"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Difference:
     pairs: int
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ComparisonVerdict:
         """What A is, compared with B; distinguishable where p is below 5 %."""
         if self.difference is None:
             return "nothing to compare"

@@ -61,7 +61,7 @@ FRONT_NOTE = (
     f"\u2013 {MARK}: on the Pareto front; no other method forgets at least as much, retains at least as much and takes "
     "no longer, while it beats this one in one of the three"
 )
-Metrics = Mapping[str, Interval | None]
+RowMeans = Mapping[str, Interval | None]
 Costs = Mapping[str, float | None]
 
 
@@ -70,13 +70,13 @@ def axes_of(columns: Collection[str]) -> Axes | None:
     return next((axes for axes in _AXES if set(axes) <= set(columns)), None)
 
 
-def point_of(metrics: Metrics, axes: Axes) -> tuple[float | None, float | None]:
+def point_of(metrics: RowMeans, axes: Axes) -> tuple[float | None, float | None]:
     """Forgetting and retention of a row: 1 less what is left of the forget set, and what is kept. In [0, 1]."""
     left, kept = (metrics.get(name) for name in axes)
     return (None if left is None else 1 - left.mean), (None if kept is None else kept.mean)
 
 
-def front(rows: Mapping[str, tuple[Metrics, Costs]], axes: Axes | None) -> frozenset[str]:
+def front(rows: Mapping[str, tuple[RowMeans, Costs]], axes: Axes | None) -> frozenset[str]:
     """The rows that no other one beats in forgetting, retention and seconds together.
 
     Args:

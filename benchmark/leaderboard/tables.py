@@ -181,7 +181,7 @@ def _csv(boards: Sequence[Board]) -> str:
     names += [f"{name}{end}" for name in metrics for end in ("", "_low", "_high")]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*names, *COSTS, "rank_best", "rank_worst", "front", "chip", "chip_cells"])
+    writer.writerow([*names, *COSTS, "rank_best", "rank_worst", "front", "chip", "chip_cells", "brought"])
     for board in boards:
         for row in board.rows:
             values: list[Any] = [
@@ -196,7 +196,7 @@ def _csv(boards: Sequence[Board]) -> str:
                 mean = row.metrics.get(name)
                 values += [None] * 3 if mean is None else [mean.mean, mean.low, mean.high]
             values += [*(row.costs.get(name) for name in COSTS), row.rank_best, row.rank_worst, int(row.front)]
-            values += [board.chip, row.chip_cells]
+            values += [board.chip, row.chip_cells, int(row.brought)]
             writer.writerow([csv_cell(value) for value in (*board.key, *values)])
     return out.getvalue()
 

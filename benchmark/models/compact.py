@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.models.checkpoints import check_finite
+from benchmark.models.open_clip_import import import_open_clip
 from benchmark.models.tensor_files import WeightsError, read_header
 from benchmark.utils.kept_tensors import DIGEST, DamagedError, read_metadata, read_tensors, tensors_to_bytes
 from datamodules.common.documents import SMALL, DocumentError, parse_json
@@ -59,6 +60,7 @@ class Architecture:
 
     def build(self, *, vocabulary: int = VOCABULARY) -> nn.Module:
         """A new, randomly initialised model."""
+        import_open_clip()
         from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
         if TRUNK in self.vision:
@@ -134,6 +136,7 @@ class ClipTokenizer:
 @cache
 def _vocabulary() -> Any:
     """CLIP's merges, read once a process: that takes 0.2 s, which a process that is forked from another one saves."""
+    import_open_clip()
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()

@@ -8,11 +8,13 @@
 | `path/to/file.safetensors` | a compact file that `pretrain` wrote |
 | `blip:path/to/folder` | a BLIP for image-text retrieval in Hugging Face's format (extra `blip`) |
 | `blip/Salesforce/blip-itm-base-coco` | the same from the hub; `@REVISION` may follow |
+| `memory:NAME` | a model that was in the memory of one Python process; it cannot be loaded again |
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,15 @@ from benchmark.models.blip import load_blip
 from benchmark.models.blip_folder import BLIP, blip_folder, parse_blip
 from benchmark.models.checkpoints import check_checkpoint, check_finite, check_shapes, read_state_dict
 from benchmark.models.compact import file_sha256, load_compact
+from benchmark.models.open_clip_import import import_open_clip
 from benchmark.models.registry import WEIGHTS, architecture_name, recipe_names, shipped_models
 from benchmark.models.tensor_files import WeightsError
+from datamodules.common.card import MEMORY_SCHEME
 from datamodules.common.errors import UnknownNameError
 from datamodules.common.images import Preprocessing
 from methods.common.clip import Clip, state_hash
+
+MEMORY = MEMORY_SCHEME.removesuffix(":")
 
 
 def model_identity(name: str) -> str:
@@ -40,6 +46,8 @@ def model_identity(name: str) -> str:
         WeightsError: If a file is missing.
     """
     architecture, tag, path = parse_model(name)
+    if architecture == MEMORY:
+        raise _gone(name)
     if architecture == BLIP:
         return blip_folder(name, tag, path).identity
     if path is not None:
@@ -53,7 +61,7 @@ def model_identity(name: str) -> str:
 def parse_model(name: str) -> tuple[str, str, Path | None]:
     """Split a model name into (architecture, weights tag, file or folder).
 
-    A compact file has architecture "compact", a BLIP "blip".
+    A compact file has architecture "compact", a BLIP "blip", a model in memory "memory".
 
     Raises:
         UnknownNameError: If it is of no known form.
@@ -69,6 +77,8 @@ def parse_model(name: str) -> tuple[str, str, Path | None]:
         )
     if architecture_name(name) == BLIP:
         return parse_blip(name)
+    if name.startswith(MEMORY_SCHEME):
+        return MEMORY, "", None
     if ":" in name:
         architecture, _, file = name.partition(":")
         _check_architecture(architecture)
@@ -76,7 +86,7 @@ def parse_model(name: str) -> tuple[str, str, Path | None]:
     if "/" in name:
         architecture, _, tag = name.partition("/")
         _check_architecture(architecture)
-        import open_clip
+        open_clip = import_open_clip()
 
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         if tag not in tags:
@@ -91,7 +101,7 @@ def parse_model(name: str) -> tuple[str, str, Path | None]:
 
 
 def _check_architecture(architecture: str) -> None:
-    import open_clip
+    open_clip = import_open_clip()
 
     if architecture not in open_clip.list_models():
         raise UnknownNameError("open_clip architecture", architecture, open_clip.list_models())
@@ -104,6 +114,8 @@ def load_clip(name: str) -> Clip:
         WeightsError: If the weights are missing, do not fit, or are OpenAI's in an architecture without QuickGELU.
     """
     architecture, tag, path = parse_model(name)
+    if architecture == MEMORY:
+        raise _gone(name)
     if architecture == BLIP:
         return load_blip(blip_folder(name, tag, path))
     if architecture == "compact" and path is not None:
@@ -111,7 +123,7 @@ def load_clip(name: str) -> Clip:
     architecture = built_architecture(architecture, tag)
     if path is not None:
         return _from_file(name, architecture, path)
-    import open_clip
+    open_clip = import_open_clip()
 
     try:
         model = open_clip.create_model(architecture, pretrained=tag, device="cpu", precision="fp32")
@@ -122,6 +134,10 @@ def load_clip(name: str) -> Clip:
             f"the checkpoint here and use --model {architecture}:FILE"
         ) from error
     return wrap(model, architecture, name)
+
+
+def _gone(name: str) -> WeightsError:
+    return WeightsError(f"model {name!r} was in the memory of a Python process: it cannot be loaded by its name")
 
 
 def built_architecture(architecture: str, tag: str) -> str:
@@ -164,7 +180,7 @@ def _from_file(name: str, architecture: str, path: Path) -> Clip:
 
 def _untrained(architecture: str, device: str) -> Any:
     """An open_clip model of random weights; on the device "meta" of none, which takes no memory."""
-    import open_clip
+    open_clip = import_open_clip()
 
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # that its weights are random is what is asked for
@@ -174,19 +190,19 @@ def _untrained(architecture: str, device: str) -> Any:
         logging.disable(before)
 
 
-def is_openai_state(state: dict[str, torch.Tensor]) -> bool:
+def is_openai_state(state: Mapping[str, torch.Tensor]) -> bool:
     """Whether a state dict is one of OpenAI's releases: only those carry these three scalars."""
     return {"input_resolution", "context_length", "vocab_size"} <= set(state)
 
 
 def _uses_quickgelu(architecture: str) -> bool:
-    import open_clip
+    open_clip = import_open_clip()
 
     return bool((open_clip.get_model_config(architecture) or {}).get("quick_gelu", False))
 
 
 def _quickgelu(architecture: str) -> str:
-    import open_clip
+    open_clip = import_open_clip()
 
     wanted = f"{architecture}-quickgelu"
     if _uses_quickgelu(architecture) or wanted not in open_clip.list_models():
@@ -196,7 +212,7 @@ def _quickgelu(architecture: str) -> str:
 
 def wrap(model: nn.Module, architecture: str, name: str) -> Clip:
     """A CLIP around an open_clip model, with its tokenizer and preprocessing."""
-    import open_clip
+    open_clip = import_open_clip()
 
     visual: Any = model.visual
     size = visual.image_size

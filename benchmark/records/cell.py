@@ -11,6 +11,9 @@ from typing import Any
 from benchmark.records.record import json_digest
 from datamodules.common.request import ForgetRequest
 
+BROUGHT = "brought"
+"""In the place of a data regime and of a paper, where a model was unlearned elsewhere: what it read is not known."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -34,6 +37,8 @@ class Cell:
         by_request: Hyperparameters that the suite sets by model or class: they differ within one row.
         measures: The families of further measures, beside the accuracies and recalls that every cell has.
         tuned: Of a run with tuned values, the budget that found them; empty where the defaults are those declared.
+        brought: Of a model that was unlearned elsewhere and brought as a checkpoint, the sha256 of its weights; empty
+            where a method of the registry unlearns. A cell with it can be measured, but not run.
     """
 
     suite: str
@@ -53,10 +58,16 @@ class Cell:
     by_request: tuple[str, ...] = ()
     measures: tuple[str, ...] = ()
     tuned: str = ""
+    brought: str = ""
 
     def identity(self) -> dict[str, Any]:
-        """What the key is made from: every field; `by_request`, `measures` and `tuned` only where there are any."""
-        optional = {"by_request": list(self.by_request), "measures": list(self.measures), "tuned": self.tuned}
+        """What the key is made from: every field; those that most cells leave empty only where they are not."""
+        optional = {
+            "by_request": list(self.by_request),
+            "measures": list(self.measures),
+            "tuned": self.tuned,
+            "brought": self.brought,
+        }
         return {
             "suite": self.suite,
             "method": self.method,

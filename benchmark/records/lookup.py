@@ -83,6 +83,21 @@ def find_record(key: str, results: Path, *, reference: bool = False) -> Record:
     return next(iter(found.values()))
 
 
+def cell_to_run(record: Record) -> Cell:
+    """The cell that a record is of, to be run again.
+
+    Raises:
+        BenchmarkError: As `cell_of`, or if the model was unlearned elsewhere: no method here could run it.
+    """
+    cell = cell_of(record)
+    if cell.brought:
+        raise BenchmarkError(
+            f"record {record.key[:12]}: {cell.method!r} was unlearned elsewhere and brought as a checkpoint, so it "
+            "cannot be run again; `audit` measures its checkpoint again"
+        )
+    return cell
+
+
 def cell_of(record: Record) -> Cell:
     """The cell that a record is of.
 

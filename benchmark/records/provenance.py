@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shlex
-import subprocess
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -15,15 +14,16 @@ from typing import Any
 
 from benchmark.records.cell import Cell
 from benchmark.utils.devices import Devices
-from methods.common.card import MethodCard
+from benchmark.utils.project import DISTRIBUTION, VERSION, git_commit
+from datamodules.common.card import MEMORY_SCHEME
 
-PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "numpy", "clip-unlearning-benchmark")
+PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "numpy")
 ONE = Devices()
 OPTIONAL_PACKAGES = ("transformers",)  # of the extras: named only where they are installed
 
 
 def provenance(
-    cell: Cell, *, card: MethodCard, weights: str, device: str, command: str, devices: Devices = ONE
+    cell: Cell, *, regime: str, paper: str, weights: str, device: str, command: str, devices: Devices = ONE
 ) -> dict[str, Any]:
     """The provenance of a cell run now, on this machine."""
     return {
@@ -37,8 +37,8 @@ def provenance(
         **devices.to_provenance(),
         "cpu_threads": _threads(),
         "precision": cell.precision,
-        "regime": card.regime,
-        "paper": card.paper,
+        "regime": regime,
+        "paper": paper,
         "command": command,
     }
 
@@ -76,10 +76,46 @@ def command(
     return f"python -m benchmark run {shlex.join(words)}"
 
 
+def audit_command(cell: Cell, *, suite: str) -> str:
+    """The command line that measures a brought model again, where its checkpoint is at hand.
+
+    Args:
+        cell: The cell.
+        suite: The suite's name or file, as it was given.
+    """
+    request = cell.request
+    given = [("--model", cell.model), ("--unlearned", "CHECKPOINT"), ("--name", cell.method), ("--suite", suite)]
+    given += [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
+    given += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
+    return f"python -m benchmark audit {shlex.join(word for option in given for word in option)}"
+
+
+def unlearn_command(cell: Cell, method: str, hparams: Mapping[str, Any], *, names_only: bool) -> str:
+    """The command line that unlearns one request again; where a model or images are in memory, no command can.
+
+    Args:
+        cell: The cell.
+        method: The method as it was given: a name or a file.
+        hparams: The hyperparameters that were given.
+        names_only: Whether there was no data set, only names.
+    """
+    named = [cell.model, *cell.others, *([] if names_only else [cell.dataset])]
+    if any(name.startswith(MEMORY_SCHEME) for name in named):
+        return "from Python, with a model or images in memory: benchmark.unlearn(...)"
+    request = cell.request
+    given = [("--model", cell.model), ("--method", method)]
+    given += [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
+    given += [] if names_only else [("--data", cell.dataset)]
+    given += [("--others", name) for name in cell.others]
+    given += [("--set", f"{cell.method}.{name}={json.dumps(value)}") for name, value in hparams.items()]
+    given += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
+    return f"python -m benchmark unlearn {shlex.join(word for option in given for word in option)} --out DIR"
+
+
 @cache
 def package_versions() -> dict[str, str]:
-    """The versions of the packages that can change a number."""
-    found = {}
+    """The versions of this project and of the packages that can change a number."""
+    found = {DISTRIBUTION: VERSION}
     for name in (*PACKAGES, *OPTIONAL_PACKAGES):
         try:
             found[name] = version(name)
@@ -87,25 +123,6 @@ def package_versions() -> dict[str, str]:
             if name in PACKAGES:
                 found[name] = "not installed"
     return found
-
-
-@cache
-def git_commit() -> str | None:
-    """The project's commit, with "+changes" if files differ from it; None outside a checkout."""
-    here = Path(__file__).resolve().parents[2]
-    try:
-        commit = _git(here, "rev-parse", "HEAD")
-        # Tuned values are in each record's hyperparameters; a search that writes some does not change the code.
-        code = ("benchmark", "methods", "datamodules", ":(exclude)benchmark/suites/tuned/tuned.yaml")
-        changed = _git(here, "status", "--porcelain", "--", *code)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+changes" if changed else "")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 @cache

@@ -60,9 +60,8 @@ class Record:
         cost: Of the unlearning alone: unlearn_seconds, peak_memory_bytes, flops, edited_bytes.
         provenance: Versions, hashes, device, precision, regime, and the command that repeats the cell.
         report: What else the method or a measure wants to tell; no table reads it.
-        measures: By family of measures, the digest of the code that measured it; see `benchmark.suites.digests`. Empty
-        in
-            records of schema 1 that are older than these digests.
+        measures: By family of measures, the digest of the code that measured it; see `benchmark.suites.digests`.
+            Empty in records of schema 1 that are older than these digests.
     """
 
     schema: int
@@ -114,6 +113,28 @@ class Record:
             return _read(data)
         except (ValueError, TypeError, RecursionError, RequestError) as error:
             raise RecordError(f"{source}: {error}") from error
+
+
+def parse_record(content: bytes, source: str) -> Record:
+    """Read a record from its JSON text.
+
+    Args:
+        content: The text, UTF-8.
+        source: The file's name, for the message.
+
+    Raises:
+        OtherSchemaError: If it is of another version of the project.
+        RecordError: If it is not JSON or not a whole record.
+    """
+    try:
+        data = json.loads(content, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{source}: {error}") from error
+    return Record.from_dict(data, source)
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
 
 
 def json_digest(data: Mapping[str, Any]) -> str:

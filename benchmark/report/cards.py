@@ -33,7 +33,7 @@ _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 
 
 @dataclass(frozen=True)
-class Place:
+class RankPlace:
     """A method's place in one column of one board.
 
     Attributes:
@@ -54,9 +54,9 @@ class Place:
         return (self.place - 1) / (self.among - 1)
 
 
-def places(views: Sequence[View]) -> dict[str, list[Place]]:
+def places(views: Sequence[View]) -> dict[str, list[RankPlace]]:
     """By method, its places in every column that has a direction; rows that do not compete have none."""
-    found: dict[str, list[Place]] = {}
+    found: dict[str, list[RankPlace]] = {}
     for view in views:
         board = view.board
         competing = [row for row in board.rows if not row.reference]
@@ -70,7 +70,7 @@ def places(views: Sequence[View]) -> dict[str, list[Place]]:
             for label, mean in means.items():
                 method = view.rows[label][0].cell["method"]
                 place = 1 + sum(sign * other < sign * mean for other in means.values())
-                found.setdefault(method, []).append(Place(head, name, place, len(means)))
+                found.setdefault(method, []).append(RankPlace(head, name, place, len(means)))
     return found
 
 
@@ -85,7 +85,7 @@ def _value(row: Row, column: str) -> float | None:
     return row.costs.get(column) if mean is None else mean.mean
 
 
-def good_and_bad(found: Sequence[Place]) -> tuple[list[Place], list[Place]]:
+def good_and_bad(found: Sequence[RankPlace]) -> tuple[list[RankPlace], list[RankPlace]]:
     """The places furthest out at either end, by `RULE`; at one distance, those among more methods first."""
     good = sorted((p for p in found if p.share <= STRONG), key=lambda p: (p.share, -p.among))
     bad = sorted((p for p in found if p.share >= 1 - WEAK), key=lambda p: (-p.share, -p.among))
@@ -98,7 +98,7 @@ def cards(registry: Registry, views: Sequence[View]) -> list[dict[str, Any]]:
     return [_card(registry.declaration(name), by_method) for name in registry.names()]
 
 
-def _card(declaration: Declaration, by_method: Mapping[str, Sequence[Place]]) -> dict[str, Any]:
+def _card(declaration: Declaration, by_method: Mapping[str, Sequence[RankPlace]]) -> dict[str, Any]:
     card = declaration.card
     own = by_method.get(card.name, ())
     good, bad = good_and_bad(own)

@@ -12,7 +12,7 @@ from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
 from benchmark.report.extras import Extras, read_extras
 
-Origin = Literal["own", "reference"]
+RecordOrigin = Literal["own", "reference"]
 Which = Literal["all", "own", "reference"]
 _SHOWN_DAMAGED = 20
 """How many files that are no records are named one by one; our choice."""
@@ -33,7 +33,7 @@ class Gathered:
 
     records: tuple[Record, ...]
     folders: Mapping[str, Path]
-    origins: Mapping[str, Origin]
+    origins: Mapping[str, RecordOrigin]
     failures: tuple[Failure, ...]
     extras: Extras
     notes: tuple[str, ...]
@@ -48,10 +48,10 @@ def gather(results: Path, reference: Path, *, which: Which = "all", suite: str |
         which: Whose records.
         suite: Only this suite.
     """
-    named: tuple[tuple[Origin, Path], ...] = (("reference", reference), ("own", results))
+    named: tuple[tuple[RecordOrigin, Path], ...] = (("reference", reference), ("own", results))
     records: dict[tuple[str, str], Record] = {}
     folders: dict[str, Path] = {}
-    origins: dict[str, Origin] = {}
+    origins: dict[str, RecordOrigin] = {}
     extras, notes = Extras(), list[str]()
     for origin, folder in named:
         if which not in ("all", origin):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from benchmark.report.cards import RULE, cards
 from benchmark.report.content import Content, board_data, curve_data, prediction_data, record_data
 from benchmark.report.palette import LOOKS, UNKNOWN
 from benchmark.report.published import pairs, papers
+from benchmark.utils.project import VERSION
 
 LIMIT = 5_000_000
 """Bytes of the page, at most."""
@@ -89,7 +89,7 @@ def _render(content: Content, data: Mapping[str, Any], left_out: Sequence[str]) 
         libraries=[Markup(_script(_HERE / "vendor" / name)) for name in _LIBRARIES],
         script=Markup(f'(() => {{\n"use strict";\n{scripts}}})();\n'),
         data=Markup(embedded(data)),
-        version=_version(),
+        version=VERSION,
         records=len(gathered.records),
         boards=content.boards,
         notes=gathered.notes,
@@ -129,10 +129,3 @@ def _colours() -> str:
         f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}\n"
         f"@media screen{{:root[data-theme=dark]{{{dark}}}}}\n"
     )
-
-
-def _version() -> str:
-    try:
-        return version("clip-unlearning-benchmark")
-    except PackageNotFoundError:
-        return "not installed"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmark.records.cell import BROUGHT
+
 
 @dataclass(frozen=True)
 class Look:
@@ -31,6 +33,7 @@ LOOKS: dict[str, Look] = {
     "retain": Look("#009e73", "#2fd0a2", "diamond", "D", "images to retain"),
     "forget+retain": Look("#b07400", "#e69f00", "star", "*", "images to forget and to retain"),
     "pretraining": Look("#b0508c", "#cc79a7", "cross", "P", "the data of the pretraining, without the forget set"),
+    BROUGHT: Look("#444444", "#dddddd", "wye", "X", "not known: unlearned elsewhere, brought as a checkpoint"),
 }
 UNKNOWN = Look("#000000", "#ffffff", "wye", "X", "a regime that this version does not know")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from benchmark.speed.bench import Bench
-from benchmark.speed.findings import Finding, Side, seconds
+from benchmark.speed.findings import Side, SpeedFinding, seconds
 from benchmark.utils.hardware import Precision
 
 REPEATS = 7
@@ -15,18 +15,18 @@ SIDE = {"cpu": 1536, "cuda": 8192}
 COPY_BYTES = {"cpu": 2**28, "cuda": 2**31}
 
 
-def measure(bench: Bench) -> Iterator[Finding]:
+def measure(bench: Bench) -> Iterator[SpeedFinding]:
     """The best of some runs each: a ceiling is what is possible."""
     for precision in bench.precisions:
         work, flops = matrix_product(bench, precision)
         rate = flops / min(seconds(work, bench.device) for _ in range(REPEATS)) / 1e9
         sides = (Side("matrix products", rate, "GFLOP/s"),)
-        yield Finding(f"{precision}, {SIDE[bench.device.type]} a side", sides, rate, "GFLOP/s")
+        yield SpeedFinding(f"{precision}, {SIDE[bench.device.type]} a side", sides, rate, "GFLOP/s")
     source = torch.ones(COPY_BYTES[bench.device.type] // 4, device=bench.device)
     target = torch.empty_like(source)
     best = min(seconds(lambda: target.copy_(source), bench.device) for _ in range(REPEATS))
     bandwidth = 2 * source.numel() * 4 / best / 1e9
-    yield Finding("read and written", (Side("copies in memory", bandwidth, "GB/s"),), bandwidth, "GB/s")
+    yield SpeedFinding("read and written", (Side("copies in memory", bandwidth, "GB/s"),), bandwidth, "GB/s")
 
 
 def matrix_product(bench: Bench, precision: Precision) -> tuple[Callable[[], object], float]:

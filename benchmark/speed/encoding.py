@@ -8,7 +8,7 @@ import torch
 
 from benchmark.speed.bench import Bench
 from benchmark.speed.ceiling import matrix_product
-from benchmark.speed.findings import Finding, Side, alternate
+from benchmark.speed.findings import Side, SpeedFinding, alternate
 from benchmark.unlearning.cost import tower_flops
 from benchmark.utils.hardware import autocast
 
@@ -19,7 +19,7 @@ LEAST = 80.0
 """Per cent of the matrix-product rate, for ViT-B-32 and larger."""
 
 
-def measure(bench: Bench) -> Iterator[Finding]:
+def measure(bench: Bench) -> Iterator[SpeedFinding]:
     """Each model in each precision; encoding and matrix products take turns."""
     for name in MODELS[bench.device.type]:
         clip = bench.architecture(name)
@@ -37,7 +37,7 @@ def measure(bench: Bench) -> Iterator[Finding]:
             product, product_flops = matrix_product(bench, precision)
             ours, ceiling = alternate(encode, product, bench.device, repeats=REPEATS)
             reached, possible = count * flops / ours / 1e9, product_flops / ceiling / 1e9
-            yield Finding(
+            yield SpeedFinding(
                 f"{name}, random weights, batches of {count}, {precision}",
                 (
                     Side("matrix products", possible, "GFLOP/s"),

@@ -16,7 +16,7 @@ from benchmark.evaluation.evaluate import retrieval_metrics
 from benchmark.evaluation.numerics.metrics import mean_per_class_recall, predict
 from benchmark.speed import package
 from benchmark.speed.bench import Bench
-from benchmark.speed.findings import Finding, LeftOutError, Side, alternate
+from benchmark.speed.findings import LeftOutError, Side, SpeedFinding, alternate
 from benchmark.speed.subsets import FirstImages, FirstPhotographs
 from benchmark.utils.hardware import Precision
 from datamodules.common.dataset import Dataset
@@ -29,7 +29,7 @@ RETRIEVED = {"ViT-B-32": {"cpu": 64, "cuda": 1000}, "mini": {"cpu": 500, "cuda":
 REPEATS = 3
 
 
-def measure(bench: Bench) -> Iterator[Finding]:
+def measure(bench: Bench) -> Iterator[SpeedFinding]:
     """Each model in each precision, on CIFAR-100 and on Flickr30K."""
     package.require()
     if bench.data_dir is None:
@@ -41,7 +41,7 @@ def measure(bench: Bench) -> Iterator[Finding]:
                 yield task(bench, clip, name, precision)
 
 
-def _classification(bench: Bench, clip: Clip, name: str, precision: Precision) -> Finding:
+def _classification(bench: Bench, clip: Clip, name: str, precision: Precision) -> SpeedFinding:
     from torchvision.datasets import CIFAR100
 
     count = CLASSIFIED[name][bench.device.type]
@@ -53,7 +53,7 @@ def _classification(bench: Bench, clip: Clip, name: str, precision: Precision) -
     return _compared(bench, f"{name}, zero-shot on {count} images of CIFAR-100", name, precision, count, ours, theirs)
 
 
-def _retrieval(bench: Bench, clip: Clip, name: str, precision: Precision) -> Finding:
+def _retrieval(bench: Bench, clip: Clip, name: str, precision: Precision) -> SpeedFinding:
     count = RETRIEVED[name][bench.device.type]
     dataset = FirstPhotographs(bench.dataset("flickr30k", clip.preprocessing.image_size), count)
     items = package.FirstItems(package.Captioned(dataset.paths, dataset.captions, package.transform(clip)), count)
@@ -93,14 +93,14 @@ def _compared(
     count: int,
     ours: Callable[[], dict[str, float]],
     theirs: Callable[[], dict[str, float]],
-) -> Finding:
+) -> SpeedFinding:
     found: dict[str, dict[str, float]] = {}
     here, there = alternate(
         lambda: found.update(ours=ours()), lambda: found.update(theirs=theirs()), bench.device, repeats=REPEATS
     )
     shared = found["ours"].keys() & found["theirs"].keys()
     gap = max(abs(found["ours"][metric] - found["theirs"][metric]) for metric in shared)
-    return Finding(
+    return SpeedFinding(
         f"{what}, {precision}",
         (Side("clip_benchmark", count / there, "images/s"), Side("this suite", count / here, "images/s")),
         there / here,

@@ -31,7 +31,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Finding:
+class SpeedFinding:
     """One number with what it is made from.
 
     Attributes:

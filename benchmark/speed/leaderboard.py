@@ -14,14 +14,14 @@ from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
 from benchmark.speed.bench import Bench
 from benchmark.speed.cells import some_cells
-from benchmark.speed.findings import Finding, Side, seconds
+from benchmark.speed.findings import Side, SpeedFinding, seconds
 from methods.common.registry import Registry
 
 RECORDS, METHODS = 10_000, 10
 MOST_SECONDS = 5.0
 
 
-def measure(bench: Bench) -> Iterator[Finding]:
+def measure(bench: Bench) -> Iterator[SpeedFinding]:
     """A real record, copied with other methods' names and seeds, each under the key of its own cell."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -41,7 +41,7 @@ def measure(bench: Bench) -> Iterator[Finding]:
 
         taken = seconds(show, bench.device)
     rows = sum("method_" in line for line in shown)
-    yield Finding(
+    yield SpeedFinding(
         f"{RECORDS:,} records, {rows} rows",
         (Side("to show the leaderboard", taken, "s"),),
         taken,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmark.speed.bench import Bench
-from benchmark.speed.findings import Finding, Side, alternate
+from benchmark.speed.findings import Side, SpeedFinding, alternate
 from methods.common.clip import Clip
 from methods.lip import LOSS_PROMPT, lipschitz_loss
 
@@ -19,7 +19,7 @@ REPEATS = 3
 SAME = 1e-5
 
 
-def measure(bench: Bench) -> Iterator[Finding]:
+def measure(bench: Bench) -> Iterator[SpeedFinding]:
     """Loss and gradients of one step; the losses are compared with the same noise on both sides."""
     clip = bench.model(MODEL)
     clip.model.requires_grad_(True)
@@ -43,7 +43,7 @@ def measure(bench: Bench) -> Iterator[Finding]:
             plain = step(plain_loss)
         here, there = alternate(lambda: step(lipschitz_loss), lambda: step(plain_loss), bench.device, repeats=REPEATS)
     gap = abs(ours - plain)
-    yield Finding(
+    yield SpeedFinding(
         f"{MODEL}, {DRAWS} draws of {IMAGES} images, fp32",
         (Side("plain loop", 1 / there, "steps/s"), Side("this suite", 1 / here, "steps/s")),
         there / here,

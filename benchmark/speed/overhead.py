@@ -11,13 +11,13 @@ from benchmark.execution.preview import Watcher
 from benchmark.records.record import Record
 from benchmark.speed.bench import Bench
 from benchmark.speed.cells import some_cells
-from benchmark.speed.findings import Finding, Side, seconds
+from benchmark.speed.findings import Side, SpeedFinding, seconds
 
 METHODS = ("original", "nullspace", "ccup", "random_noise")
 MOST_SECONDS = 0.3
 
 
-def measure(bench: Bench) -> Iterator[Finding]:
+def measure(bench: Bench) -> Iterator[SpeedFinding]:
     """Cells of the embedded world, one after another; the first one, which loads everything, is not counted."""
     with tempfile.TemporaryDirectory() as folder:
         runner, cells = some_cells(bench, METHODS, Path(folder))
@@ -31,7 +31,7 @@ def measure(bench: Bench) -> Iterator[Finding]:
             added.append(total - float(cost["unlearn_seconds"] or 0) - float(cost["evaluate_seconds"] or 0))
             whole.append(total)
     each = statistics.median(added)
-    yield Finding(
+    yield SpeedFinding(
         f"shapes-resnet, {len(added)} cells of {', '.join(METHODS[1:])}",
         (Side("a cell", statistics.median(whole), "s"), Side("beyond unlearning and evaluation", each, "s")),
         each,

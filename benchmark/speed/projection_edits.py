@@ -11,7 +11,7 @@ from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.speed import package
 from benchmark.speed.bench import Bench
 from benchmark.speed.evaluation import classify
-from benchmark.speed.findings import Finding, LeftOutError, Side, seconds
+from benchmark.speed.findings import LeftOutError, Side, SpeedFinding, seconds
 from methods.common.projections import visual_projection
 from methods.nullspace import partial_projection
 
@@ -21,7 +21,7 @@ THEIRS = {"cpu": 1000, "cuda": 10_000}
 LEAST = 50.0
 
 
-def measure(bench: Bench) -> Iterator[Finding]:
+def measure(bench: Bench) -> Iterator[SpeedFinding]:
     """Twenty null-space edits: each evaluated by the suite; one of them by the package, as each would take the same."""
     package.require()
     if bench.data_dir is None:
@@ -47,7 +47,7 @@ def measure(bench: Bench) -> Iterator[Finding]:
     one = partial(package.classify, clip, package.FirstItems(items, count, names), dataset.templates, "fp32", bench)
     one()
     theirs = EDITS * seconds(one, bench.device) * total / count
-    yield Finding(
+    yield SpeedFinding(
         f"{MODEL}, {EDITS} edits on the {total} test images of CIFAR-100, fp32",
         (
             Side(f"clip_benchmark (from {count} images)", EDITS / theirs, "edits/s"),

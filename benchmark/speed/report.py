@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmark.records.provenance import package_versions, processor
-from benchmark.speed.findings import Finding
+from benchmark.speed.findings import SpeedFinding
 
 MEASUREMENTS: dict[str, str] = {
     "ceiling": "the chip's matrix-product rate and copy bandwidth",
@@ -55,7 +55,7 @@ def headline(about: dict[str, Any]) -> str:
     return f"{about['device']} · {about['threads']} threads on {about['cores']} cores{busy}"
 
 
-def lines(finding: Finding) -> list[str]:
+def lines(finding: SpeedFinding) -> list[str]:
     """A finding as text."""
     shown = [f"  {finding.what}"]
     shown += [f"    {side.name:<{_WIDTH}}{_number(side.value):>12} {side.unit}" for side in finding.sides]
@@ -69,7 +69,7 @@ def lines(finding: Finding) -> list[str]:
     return shown
 
 
-def summary(findings: Sequence[Finding], left_out: Sequence[str]) -> str:
+def summary(findings: Sequence[SpeedFinding], left_out: Sequence[str]) -> str:
     """How many bounds were kept."""
     bound = [finding for finding in findings if finding.met is not None]
     missed = sum(not finding.met for finding in bound)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.speed.bench import Bench
-from benchmark.speed.findings import Finding, Side, seconds
+from benchmark.speed.findings import Side, SpeedFinding, seconds
 from datamodules.common.synthetic import (
     ACCEPTANCE_SCALE,
     IMAGENET_MEAN,
@@ -31,7 +31,7 @@ ITERATIONS = 40
 LEAST = 3.0
 
 
-def measure(bench: Bench) -> Iterator[Finding]:
+def measure(bench: Bench) -> Iterator[SpeedFinding]:
     """The images have the same noise on both sides, so the same of them are accepted."""
     clip = bench.model(MODEL)
     clip.model.requires_grad_(False)
@@ -51,7 +51,7 @@ def measure(bench: Bench) -> Iterator[Finding]:
         accepted += one[0][0] is not None
         steps += one[0][1]
     first = climb(model, TARGET, replace(recipe, count=ALONE))
-    yield Finding(
+    yield SpeedFinding(
         f"{MODEL}, {TOGETHER} images of {dataset.class_names[TARGET]!r}, at most {ITERATIONS} steps, fp32",
         (
             Side("one at a time", ALONE / taken, "images/s"),

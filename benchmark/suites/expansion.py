@@ -97,7 +97,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                             request=request,
                             model=model,
                             seed=seed,
-                            hparams=_hparams(registry, name, scale, setting),
+                            hparams=hyperparameters_of(registry, name, scale, setting),
                             others=task.others,
                             precision=chosen,
                             device=device,
@@ -160,13 +160,13 @@ def references_first(method: str) -> int:
 def original_of(cell: Cell, registry: Registry) -> Cell:
     """The cell of doing nothing that a cell is compared with."""
     code = unlearning_code(registry, ORIGINAL, cell.model)
-    return replace(cell, method=ORIGINAL, hparams={}, seed=0, code=code, by_request=())
+    return replace(cell, method=ORIGINAL, hparams={}, seed=0, code=code, by_request=(), brought="")
 
 
 def retrain_of(cell: Cell, registry: Registry, where: Where) -> Cell:
     """The cell of the model trained again without the forget data, of the same seed, that a cell is compared with."""
     code = where.digests.code(registry, RETRAIN, cell.model)
-    return replace(cell, method=RETRAIN, hparams={}, code=code, by_request=())
+    return replace(cell, method=RETRAIN, hparams={}, code=code, by_request=(), brought="")
 
 
 def _check_settings(suite: Suite, registry: Registry, scale: str) -> None:
@@ -175,10 +175,16 @@ def _check_settings(suite: Suite, registry: Registry, scale: str) -> None:
     given += [(variant.method, variant.hparams) for variant in suite.variants]
     given += [item for setting in suite.by_request for item in setting.hparams.items()]
     for name, values in given:
-        _hparams(registry, name, scale, values)
+        hyperparameters_of(registry, name, scale, values)
 
 
-def _hparams(registry: Registry, method: str, scale: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def hyperparameters_of(registry: Registry, method: str, scale: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """All hyperparameters of a method: the defaults of a scale, with overrides.
+
+    Raises:
+        UnknownNameError: If there is no such method.
+        HyperparameterError: If a hyperparameter does not exist, or a value does not fit; the nearest name is given.
+    """
     kind = registry.declaration(method).hyperparameters
     try:
         return dict(vars(resolve(kind, scale, overrides)))
@@ -209,13 +215,10 @@ def with_overrides(
     hparams = {name: dict(values) for name, values in suite.hparams.items()}
     asked: set[tuple[str, str]] = set()
     for setting in settings:
-        target, equals, value = setting.partition("=")
-        method, dot, name = target.partition(".")
-        if not (equals and dot and method and name):
-            raise BenchmarkError(f"setting {setting!r} is not of the form METHOD.HYPERPARAMETER=VALUE")
+        method, name, value = setting_of(setting)
         if (method, name) in asked:
             raise BenchmarkError(f"{method}.{name} is set twice: a setting has one value (variants go into a suite)")
-        hparams.setdefault(method, {})[name] = _value(setting, value)
+        hparams.setdefault(method, {})[name] = value
         asked.add((method, name))
     tasks = suite.tasks
     if models:
@@ -233,6 +236,22 @@ def with_overrides(
         hparams=hparams,
         by_request=tuple(replace(each, hparams=_asked(each.hparams, hparams, asked)) for each in suite.by_request),
     )
+
+
+def setting_of(setting: str) -> tuple[str, str, Any]:
+    """The method, the hyperparameter and the value of a setting as the command line gives it.
+
+    Args:
+        setting: METHOD.NAME=VALUE; the value as YAML reads it, where 1e-5 is a number too.
+
+    Raises:
+        BenchmarkError: If it is not of that form.
+    """
+    target, equals, value = setting.partition("=")
+    method, dot, name = target.partition(".")
+    if not (equals and dot and method and name):
+        raise BenchmarkError(f"setting {setting!r} is not of the form METHOD.HYPERPARAMETER=VALUE")
+    return method, name, _value(setting, value)
 
 
 _EXPONENT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")

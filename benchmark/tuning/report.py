@@ -7,15 +7,15 @@ from typing import Any
 
 from benchmark.leaderboard.tables import text_table
 from benchmark.suites.tuned.space import SearchSpace
-from benchmark.tuning.search import Outcome
+from benchmark.tuning.search import TrialOutcome
 
 
-def untuned_of(found: Sequence[Outcome]) -> Outcome:
+def untuned_of(found: Sequence[TrialOutcome]) -> TrialOutcome:
     """The outcome of the untuned default."""
     return next(outcome for outcome in found if outcome.trial.number == 0)
 
 
-def trials_table(space: SearchSpace, found: Sequence[Outcome]) -> str:
+def trials_table(space: SearchSpace, found: Sequence[TrialOutcome]) -> str:
     """The trials of a search as a table.
 
     Args:
@@ -35,7 +35,7 @@ def trials_table(space: SearchSpace, found: Sequence[Outcome]) -> str:
     return text_table(heads, rows, left=())
 
 
-def verdict(space: SearchSpace, found: Sequence[Outcome]) -> str:
+def verdict(space: SearchSpace, found: Sequence[TrialOutcome]) -> str:
     """What the search says, in one line."""
     best, untuned = found[0], untuned_of(found)
     if best.objective is None:

@@ -48,7 +48,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """What became of a trial.
 
     Attributes:
@@ -124,7 +124,7 @@ def outcomes(
     cells: Mapping[int, Sequence[Cell]],
     store: RecordStore,
     failed: Mapping[str, Failure],
-) -> list[Outcome]:
+) -> list[TrialOutcome]:
     """What became of the trials, best first; of equally good ones the earlier first, the worst last.
 
     Args:
@@ -145,7 +145,7 @@ def outcomes(
             scores[name] = None if metric is None else metric.value
             if scores[name] is None:
                 failures.append(f"{name}: {_why(failed.get(cell.key) if record is None else None)}")
-        found.append(Outcome(trial, scores, tuple(failures)))
+        found.append(TrialOutcome(trial, scores, tuple(failures)))
     return sorted(found, key=lambda o: (o.objective is None, o.objective or 0.0, o.trial.number))
 
 

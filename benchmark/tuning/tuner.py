@@ -11,13 +11,13 @@ from benchmark.execution.progress import Progress
 from benchmark.execution.runner import CellRunner
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Ledger
-from benchmark.records.provenance import git_commit
 from benchmark.suites.suite import Suite
 from benchmark.suites.tuned.space import SearchSpace, space_of
 from benchmark.suites.tuned.values import SOURCE_DIGITS, TUNED, Tuned, save_tuned
 from benchmark.tuning.report import trials_table, untuned_of, verdict
-from benchmark.tuning.search import BY_VALUES, Outcome, Trial, cells_of, outcomes, to_run, trials_of
+from benchmark.tuning.search import BY_VALUES, Trial, TrialOutcome, cells_of, outcomes, to_run, trials_of
 from benchmark.utils.durations import clock
+from benchmark.utils.project import git_commit
 from benchmark.utils.stopping import exit_status
 from datamodules.common.errors import BenchmarkError
 
@@ -138,7 +138,7 @@ class Tuner:
         self._keep(space.method, found)
         return int(any(failures[cell.key].error not in BY_VALUES for cell, _ in ran.failed))
 
-    def _keep(self, method: str, found: Sequence[Outcome]) -> None:
+    def _keep(self, method: str, found: Sequence[TrialOutcome]) -> None:
         best = found[0]
         if self.out is None or best.objective is None:
             return

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -23,7 +23,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from methods.common.clip import Clip, text_transformer
 
 SAMPLING_SECONDS = 0.01
-STATM = Path("/proc/self/statm")
 
 
 @dataclass
@@ -32,7 +31,7 @@ class Cost:
 
     Attributes:
         seconds: Wall time, the GPU's work included.
-        peak_memory_bytes: Largest memory on top of what was held at the start; None where it cannot be read.
+        peak_memory_bytes: Largest memory on top of what was held at the start.
         flops: Floating-point operations of both towers; a multiply-add counts two.
     """
 
@@ -124,9 +123,6 @@ class _Memory:
 
 @contextmanager
 def _peak_memory(device: torch.device, cost: Cost) -> Iterator[None]:
-    if device.type != "cuda" and not STATM.exists():
-        yield
-        return
     cost._memory = memory = _Memory(device)
     stop = threading.Event()
 
@@ -148,8 +144,8 @@ def _peak_memory(device: torch.device, cost: Cost) -> Iterator[None]:
 
 
 def resident_bytes() -> int:
-    """The memory that this process holds now; only where `STATM` exists."""
-    return int(STATM.read_text().split()[1]) * 4096
+    """The resident memory of this process now."""
+    return int(psutil.Process().memory_info().rss)
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,11 @@ from typing import Any, Literal
 
 from datamodules.common.documents import Limits, read_text
 
-Task = Literal["classification", "retrieval"]
+TaskKind = Literal["classification", "retrieval"]
 FOLDER_SCHEME = "folder:"
 """What stands before the name of a folder of one's own images."""
+MEMORY_SCHEME = "memory:"
+"""What stands before the name of a model or a data set that exists in one Python process only."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class DatasetCard:
 
     name: str
     title: str
-    tasks: tuple[Task, ...]
+    tasks: tuple[TaskKind, ...]
     source: str
     folder: str = ""
 

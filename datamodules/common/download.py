@@ -19,7 +19,7 @@ from datamodules.common.kept_files import new_file
 TIMEOUT_SECONDS = 60.0
 CHUNK_BYTES = 1 << 20
 
-Progress = Callable[[int, int | None], None]
+DownloadProgress = Callable[[int, int | None], None]
 
 
 def fetch(
@@ -29,7 +29,7 @@ def fetch(
     sha256: str | None = None,
     md5: str | None = None,
     advice: str,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
 ) -> Path:
     """Fetch one file and verify it; a file that is already there and whole is kept.
 
@@ -68,7 +68,7 @@ def fetch(
     return target
 
 
-def _chunks(url: str, advice: str, progress: Progress | None) -> Iterator[bytes]:
+def _chunks(url: str, advice: str, progress: DownloadProgress | None) -> Iterator[bytes]:
     """The content of an address, piece by piece; failures of the network become one clear line."""
     try:
         response = urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS)

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datamodules.common.card import FOLDER_SCHEME, DatasetCard, read_declarations
-from datamodules.common.errors import UnknownNameError
+from datamodules.common.card import FOLDER_SCHEME, MEMORY_SCHEME, DatasetCard, read_declarations
+from datamodules.common.errors import BenchmarkError, UnknownNameError
 
 if TYPE_CHECKING:
     from datamodules.common.dataset import Dataset
@@ -52,7 +52,12 @@ def open_dataset(name: str, data_dir: Path | None, cache_dir: Path, image_size: 
         data_dir: What `--data-dir` names.
         cache_dir: Where decoded images are kept.
         image_size: The side to which image files are decoded.
+
+    Raises:
+        BenchmarkError: If there is no such data set, or its files are not there.
     """
+    if name.startswith(MEMORY_SCHEME):
+        raise BenchmarkError(f"data set {name!r} was in the memory of a Python process: no name opens it again")
     if name.startswith(FOLDER_SCHEME):
         from datamodules.image_folder import ImageFolder
 

@@ -22,13 +22,12 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from datamodules.common.module import ForgetSpec, Pairs, UnlearningDataModule
+from datamodules.common.module import ForgetSpec, Pairs, Part, UnlearningDataModule
 from methods.common.card import Edits, MethodCard
 from methods.common.clip import Clip, contrastive_loss, is_text_block, parameter_group
 from methods.common.projections import NoProjectionError, visual_projection
 
 H = TypeVar("H")
-Part = Literal["forget", "retain"]
 Snapshot = dict[str, Tensor]
 
 

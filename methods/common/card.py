@@ -61,8 +61,7 @@ class MethodCard:
                 raise ContractError(f"a method card's {part} must be text, not {text!r}")
             if sign := hidden_sign(text):
                 raise ContractError(f"method card: its {part} holds the sign {sign}, which is not shown: leave it out")
-        if not _NAME.fullmatch(self.name):
-            raise ContractError(f"method name {self.name!r}: use letters, digits and '_' only, a letter first")
+        check_name(self.name)
         if not isinstance(self.stochastic, bool) or not isinstance(self.edits, tuple):
             raise ContractError(f"method {self.name!r}: stochastic is True or False, edits a tuple such as ('visual',)")
         if self.refuses and self.paper != "reference row":
@@ -79,6 +78,16 @@ class MethodCard:
             raise ContractError(
                 f"method {self.name!r} declares edits {self.edits}: use {', '.join(typing.get_args(Edits))}"
             )
+
+
+def check_name(name: str) -> None:
+    """Check that a method can have a name.
+
+    Raises:
+        ContractError: If it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise ContractError(f"method name {name!r}: use letters, digits and '_' only, a letter first")
 
 
 def hyper(

@@ -32,7 +32,7 @@ WARM_UP = 0.1
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FineTuning:
     """The settings of one fine-tuning: peak learning rate, and AdamW's decoupled weight decay."""
 
     learning_rate: float
@@ -51,7 +51,7 @@ class TaskVectorMethod(UnlearningMethod[H]):
         self.recipes = self.make_recipes()
 
     @abstractmethod
-    def make_recipes(self) -> tuple[Recipe, ...]:
+    def make_recipes(self) -> tuple[FineTuning, ...]:
         """The settings of each fine-tuning."""
 
     @abstractmethod

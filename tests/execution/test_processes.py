@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from world import ROOT, World
 
-from benchmark.execution.process.child import Failure
+from benchmark.execution.process.child import ProcessFailure
 from benchmark.execution.process.processes import ProcessError, raised
 from datamodules.common.errors import RegimeViolationError
 
 pytest_plugins = ("world",)
 
 
-def _failure(error: str, message: str = "what it said") -> Failure:
-    return Failure(0.0, 0, error, message, "Traceback (most recent call last): ...")
+def _failure(error: str, message: str = "what it said") -> ProcessFailure:
+    return ProcessFailure(0.0, 0, error, message, "Traceback (most recent call last): ...")
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from torch import Tensor
 from datamodules.common.errors import BenchmarkError
 from methods.black_box_forgetting import (
     BlackBoxForgetting,
-    Context,
     Hyperparameters,
+    PromptContext,
     context_positions,
     forgetting_loss,
     shared_search,
@@ -52,7 +52,7 @@ def test_the_edit_is_the_originals_prompt_with_a_learned_context() -> None:
     clip = tiny_clip("vit")
     pristine = clip.copy()
     torch.manual_seed(0)
-    context = Context(clip, tiny_spec(), shared=3, own=2)
+    context = PromptContext(clip, tiny_spec(), shared=3, own=2)
     latents = np.random.default_rng(0).standard_normal(sum(context.dimensions))
     assert context.dimensions == [2, 2, 2, 2, 3]
     context.set(latents)
@@ -74,7 +74,7 @@ def test_projection_has_the_spread_of_the_tokens_that_exist() -> None:
     with torch.no_grad():
         clip.model.token_embedding.weight[100:] = 0
     torch.manual_seed(0)
-    projection = Context(clip, tiny_spec(), shared=300, own=100).projection
+    projection = PromptContext(clip, tiny_spec(), shared=300, own=100).projection
     spread = clip.model.token_embedding.weight[:100].std().item()
     assert float(projection.std()) == pytest.approx(spread, rel=0.05)
 
@@ -156,4 +156,4 @@ def test_a_text_encoder_without_positions_is_refused() -> None:
     del clip.model.positional_embedding
     clip.model.positional_embedding = table.detach()  # no parameter: nothing to carry a prompt
     with pytest.raises(BenchmarkError, match="choose another method"):
-        Context(clip, tiny_spec(), 2, 2)
+        PromptContext(clip, tiny_spec(), 2, 2)

@@ -1,55 +1,68 @@
-"""methods/README.md: one line for every method that competes, with the numbers of the reference records."""
+"""The page of methods: a section and a sentence for every method, with the numbers of the reference records."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from pathlib import Path
 
 import pytest
 from world import command
 
 from benchmark.suites.tuned.space import competes
+from docs.generation.cards import findings, method_cards, method_scores, tuned_scores
 from methods.common.registry import Registry
 
-PAGE = Path(__file__).parents[2] / "methods" / "README.md"
-LINE = re.compile(r"^\| \[?`(\w+)`.*?\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (.+) \|$", re.MULTILINE)
-
+LINE = re.compile(r"^\| \[`(\w+)`\]\(#\w+\) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (.+) \|$", re.MULTILINE)
 TUNED_LINE = re.compile(r"^\| `(\w+)` \| ([\d.]+) → ([\d.]+) \| ([\d.]+) → ([\d.]+) \|$", re.MULTILINE)
 
 
-def rows() -> dict[str, tuple[str, ...]]:
-    return {name: tuple(rest) for name, *rest in LINE.findall(PAGE.read_text(encoding="utf-8"))}
-
-
-def boards(suite: str, *, tuned: bool = False) -> dict[tuple[str, str], str]:
+def scores(suite: str, *, tuned: bool = False) -> dict[tuple[str, str], str]:
+    """S by method and kind of request, from the command line's CSV."""
     text = command("leaderboard", "--reference", "--suite", suite, "--format", "csv").out
-    found = [row for row in csv.DictReader(io.StringIO(text)) if bool(row["tuned"]) == tuned]
-    return {(row["method"], row["kind"]): row["score/kravets"] for row in found}
+    rows = [row for row in csv.DictReader(io.StringIO(text)) if bool(row["tuned"]) == tuned]
+    return {(row["method"], row["kind"]): row["score/kravets"] for row in rows}
 
 
-def test_every_method_that_competes_has_its_line() -> None:
+def competing() -> set[str]:
     registry = Registry()
-    competing = {name for name in registry.names() if competes(registry, name)}
-    assert set(rows()) == competing | {"original"}
-    assert all(len(sentence) > 30 for *_, sentence in rows().values())
+    return {name for name in registry.names() if competes(registry, name)}
+
+
+def test_every_method_that_competes_has_its_sentence_and_its_line() -> None:
+    assert set(findings()) == competing() | {"original"}
+    assert all(len(sentence) > 30 for sentence in findings().values())
+    assert {name for name, *_ in LINE.findall(method_scores())} == competing() | {"original"}
+
+
+def test_every_method_has_its_section_with_every_hyperparameter() -> None:
+    page = method_cards("competing") + "\n" + method_cards("baselines")
+    registry = Registry()
+    assert sorted(re.findall(r"^### (.+)$", page, re.MULTILINE)) == sorted(registry.names())
+    for name in registry.names():
+        _, _, section = page.partition(f"### {name}\n")
+        section = section.partition("\n### ")[0]
+        declaration = registry.declaration(name)
+        assert declaration.card.paper in section and f"`{declaration.card.regime}`" in section
+        for field in declaration.hyperparameters.__dataclass_fields__.values():
+            assert f"`{field.name}`" in section and field.metadata["source"].replace("|", "\\|") in section
 
 
 @pytest.mark.parametrize(
     ("place", "suite", "kind"), [(0, "quick", "class"), (1, "quick", "concept"), (2, "cifar100", "class")]
 )
 def test_the_numbers_are_those_of_the_records(place: int, suite: str, kind: str) -> None:
-    measured = boards(suite)
-    for name, entry in rows().items():
-        assert entry[place] == f"{float(measured[name, kind]):.3f}", name
+    measured = scores(suite)
+    lines = LINE.findall(method_scores())
+    assert len(lines) > 20
+    for name, *shown in lines:
+        assert shown[place] == f"{float(measured[name, kind]):.3f}", name
 
 
 def test_the_tuned_numbers_are_those_of_the_records() -> None:
-    untuned, tuned = boards("quick"), boards("quick", tuned=True)
-    lines = TUNED_LINE.findall(PAGE.read_text(encoding="utf-8"))
-    registry = Registry()
-    assert {name for name, *_ in lines} == {name for name in registry.names() if competes(registry, name)}
+    untuned, tuned = scores("quick"), scores("quick", tuned=True)
+    lines = TUNED_LINE.findall(tuned_scores())
+    assert {name for name, *_ in lines} == competing()
     for name, *shown in lines:
         measured = [board[name, kind] for kind in ("class", "concept") for board in (untuned, tuned)]
         assert shown == [f"{float(value):.3f}" for value in measured], name

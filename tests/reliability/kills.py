@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SEED = 20251126
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
 FAST = frozenset({"pretrain by SIGTERM, 1"})
-"""The suite has kills of `run` beside it (tests/test_kill_resume.py, tests/test_endings.py)."""
+"""The suite has kills of `run` beside it (tests/execution/test_kill_resume.py, test_endings.py)."""
 TUNING = """title: what nothing reports
 models: [{model}]
 seeds: [0]

@@ -88,11 +88,11 @@ class AskedError(Exception):
         self.kind = kind
 
 
-Work = Callable[[Rank], None]
+RankWork = Callable[[Rank], None]
 """What a process does: a function of a module's top level. What it makes it leaves in the rank's folder."""
 
 
-def enter(work: Work, rank: Rank) -> None:
+def enter(work: RankWork, rank: Rank) -> None:
     """Do a rank's work, and write that it is done or how it failed."""
     if hasattr(os, "setsid"):
         os.setsid()  # what it starts ends with it, and Ctrl-C is for the parent alone
@@ -104,14 +104,14 @@ def enter(work: Work, rank: Rank) -> None:
         work(rank)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - the parent raises it again; sys.exit too is a failure
-        _leave(rank.failure, Failure.of(rank, error))
+        _leave(rank.failure, ProcessFailure.of(rank, error))
         os._exit(1)  # at once: threads of a broken process group may wait for the other ranks
     with suppress(FileNotFoundError):
         rank.done.touch()
     os._exit(0)  # nor does a thread that a method left behind hold the result up
 
 
-def _leave(path: Path, failure: Failure) -> None:
+def _leave(path: Path, failure: ProcessFailure) -> None:
     temporary = path.with_suffix(".tmp")
     with suppress(FileNotFoundError):  # the parent was stopped and has cleared the folder away: nobody reads it
         temporary.write_text(json.dumps(asdict(failure)), encoding="utf-8", errors="backslashreplace")
@@ -126,7 +126,7 @@ def _end_with_parent() -> None:
 
 
 @dataclass(frozen=True)
-class Failure:
+class ProcessFailure:
     """How a rank failed.
 
     Attributes:
@@ -146,7 +146,7 @@ class Failure:
     frames: tuple[tuple[str, int, str, str], ...] = ()
 
     @classmethod
-    def of(cls, rank: Rank, error: BaseException) -> Failure:
+    def of(cls, rank: Rank, error: BaseException) -> ProcessFailure:
         """The failure of a rank, now."""
         kind = error.kind if isinstance(error, AskedError) else type(error).__name__
         frames = tuple(

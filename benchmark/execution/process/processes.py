@@ -22,14 +22,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, cast
 
-from benchmark.execution.process.child import LARGEST_MESSAGE, Failure, Rank, Work, enter
+from benchmark.execution.process.child import LARGEST_MESSAGE, ProcessFailure, Rank, RankWork, enter
 
 GRACE_SECONDS = 2.0
 """How long the others may take to show that they failed before the one that was seen to fail."""
 PRELOADED = (
     "torch",
     "lightning",
-    "open_clip",
     "benchmark.execution.process.unlearning_child",
     "benchmark.execution.process.warm",
 )
@@ -51,7 +50,7 @@ class RankTracebackError(Exception):
         failure: The whole.
     """
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: ProcessFailure) -> None:
         super().__init__(failure.traceback)
         self.failure = failure
 
@@ -59,7 +58,7 @@ class RankTracebackError(Exception):
         return f"in rank {self.failure.rank} of the processes that unlearned:\n{self.failure.traceback}"
 
 
-def run_processes(work: Work, folder: Path, *, count: int = 1, listener: Listener | None = None) -> None:
+def run_processes(work: RankWork, folder: Path, *, count: int = 1, listener: Listener | None = None) -> None:
     """Do the same work in new processes, and wait for their end.
 
     Args:
@@ -207,17 +206,17 @@ def _first_failure(processes: Sequence[BaseProcess], ranks: Sequence[Rank]) -> E
     return ProcessError(f"a process ended without a result (exit status {codes})")
 
 
-def _read(path: Path) -> Failure | None:
+def _read(path: Path) -> ProcessFailure | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         frames = tuple((str(f), int(n), str(w), str(t)) for f, n, w, t in content["frames"])
         texts = {name: str(content[name]) for name in ("error", "message", "traceback")}
-        return Failure(at=float(content["at"]), rank=int(content["rank"]), frames=frames, **texts)
+        return ProcessFailure(at=float(content["at"]), rank=int(content["rank"]), frames=frames, **texts)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def raised(failure: Failure) -> Exception:
+def raised(failure: ProcessFailure) -> Exception:
     """The exception of a failure: of the same class where it is one of Python's or ours, else of one of that name."""
     name = failure.error if failure.error.isidentifier() else "ProcessError"
     kind = _known_errors().get(name) or type(name, (ProcessError,), {"__module__": "method"})

@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from benchmark.models.compact import ClipTokenizer
+from benchmark.models.open_clip_import import import_open_clip
 
+import_open_clip()
 ClipTokenizer(1)(["a"])

@@ -6,14 +6,14 @@ from typing import Any
 
 from benchmark.leaderboard.papers.measured import Measured, several_classes
 from benchmark.leaderboard.papers.published import credit, published
-from benchmark.leaderboard.papers.table import Comparison, PaperTable
+from benchmark.leaderboard.papers.table import PaperComparison, PaperTable
 
 SUITES = ("paper-ccup",)
 MODELS = ("RN50", "ViT-B-16")
 DEFAULT = {"forget_weight": 100.0, "retain_weight": 10.0, "retain_names": "dataset"}
 LAMBDAS, MUS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0), (0.0, 1.0, 10.0, 100.0)
 ALPHAS = (0.25, 0.5, 0.75, 0.9, 1.0)
-Row = tuple[str, str, dict[str, Any]]
+PaperRow = tuple[str, str, dict[str, Any]]
 """Label, method, and the hyperparameters that its records must have."""
 _AFTER = ("class after ↓", "others after ↑", "other data sets after ↑", "100 S ↓")
 
@@ -30,12 +30,12 @@ def build(measured: Measured) -> list[PaperTable]:
             (
                 name,
                 (
-                    Comparison(
+                    PaperComparison(
                         section["before_full_test"][name],
                         measured.whole_test(dataset=name, model=MODELS[1]),
                         before=True,
                     ),
-                    Comparison(
+                    PaperComparison(
                         section["before_target_mean"][name],
                         measured.percent("forget/acc1", method="original", dataset=name, model=MODELS[1]),
                         before=True,
@@ -45,7 +45,7 @@ def build(measured: Measured) -> list[PaperTable]:
             for name in datasets
         ),
     )
-    settings: list[Row] = [("ccup: T_r the data set's names", "ccup", DEFAULT)]
+    settings: list[PaperRow] = [("ccup: T_r the data set's names", "ccup", DEFAULT)]
     settings += [(f"ccup: T_r {names}", "ccup", {**DEFAULT, "retain_names": names}) for names in ("none", "all")]
     settings += [(f"ccup: lambda {v:g}", "ccup", {**DEFAULT, "forget_weight": v}) for v in LAMBDAS]
     settings += [(f"ccup: mu {v:g}", "ccup", {**DEFAULT, "retain_weight": v}) for v in MUS]
@@ -60,7 +60,7 @@ def build(measured: Measured) -> list[PaperTable]:
     return tables + [_together(model, settings, measured, credit(section)) for model in MODELS]
 
 
-def _together(model: str, settings: list[Row], measured: Measured, source: str) -> PaperTable:
+def _together(model: str, settings: list[PaperRow], measured: Measured, source: str) -> PaperTable:
     """The requests of several classes of the paper's suite; none of the paper's numbers is known."""
     rows = tuple(
         (f"{dataset}: {label}", _after(measured, method, dataset, model, own, classes))
@@ -77,10 +77,10 @@ def _after(
     model: str,
     hparams: dict[str, Any],
     classes: tuple[str, ...] | None = None,
-) -> tuple[Comparison, ...]:
+) -> tuple[PaperComparison, ...]:
     names = ("forget/acc1", "retain/acc1", "other/acc1", "score/kravets")
     found = (
         measured.percent(name, method=method, dataset=dataset, model=model, classes=classes, hparams=hparams)
         for name in names
     )
-    return tuple(Comparison(None, value) for value in found)
+    return tuple(PaperComparison(None, value) for value in found)

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmark.leaderboard.papers.measured import Measured, several_classes
 from benchmark.leaderboard.papers.published import credit, published
-from benchmark.leaderboard.papers.table import Comparison, PaperTable
+from benchmark.leaderboard.papers.table import PaperComparison, PaperTable
 
 SUITES = ("paper-cliperase",)
 METHODS = {
@@ -40,7 +40,7 @@ def build(measured: Measured) -> list[PaperTable]:
     by_class = ("forget/acc1", "retain/acc1")
     by_concept = ("forget/image_retrieval_recall@10", "retain/image_retrieval_recall@10")
 
-    def rows(key: str, dataset: str, metrics: tuple[str, str]) -> tuple[tuple[str, tuple[Comparison, ...]], ...]:
+    def rows(key: str, dataset: str, metrics: tuple[str, str]) -> tuple[tuple[str, tuple[PaperComparison, ...]], ...]:
         found = []
         for name, values in section[key].items():
             method = METHODS.get(name)
@@ -48,7 +48,7 @@ def build(measured: Measured) -> list[PaperTable]:
             found.append((name, _cells(measured, values, method, dataset, metrics, setting)))
         return tuple(found)
 
-    unmeasured = tuple((name, tuple(Comparison(v, None) for v in row)) for name, row in section["cc12m"].items())
+    unmeasured = tuple((name, tuple(PaperComparison(v, None) for v in row)) for name, row in section["cc12m"].items())
     ablation = tuple(
         (
             name,
@@ -79,7 +79,7 @@ def build(measured: Measured) -> list[PaperTable]:
     ]
 
 
-def _several(measured: Measured, metrics: tuple[str, str]) -> tuple[tuple[str, tuple[Comparison, ...]], ...]:
+def _several(measured: Measured, metrics: tuple[str, str]) -> tuple[tuple[str, tuple[PaperComparison, ...]], ...]:
     """3, 10, 20 and 30 % of the classes: the paper has them, but neither which they are nor its numbers are known."""
     return tuple(
         (
@@ -99,11 +99,11 @@ def _cells(
     metrics: tuple[str, str],
     hparams: dict[str, Any],
     classes: tuple[str, ...] | None = None,
-) -> tuple[Comparison, ...]:
+) -> tuple[PaperComparison, ...]:
     found = [
         measured.percent(metric, method=method, dataset=dataset, classes=classes, hparams=hparams) if method else None
         for metric in metrics
     ]
     return tuple(
-        Comparison(value, mine, before=method == "original") for value, mine in zip(values, found, strict=True)
+        PaperComparison(value, mine, before=method == "original") for value, mine in zip(values, found, strict=True)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmark.leaderboard.papers.measured import Measured
 from benchmark.leaderboard.papers.published import credit, published
-from benchmark.leaderboard.papers.table import Comparison, PaperTable
+from benchmark.leaderboard.papers.table import PaperComparison, PaperTable
 
 SUITES = ("paper-diet",)
 PRETRAINED = "pretrained"
@@ -25,6 +25,6 @@ def build(measured: Measured) -> list[PaperTable]:
                 for part in ("forget", "retain")
             ]
             pairs = zip(row[dataset], found, strict=True)
-            rows.append((name, tuple(Comparison(p, m, before=name == PRETRAINED) for p, m in pairs)))
+            rows.append((name, tuple(PaperComparison(p, m, before=name == PRETRAINED) for p, m in pairs)))
         tables.append(PaperTable(f"DIET: {dataset}", credit(section), ("forget acc ↓", "retain acc ↑"), tuple(rows)))
     return tables

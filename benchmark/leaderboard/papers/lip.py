@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from benchmark.leaderboard.papers.measured import Measured
 from benchmark.leaderboard.papers.published import credit, published
-from benchmark.leaderboard.papers.table import Comparison, PaperTable
+from benchmark.leaderboard.papers.table import PaperComparison, PaperTable
 
 SUITES = ("paper-lip",)
 _COLUMNS = (
@@ -35,7 +35,7 @@ def build(measured: Measured) -> list[PaperTable]:
             (
                 model,
                 tuple(
-                    Comparison(value, measured.whole_test(dataset=name, model=model), before=True)
+                    PaperComparison(value, measured.whole_test(dataset=name, model=model), before=True)
                     for name, value in row.items()
                 ),
             )
@@ -70,14 +70,14 @@ def _together(model: str, datasets: Classes, measured: Measured, source: str) ->
 
 def _cells(
     measured: Measured, model: str, dataset: str, classes: list[str], before: Sequence[float | None]
-) -> tuple[Comparison, ...]:
+) -> tuple[PaperComparison, ...]:
     def find(metric: str, method: str) -> float | None:
         return measured.percent(metric, method=method, dataset=dataset, model=model, classes=classes)
 
     target, others = before
     after = ("forget/acc1", "retain/acc1", "other/acc1", "score/kravets")
     return (
-        Comparison(target, find("forget/acc1", "original"), before=True),
-        Comparison(others, find("retain/acc1", "original"), before=True),
-        *(Comparison(None, find(metric, "lip")) for metric in after),
+        PaperComparison(target, find("forget/acc1", "original"), before=True),
+        PaperComparison(others, find("retain/acc1", "original"), before=True),
+        *(PaperComparison(None, find(metric, "lip")) for metric in after),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from benchmark.leaderboard.papers.measured import Measured
 from benchmark.leaderboard.papers.published import credit, published
-from benchmark.leaderboard.papers.table import Comparison, PaperTable
+from benchmark.leaderboard.papers.table import PaperComparison, PaperTable
 
 SUITES = ("paper-negmerge",)
 
@@ -21,7 +21,7 @@ def build(measured: Measured) -> list[PaperTable]:
             credit(section),
             ("forget acc ↓", "ImageNet acc ↑"),
             tuple(
-                (name, tuple(Comparison(value, None, before=name == "pretrained") for value in row))
+                (name, tuple(PaperComparison(value, None, before=name == "pretrained") for value in row))
                 for name, row in rows.items()
             ),
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from benchmark.utils.project import project_results
 from datamodules.common.documents import load_yaml
 from datamodules.common.errors import BenchmarkError
 
-FILE = Path(__file__).resolve().parents[3] / "results" / "published.yaml"
+FILE = project_results() / "published.yaml"
 
 
 def published(paper: str, file: Path = FILE) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def published(paper: str, file: Path = FILE) -> dict[str, Any]:
         BenchmarkError: If the file is missing or has no such section.
     """
     if not file.is_file():
-        raise BenchmarkError(f"{file} is missing: run from a checkout of the project, or restore the file")
+        raise BenchmarkError(f"{file} is missing: restore it, or install the project again")
     content = load_yaml(file)
     if not isinstance(content, dict) or not isinstance(content.get(paper), dict):
         raise BenchmarkError(f"{file} has no section {paper!r}")

@@ -21,7 +21,7 @@ AFTER_TOLERANCE = 5.0
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PaperComparison:
     """One cell of a table.
 
     Attributes:
@@ -72,7 +72,7 @@ class PaperTable:
     title: str
     source: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Comparison, ...]], ...]
+    rows: tuple[tuple[str, tuple[PaperComparison, ...]], ...]
 
     def __post_init__(self) -> None:
         for label, cells in self.rows:

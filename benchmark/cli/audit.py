@@ -1,0 +1,126 @@
+"""`audit`: a model that was unlearned elsewhere, measured as a suite measures, with its row on the suite's board."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from benchmark.cli.common import plan_of
+from benchmark.cli.listing import Listed, words
+from benchmark.leaderboard.grouping import board_key, pair
+from datamodules.common.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from benchmark.records.cell import Cell
+    from benchmark.records.store import RecordStore
+
+
+def audit_command(
+    model: str,
+    unlearned: str,
+    name: str,
+    suite: str = "quick",
+    classes: Listed = None,
+    concept: str | None = None,
+    seed: int = 0,
+    results: str = "results/runs",
+    data_dir: str | None = None,
+    cache_dir: str | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+) -> int:
+    """Measure a model that was unlearned elsewhere with all measures of a suite, and put its row on the leaderboard.
+
+    The row is ranked like any other and marked as brought: what the method read and what it cost is not known here.
+
+    Args:
+        model: The model before unlearning: mini, ViT-B-32/openai, ViT-B-32:FILE.
+        unlearned: The model after: a state dict, a safetensors file, or a folder in open_clip's format.
+        name: What the leaderboard calls your method; no registered name.
+        suite: The suite whose data sets and measures are used.
+        classes: The classes that were to be forgotten, separated by commas; one of the suite's requests.
+        concept: The concept, in the place of classes.
+        seed: Of your unlearning, where there are several checkpoints of one request.
+        results: The folder of the records.
+        data_dir: The folder of the real data sets.
+        cache_dir: The folder of decoded images and features; by default the user's cache.
+        device: auto, cpu, cuda or cuda:N.
+        precision: fp32, bf16 or auto; by default the suite's.
+    """
+    from benchmark.cli.measured import before_and_after
+    from benchmark.execution.brought import audit_cell, brought_cell
+    from benchmark.execution.runner import CellRunner
+    from benchmark.execution.tracking import Tracker
+    from benchmark.models.in_memory import unlearned_elsewhere
+    from benchmark.utils.bar import bar
+
+    plan = plan_of(
+        suite=suite,
+        methods=("original",),
+        seeds=None,
+        model=model,
+        results=results,
+        data_dir=data_dir,
+        cache_dir=cache_dir,
+        device=device,
+        precision=precision,
+        shard=None,
+        plugin=None,
+        settings=None,
+    )
+    original = _asked(plan.cells, words(classes), concept or "", suite)
+    runner = CellRunner(plan.registry, plan.where, plan.store, Tracker(None), suite_file=suite)
+    pristine, _ = runner.session.pristine(original.model)
+    clip = unlearned_elsewhere(pristine, unlearned)
+    cell = brought_cell(original, name, clip, seed=seed, registered=plan.registry.names())
+    plan.store.own()
+    runner.check_needs([original])
+    with bar(f"measuring {name}: {cell.request}", shown=True) as shown:
+        measured = audit_cell(runner, cell, clip, write=True, on_phase=shown.phase)
+    print(before_and_after(measured))
+    for family, reason in measured.not_measured.items():
+        print(f"{family} could not be measured: {reason}")
+    print(f"{measured.path}: the record of {name}, marked as brought")
+    if missing := _missing(plan.cells, plan.store, cell):
+        print(f"beside rows of the suite's other requests its means stay empty until you audit: {'; '.join(missing)}")
+    print(f"    python -m benchmark leaderboard --suite {plan.suite.name} --results {results} --with-reference")
+    return 0
+
+
+def _asked(originals: Sequence[Cell], classes: tuple[str, ...], concept: str, suite: str) -> Cell:
+    """The cell of the original on the request that is asked for.
+
+    Raises:
+        BenchmarkError: If none is asked for, or the suite does not have it.
+    """
+    requests = "; ".join(dict.fromkeys(_option(cell) for cell in originals))
+    if classes and concept:
+        raise BenchmarkError("a checkpoint forgot classes or a concept: give --classes or --concept, not both")
+    if not classes and not concept:
+        raise BenchmarkError(
+            f"suite {suite!r} has {len(originals)} requests, and each needs a checkpoint of its own: say which "
+            f"one yours is of: {requests}"
+        )
+    found = [
+        cell for cell in originals if set(cell.request.classes) == set(classes) and cell.request.concept == concept
+    ]
+    if not found:
+        raise BenchmarkError(f"suite {suite!r} has no such request; it has {requests}")
+    return found[0]
+
+
+def _missing(originals: Sequence[Cell], store: RecordStore, cell: Cell) -> list[str]:
+    """The requests of a brought model's board for which it has no record yet, as options."""
+    there = {
+        pair(record)[0]
+        for record in store.all(cell.suite)
+        if record.cell["method"] == cell.method and board_key(record).model == cell.model
+    }
+    board = [each for each in originals if (each.dataset, each.request.kind) == (cell.dataset, cell.request.kind)]
+    return [_option(each) for each in board if str(each.request) not in there]
+
+
+def _option(cell: Cell) -> str:
+    if cell.request.concept:
+        return f"--concept {cell.request.concept!r}"
+    return f"--classes {','.join(cell.request.classes)!r}"

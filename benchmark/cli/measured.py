@@ -1,0 +1,42 @@
+"""What `unlearn` and `audit` print of a model that was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmark.execution.single import EvaluationResult
+
+
+def before_and_after(measured: EvaluationResult) -> str:
+    """What was measured, as tables: the original, the unlearned model, and what probes bring back."""
+    from benchmark.evaluation.families import FAMILIES
+    from benchmark.export.card import PROBES
+
+    probes = {metric for family in PROBES for metric in FAMILIES[family].metrics}
+    rows = measured.rows()
+    tables = [_table("measured on test images", [row for row in rows if row["metric"] not in probes])]
+    if any(row["metric"] in probes for row in rows):
+        tables.append(_table("what a probe brings back", [row for row in rows if row["metric"] in probes]))
+    return "\n".join(tables)
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line a metric: the original's value, the model's, its 95 % interval over the test items, their number."""
+    from benchmark.evaluation.catalogue import ARROWS, describe
+    from benchmark.leaderboard.tables import text_table, unit_of
+
+    lines = []
+    for row in rows:
+        scale, digits = unit_of(describe(row["metric"]))
+        unit = " %" if scale == 100 else ""
+        before, after, low, high = (
+            "" if row[name] is None else f"{scale * row[name]:.{digits}f}"
+            for name in ("original", "value", "low", "high")
+        )
+        arrow = ARROWS[row["direction"] or "none"]
+        interval = f"[{low}, {high}]" if low else ""
+        values = [each and each + unit for each in (before, after)]
+        lines.append([row["metric"], arrow, *values, interval, "" if row["n"] is None else str(row["n"])])
+    return text_table([title, "", "before", "after", "95 % interval", "n"], lines, left=(0,))

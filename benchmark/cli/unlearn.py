@@ -1,0 +1,120 @@
+"""`unlearn`: one model, one request, one folder: unlearned, measured, exported with its model card."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmark.cli.listing import Listed, settings, words
+from datamodules.common.errors import BenchmarkError
+
+
+def unlearn_command(
+    model: str,
+    method: str,
+    out: str,
+    classes: Listed = None,
+    concept: str | None = None,
+    data: str | None = None,
+    data_dir: str | None = None,
+    others: Listed = None,
+    keep: Listed = None,
+    set: Listed = None,
+    measures: Listed = None,
+    seed: int = 0,
+    precision: str = "fp32",
+    device: str = "auto",
+    cache_dir: str | None = None,
+) -> int:
+    """Unlearn classes or a concept from a model and write it as a folder that open_clip loads, with a model card.
+
+    With --data, the model is measured before and after, and --measures tells what a probe brings back. Without it, only
+    methods that read names alone can run (such as ccup), any name can be forgotten, and no image is measured.
+
+    Args:
+        model: shapes-resnet, mini, ViT-B-32/openai, ViT-B-32:FILE.
+        method: A registered method, or a Python file that declares one.
+        out: The folder to make; it must not exist or be empty.
+        classes: Names of the classes to forget, separated by commas; may be repeated.
+        concept: A word of captions to forget, in the place of classes.
+        data: The data set that the classes are from: a registered one, or folder:NAME for your own images.
+        data_dir: The folder of the real data sets.
+        others: Further data sets that are measured, separated by commas.
+        keep: Without --data, the names to keep, separated by commas; by default the class names of ImageNet.
+        set: A hyperparameter as METHOD.NAME=VALUE; may be repeated.
+        measures: Families of further measures, separated by commas, or all.
+        seed: Of everything random.
+        precision: fp32, bf16 or auto.
+        device: auto, cpu, cuda or cuda:N.
+        cache_dir: The folder of decoded images and features; by default the user's cache.
+    """
+    from benchmark import api
+    from benchmark.cli.measured import before_and_after
+    from benchmark.export.config import check_exportable
+    from benchmark.export.folder import check_target
+    from methods.common.registry import read_declaration
+
+    forget, families = words(classes), words(measures)
+    if bool(forget) == bool(concept):
+        raise BenchmarkError("say what to forget: --classes NAME[,NAME] or --concept WORD")
+    if families and data is None:
+        raise BenchmarkError(f"--measures {','.join(families)} needs images: add --data")
+    if data is None and others:
+        raise BenchmarkError("--others are measured beside --data: add --data")
+    if data is not None and keep:
+        raise BenchmarkError("--keep is for unlearning without --data: the data set's other names are kept")
+    name = read_declaration(Path(method)).card.name if method.endswith(".py") else method
+    hparams = hyperparameters(name, settings(set))
+    check_exportable(model)
+    check_target(out)
+    clip = api.load_model(model, device=device)
+
+    opened = partial(api.load_dataset, clip=clip, data_dir=data_dir, cache_dir=cache_dir)
+    dataset = None if data is None else opened(data)
+    result = api.unlearn(
+        *(clip, method, dataset),
+        classes=forget,
+        concept=concept or "",
+        others=[opened(each) for each in words(others)],
+        names_to_keep=words(keep) or None,
+        seed=seed,
+        precision=precision,
+        cache_dir=cache_dir,
+        **hparams,
+    )
+    print(repr(result).strip("<>"))
+    measured = None if dataset is None else api.evaluate(result, families)
+    if measured is None:
+        print(
+            "no image was given (--data), so nothing is measured: how much is forgotten and what it cost is not known"
+        )
+    else:
+        print(before_and_after(measured))
+        for family, reason in measured.not_measured.items():
+            print(f"{family} could not be measured: {reason}")
+        if not families:
+            print("what a probe brings back was not measured: add --measures linear_probe,relearning")
+    folder = api.export(result, out, evaluation=measured)
+    print(f"{out}: the unlearned model; what it is and is not for is in {folder / 'README.md'}")
+    print(f'    open_clip.create_model_and_transforms("local-dir:{out}")')
+    return 0
+
+
+def hyperparameters(method: str, given: tuple[str, ...]) -> dict[str, Any]:
+    """The hyperparameters of one method from METHOD.NAME=VALUE.
+
+    Raises:
+        BenchmarkError: If one is of another form, or of another method.
+    """
+    from benchmark.suites.expansion import setting_of
+
+    found: dict[str, Any] = {}
+    for setting in given:
+        owner, name, value = setting_of(setting)
+        if owner != method:
+            raise BenchmarkError(f"setting {setting!r} is of method {owner!r}, but --method is {method!r}")
+        if name in found:
+            raise BenchmarkError(f"{owner}.{name} is set twice")
+        found[name] = value
+    return found

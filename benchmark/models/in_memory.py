@@ -1,0 +1,235 @@
+"""Models that come from Python: an open_clip model in memory as a `Clip`, and weights that were unlearned elsewhere."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.models.checkpoints import read_state_dict
+from benchmark.models.compact import VOCABULARY, ClipTokenizer, load_compact
+from benchmark.models.loading import is_openai_state
+from benchmark.models.tensor_files import WeightsError, is_safetensors, read_header
+from datamodules.common.card import MEMORY_SCHEME
+from datamodules.common.images import OPENAI_MEAN, OPENAI_STD, Preprocessing
+from methods.common.clip import Clip
+
+EXPORTED = "open_clip_model.safetensors"
+"""The weights in a folder in open_clip's format, as `benchmark.export` writes it."""
+_WITHOUT_EFFECT = (
+    "ToTensor",
+    "MaybeToTensor",
+    "MaybeConvertMode",
+    "ToImage",
+    "ToDtype",
+    "PILToTensor",
+    "ConvertImageDtype",
+)
+_IGNORED = ("attn_mask", "num_batches_tracked")
+"""Entries of a state dict that no evaluation reads."""
+
+
+def clip_in_memory(
+    model: nn.Module,
+    *,
+    tokenizer: Callable[[list[str]], Tensor] | None = None,
+    transform: Callable[[Any], Tensor] | None = None,
+    name: str = "model",
+) -> Clip:
+    """An open_clip model in memory as a `Clip`; its weights are used where they are, and not changed.
+
+    Args:
+        model: An open_clip model (`CLIP` or `CustomTextCLIP`).
+        tokenizer: Turns texts into token ids; by default CLIP's own at the model's context length.
+        transform: The model's image transform, from which the preprocessing is read; by default what open_clip wrote
+            into the model's image encoder.
+        name: It is called `memory:NAME` in results.
+
+    Raises:
+        WeightsError: If it is no open_clip model, or its tokenizer cannot be handed to another process.
+        TransformError: If the preprocessing cannot be read from the transform.
+    """
+    lacking = [part for part in ("visual", "logit_scale", "encode_image", "encode_text") if not hasattr(model, part)]
+    if lacking:
+        raise WeightsError(
+            f"{type(model).__name__} is no open_clip model (it has no {lacking[0]!r}): give the model that "
+            "open_clip.create_model_and_transforms returns"
+        )
+    preprocessing = _of_visual(model) if transform is None else preprocessing_of(transform)
+    expected = _size_of(model)
+    if expected is not None and preprocessing.image_size != expected:
+        raise TransformError(
+            f"the transform makes images of {preprocessing.image_size} pixels, the model takes {expected}"
+        )
+    tokenize = _default_tokenizer(model) if tokenizer is None else tokenizer
+    _check_travels(tokenize)
+    model.eval()
+    return Clip(model, tokenize, preprocessing, MEMORY_SCHEME + name)
+
+
+class TransformError(WeightsError):
+    """An image transform that this project cannot repeat."""
+
+
+def preprocessing_of(transform: Callable[[Any], Tensor]) -> Preprocessing:
+    """The preprocessing that a torchvision transform does: `Compose` of `Resize`, `CenterCrop` and `Normalize`.
+
+    Args:
+        transform: What `open_clip.create_model_and_transforms` returns for evaluation (its third value), or one like
+            it: the shorter side resized (bicubic), the centre cropped, normalised by channel.
+
+    Raises:
+        TransformError: If it does anything else.
+    """
+    size: int | None = None
+    normalised: tuple[Any, Any] | None = None
+    for step in getattr(transform, "transforms", [transform]):
+        kind = type(step).__name__
+        if kind in ("Resize", "CenterCrop"):
+            side = _side(step.size)
+            if size is not None and side != size:
+                raise TransformError(
+                    f"the transform resizes to {size} pixels and crops {side}: this project resizes the shorter side "
+                    "to the size that it crops; give a transform with one size"
+                )
+            size = side
+            way = str(getattr(getattr(step, "interpolation", None), "value", "bicubic"))
+            if kind == "Resize" and way != "bicubic":
+                raise TransformError(f"the transform resizes by {way}: this project resizes by bicubic interpolation")
+        elif kind == "Normalize":
+            normalised = tuple(map(float, step.mean)), tuple(map(float, step.std))
+        elif kind not in _WITHOUT_EFFECT and "rgb" not in getattr(step, "__name__", kind).lower():
+            raise TransformError(
+                f"the step {getattr(step, '__name__', kind)} of the transform cannot be repeated here: give the "
+                "transform for evaluation, Compose of Resize, CenterCrop, ToTensor and Normalize"
+            )
+    if size is None or normalised is None:
+        missing = "Resize or CenterCrop" if size is None else "Normalize"
+        raise TransformError(f"the transform has no {missing}: the image size, mean and std cannot be read from it")
+    return Preprocessing(size, *normalised)
+
+
+def unlearned_elsewhere(original: Clip, unlearned: Clip | nn.Module | str | Path) -> Clip:
+    """A model of the original's architecture with the weights of one that was unlearned elsewhere.
+
+    Args:
+        original: The model before unlearning; stays as it is.
+        unlearned: A `Clip`, an open_clip model, a checkpoint (state dict, safetensors, a compact file of this
+            project), or a folder in open_clip's format such as `export` writes.
+
+    Raises:
+        WeightsError: If the file cannot be read, or the weights are not of the original's architecture.
+    """
+    source, state = _state_of(unlearned)
+    expected = original.model.state_dict()
+    state = _cleaned(state, openai=is_openai_state(dict(state)))
+    wanted = {name for name in expected if not name.endswith(_IGNORED)}
+    if problem := _misfit(state, expected, wanted):
+        raise WeightsError(f"{source} is not a model of {original.name}'s architecture: {problem}")
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise WeightsError(f"{source}: {name} holds NaN or infinities: its unlearning diverged")
+    copied = original.copy()
+    copied.model.load_state_dict({name: value.to(expected[name].dtype) for name, value in state.items()}, strict=False)
+    if isinstance(unlearned, Clip):
+        copied.refused = unlearned.refused
+    return copied
+
+
+def _state_of(unlearned: Clip | nn.Module | str | Path) -> tuple[str, Mapping[str, Tensor]]:
+    """Where weights are from, for messages, and their state dict."""
+    if isinstance(unlearned, Clip):
+        return unlearned.name, unlearned.model.state_dict()
+    if isinstance(unlearned, nn.Module):
+        return f"the {type(unlearned).__name__} in memory", unlearned.state_dict()
+    path = Path(unlearned).expanduser()
+    if path.is_dir():
+        if not (path / EXPORTED).is_file():
+            raise WeightsError(f"the folder {path} holds no {EXPORTED}: name a folder in open_clip's format, or a file")
+        path = path / EXPORTED
+    if not path.is_file():
+        raise WeightsError(f"no checkpoint {path}: name a state dict, a safetensors file or an exported folder")
+    if is_safetensors(path) and "architecture" in read_header(path).metadata:
+        return str(path), load_compact(path, path.stem).model.state_dict()
+    return str(path), read_state_dict(path)
+
+
+def _cleaned(state: Mapping[str, Tensor], *, openai: bool) -> dict[str, Tensor]:
+    """Without what wrappers prefix and without what no evaluation reads."""
+    scalars = ("input_resolution", "context_length", "vocab_size") if openai else ()
+    named = {name.removeprefix("module."): value for name, value in state.items()}
+    return {name: value for name, value in named.items() if not name.endswith(_IGNORED) and name not in scalars}
+
+
+def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], wanted: set[str]) -> str:
+    """What does not fit, in words; empty where everything does."""
+    if missing := sorted(wanted - set(state)):
+        return f"it has no tensor {missing[0]!r}" + (f" ({len(missing)} are missing)" if len(missing) > 1 else "")
+    if odd := sorted(set(state) - wanted):
+        return f"its tensor {odd[0]!r} does not belong there"
+    for name in sorted(wanted):
+        have, want = tuple(state[name].shape), tuple(expected[name].shape)
+        if have != want:
+            return f"{name} has shape {have}, not {want}"
+    return ""
+
+
+def _side(size: Any) -> int:
+    sides = list(size) if isinstance(size, (tuple, list)) else [size]
+    if not sides or len(set(sides)) != 1:
+        raise TransformError(f"the transform makes images of {size} pixels: this project's are square")
+    return int(sides[0])
+
+
+def _size_of(model: nn.Module) -> int | None:
+    size = getattr(model.visual, "image_size", None)
+    return None if size is None else _side(size)
+
+
+def _of_visual(model: nn.Module) -> Preprocessing:
+    size = _size_of(model)
+    if size is None:
+        raise TransformError("the model does not say its image size: give its transform=...")
+    visual: Any = model.visual
+    mean, std = getattr(visual, "image_mean", None), getattr(visual, "image_std", None)
+    return Preprocessing(size, tuple(mean or OPENAI_MEAN), tuple(std or OPENAI_STD))
+
+
+def _default_tokenizer(model: nn.Module) -> Callable[[list[str]], Tensor]:
+    length = getattr(model, "context_length", None)
+    rows = getattr(getattr(model, "token_embedding", None), "num_embeddings", None)
+    if rows is None:
+        rows = getattr(getattr(getattr(model, "text", None), "token_embedding", None), "num_embeddings", None)
+    if length is None or rows != VOCABULARY:
+        raise WeightsError(
+            "the model's vocabulary is not CLIP's own: give its tokenizer, tokenizer=open_clip.get_tokenizer(NAME)"
+        )
+    return ClipTokenizer(int(length))
+
+
+def _check_travels(tokenizer: Callable[[list[str]], Tensor]) -> None:
+    """Check that a tokenizer can be handed to the process that unlearns.
+
+    Raises:
+        WeightsError: If it cannot.
+    """
+    home = getattr(tokenizer, "__module__", type(tokenizer).__module__)
+    advice = "define it at the top level of a module (a .py file that can be imported), or use open_clip.get_tokenizer"
+    if home == "__main__":
+        raise WeightsError(
+            f"the tokenizer is defined in this script or notebook, where the process that unlearns cannot find it: "
+            f"{advice}"
+        )
+    try:
+        pickle.dumps(tokenizer)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise WeightsError(
+            f"the tokenizer cannot be pickled for the process that unlearns ({error}): {advice}"
+        ) from error
+    tokens = tokenizer(["a photo"])
+    if not isinstance(cast(Any, tokens), Tensor) or tokens.ndim != 2:
+        raise WeightsError("the tokenizer must turn a list of texts into token ids, a tensor of shape (texts, length)")

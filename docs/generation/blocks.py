@@ -1,0 +1,40 @@
+"""Blocks of a page that are made when the site is built: `<!-- generated: NAME ARGUMENT -->`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from docs.generation import boards, cards, commands, measures, speed
+
+BLOCKS: dict[str, Callable[..., str]] = {
+    "boards": boards.suite_boards,
+    "commands": commands.command_list,
+    "command-pages": commands.command_pages,
+    "families": measures.family_list,
+    "family": measures.family_table,
+    "measures": measures.measures_named,
+    "method-scores": cards.method_scores,
+    "tuned-scores": cards.tuned_scores,
+    "method-cards": cards.method_cards,
+    "datasets": cards.dataset_table,
+    "models": cards.model_table,
+    "suites": cards.suite_table,
+    "speed": speed.speed_table,
+}
+MARKER = re.compile(r"^<!-- generated: ([\w-]+)(?: ([^>]*?))? -->$", re.MULTILINE)
+
+
+def fill(markdown: str) -> str:
+    """A page with its blocks in the place of their markers.
+
+    Raises:
+        LookupError: If a marker names no block, or its argument nothing that is there.
+    """
+
+    def made(match: re.Match[str]) -> str:
+        if match[1] not in BLOCKS:
+            raise LookupError(f"no block is called {match[1]!r}: use one of {', '.join(BLOCKS)}")
+        return BLOCKS[match[1]](*([match[2]] if match[2] else []))
+
+    return MARKER.sub(made, markdown)

@@ -1,0 +1,143 @@
+"""The reference records as tables: all boards of a suite, and the ten rows of the README."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from benchmark.leaderboard.boards import Board, Row, boards_of
+from benchmark.leaderboard.tables import markdown_table, render, unit_of
+from benchmark.records.store import REFERENCE, RecordStore
+from methods.common.registry import Registry
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADLINE_SUITE = "oracle"
+"""The suite of the README's table: the one with attacks and retrained models."""
+BASELINES = ("original", "logit_mask", "retrain")
+PAPERS = ("lip", "cliperase", "ccup")
+"""The three methods for which the benchmark was begun: shown wherever they rank."""
+ROWS = 10
+HEADLINE_COLUMNS = (
+    ("score/kravets", "S ↓"),
+    ("forget/acc1", "forgotten class, by name ↓"),
+    ("forget/soft_prompt_acc1", "by a learned prompt ↓"),
+    ("forget/relearn_acc1@0", "relearned without it ↓"),
+    ("retain/acc1", "retained classes ↑"),
+    ("other/acc1", "other labels ↑"),
+)
+
+
+@cache
+def reference_boards() -> tuple[Board, ...]:
+    """Every board of the committed records, in the order of their keys."""
+    return tuple(boards_of(RecordStore(REFERENCE, older=True).all(), Registry()))
+
+
+def suites_with_records() -> tuple[str, ...]:
+    """The suites that have reference records."""
+    return tuple(dict.fromkeys(board.key.suite for board in reference_boards()))
+
+
+def suite_boards(suite: str) -> str:
+    """The boards of a suite as Markdown: untuned before tuned ones, single classes first.
+
+    Raises:
+        LookupError: If no reference record is of this suite.
+    """
+    chosen = [board for board in reference_boards() if board.key.suite == suite]
+    if not chosen:
+        raise LookupError(f"there are no reference records of suite {suite!r}")
+    kinds = ("class", "concept")
+    order = sorted(chosen, key=lambda b: (bool(b.key.tuned), kinds.index(b.key.kind) if b.key.kind in kinds else 2))
+    return render(order, "markdown").replace("\n\n– ", "\n\n- ")
+
+
+def find_board(suite: str, kind: str, *, tuned: bool = False, model: str = "") -> Board:
+    """One board of the reference records.
+
+    Args:
+        suite: Its suite.
+        kind: Of its requests, such as "class".
+        tuned: Whether its values were searched.
+        model: Its model; empty for any.
+
+    Raises:
+        LookupError: If there is no such board.
+    """
+    for board in reference_boards():
+        key = board.key
+        if (key.suite, key.kind, bool(key.tuned)) == (suite, kind, tuned) and model in ("", key.model):
+            return board
+    raise LookupError(f"the reference records have no board of {suite}, {kind}, tuned: {tuned}")
+
+
+def headline_board() -> Board:
+    """The board that the README shows rows of."""
+    return find_board(HEADLINE_SUITE, "class")
+
+
+def headline_rows(board: Board) -> list[Row]:
+    """Ten rows: the baselines, the three papers' methods, and the best others by S.
+
+    Args:
+        board: With a retrained model among its rows.
+    """
+    by_name = {row.method: row for row in board.rows}
+    ranked = [row.method for row in board.rows if row.rank is not None and row.method not in PAPERS]
+    others = ranked[: ROWS - len(BASELINES) - len(PAPERS)]
+    competing = sorted((*PAPERS, *others), key=lambda name: by_name[name].rank or 0)
+    return [by_name[name] for name in (*BASELINES, *competing)]
+
+
+def headline_table() -> str:
+    """The README's table, with a note on the board that it is taken from."""
+    board = headline_board()
+    columns = [name for name, _ in HEADLINE_COLUMNS]
+    titles = ["method", "reads", *(title for _, title in HEADLINE_COLUMNS), "seconds ↓"]
+    rows = [
+        [f"`{row.method}`", row.regime, *(_mean(row, name) for name in columns), _seconds(row)]
+        for row in headline_rows(board)
+    ]
+    note = (
+        f"Suite `{board.key.suite}`, model `{board.key.model}`: means over {board.requests} forgotten classes, "
+        f"accuracies in per cent, seconds on {board.chip}. {len([r for r in board.rows if r.rank])} methods compete; "
+        "all rows, with intervals, are in [LEADERBOARD.md](results/reference/LEADERBOARD.md)."
+    )
+    return "\n".join([*markdown_table(titles, rows, left=(0, 1)), "", note])
+
+
+def score_table(columns: Sequence[tuple[str, Board]], order: Sequence[str]) -> list[list[str]]:
+    """By method the mean S of several boards, best mean first; a method that a board lacks is left out.
+
+    Args:
+        columns: A title and a board each.
+        order: The methods to show.
+    """
+    scores = {name: [_score(board, name) for _, board in columns] for name in order}
+    whole = {name: [value for value in values if value is not None] for name, values in scores.items()}
+    full = {name: values for name, values in whole.items() if len(values) == len(columns)}
+    return [[name, *(f"{value:.3f}" for value in full[name])] for name in sorted(full, key=lambda n: sum(full[n]))]
+
+
+def _score(board: Board, method: str) -> float | None:
+    for row in board.rows:
+        score = row.metrics.get("score/kravets")
+        if row.method == method and score is not None:
+            return score.mean
+    return None
+
+
+def _mean(row: Row, name: str) -> str:
+    from benchmark.evaluation.catalogue import describe
+
+    interval = row.metrics.get(name)
+    scale, digits = unit_of(describe(name))
+    if interval is None:
+        return ""
+    return f"{interval.mean * scale:.{digits if scale == 1.0 else 0}f}"
+
+
+def _seconds(row: Row) -> str:
+    value = row.costs.get("unlearn_seconds")
+    return "" if value is None else f"{value:.2g}" if value < 100 else f"{value:.0f}"

@@ -1,0 +1,268 @@
+"""The page in a browser: it sorts, filters and switches, complains of nothing, asks nobody, and can be used by all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chromium import Browser, browser, executable
+from world import command
+
+pytestmark = pytest.mark.skipif(executable() is None, reason="no Chromium on the PATH (Debian: apt install chromium)")
+pytest_plugins = ("world",)
+AXE = "CLIP_UNLEARNING_AXE"
+"""Names the file axe.min.js of the npm package axe-core; else it is looked for in node_modules."""
+EVIL = "<img src=x onerror=window.hurt=1>"
+HEADS = "[...document.querySelectorAll('#board thead th')]"
+NAMES = "[...document.querySelectorAll('#board tbody th')].map(t => t.title)"
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "page.html"
+    answer = command("report", "--records", "reference", "--out", path)
+    assert answer.status == 0, answer.err
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as made:
+        yield made
+
+
+@pytest.fixture
+def page(chromium: Browser, page_file: Path) -> Browser:
+    chromium.size(1280, 900)
+    chromium.console.clear()
+    chromium.requests.clear()
+    chromium.open(page_file)
+    return chromium
+
+
+def choose(page: Browser, select: str, value: str) -> None:
+    page.run(
+        f"(s => {{ s.value = {value!r}; s.dispatchEvent(new Event('change')) }})(document.getElementById({select!r}))"
+    )
+
+
+def column(page: Browser, name: str) -> list[str]:
+    place = f"{HEADS}.findIndex(h => h.dataset.column === {name!r})"
+    cells = f"[...document.querySelectorAll('#board tbody tr')].map(r => r.children[{place}].textContent)"
+    found: list[str] = page.run(cells)
+    return found
+
+
+def press(page: Browser, name: str) -> Any:
+    return page.run(
+        f"(h => {{ h.querySelector('button').click(); return h.getAttribute('aria-sort') }})"
+        f"({HEADS}.find(h => h.dataset.column === {name!r}))"
+    )
+
+
+def sort_state(page: Browser, name: str) -> Any:
+    return page.run(f"{HEADS}.find(h => h.dataset.column === {name!r}).getAttribute('aria-sort')")
+
+
+def quiet(page: Browser) -> bool:
+    """Whether the page asked for nothing but itself and wrote nothing to the console."""
+    foreign = [url for url in page.requests if not url.startswith(("file:", "data:"))]
+    assert not page.console and not foreign, (page.console, foreign)
+    return sum(url.startswith("file:") for url in page.requests) == 1
+
+
+def test_it_sorts_both_ways_with_the_empty_last(page: Browser) -> None:
+    press(page, "retain/acc1")
+    assert sort_state(page, "retain/acc1") == "descending", "the better end first"
+    numbers = [float(text.split()[0]) for text in column(page, "retain/acc1")]
+    assert numbers == sorted(numbers, reverse=True) and len(numbers) > 20
+    press(page, "retain/acc1")
+    numbers = [float(text.split()[0]) for text in column(page, "retain/acc1")]
+    assert sort_state(page, "retain/acc1") == "ascending" and numbers == sorted(numbers)
+    press(page, "rank")
+    ranks = column(page, "rank")
+    assert ranks[0] == "1" and ranks[-1] == "\u2013"
+    assert quiet(page)
+
+
+def test_it_sorts_by_keyboard_and_keeps_the_focus(page: Browser) -> None:
+    page.run(f"{HEADS}.find(h => h.dataset.column === 'score/harmonic').querySelector('button').focus()")
+    page.press("Enter")
+    assert sort_state(page, "score/harmonic") == "descending"
+    assert page.run("document.activeElement.closest('th').dataset.column") == "score/harmonic"
+    page.press("Tab")
+    assert page.run("document.activeElement.closest('th').dataset.column") == "forget/acc1"
+    assert page.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_it_filters_by_regime_reference_and_name(page: Browser) -> None:
+    everyone = page.run(NAMES)
+    page.run("document.querySelector('#regimes input[value=names]').click()")
+    left = page.run(NAMES)
+    assert "ccup" in everyone and "ccup" not in left and "cliperase" in left
+    labels = page.run("[...document.querySelectorAll('#pareto .labels text')].map(t => t.textContent)")
+    assert "ccup" not in labels and "scrub" in labels
+    page.run("document.getElementById('references').click()")
+    assert "original" not in page.run(NAMES)
+    page.run("(s => { s.value = 'ERASE'; s.dispatchEvent(new Event('input')) })(document.getElementById('search'))")
+    assert page.run(NAMES) == ["cliperase"]
+    page.run("(s => { s.value = 'zzz'; s.dispatchEvent(new Event('input')) })(document.getElementById('search'))")
+    assert page.run(NAMES) == [] and page.run("!document.getElementById('nothing').hidden")
+    assert quiet(page)
+
+
+def test_it_switches_model_suite_and_request(page: Browser) -> None:
+    assert "shapes-resnet" in page.run("document.getElementById('board-title').textContent")
+    choose(page, "model", "mini")
+    title = page.run("document.getElementById('board-title').textContent")
+    assert "mini" in title and "shapes-resnet" not in title
+    choose(page, "dataset", "cifar100")
+    choose(page, "suite", "cifar100")
+    whole = column(page, "forget/acc1")
+    choose(page, "request", "apple")
+    assert "apple" in page.run("document.getElementById('board-title').textContent")
+    assert column(page, "forget/acc1") != whole
+    records = page.run("[...document.querySelectorAll('#record-list summary')].map(s => s.textContent)")
+    assert records and all("apple" in text for text in records)
+    assert page.run("document.getElementById('tuned-label').hidden"), "there is one board of these"
+    choose(page, "model", "shapes-resnet")
+    choose(page, "suite", "quick")
+    assert not page.run("document.getElementById('tuned-label').hidden")
+    choose(page, "tuned", "defaults")
+    assert "tuned" not in page.run("document.getElementById('board-title').textContent")
+    untuned = column(page, "forget/acc1")
+    choose(page, "tuned", page.run("document.getElementById('tuned').options[1].value"))
+    assert "tuned: 12 trials" in page.run("document.getElementById('board-title').textContent")
+    assert column(page, "forget/acc1") != untuned
+    choose(page, "suite", "oracle")
+    assert page.run("document.querySelectorAll('#deep svg').length") == 2
+    assert page.run("document.querySelectorAll('#relearn svg').length") == 1
+    assert page.run("document.querySelectorAll('#prediction-list img').length") >= 6
+    assert quiet(page)
+
+
+def test_a_record_shows_its_command_and_an_empty_cell_its_reason(page: Browser) -> None:
+    choose(page, "suite", "oracle")
+    page.run("(d => { d.open = true; })(document.querySelector('#record-list details'))")
+    page.run("new Promise(done => setTimeout(done, 50))")
+    assert "python -m benchmark run" in page.run("document.querySelector('#record-list pre').textContent")
+    why = "document.querySelector('#board .why')"
+    assert page.run(f"{why}.title") == "not counted in these records"
+    page.run(f"{why}.click()")
+    assert page.run("document.getElementById('said').textContent") == "not counted in these records"
+
+
+def test_the_numbers_are_copied_as_csv_and_latex(page: Browser) -> None:
+    page.run(
+        "Object.defineProperty(navigator, 'clipboard', {configurable: true,"
+        " value: {writeText: text => { window.copied = text; }}})"
+    )
+    page.run("document.getElementById('copy-latex').click()")
+    assert page.run("window.copied").count("\\\\\n") == len(page.run(NAMES)) + 1
+    page.run("document.getElementById('copy-csv').click()")
+    lines = page.run("window.copied").splitlines()
+    shown = command("leaderboard", "--reference", "--suite", "quick", "--format", "csv").out.splitlines()
+    heads, whole = lines[0].split(","), shown[0].split(",")
+    own = next(line for line in lines if ",ccup," in line).split(",")
+    printed = next(line for line in shown if ",ccup," in line).split(",")
+    for name in ("score/kravets", "score/kravets_low", "forget/acc1", "other/acc1_high", "unlearn_seconds"):
+        assert float(own[heads.index(name)]) == float(printed[whole.index(name)]), name
+    page.run("Object.defineProperty(navigator, 'clipboard', {configurable: true, value: undefined})")
+    page.run("document.getElementById('copy-csv').click()")
+    assert page.run("document.getElementById('copybox').open"), "without a clipboard the text is there to be copied"
+    page.run("document.getElementById('copyclose').click()")
+    assert quiet(page)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_window(page: Browser, width: int) -> None:
+    page.size(width, 844)
+    page.run("new Promise(done => setTimeout(done, 400))")
+    for suite in ("quick", "oracle"):
+        choose(page, "suite", suite)
+        assert page.run("document.documentElement.scrollWidth") <= width
+
+
+def test_labels_of_a_plot_do_not_overlap(page: Browser) -> None:
+    overlapping = page.run(
+        """(() => {
+        const boxes = [...document.querySelectorAll('#pareto .labels text')].map(t => t.getBoundingClientRect());
+        const across = (a, b) => a.left < b.right - 1 && b.left < a.right - 1;
+        const hit = (a, b) => across(a, b) && a.top < b.bottom - 3 && b.top < a.bottom - 3;
+        return [boxes.length, boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => hit(a, b))).length]; })()"""
+    )
+    assert overlapping[0] > 10 and overlapping[1] == 0
+
+
+def test_the_theme_follows_the_system_and_the_button(page: Browser) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    dark = page.run(ground)
+    page.run("document.getElementById('theme').click()")
+    light = page.run(ground)
+    assert (light, page.run("document.documentElement.dataset.theme")) == ("rgb(255, 255, 255)", "light")
+    page.run("document.getElementById('theme').click()")
+    assert page.run(ground) == dark != light
+    page.call("Emulation.setEmulatedMedia", media="print", features=[])
+    assert page.run(ground) == light and page.run("getComputedStyle(document.querySelector('nav')).display") == "none"
+    page.call("Emulation.setEmulatedMedia", media="", features=[])
+    page.run("document.getElementById('theme').click()")
+
+
+def axe_script() -> str:
+    named = os.environ.get(AXE)
+    root = Path(__file__).resolve().parents[2]
+    for path in (Path(named) if named else None, root / "node_modules" / "axe-core" / "axe.min.js"):
+        if path is not None and path.is_file():
+            return path.read_text(encoding="utf-8")
+    pytest.skip(f"no axe-core: npm install axe-core, or name its axe.min.js in {AXE}")
+
+
+@pytest.mark.parametrize(("theme", "suite", "width"), [("light", "quick", 1280), ("dark", "oracle", 390)])
+def test_axe_finds_no_violation(page: Browser, theme: str, suite: str, width: int) -> None:
+    script = axe_script()
+    page.size(width, 900)
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+    choose(page, "suite", suite)
+    page.run("for (const d of document.querySelectorAll('.numbers, #published details, #method-ccup')) d.open = true")
+    page.run("(d => { d.open = true })(document.querySelector('#record-list details'))")
+    page.run(script)
+    found = page.run(
+        "axe.run(document, {resultTypes: ['violations']})"
+        ".then(r => r.violations.map(v => [v.id, v.impact, v.nodes.length, v.nodes[0].html.slice(0, 200)]))"
+    )
+    page.call("Emulation.setEmulatedMedia", media="", features=[])
+    assert found == []
+
+
+def test_hostile_names_stay_text_and_an_empty_page_works(chromium: Browser, tmp_path: Path) -> None:
+    from benchmark.records.record import SCHEMA, Metric, Record, json_digest
+    from benchmark.records.store import RecordStore
+
+    cell = {"suite": "own", "method": EVIL, "dataset": EVIL, "model": EVIL, "seed": 0, "hparams": {EVIL: EVIL}}
+    cell |= {"request": {"classes": [EVIL]}}
+    RecordStore(tmp_path / "runs").write(
+        Record(
+            schema=SCHEMA,
+            key=json_digest(cell),
+            cell=cell,
+            metrics={"score/kravets": Metric(0.1), "forget/acc1": Metric(0.2), "retain/acc1": Metric(None)},
+            references={"original": EVIL},
+            cost={"unlearn_seconds": 1.0},
+            provenance={"device": EVIL, "precision": EVIL, "regime": EVIL, "command": EVIL},
+            report={"loss_by_step": [2.0, 1.0]},
+        )
+    )
+    for folder in ("runs", "none"):
+        assert command("report", "--results", tmp_path / folder, "--records", "own").status == 0
+        chromium.console.clear()
+        chromium.requests.clear()
+        chromium.open(tmp_path / folder / "report.html")
+        chromium.run("for (const d of document.querySelectorAll('details')) d.open = true")
+        chromium.run("new Promise(done => setTimeout(done, 100))")
+        assert chromium.run("window.hurt === undefined && !document.querySelector('img[src=x]')")
+        assert quiet(chromium)
+        assert (EVIL in chromium.run("document.body.innerText")) == (folder == "runs")

@@ -1,0 +1,85 @@
+"""The command `speed`: what it prints and writes; its plain loops give what the suite gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import random_images, tiny_clip
+from world import command
+
+from benchmark.speed import lip_step
+from benchmark.speed.findings import LeftOutError, Side, SpeedFinding, alternate
+from benchmark.speed.report import MEASUREMENTS, lines, module, summary
+from methods.lip import lipschitz_loss
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", MEASUREMENTS)
+def test_every_measurement_has_a_module(name: str) -> None:
+    assert callable(module(name).measure) and (module(name).__doc__ or "").startswith(f"{name}: ")
+
+
+def test_two_sides_take_turns_and_each_warms_up() -> None:
+    calls: list[str] = []
+    medians = alternate(lambda: calls.append("a"), lambda: calls.append("b"), CPU, repeats=2)
+    assert calls == ["a", "b"] * 3 and all(taken > 0 for taken in medians)
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "met"),
+    [
+        (2.0, {"least": 2.0}, True),
+        (1.9, {"least": 2.0}, False),
+        (0.3, {"most": 0.3}, True),
+        (0.31, {"most": 0.3}, False),
+        (1.0, {}, None),
+    ],
+)
+def test_a_bound_is_met_or_missed(value: float, bounds: dict[str, float], met: bool | None) -> None:
+    finding = SpeedFinding("something", (Side("a", 1.0, "images/s"),), value, **bounds)
+    shown = "\n".join(lines(finding))
+    assert finding.met is met and finding.to_dict()["met"] is met
+    assert ("MISSED" in shown) == (met is False) and (": met" in shown) == (met is True)
+    assert summary([finding], []).startswith(f"{int(met is True)} of {int(met is not None)} bounds met")
+
+
+@pytest.mark.parametrize("kind", ["resnet", "vit"])
+def test_the_plain_loop_of_lip_has_the_loss_of_the_suite(kind: str) -> None:
+    clip, images = tiny_clip(kind), random_images(3)
+    prompts = ["A picture of apple"] * 3
+    noise = torch.randn(4 * 3, *images.shape[1:], generator=torch.Generator().manual_seed(0))
+    losses = []
+    for loss in (lipschitz_loss, lip_step.plain_loss):
+        with lip_step.same_noise(noise):
+            losses.append(float(loss(clip, images, prompts, sigma=0.5, draws=4).detach()))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert torch.randn_like(images).shape == images.shape
+
+
+def test_what_cannot_be_measured_is_left_out_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(bench: object) -> None:
+        raise LeftOutError("there is no moon tonight")
+
+    monkeypatch.setattr(module("lip_step"), "measure", measure)
+    file = tmp_path / "speed.json"
+    answer = command("speed", "--only", "lip_step", "--cache-dir", tmp_path, "--json", file, "--device", "cpu")
+    assert answer.status == 0 and "left out: there is no moon tonight" in answer.out
+    content = json.loads(file.read_text())
+    assert content["left_out"] == {"lip_step": "there is no moon tonight"} and content["findings"] == {}
+    assert content["machine"]["threads"] == torch.get_num_threads()
+
+
+def test_a_ceiling_is_measured_and_written(tmp_path: Path) -> None:
+    file = tmp_path / "speed.json"
+    answer = command("speed", "--only", "ceiling", "--cache-dir", tmp_path, "--json", file, "--device", "cpu")
+    assert answer.status == 0 and "matrix products" in answer.out
+    assert all(finding["value"] > 0 for finding in json.loads(file.read_text())["findings"]["ceiling"])
+
+
+def test_bad_input_is_one_line(tmp_path: Path) -> None:
+    assert "did you mean 'lip_step'" in command("speed", "--only", "lip_stop").error
+    assert "there is no folder" in command("speed", "--json", tmp_path / "none" / "speed.json").error
