@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from timm.models import register_model
 from torch import Tensor
 
 from benchmark.models.compact import Architecture
+from benchmark.models.trunks import ResidualTrunk
 from datamodules.common.card import DatasetCard
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.images import ImageArray
@@ -24,9 +26,20 @@ TEXT = {"context_length": CONTEXT, "width": 32, "heads": 2, "layers": 2}
 ARCHITECTURES = {
     "resnet": Architecture(WIDTH, {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": SIDE}, TEXT),
     "vit": Architecture(WIDTH, {"layers": 2, "width": 32, "head_width": 16, "patch_size": 8, "image_size": SIDE}, TEXT),
+    "timm": Architecture(
+        WIDTH,
+        {"timm_model_name": "clip_tiny_trunk", "timm_pool": "", "timm_proj": "linear", "image_size": SIDE},
+        TEXT,
+    ),
 }
 NAMES = ("apple", "bus", "cat", "sunflower")
 APPLE = ForgetRequest(classes=("apple",))
+
+
+@register_model
+def clip_tiny_trunk(pretrained: bool = False, **_: object) -> ResidualTrunk:
+    """A small trunk of the kind that `micro` has."""
+    return ResidualTrunk(8, (16, 32))
 
 
 def words_tokenizer(texts: list[str]) -> Tensor:

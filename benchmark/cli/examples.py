@@ -98,6 +98,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "pretrain": (
         ("pretrain shapes-resnet", "some minutes"),
         ("pretrain mini --data-dir data", "some hours"),
+        ("pretrain micro --data-dir data", "half an hour on two cores"),
+        ("pretrain micro --data-dir data --exclude apple,bus", "without them in any data set"),
         ("pretrain shapes-vit --exclude '{shapes: {classes: [star]}}'", "a model that never saw a star"),
     ),
     "download": (("download cifar100 --data-dir data", "verified on arrival"),),

@@ -49,7 +49,7 @@ def export_command(
     from benchmark.execution.runner import CellRunner
     from benchmark.execution.tracking import Tracker
     from benchmark.export.card import CardWriter
-    from benchmark.export.config import check_exportable
+    from benchmark.export.config import TRUNK_MODULE, check_exportable, needs_trunk
     from benchmark.export.folder import CARD, check_target, export_model
     from benchmark.export.origin import origin_of
     from benchmark.records.store import RecordStore
@@ -72,10 +72,13 @@ def export_command(
     clip = _kept(runner, cell, recorded, place)
     if clip is None:
         clip, before = _again(runner, cell, recorded, tolerance, before)
-    page = CardWriter(recorded, card, origin_of(cell.model), before, retrained).write()
+    trunk = TRUNK_MODULE if needs_trunk(cell.model) else None
+    page = CardWriter(recorded, card, origin_of(cell.model), before, retrained, trunk).write()
     gap = export_model(target, clip, cell.model, cell.request.names, page, recorded)
     print(f"{folder}: {cell}")
     print(f"open_clip reads it back: features differ by at most {gap:.1e}; what it is and is not for is in {CARD}")
+    if trunk is not None:
+        print(f"    import {trunk}  # {trunk}.py in the folder registers the image trunk with timm")
     print(f'    open_clip.create_model_and_transforms("local-dir:{folder}")')
     return 0
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from benchmark.utils.folders import cache_folder
+
+if TYPE_CHECKING:
+    from benchmark.pretraining.recipe import Recipe
+    from datamodules.common.request import ForgetRequest
 
 
 def pretrain_command(
@@ -25,7 +29,7 @@ def pretrain_command(
     from there when the same command runs again.
 
     Args:
-        recipe: shapes-resnet, shapes-vit or mini.
+        recipe: shapes-resnet, shapes-vit, mini or micro.
         out: The file to write; by default RECIPE.safetensors here.
         data_dir: The folder of the real data sets.
         cache_dir: The folder of decoded images.
@@ -33,7 +37,8 @@ def pretrain_command(
         device: auto, cpu, cuda or cuda:N.
         precision: auto takes bf16 where the chip is fast at it.
         compiled: Compile the vision tower: a minute lost, then about a sixth faster; needs a C++ compiler.
-        exclude: What the model must never see, by data set, as YAML.
+        exclude: What the model must never see: names separated by commas, which are left out of all its data sets, or
+            requests by data set as YAML.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -66,7 +71,7 @@ def pretrain_command(
             data_dir=data,
             cache_dir=cache_folder(cache_dir),
             seed=seed,
-            exclude=_excluded(exclude),
+            exclude=_excluded(exclude, chosen, data, cache_folder(cache_dir)),
             device=device,
             precision=precision,
             compiled=compiled,
@@ -108,14 +113,22 @@ def check_target(path: Path) -> None:
         raise BenchmarkError(f"{path} cannot be written ({error.strerror or error}): {advice}") from error
 
 
-def _excluded(text: str | None) -> dict[str, Any]:
+def _excluded(text: str | None, recipe: Recipe, data_dir: Path | None, cache_dir: Path) -> dict[str, ForgetRequest]:
+    from benchmark.pretraining.exclusions import exclusions_everywhere
     from datamodules.common.documents import parse_yaml
     from datamodules.common.errors import BenchmarkError
+    from datamodules.common.registry import open_dataset
     from datamodules.common.request import ForgetRequest
 
     if not text:
         return {}
     content = parse_yaml(text, "--exclude").content
+    if isinstance(content, str):
+        names = [name.strip() for name in content.split(",") if name.strip()]
+        side = recipe.architecture.image_input.image_size
+        return exclusions_everywhere([open_dataset(name, data_dir, cache_dir, side) for name in recipe.data], names)
     if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
-        raise BenchmarkError("--exclude maps data sets to requests, such as '{shapes: {classes: [star]}}'")
+        raise BenchmarkError(
+            "--exclude is names, such as 'apple,bus', or requests by data set, such as '{shapes: {classes: [star]}}'"
+        )
     return {name: ForgetRequest.from_dict(request) for name, request in content.items()}

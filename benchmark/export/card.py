@@ -40,6 +40,7 @@ class CardWriter:
         origin: Where the model comes from.
         before: The original's metrics; None where its record is not at hand.
         retrained: Those of the model that never saw the forget data; None likewise.
+        trunk: The module of the folder that must be imported first; None where open_clip needs none.
     """
 
     record: Record
@@ -47,6 +48,7 @@ class CardWriter:
     origin: Origin
     before: Metrics | None = None
     retrained: Metrics | None = None
+    trunk: str | None = None
 
     def write(self) -> str:
         """The card, Markdown with a YAML head."""
@@ -56,7 +58,7 @@ class CardWriter:
             _section("What it scored", self._scores()),
             _section("What a probe brings back", self._probes()),
             _section("What it must not be used for", self._warnings()),
-            _section("How to load it", _USAGE),
+            _section("How to load it", usage(self.trunk)),
             _section("Where the numbers are from", self._provenance()),
         )
         return f"{self._head()}\n" + "\n".join(sections)
@@ -213,8 +215,21 @@ def _section(title: str, body: str) -> str:
     return f"## {title}\n\n{body}\n"
 
 
-_USAGE = """```python
-import open_clip
+def usage(trunk: str | None) -> str:
+    """How open_clip loads the folder.
+
+    Args:
+        trunk: The module of the folder that must be imported first; None where open_clip needs none.
+    """
+    first = (
+        "" if trunk is None else f"import {trunk}  # {trunk}.py of this folder: registers the image trunk with timm\n"
+    )
+    note = "" if trunk is None else (
+        f"The image trunk is none of timm's own: start Python in this folder, or put the folder on `sys.path`, so that "
+        f"`{trunk}` can be imported. It needs nothing but torch and timm.\n\n"
+    )  # fmt: skip
+    return f"""{note}```python
+{first}import open_clip
 
 # "local-dir:" and the path of this folder; open_clip 3.0 or later
 model, _, preprocess = open_clip.create_model_and_transforms("local-dir:.")

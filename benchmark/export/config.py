@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import benchmark.models
 from benchmark.models.blip_folder import BLIP
-from benchmark.models.compact import VOCABULARY, ClipTokenizer, read_architecture
+from benchmark.models.compact import TRUNK, VOCABULARY, ClipTokenizer, read_architecture
 from benchmark.models.loading import MEMORY, built_architecture, parse_model
 from datamodules.common.errors import BenchmarkError
 from methods.common.clip import Clip
+
+TRUNK_MODULE = "clip_trunks"
+"""The module of an exported folder that registers an image trunk of ours with timm; it is imported first."""
 
 
 class ExportError(BenchmarkError):
@@ -82,6 +86,21 @@ def _model_config(model: str) -> dict[str, Any]:
 
     config: dict[str, Any] = open_clip.get_model_config(built_architecture(architecture, tag))
     return config
+
+
+def needs_trunk(model: str) -> bool:
+    """Whether open_clip can build a model only after `TRUNK_MODULE` was imported.
+
+    Args:
+        model: As a record names it.
+    """
+    architecture, _, path = parse_model(model)
+    return architecture == "compact" and path is not None and TRUNK in read_architecture(path, model).vision
+
+
+def trunk_source() -> bytes:
+    """The source of the module that registers our image trunks: it imports torch and timm alone."""
+    return (Path(benchmark.models.__file__).parent / "trunks.py").read_bytes()
 
 
 def write_tokenizer(clip: Clip, folder: Path) -> None:

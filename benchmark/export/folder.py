@@ -13,7 +13,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from benchmark.export.config import ExportError, open_clip_config, write_tokenizer
+from benchmark.export.config import (
+    TRUNK_MODULE,
+    ExportError,
+    needs_trunk,
+    open_clip_config,
+    trunk_source,
+    write_tokenizer,
+)
 from benchmark.records.record import Record
 from datamodules.common.kept_files import CannotWriteError, DiskFullError, replace_file, sweep, temporary_name
 from methods.common.clip import Clip
@@ -103,7 +110,7 @@ def export_model(
 
 
 def write_model(folder: Path, clip: Clip, model: str) -> None:
-    """Write weights, configuration and tokenizer.
+    """Write weights, configuration and tokenizer, and the module of an image trunk that timm does not have.
 
     Args:
         folder: Where.
@@ -115,6 +122,8 @@ def write_model(folder: Path, clip: Clip, model: str) -> None:
     text = json.dumps(open_clip_config(model, clip), indent=2) + "\n"
     replace_file(folder / CONFIG, text.encode())
     write_tokenizer(clip, folder)
+    if needs_trunk(model):
+        replace_file(folder / f"{TRUNK_MODULE}.py", trunk_source())
 
 
 @torch.no_grad()

@@ -33,6 +33,11 @@ MOST_WIDTH = 4096
 """Of any size in the architecture of a small CLIP."""
 _VISION = {"layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size", "ls_init_value", "patch_dropout"}
 _TEXT = {"context_length", "width", "heads", "layers", "mlp_ratio", "ls_init_value"}
+TRUNK = "timm_model_name"
+TRUNKS = ("clip_micro_trunk",)
+"""The trunks that a file may name, all of them in `trunks.py`: timm has others that are far too large."""
+_TIMM = {"timm_pool": "", "timm_proj": "linear"}
+"""What else stands in the vision configuration of such a tower: the trunk pools, a linear layer follows."""
 KEPT_AS = "kept_as"
 """What a model kept in the cache says of itself: the name of its file."""
 
@@ -58,6 +63,10 @@ class Architecture:
         import_open_clip()
         from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
+        if TRUNK in self.vision:
+            from benchmark.models.trunks import register_trunks
+
+            register_trunks()
         text = CLIPTextCfg(vocab_size=vocabulary, **self.text)
         model = CLIP(self.embed_dim, CLIPVisionCfg(**self.vision), text)
         return cast(nn.Module, model.to(memory_format=torch.channels_last))
@@ -68,7 +77,7 @@ class Architecture:
         Raises:
             ValueError: If one is unknown, or is no number of a small CLIP.
         """
-        for part, fields, known in (("vision", self.vision, _VISION), ("text", self.text, _TEXT)):
+        for part, fields, known in (("vision", self._vision_sizes(), _VISION), ("text", self.text, _TEXT)):
             for name, value in fields.items():
                 if name not in known:
                     raise ValueError(f"{part}.{name} is no field of a small CLIP")
@@ -81,9 +90,27 @@ class Architecture:
             numbers = isinstance(values, (list, tuple)) and all(isinstance(value, (int, float)) for value in values)
             if name not in ("mean", "std") or not numbers or len(values) != 3 or 0 in (name == "std") * list(values):
                 raise ValueError(f"preprocessing.{name} is not three numbers")
-        layers = (self.vision["layers"], self.text["layers"])
+        layers = (self.text["layers"], *([] if TRUNK in self.vision else [self.vision["layers"]]))
         if any(not 0 < layer <= 48 for each in layers for layer in (each if isinstance(each, list) else [each])):
             raise ValueError("a tower has 1 to 48 layers")
+
+    def _vision_sizes(self) -> dict[str, Any]:
+        """The fields of the vision configuration that hold sizes; a trunk of timm brings its own but for the images.
+
+        Raises:
+            ValueError: If the trunk is not known, or its tower is put together otherwise.
+        """
+        if TRUNK not in self.vision:
+            return self.vision
+        fields = dict(self.vision)
+        if (name := fields.pop(TRUNK)) not in TRUNKS:
+            raise ValueError(f"vision.{TRUNK}={str(name)[:40]} is no trunk of a small CLIP")
+        for field_name, value in _TIMM.items():
+            if fields.pop(field_name, None) != value:
+                raise ValueError(f"vision.{field_name} of a small CLIP with a trunk is {value!r}")
+        if set(fields) != {"image_size"}:
+            raise ValueError(f"vision.{min(set(fields) ^ {'image_size'})} is missing or no field beside a trunk")
+        return fields
 
     @property
     def image_input(self) -> Preprocessing:

@@ -15,11 +15,16 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from datamodules.common.errors import BenchmarkError
 from datamodules.common.kept_files import CannotWriteError, is_there, read_sealed, remove_damaged, replace_sealed
 
 _log = logging.getLogger(__name__)
 EVERY_SECONDS = 120.0
 """How much work a kill may cost, our choice; writing takes a fraction of a second."""
+
+
+class OtherTrainingError(BenchmarkError):
+    """The checkpoint beside a model is of another training, whose work would be lost."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class Checkpoints(Callback):
     Attributes:
         path: The file; None keeps nothing.
         identity: Of the training (recipe, seed, what is excluded, ...): the file of another training is not used.
+        title: Of the training, for messages.
         every_seconds: How often it is written.
         cycle: The running cycle; set by the caller before each.
         offset: Steps of this cycle that an earlier part has done; likewise.
@@ -62,6 +68,7 @@ class Checkpoints(Callback):
 
     path: Path | None
     identity: str
+    title: str = ""
     every_seconds: float = EVERY_SECONDS
     cycle: int = 0
     offset: int = 0
@@ -70,7 +77,11 @@ class Checkpoints(Callback):
     _began: float = field(default_factory=time.monotonic)
 
     def load(self) -> Standing | None:
-        """What the file holds; None without a file or of another training, and, with a note, if it is damaged."""
+        """What the file holds; None without a file or from another version, and, with a note, if it is damaged.
+
+        Raises:
+            OtherTrainingError: If the file is of another training.
+        """
         if self.path is None or not is_there(self.path):
             return None
         stored = read_sealed(self.path)
@@ -79,8 +90,14 @@ class Checkpoints(Callback):
             _log.warning("note: the checkpoint %s is damaged: %s, the training begins again", self.path, done)
             return None
         content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
-        if content.pop("identity", None) != self.identity or set(content) != {each.name for each in fields(Standing)}:
-            return None  # of another training, or of another version
+        identity, title = content.pop("identity", None), content.pop("title", "")
+        if set(content) != {each.name for each in fields(Standing)}:
+            return None  # of another version
+        if identity != self.identity:
+            raise OtherTrainingError(
+                f"{self.path} is of another training ({title}), not of this one ({self.title}), or the code or the "
+                "data have changed since: name another file for the model, or remove it to begin again"
+            )
         return Standing(**content)
 
     def begin(self, cycle: int, *, offset: int, spent: float) -> None:
@@ -98,6 +115,7 @@ class Checkpoints(Callback):
         self._last = now
         standing = {
             "identity": self.identity,
+            "title": self.title,
             "cycle": self.cycle,
             "step": self.offset + batch_idx + 1,
             "seconds": self.spent + now - self._began,

@@ -1,4 +1,4 @@
-"""The two towers with less work: images at half their side, texts no longer than they are."""
+"""The two towers with less work: smaller images, texts no longer than they are."""
 
 from __future__ import annotations
 
@@ -40,9 +40,33 @@ def encode_half_size(visual: nn.Module, images: Tensor) -> Tensor:
     parameters = dict(visual.named_parameters())
     name = next((each for each in _NAMES if each in parameters), None)
     if name is None or int((len(parameters[name]) - 1) ** 0.5) % 2:
-        raise ValueError("half_size_share needs a vision tower with a position table over an even grid")
+        raise ValueError("images at half their side need a vision tower with a position table over an even grid")
     small = functional.avg_pool2d(images, 2)
     return cast(Tensor, functional_call(visual, {name: _halved(parameters[name])}, (small,)))
+
+
+def encode_smaller(visual: nn.Module, images: Tensor, side: int) -> Tensor:
+    """The tower's embeddings of the images at a smaller height and width.
+
+    A tower with a learned position table takes half the side alone; one without takes any.
+
+    Args:
+        visual: The vision tower.
+        images: Shape (B, 3, S, S).
+        side: Smaller than S.
+
+    Returns:
+        Shape (B, D), not normalised.
+
+    Raises:
+        ValueError: If the tower cannot see images of this side.
+    """
+    if any(name in _NAMES for name, _ in visual.named_parameters()):
+        if 2 * side != images.shape[-1]:
+            raise ValueError("a vision tower with a position table can see smaller images at half their side only")
+        return encode_half_size(visual, images)
+    smaller = functional.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+    return cast(Tensor, visual(smaller.contiguous(memory_format=torch.channels_last)))
 
 
 def encode_texts(model: nn.Module, tokens: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from datamodules.common.code_closure import KEEPING, project_code
 _TRAINS = (
     "benchmark.pretraining.train:pretrain",
     "benchmark.pretraining.recipe:Recipe",
+    "benchmark.pretraining.exclusions:exclusions",
     "benchmark.models.compact:Architecture",
     "benchmark.utils.randomness:isolated",
     "datamodules.common.dataset:Dataset",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -12,14 +11,14 @@ from benchmark.models.compact import about_of
 from benchmark.models.loading import parse_model
 from benchmark.models.registry import recipe_names
 from benchmark.models.tensor_files import WeightsError
+from benchmark.pretraining.exclusions import exclusions
 from benchmark.pretraining.kept import kept_path, trained_once
 from benchmark.pretraining.recipe import Recipe, load_recipe
 from benchmark.pretraining.train import Progress
 from benchmark.utils.randomness import isolated
 from datamodules.common.dataset import Dataset
-from datamodules.common.errors import RequestError
 from datamodules.common.registry import open_dataset
-from datamodules.common.request import ForgetRequest, plural
+from datamodules.common.request import ForgetRequest
 from methods.common.clip import Clip
 
 
@@ -39,40 +38,6 @@ def recipe_of(model: str) -> Recipe | None:
     if name not in recipe_names() or about.get("exclude") or about.get("data"):
         return None
     return load_recipe(name)
-
-
-def exclusions(datasets: list[Dataset], home: str, request: ForgetRequest) -> dict[str, ForgetRequest]:
-    """What a model that never saw the forget data must not see, by data set of its corpus.
-
-    The request itself in its own data set; in another one the classes of the same names and the images whose captions
-    mention them: a class that is left out of one part of the corpus alone would still be learned from the others.
-
-    Args:
-        datasets: Of the corpus.
-        home: The data set that the request concerns.
-        request: What to forget.
-    """
-    found: dict[str, ForgetRequest] = {}
-    for dataset in datasets:
-        for chosen in [request] if dataset.name == home else list(_elsewhere(dataset, request)):
-            try:
-                dataset.forget_mask(dataset.split("train"), chosen)
-            except RequestError:
-                continue  # nothing of the kind occurs there
-            found[dataset.name] = chosen
-            break
-    return found
-
-
-def _elsewhere(dataset: Dataset, request: ForgetRequest) -> Iterator[ForgetRequest]:
-    """What a request means in another data set: by its classes, or else by its captions."""
-    names = {name.lower() for name in request.names}
-    shared = tuple(name for name in dataset.class_names if name.lower() in names)
-    if shared:
-        yield ForgetRequest(classes=shared)
-    if "retrieval" in dataset.card.tasks:
-        spellings = [word for name in request.names for word in (name, plural(name))]
-        yield ForgetRequest(concept=request.names[0], words=tuple(dict.fromkeys([*spellings, *request.words])))
 
 
 @dataclass(frozen=True)

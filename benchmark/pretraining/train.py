@@ -13,16 +13,18 @@ from typing import Any, cast
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from benchmark.models.compact import KEPT_AS, ClipTokenizer, save_compact
 from benchmark.pretraining.checkpoint import Checkpoints, Standing
 from benchmark.pretraining.corpus import Corpus, PretrainingBatch
 from benchmark.pretraining.edges import EdgeTask
-from benchmark.pretraining.forward import encode_half_size, encode_texts
+from benchmark.pretraining.forward import encode_smaller, encode_texts
 from benchmark.pretraining.identity import training_identity
 from benchmark.pretraining.optimizers import make_optimizer, make_schedule
 from benchmark.pretraining.recipe import Recipe
+from benchmark.pretraining.stem import whiten_stem
 from benchmark.utils.hardware import Precision, resolve_device, resolve_precision
 from benchmark.utils.trainer import fit, make_trainer
 from datamodules.common.dataset import Dataset
@@ -59,15 +61,19 @@ class ContrastivePretraining(L.LightningModule):
         self._standing, self._offset = standing, 0 if standing is None else standing.step
 
     def training_step(self, batch: PretrainingBatch, index: int) -> Tensor:
-        """The symmetric contrastive loss of one batch; each different text is encoded once."""
+        """The loss of one batch; each different text is encoded once."""
         model = cast(Any, self.model)
         index += self._offset
-        if index < self._recipe.half_size_share * self._steps:
-            image = encode_half_size(model.visual, batch["images"])
+        side = self._recipe.side_at(index / self._steps)
+        if side < batch["images"].shape[-1]:
+            image = encode_smaller(model.visual, batch["images"], side)
         else:
             image = self._encode_image(batch["images"])
-        text = encode_texts(model, batch["tokens"])[batch["text_of"]]
-        loss = contrastive_loss(image, text, model.logit_scale.exp())
+        text, scale = encode_texts(model, batch["tokens"]), model.logit_scale.exp()
+        if "blocks" in batch:
+            loss = loss_in_blocks(image, text, scale, batch, smoothing=self._recipe.label_smoothing)
+        else:
+            loss = contrastive_loss(image, text[batch["text_of"]], scale)
         if self.edges is not None and (share := self.edges.share(index / self._steps)):
             loss = loss + self._recipe.edge_weight * share * self.edges.loss(batch["images"])
         if self._progress is not None:
@@ -86,6 +92,32 @@ class ContrastivePretraining(L.LightningModule):
             optimizer.load_state_dict(dict(self._standing.optimizer))
             schedule.load_state_dict(dict(self._standing.schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def loss_in_blocks(image: Tensor, text: Tensor, scale: Tensor, batch: PretrainingBatch, *, smoothing: float) -> Tensor:
+    """The mean over a batch whose data sets are told apart each by itself, weighted by their images.
+
+    Labelled images: the cross-entropy of each over all prompts of its data set. Captions: the symmetric contrastive
+    loss among the captioned images of the data set.
+
+    Args:
+        image: Image embeddings, shape (B, D); normalised here.
+        text: Embeddings of the batch's different texts, shape (U, D), unit norm.
+        scale: The inverse temperature.
+        batch: Says which images belong together.
+        smoothing: Label smoothing of the cross-entropy, in [0, 1).
+    """
+    unit = functional.normalize(image.float(), dim=-1)
+    total = image.new_zeros((), dtype=torch.float32)
+    for first, stop, among, target in batch["blocks"]:
+        rows = slice(first, stop)
+        if len(among):
+            logits = scale * unit[rows] @ text[among].float().T
+            loss = functional.cross_entropy(logits, target, label_smoothing=smoothing)
+        else:
+            loss = contrastive_loss(image[rows], text[batch["text_of"][rows]], scale)
+        total = total + (stop - first) * loss
+    return total / len(image)
 
 
 @dataclass(frozen=True)
@@ -138,22 +170,15 @@ def pretrain(
     where = resolve_device(device)
     L.seed_everything(seed, verbose=False)
     chosen = resolve_precision(precision, device)
-    image_input = recipe.architecture.image_input
-    corpora = datasets or [open_dataset(name, data_dir, cache_dir, image_input.image_size) for name in recipe.data]
-    corpus = Corpus(
-        corpora,
-        ClipTokenizer(recipe.architecture.text["context_length"]),
-        image_input,
-        templates=recipe.templates,
-        label_share=recipe.label_share,
-        batch_size=recipe.batch_size,
-        epochs=recipe.epochs,
-        flip=recipe.flip,
-        shift=recipe.shift,
-        exclude=exclude,
-        seed=seed,
-    )
+    side = recipe.architecture.image_input.image_size
+    corpora = datasets or [open_dataset(name, data_dir, cache_dir, side) for name in recipe.data]
+    tokenize = ClipTokenizer(recipe.architecture.text["context_length"])
+    corpus = Corpus.of(recipe, corpora, tokenize, exclude=exclude, seed=seed)
     model = recipe.architecture.build(vocabulary=len(corpus.token_ids))
+    if recipe.logit_scale is not None:
+        cast(Any, model).logit_scale.data.fill_(math.log(recipe.logit_scale))
+    if recipe.whitened_stem:
+        whiten_stem(cast(nn.Module, model.visual), next(iter(corpus))["images"])
     model.train()
     about = {
         "recipe": recipe.name,
@@ -167,7 +192,9 @@ def pretrain(
     if datasets is not None:
         about["data"] = revisions
     what = (seed, about["exclude"], where.type)
-    checkpoints = Checkpoints(checkpoint, training_identity(recipe, *what, revisions=revisions, precision=chosen))
+    identity = training_identity(recipe, *what, revisions=revisions, precision=chosen)
+    without = "".join(f", without {request} of {name}" for name, request in sorted((exclude or {}).items()))
+    checkpoints = Checkpoints(checkpoint, identity, f"{recipe.name}, seed {seed}, {chosen}{without}")
     seconds, steps = _fit(model, recipe, corpus, checkpoints, _Run(where, chosen, compiled, seed, progress, say))
     about["seconds"] = round(seconds, 1)
     if kept:
@@ -220,9 +247,7 @@ def _fit(model: nn.Module, recipe: Recipe, corpus: Corpus, kept: Checkpoints, ru
 def _where_from(path: Path, standing: Standing | None, steps: Sequence[int]) -> str:
     """A line that says from where a training goes on, or why it begins anew beside a checkpoint."""
     if standing is None:
-        return (
-            f"{path} is damaged or of another training (recipe, seed, precision, exclusions or data): this one begins"
-        )
+        return f"{path} is damaged or from another version: the training begins again"
     done = sum(steps[: standing.cycle]) + standing.step
     return f"goes on after step {done} of {sum(steps)}, {standing.seconds:.0f} s of training, kept in {path}"
 

@@ -1,20 +1,22 @@
 """LoRA on the queries, keys and values of an image encoder (Hu et al., ICLR 2022; on CLIP: CLIP-LoRA, 2405.18541).
 
-    W <- W + (alpha / sqrt(r)) B A,   A (r x in) uniform, B (out x r) zero, for W each of W_q, W_k, W_v
+    W <- W + (alpha / sqrt(r)) B A,   A (r x in) uniform, B (out x r) zero, for W each of the matrices below
 
 The scale alpha / sqrt(r) is that of CLIP-LoRA, on which DIET's code builds; its dropout is left out, because the image
 encoder runs without any elsewhere.
 
-| encoder | where W_q, W_k, W_v are |
+| encoder | W |
 |---|---|
-| ViT (open_clip) | thirds of `attn.in_proj_weight` of every block |
+| ViT (open_clip) | W_q, W_k, W_v: thirds of `attn.in_proj_weight` of every block |
 | ViT (timm) | thirds of `attn.qkv.weight` of every block |
 | ModifiedResNet | `attnpool.q_proj.weight`, `k_proj`, `v_proj`: the attention pool alone |
+| convolutions without attention | the filters of each convolution as rows (our choice: there is nothing else) |
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -23,13 +25,14 @@ from torch.func import functional_call
 
 from datamodules.common.errors import BenchmarkError
 from methods.common.clip import Clip
+from methods.common.layer_inputs import is_plain_convolution
 
 FUSED = ("attn.in_proj_weight", "attn.qkv.weight")
 SINGLE = ("attnpool.q_proj.weight", "attnpool.k_proj.weight", "attnpool.v_proj.weight")
 
 
 class NoAttentionError(BenchmarkError):
-    """The image encoder has no attention layers that are known here."""
+    """The image encoder has neither attention layers that are known here nor convolutions."""
 
 
 class VisualLoRA:
@@ -47,14 +50,19 @@ class VisualLoRA:
     def __init__(self, clip: Clip, *, rank: int, alpha: float) -> None:
         self._clip = clip
         self._scale = alpha / math.sqrt(rank)
-        self._weights = {n: p for n, p in clip.visual.named_parameters() if n.endswith(FUSED + SINGLE)}
+        named = dict(clip.visual.named_parameters())
+        attention = [name for name in named if name.endswith(FUSED + SINGLE)]
+        convolutions = [f"{path}.weight" for path, each in clip.visual.named_modules() if is_plain_convolution(each)]
+        self._weights = {name: named[name] for name in attention or convolutions}
         if not self._weights:
             raise NoAttentionError(
-                f"model {clip.name!r} has no attention in its image encoder: choose a method that edits other layers"
+                f"model {clip.name!r} has neither attention nor convolutions in its image encoder: choose a method "
+                "that edits other layers"
             )
         self._factors = {
-            name: [_pair(weight, rank) for _ in range(3 if name.endswith(FUSED) else 1)]
+            name: [_pair(weight, rank, parts) for _ in range(parts)]
             for name, weight in self._weights.items()
+            for parts in [3 if name.endswith(FUSED) else 1]
         }
 
     def factors(self) -> list[nn.Parameter]:
@@ -64,7 +72,7 @@ class VisualLoRA:
     def adapted(self) -> dict[str, Tensor]:
         """W + scale B A by its name in the image encoder; differentiable in the factors."""
         return {
-            name: weight.detach() + self._scale * torch.cat([up @ down for down, up in self._factors[name]])
+            name: weight.detach() + self._scale * _product(self._factors[name]).view(weight.shape)
             for name, weight in self._weights.items()
         }
 
@@ -79,9 +87,13 @@ class VisualLoRA:
             self._weights[name].copy_(value)
 
 
-def _pair(weight: Tensor, rank: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """A and B for a weight of shape (out, in), or (3 in, in) where three are fused: the outputs are as wide as the
-    inputs. Drawn on the CPU, so that every device gets the same."""
-    width = weight.shape[1]
+def _product(pairs: Sequence[tuple[nn.Parameter, nn.Parameter]]) -> Tensor:
+    return torch.cat([up @ down for down, up in pairs])
+
+
+def _pair(weight: Tensor, rank: int, parts: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """A and B for one of the equal parts of a weight of shape (outputs, inputs) or (outputs, inputs, height, width).
+    Drawn on the CPU, so that every device gets the same."""
+    outputs, width = weight.shape[0] // parts, weight[0].numel()
     down = (2 * torch.rand(rank, width) - 1) / math.sqrt(width)
-    return nn.Parameter(down.to(weight)), nn.Parameter(weight.new_zeros(width, rank))
+    return nn.Parameter(down.to(weight)), nn.Parameter(weight.new_zeros(outputs, rank))

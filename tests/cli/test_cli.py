@@ -491,8 +491,7 @@ def test_pretrain_leaves_the_excluded_class_out(world: World, tmp_path: Path, mo
     vision = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32}
     tiny = recipe.Recipe(
         name="tiny", title="tiny", data=("shapes",), epochs=2, batch_size=16, learning_rate=1e-3, weight_decay=0.1,
-        muon_learning_rate=0.0, edge_weight=0.0,
-        warmup=0.2, flip=False, shift=0.03, templates=(), label_share=(0.5, 0.5), half_size_share=0.0,
+        warmup=0.2, flip=False, shift=0.03, templates=(), label_share=(0.5, 0.5),
         further_cycles=({"epochs": 1, "learning_rate": 1e-4, "warmup": 0.1},),
         architecture=Architecture(16, vision, {"context_length": 24, "width": 32, "heads": 2, "layers": 1}),
     )  # fmt: skip
@@ -506,9 +505,9 @@ def test_pretrain_leaves_the_excluded_class_out(world: World, tmp_path: Path, mo
 
     draw = corpus._Source.draw
 
-    def spied(self: object, indices: object, random: object, progress: float) -> list[str]:
+    def spied(self: object, indices: object, random: object, progress: float) -> object:
         drawn = draw(self, indices, random, progress)
-        texts.extend(drawn)
+        texts.extend(drawn.texts)
         return drawn
 
     monkeypatch.setattr("benchmark.pretraining.train.Corpus", Spy)

@@ -21,11 +21,14 @@ from PIL import Image
 from safetensors.torch import save_file
 from world import SUITE, Answer, World, command, metrics_of, small_world, write_plugin, write_suite
 
-from benchmark.export.card import CardWriter, value_text
+from benchmark.export.card import CardWriter, usage, value_text
+from benchmark.export.config import TRUNK_MODULE, needs_trunk
 from benchmark.export.folder import CARD, CONFIG, MODEL, RECORD, check_model, write_model
 from benchmark.export.markdown import plain
 from benchmark.export.origin import Origin, origin_of
+from benchmark.models.compact import ClipTokenizer, save_compact
 from benchmark.models.loading import load_clip
+from benchmark.pretraining.recipe import load_recipe
 from benchmark.records.record import Metric, Record
 from benchmark.records.store import RecordStore
 from methods.common.card import MethodCard
@@ -41,8 +44,12 @@ from pathlib import Path
 torch.set_num_threads(1)
 folder, given = sys.argv[1], Path(sys.argv[2])
 assert not [name for name in sys.modules if name.split(".")[0] in ("benchmark", "methods", "datamodules")]
+if (Path(folder) / "clip_trunks.py").exists():
+    sys.path.insert(0, folder)
+    import clip_trunks
 model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
 model.eval()
+assert not [name for name in sys.modules if name.split(".")[0] in ("benchmark", "methods", "datamodules")]
 tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(json.loads((given / "texts.json").read_text()))
 pictures = torch.stack([preprocess(Image.open(path)) for path in sorted(given.glob("*.png"))])
 with torch.no_grad():
@@ -250,11 +257,21 @@ RESNET = Sizes(16, 64, 8, (1, 1, 1, 1), 0, 32, text_depth=1, context=16)
 VIT = Sizes(16, 48, 32, (2,), 16, 32, text_depth=1, context=16)
 
 
-@pytest.mark.parametrize("kind", ["mini", "resnet", "vit"])
+def _of_a_trunk(folder: Path) -> str:
+    """The file of an untrained model of the kind of `micro`."""
+    architecture, path = load_recipe("micro").architecture, folder / "trunk.safetensors"
+    ids = ClipTokenizer(architecture.text["context_length"])(["a photo of a dog", "an apple"]).unique()
+    save_compact(path, architecture.build(vocabulary=len(ids)), ids, architecture, {})
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["mini", "trunk", "resnet", "vit"])
 def test_every_kind_of_model_survives(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal features in a fresh process: QuickGELU, channel statistics, context length and tokenizer included."""
     model = kind
-    if kind != "mini":
+    if kind == "trunk":
+        model = _of_a_trunk(tmp_path)
+    elif kind != "mini":
         model = _tiny_architecture(monkeypatch, tmp_path, RESNET if kind == "resnet" else VIT)
     clip = load_clip(model)
     folder = tmp_path / "model"
@@ -269,7 +286,17 @@ def test_every_kind_of_model_survives(kind: str, tmp_path: Path, monkeypatch: py
         mine = clip.encode_image(clip.preprocessing(torch.from_numpy(pixels)))
         assert np.abs(_unit(images) - _unit(mine)).max() < 1e-5
         assert np.abs(_unit(read) - _unit(clip.encode_text(texts))).max() < 1e-5
-    assert json.loads((folder / CONFIG).read_text())["model_cfg"].get("quick_gelu", False) == (kind != "mini")
+    assert json.loads((folder / CONFIG).read_text())["model_cfg"].get("quick_gelu", False) == (
+        kind in ("resnet", "vit")
+    )
+    assert (folder / f"{TRUNK_MODULE}.py").exists() == needs_trunk(model) == (kind == "trunk")
+
+
+def test_the_card_says_what_must_be_imported_before_a_trunk_of_ours() -> None:
+    plain_usage, ours = usage(None), usage(TRUNK_MODULE)
+    assert "clip_trunks" not in plain_usage
+    assert ours.endswith(plain_usage.removeprefix("```python\n"))
+    assert ours.index("import clip_trunks") < ours.index("import open_clip\n") and "`sys.path`" in ours
 
 
 def test_a_configuration_that_does_not_fit_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

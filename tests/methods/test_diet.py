@@ -96,7 +96,7 @@ def test_one_prototype_repels_nothing() -> None:
     assert torch.isfinite(diet_loss(randn(3, 5, seed=1).float(), prototype, Hyperparameters()))
 
 
-@pytest.mark.parametrize(("kind", "weights", "factors"), [("resnet", 3, 6), ("vit", 2, 12)])
+@pytest.mark.parametrize(("kind", "weights", "factors"), [("resnet", 3, 6), ("vit", 2, 12), ("timm", 7, 14)])
 def test_lora_starts_at_the_clip_and_its_merge_is_what_it_encoded(kind: str, weights: int, factors: int) -> None:
     clip, images = tiny_clip(kind), random_images(2)
     torch.manual_seed(0)
@@ -113,6 +113,8 @@ def test_lora_starts_at_the_clip_and_its_merge_is_what_it_encoded(kind: str, wei
         torch.testing.assert_close(clip.encode_image(images), adapted)
     changed = [n for n, v in clip.model.state_dict().items() if not torch.equal(v, before[n])]
     parts = ("q_proj.weight", "k_proj.weight", "v_proj.weight", "in_proj_weight")
+    if kind == "timm":
+        parts = ("stem.weight", "conv1.weight", "conv2.weight", "shortcut.weight")
     assert len(changed) == weights and all(n.startswith("visual.") and n.endswith(parts) for n in changed)
     for third in clip.visual.get_parameter(changed[0].removeprefix("visual.")).sub(before[changed[0]]).split(32):
         if kind == "vit":
@@ -130,10 +132,10 @@ def test_lora_scale_and_product() -> None:
     torch.testing.assert_close(lora.adapted()[name], wanted)
 
 
-def test_an_encoder_without_attention_is_an_error_that_says_so() -> None:
+def test_an_encoder_with_nothing_to_adapt_is_an_error_that_says_so() -> None:
     clip = tiny_clip("vit")
-    clip.model.visual = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1))
-    with pytest.raises(NoAttentionError, match="no attention"):
+    clip.model.visual = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 4))
+    with pytest.raises(NoAttentionError, match="neither attention nor convolutions"):
         VisualLoRA(clip, rank=4, alpha=1.0)
 
 

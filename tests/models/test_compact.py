@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,16 +10,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import ARCHITECTURES, random_images
 
-from benchmark.models.compact import VOCABULARY, ClipTokenizer, file_sha256, load_compact, save_compact
+from benchmark.models.compact import TRUNKS, VOCABULARY, ClipTokenizer, file_sha256, load_compact, save_compact
 from benchmark.models.loading import load_clip, model_identity, weights_hash
 from benchmark.models.tensor_files import WeightsError
+from benchmark.pretraining.recipe import load_recipe
 
 TEXTS = ["a photo of an apple", "two red buses", "a photo of an apple and a cat near the sea"]
 
 
-@pytest.fixture(scope="module", params=["resnet", "vit"])
+@pytest.fixture(scope="module", params=["resnet", "vit", "micro"])
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
-    architecture = ARCHITECTURES[request.param]
+    architecture = load_recipe("micro").architecture if request.param == "micro" else ARCHITECTURES[request.param]
     tokens = ClipTokenizer(architecture.text["context_length"])(TEXTS)
     ids = tokens.unique()
     torch.manual_seed(0)
@@ -71,7 +73,7 @@ def test_rows_that_training_never_touched_are_zero(saved) -> None:
     rows = load_compact(path, "m").model.token_embedding.weight
     untouched = torch.ones(VOCABULARY, dtype=torch.bool)
     untouched[ids] = False
-    assert rows.shape == (VOCABULARY, 32) and not rows[untouched].any()
+    assert rows.shape == (VOCABULARY, saved[0].token_embedding.embedding_dim) and not rows[untouched].any()
     assert rows[ids].any(dim=1).all()
 
 
@@ -119,3 +121,29 @@ def test_a_file_that_does_not_fit_its_architecture_is_told(saved, tmp_path: Path
         path = tmp_path / f"{change}.safetensors"
         save_file({n: v for n, v in tensors.items() if n != change}, path, metadata=metadata)
         assert path.name in one_line(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"timm_model_name": "vit_giant_patch14_224"}, "is no trunk of a small CLIP"),
+        ({"timm_model_name": ["clip_micro_trunk"]}, "is no trunk of a small CLIP"),
+        ({"timm_pool": "rot_attn"}, "vision.timm_pool of a small CLIP with a trunk is ''"),
+        ({"timm_model_pretrained": True}, "vision.timm_model_pretrained is missing or no field beside a trunk"),
+        ({"image_size": 100_000}, "is no number of a small CLIP"),
+    ],
+)
+def test_a_trunk_is_one_of_ours_put_together_as_ours(change: dict[str, object], reason: str) -> None:
+    architecture = load_recipe("micro").architecture
+    architecture.check()
+    with pytest.raises(ValueError, match=reason):
+        replace(architecture, vision={**architecture.vision, **change}).check()
+
+
+def test_the_known_trunks_are_those_that_are_registered() -> None:
+    from timm.models import list_models
+
+    import benchmark.models.trunks as trunks
+
+    assert {name for name in TRUNKS if name in list_models()} == set(TRUNKS)
+    assert set(TRUNKS) == {name for name in trunks.__all__ if name.endswith("_trunk")}

@@ -14,7 +14,7 @@ from benchmark.pretraining.optimizers import Together, is_block_matrix, make_opt
 from benchmark.pretraining.recipe import Recipe, load_recipe
 from datamodules.common.errors import BenchmarkError
 
-RECIPE = replace(load_recipe("shapes-vit"), muon_learning_rate=0.02, learning_rate=1e-3, warmup=0.2)
+RECIPE = replace(load_recipe("shapes-vit"), learning_rate=1e-3, warmup=0.2)
 
 
 def vit() -> nn.Module:
@@ -56,8 +56,8 @@ def test_block_matrices(name: str, shape: tuple[int, ...], wanted: bool) -> None
     assert is_block_matrix(name, torch.zeros(shape)) == wanted
 
 
-def test_without_a_rate_for_muon_it_is_adamw_alone() -> None:
-    optimizer = make_optimizer(vit(), replace(RECIPE, muon_learning_rate=0.0))
+def test_without_muon_it_is_adamw_alone() -> None:
+    optimizer = make_optimizer(vit(), replace(RECIPE, muon=None))
     assert type(optimizer) is torch.optim.AdamW
 
 

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 from world import Answer, World, command
 
-from benchmark.models.compact import Architecture
+from benchmark.models.compact import Architecture, about_of
 from benchmark.pretraining import recipe, train
 
 pytest_plugins = ("world",)
@@ -26,8 +26,7 @@ def pretrain(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ans
     """`pretrain` of a tiny recipe that keeps how far it is after every step."""
     tiny = recipe.Recipe(
         name="tiny", title="tiny", data=("shapes",), epochs=2, batch_size=16, learning_rate=1e-3, weight_decay=0.1,
-        muon_learning_rate=0.0, edge_weight=0.0, warmup=0.2, flip=False, shift=0.03, templates=(),
-        label_share=(0.5, 0.5), half_size_share=0.0, further_cycles=(),
+        warmup=0.2, flip=False, shift=0.03, templates=(), label_share=(0.5, 0.5),
         architecture=Architecture(16, VISION, {"context_length": 24, "width": 32, "heads": 2, "layers": 1}),
     )  # fmt: skip
     monkeypatch.setattr(recipe, "load_recipe", lambda name: tiny)
@@ -66,14 +65,42 @@ def test_a_stopped_training_goes_on_and_gives_the_model_of_one_that_was_not(
     assert one.keys() == whole.keys() and all(one[name].equal(whole[name]) for name in one)
 
 
-def test_the_standing_of_another_training_is_not_taken(
+def test_the_checkpoint_of_another_training_is_told_and_not_lost(
     pretrain: Callable[..., Answer], stopped: Callable[[], None], tmp_path: Path
 ) -> None:
     out = tmp_path / "model.safetensors"
+    checkpoint = out.with_name("model.safetensors.training")
     assert pretrain(out).status == 143
     stopped()
+    content = checkpoint.read_bytes()
     answer = pretrain(out, "--seed", 1)
-    assert answer.status == 0 and "of another training" in answer.err and "goes on after" not in answer.err
+    assert answer.status == 2 and "(tiny, seed 0, fp32), not of this one (tiny, seed 1, fp32)" in answer.error
+    assert checkpoint.read_bytes() == content and not out.exists()
+
+
+def test_names_to_exclude_are_looked_for_in_all_data_sets(
+    pretrain: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[Any] = []
+    trained = train.pretrain
+
+    def note(*args: Any, **kwargs: Any) -> Any:
+        handed.append(kwargs["exclude"])
+        return trained(*args, **kwargs)
+
+    monkeypatch.setattr(train, "pretrain", note)
+    out = tmp_path / "model.safetensors"
+    assert pretrain(out, "--exclude", "star, ring").status == 0
+    assert set(handed[0]["shapes"].classes) == {"star", "ring"}
+    assert about_of(out)["exclude"] == {"shapes": handed[0]["shapes"].to_dict()}
+    answer = pretrain(tmp_path / "other.safetensors", "--exclude", "stair")
+    assert answer.status == 2 and "unknown class of shapes 'stair': did you mean 'star'" in answer.error
+
+
+def test_a_data_folder_without_one_of_the_data_sets_is_told(tmp_path: Path) -> None:
+    where = ("--data-dir", tmp_path, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "model.safetensors")
+    answer = command("pretrain", "micro", *where)
+    assert answer.status == 2 and "data set 'cifar100'" in answer.error and "download cifar100" in answer.error
 
 
 def test_a_target_that_cannot_be_written_is_found_before_any_step(

@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 from benchmark.models.compact import ClipTokenizer
-from benchmark.pretraining.corpus import Corpus
-from benchmark.pretraining.forward import encode_half_size, encode_texts
+from benchmark.models.registry import recipe_names
+from benchmark.pretraining.corpus import Augmentation, Corpus, Texts
+from benchmark.pretraining.forward import encode_half_size, encode_smaller, encode_texts
 from benchmark.pretraining.recipe import load_recipe
 from datamodules.common.registry import open_dataset
 
@@ -69,9 +70,9 @@ def test_training_at_half_size_moves_the_position_table() -> None:
 def test_cycles_of_a_recipe() -> None:
     mini, shapes = load_recipe("mini"), load_recipe("shapes-resnet")
     first, *further = mini.cycles()
-    assert (first.epochs, first.half_size_share) == (mini.epochs, mini.half_size_share) and not first.further_cycles
+    assert (first.epochs, first.resolutions) == (mini.epochs, mini.resolutions) and not first.further_cycles
     assert [each.epochs for each in further] == [cycle["epochs"] for cycle in mini.further_cycles]
-    assert all(each.half_size_share == 0.0 and each.architecture == mini.architecture for each in further)
+    assert all(not each.resolutions and each.architecture == mini.architecture for each in further)
     assert len(load_recipe("shapes-vit").cycles()) == 1
     labels, captions = shapes.cycles()
     assert labels.label_share == shapes.label_share and captions.label_share == tuple(
@@ -85,12 +86,11 @@ def test_a_cycle_may_draw_labels_less_often(tmp_path: Path) -> None:
         [open_dataset("few_shapes", None, tmp_path, 64)],
         ClipTokenizer(24),
         recipe.architecture.image_input,
-        templates=(),
+        texts=Texts(()),
         label_share=(1.0, 1.0),
         batch_size=60,
         epochs=1.0,
-        flip=False,
-        shift=0.0,
+        augmentation=Augmentation(flip=False, shift=0.0),
     )
 
     def texts(part: Corpus) -> float:
@@ -101,11 +101,23 @@ def test_a_cycle_may_draw_labels_less_often(tmp_path: Path) -> None:
     assert texts(corpus.after(len(corpus) - 4)) < 25, "the corpus itself stays as it was"
 
 
-@pytest.mark.parametrize("name", ["mini", "shapes-resnet", "shapes-vit"])
-def test_half_size_of_a_recipe_fits_its_tower(name: str) -> None:
+def test_a_tower_without_a_position_table_sees_images_of_any_side() -> None:
+    visual, images = tiny_clip("timm").model.visual, torch.randn(2, 3, 32, 32)
+    smaller = functional.interpolate(images, size=(20, 20), mode="bilinear", antialias=True)
+    torch.testing.assert_close(encode_smaller(visual, images, 20), visual(smaller))
+    table = tiny_clip("vit").model.visual
+    torch.testing.assert_close(encode_smaller(table, images, 16), encode_half_size(table, images))
+    with pytest.raises(ValueError, match="at half their side only"):
+        encode_smaller(table, images, 24)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_resolutions_of_a_recipe_fit_its_tower(name: str) -> None:
     recipe = load_recipe(name)
-    assert 0 <= recipe.half_size_share < 1
-    if recipe.half_size_share:
-        side = recipe.architecture.image_input.image_size
-        tower = recipe.architecture.build(vocabulary=8).visual
-        assert encode_half_size(tower, torch.randn(2, 3, side, side)).shape == (2, recipe.architecture.embed_dim)
+    whole = recipe.architecture.image_input.image_size
+    assert recipe.side_at(1.0) == whole
+    tower = recipe.architecture.build(vocabulary=8).visual
+    for part in recipe.resolutions:
+        assert recipe.side_at(part.until - 1e-6) == part.side < recipe.side_at(part.until)
+        embedded = encode_smaller(tower, torch.randn(2, 3, whole, whole), part.side)
+        assert embedded.shape == (2, recipe.architecture.embed_dim)

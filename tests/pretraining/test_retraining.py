@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,10 +15,15 @@ import torch
 from safetensors.torch import load_file
 from tiny import ARCHITECTURES, SIDE, TinyDataset
 
+from benchmark.models import compact
+from benchmark.models.compact import about_of
 from benchmark.pretraining import checkpoint, retrained, train
-from benchmark.pretraining.corpus import Corpus
-from benchmark.pretraining.recipe import Recipe, load_recipe
-from benchmark.pretraining.retrained import Retraining, exclusions, recipe_of
+from benchmark.pretraining.corpus import Augmentation, Corpus, PretrainingBatch, Texts
+from benchmark.pretraining.exclusions import exclusions, exclusions_everywhere
+from benchmark.pretraining.recipe import MuonSettings, Recipe, Resolution, load_recipe
+from benchmark.pretraining.retrained import Retraining, recipe_of
+from datamodules.common.errors import UnknownNameError
+from datamodules.common.kept_files import replace_sealed
 from datamodules.common.request import ForgetRequest
 
 APPLE = ForgetRequest(classes=("apple",))
@@ -32,18 +39,33 @@ def tiny_recipe() -> Recipe:
         learning_rate=1e-2,
         flip=True,
         shift=0.1,
-        half_size_share=0.4,
+        resolutions=(Resolution(SIDE // 2, 0.4),),
         further_cycles=({"epochs": 1.5, "learning_rate": 5e-3, "warmup": 0.3},),
     )
 
 
 def tiny_recipe_with_muon() -> Recipe:
-    whole_size = {"half_size_share": 0.0, "edge_weight": 2.0, "muon_learning_rate": 0.02}
-    return replace(tiny_recipe(), **whole_size)
+    muon = MuonSettings("blocks", learning_rate=0.02, momentum=0.95, iterations=5, weight_decay=0.1)
+    return replace(tiny_recipe(), resolutions=(), edge_weight=2.0, muon=muon)
+
+
+def tiny_recipe_of_convolutions() -> Recipe:
+    """The kind of `micro`."""
+    return replace(
+        load_recipe("micro"),
+        architecture=ARCHITECTURES["timm"],
+        data=("tiny",),
+        shares=(6,),
+        epochs=2.0,
+        batch_size=6,
+        resolutions=(Resolution(SIDE * 3 // 4, 0.4),),
+        further_cycles=({"epochs": 1.5, "learning_rate": 5e-3, "warmup": 0.3},),
+    )
 
 
 @pytest.fixture(autouse=True)
 def tiny_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compact, "TRUNKS", (*compact.TRUNKS, "clip_tiny_trunk"))
     for module in (train, retrained):
         monkeypatch.setattr(module, "open_dataset", lambda *_: TinyDataset())
 
@@ -52,7 +74,7 @@ class Killed(BaseException):
     """What SIGKILL would be, if it could be caught."""
 
 
-@pytest.mark.parametrize("make", [tiny_recipe, tiny_recipe_with_muon])
+@pytest.mark.parametrize("make", [tiny_recipe, tiny_recipe_with_muon, tiny_recipe_of_convolutions])
 @pytest.mark.parametrize("at", [1, 3, 8, 9, 12])
 def test_a_killed_training_goes_on_to_the_same_weights(
     at: int, make: Callable[[], Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -83,20 +105,35 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
 
 
-def test_a_checkpoint_of_another_training_is_not_used(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_training_is_told_and_kept(tmp_path: Path) -> None:
+    path, fields = tmp_path / "standing", dict.fromkeys(each.name for each in dataclasses.fields(checkpoint.Standing))
+    replace_sealed(path, _saved({"identity": "other", "title": "mini, seed 3", **fields}))
+    with pytest.raises(checkpoint.OtherTrainingError, match=r"\(mini, seed 3\), not of this one \(micro, seed 0\)"):
+        checkpoint.Checkpoints(path, "mine", "micro, seed 0").load()
+    assert path.exists()
+    assert checkpoint.Checkpoints(path, "other").load() is not None
+
+
+def test_a_checkpoint_of_another_version_or_a_damaged_one_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "standing"
-    torch.save({"identity": "other"}, path)
+    replace_sealed(path, _saved({"identity": "mine", "title": ""}))
     assert checkpoint.Checkpoints(path, "mine").load() is None
     path.write_bytes(b"half a fi")
     assert checkpoint.Checkpoints(path, "mine").load() is None
     assert checkpoint.Checkpoints(None, "mine").load() is None
 
 
+def _saved(content: dict[str, object]) -> bytes:
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
 def test_batches_after_some_steps_are_those_of_the_whole_run() -> None:
     recipe = tiny_recipe()
     corpus = Corpus(
-        [TinyDataset()], _zeros, recipe.architecture.image_input, templates=(), label_share=(0.5, 0.5), batch_size=6,
-        epochs=2.0, flip=True, shift=0.1,
+        [TinyDataset()], _zeros, recipe.architecture.image_input, texts=Texts(()), label_share=(0.5, 0.5), batch_size=6,
+        epochs=2.0, augmentation=Augmentation(flip=True, shift=0.1),
     )  # fmt: skip
     whole, late = list(corpus), list(corpus.after(5))
     assert (len(whole), len(late), len(corpus.after(5))) == (8, 3, 3)
@@ -124,6 +161,26 @@ def test_retraining_is_cached_and_leaves_out_the_class(tmp_path: Path) -> None:
     assert recipe_of(str(retraining.path(exclude, 0))) is None, "not the original: it never saw a part"
 
 
+def test_several_classes_are_left_out_together_images_prompts_and_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(tiny_recipe_of_convolutions(), further_cycles=())
+    retraining = Retraining(recipe, None, tmp_path, "cpu")
+    both = ForgetRequest(classes=("apple", "bus"))
+    prompts: list[int] = []
+    step = train.ContrastivePretraining.training_step
+
+    def seen(self: train.ContrastivePretraining, batch: PretrainingBatch, index: int) -> torch.Tensor:
+        prompts.extend(len(block.among) for block in batch["blocks"])
+        return step(self, batch, index)
+
+    monkeypatch.setattr(train.ContrastivePretraining, "training_step", seen)
+    clip, _ = retraining.model(retraining.excluded("tiny", both), 0)
+    assert prompts == [2] * 4, "12 images are left of 24, of two classes"
+    assert about_of(retraining.path({"tiny": both}, 0))["exclude"] == {"tiny": both.to_dict()}
+    assert clip.zero_shot_classifier(["apple", "cat"], ["a photo of a {}."]).isfinite().all()
+
+
 def test_the_forget_data_is_left_out_of_every_part_of_the_corpus() -> None:
     home, beside, captioned = TinyDataset(), TinyDataset(), TinyDataset(captions=True)
     for each, name in ((beside, "beside"), (captioned, "captioned")):
@@ -137,6 +194,26 @@ def test_the_forget_data_is_left_out_of_every_part_of_the_corpus() -> None:
     assert np.array_equal(
         mask, [any("apple" in text.split() or "apples" in text for text in each) for each in captions]
     )
+
+
+def test_names_are_left_out_of_all_data_sets_or_told() -> None:
+    datasets = [TinyDataset(), TinyDataset(captions=True)]
+    datasets[1].card = replace(datasets[1].card, name="captioned", tasks=("retrieval",))
+    found = exclusions_everywhere(datasets, ["apple", "bus"])
+    assert found["tiny"].classes == ("apple", "bus") and set(found["captioned"].words) >= {"apple", "buses"}
+    with pytest.raises(UnknownNameError, match=r"class of tiny, captioned 'aple': did you mean 'apple'"):
+        exclusions_everywhere(datasets, ["bus", "aple"])
+
+
+def test_a_class_whose_name_contains_a_forgotten_one_is_left_out_elsewhere() -> None:
+    home, beside = TinyDataset(), TinyDataset()
+    beside.card = replace(beside.card, name="beside", tasks=("classification",))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TinyDataset, "class_names", ("big apples", "bus", "pineapple", "sunflower"))
+        found = exclusions([home, beside], "tiny", ForgetRequest(classes=("bus",)))
+        assert found["beside"].classes == ("bus",)
+        request = ForgetRequest(classes=("apple",))
+        assert exclusions([beside], "tiny", request)["beside"].classes == ("big apples",)
 
 
 def test_the_recipe_of_a_model_stands_in_its_file() -> None:

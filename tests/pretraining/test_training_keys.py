@@ -56,6 +56,10 @@ def test_data_precision_seed_and_exclusions_count(tmp_path: Path, monkeypatch: p
     ("file", "old", "new", "counts"),
     [
         ("benchmark/pretraining/optimizers.py", "BETAS = (", "BETAS = (0.0, ", True),
+        ("benchmark/pretraining/muon.py", "3.4445", "3.0", True),
+        ("benchmark/pretraining/stem.py", "EPS = 5e-4", "EPS = 5e-3", True),
+        ("benchmark/pretraining/exclusions.py", "plural(name)", "name", True),
+        ("benchmark/models/trunks.py", "stride=2", "stride=1", True),
         ("benchmark/pretraining/train.py", "math.log(100)", "math.log(50)", True),
         ("benchmark/pretraining/train.py", "Training a small CLIP", "The training of a small CLIP", False),
         ("benchmark/pretraining/checkpoint.py", "EVERY_SECONDS = 120.0", "EVERY_SECONDS = 60.0", False),

@@ -57,8 +57,8 @@ from benchmark.__main__ import main
 vision = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32}
 tiny = recipe.Recipe(
     name="tiny", title="tiny", data=("shapes",), epochs=8, batch_size=16, learning_rate=1e-3, weight_decay=0.1,
-    muon_learning_rate=0.0, edge_weight=0.0, warmup=0.2, flip=False, shift=0.03, templates=(),
-    label_share=(0.5, 0.5), half_size_share=0.0,
+    warmup=0.2, flip=False, shift=0.03, templates=(),
+    label_share=(0.5, 0.5),
     further_cycles=({"epochs": 2, "learning_rate": 1e-4, "warmup": 0.1},),
     architecture=Architecture(16, vision, {"context_length": 24, "width": 32, "heads": 2, "layers": 1}),
 )

@@ -103,6 +103,8 @@ ARCHITECTURES: dict[str, Callable[[], bytes]] = {
     "no layers": _changed("text", "layers", 0),
     "layers below zero": _changed("vision", "layers", [-1, 1, 1, 1]),
     "a model of another package": _changed("vision", "timm_model_name", "resnet50"),
+    "a trunk of ours in another tower": _changed("vision", "timm_model_name", "clip_micro_trunk"),
+    "a trunk without a name": _changed("vision", "timm_model_name", None),
     "a text model of the hub": _changed("text", "hf_model_name", "nobody/nothing"),
     "other sizes than its tensors": lambda: _compact(_good()),
     "a preprocessing of text": lambda: _compact({**_good(), "preprocessing": {"mean": "x"}}),

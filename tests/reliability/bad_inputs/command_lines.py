@@ -161,6 +161,7 @@ LINES: tuple[tuple[str, ...], ...] = (
     ("pretrain", "shapes-vt"),
     ("pretrain", "shapes-resnet", "--device", "cuda:99"),
     ("pretrain", "shapes-resnet", "--exclude", "{"),
+    ("pretrain", "shapes-resnet", "--exclude", ","),
     ("pretrain", "shapes-resnet", "--exclude", "[shapes]"),
     ("pretrain", "shapes-resnet", "--exclude", "{shapes: {classes: star}}"),
     ("pretrain", "shapes-resnet", "--precision", "fp8"),
