@@ -7,9 +7,11 @@ the answers of its references as arguments and starts when they are there.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.execution.local import RunOutcome, write_down
@@ -129,11 +131,21 @@ def slots(share: Share) -> int:
 
 
 def _knock(address: str | None) -> None:
-    """Raise OSError where nothing listens at HOST:PORT."""
+    """Raise OSError where nothing listens at HOST:PORT, or at what "auto" stands for."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or _last_cluster()
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_IN):
             pass
+
+
+def _last_cluster() -> str:
+    """The address that Ray wrote down of the cluster started last on this machine, which may be gone; or nothing."""
+    try:
+        return (Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "ray_current_cluster").read_text().strip()
+    except OSError:
+        return ""
 
 
 RETRIES = 3

@@ -130,8 +130,15 @@ if __name__ == "__main__":
     assert done.stdout.splitlines() == expected, done.stderr
 
 
+@pytest.mark.parametrize("last", ["", "127.0.0.1:9"], ids=["none", "one that is gone"])
 @pytest.mark.parametrize("address", ["auto", "127.0.0.1:9", "[::1]:9"])
-def test_no_cluster_at_the_address_is_one_line(address: str) -> None:
+def test_no_cluster_at_the_address_is_one_line(
+    address: str, last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    if last:  # a cluster that was killed has left its address
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text(last)
     ray = _ray()
     from benchmark.execution.ray import connected
     from datamodules.common.errors import BenchmarkError
