@@ -23,7 +23,7 @@ from benchmark.pretraining.checkpoint import Checkpoints
 from benchmark.pretraining.recipe import load_recipe
 from benchmark.records.failures import Ledger
 from benchmark.records.kept_outputs import Outputs
-from benchmark.records.record import SCHEMA, Metric, Record, json_digest
+from benchmark.records.record import SCHEMA, Metric, Record, key_of
 from benchmark.records.store import RecordStore
 from benchmark.report.extras import Curve, Extras, Predictions, read_extras, write_extras
 from benchmark.suites.tuned.values import Tuned, TunedError, load_tuned, save_tuned
@@ -61,7 +61,7 @@ def record_of(seed: int = 0, value: float = 0.25) -> Record:
     metrics = {"forget/acc1": Metric(value, 100, (0.1, 0.4)), "retain/acc1": Metric(1 - value, 900, (0.7, 0.8))}
     cost: dict[str, float | int | None] = {"unlearn_seconds": 1.5, "flops": 10}
     about = {"device": "cpu", "precision": "fp32", "regime": "names"}
-    return Record(SCHEMA, json_digest(cell), cell, metrics, {"original": None}, cost, about)
+    return Record(SCHEMA, key_of(cell), cell, metrics, {"original": None}, cost, about)
 
 
 def outputs_of(seed: int = 0) -> Outputs:

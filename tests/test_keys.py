@@ -35,6 +35,7 @@ from benchmark.execution.references import References
 from benchmark.execution.runner import CellRunner, evaluate_cell
 from benchmark.execution.session import work_of
 from benchmark.execution.tracking import Tracker
+from benchmark.records.record import without_folder
 from benchmark.records.store import RecordStore
 from benchmark.suites.digests import SHOWS, Digests, family_code
 from benchmark.unlearning.unlearn import Unlearned, unlearn
@@ -398,6 +399,23 @@ def test_prose_changes_nothing(file: str, old: str, new: str) -> None:
 
 def no_unlearning(*_: Any, **__: Any) -> Any:
     raise AssertionError("a cell was unlearned again")
+
+
+def test_the_folder_of_a_model_s_file_changes_no_key(world: World, tmp_path: Path) -> None:
+    """As on two machines: the same file elsewhere is the same model, another file is not."""
+    assert world.run("--methods", "original,random_noise", "--seeds", "1").status == 0
+    model = Path(next(iter(world.records().values())).cell["model"])
+    elsewhere = tmp_path / "elsewhere" / model.name
+    elsewhere.parent.mkdir()
+    shutil.copyfile(model, elsewhere)
+    again = world.run("--methods", "original,random_noise", "--seeds", "1", "--model", elsewhere)
+    assert again.status == 0 and "nothing to do" in again.out
+    assert without_folder("ViT-B-16:/data/a.pt") == without_folder("ViT-B-16:b/a.pt") != without_folder("ViT-B-32:a.pt")
+    assert without_folder("ViT-B-32/openai") == "ViT-B-32/openai" and without_folder("shapes-resnet") == "shapes-resnet"
+    other = elsewhere.with_name("other.safetensors")
+    keys = {cell.key for cell in world.plan("--model", elsewhere).cells}
+    shutil.copyfile(model, other)
+    assert keys.isdisjoint(cell.key for cell in world.plan("--model", other).cells)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark.records.record import json_digest
+from benchmark.records.record import key_of, without_folder
 from datamodules.common.request import ForgetRequest
 
 BROUGHT = "brought"
@@ -88,8 +88,8 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """sha256 of the canonical JSON of the identity: 64 hexadecimal digits."""
-        return json_digest(self.identity())
+        """sha256 of the identity; see `benchmark.records.record.key_of`."""
+        return key_of(self.identity())
 
     def __str__(self) -> str:
         return f"{self.method} forgets {self.request} ({self.dataset}, {self.model}, seed {self.seed})"
@@ -101,7 +101,9 @@ class Cell:
 
 def random_seed(dataset: str, request: ForgetRequest, model: str, seed: int) -> int:
     """The seed of a cell's random numbers, from what is asked for, not from what answers."""
-    digest = hashlib.sha256(json.dumps([dataset, request.to_dict(), model, seed], sort_keys=True).encode()).digest()
+    digest = hashlib.sha256(
+        json.dumps([dataset, request.to_dict(), without_folder(model), seed], sort_keys=True).encode()
+    ).digest()
     return int.from_bytes(digest[:4], "big")
 
 

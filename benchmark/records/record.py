@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from datamodules.common.errors import BenchmarkError, RequestError
@@ -137,6 +138,22 @@ def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON")
 
 
+def key_of(cell: Mapping[str, Any]) -> str:
+    """The key of a cell as a record holds it: sha256 of its canonical JSON, 64 hexadecimal digits.
+
+    In which folder a model's file lies is no part of it: what the weights are is, and the file's name.
+    """
+    return json_digest({**cell, "model": without_folder(str(cell["model"]))})
+
+
+def without_folder(model: str) -> str:
+    """A model's name without the folder of its file: "ViT-B-16:weights/a.pt" as "ViT-B-16:a.pt"; others as they are."""
+    architecture, colon, path = model.partition(":")
+    if colon:
+        return f"{architecture}:{PurePath(path).name}"
+    return PurePath(model).name if model.endswith(".safetensors") else model
+
+
 def json_digest(data: Mapping[str, Any]) -> str:
     """sha256 of an object's canonical JSON: 64 hexadecimal digits.
 
@@ -180,7 +197,7 @@ def _read(data: dict[str, Any]) -> Record:
     if not first:
         if data["digest"] != json_digest({name: value for name, value in data.items() if name != "digest"}):
             raise ValueError("its digest is not that of its content: it was changed or damaged")
-        if data["key"] != json_digest(data["cell"]):
+        if data["key"] != key_of(data["cell"]):
             raise ValueError("its key is not that of its cell")
     parts["metrics"] = {name: _metric(value, f"metrics.{name}") for name, value in parts["metrics"].items()}
     return Record(data["schema"], data["key"], **parts)

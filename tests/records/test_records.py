@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.records.record import SCHEMA, Metric, Record, RecordError, json_digest
+from benchmark.records.record import SCHEMA, Metric, Record, RecordError, json_digest, key_of
 from benchmark.records.store import RecordStore
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.kept_files import CannotWriteError, DiskFullError
@@ -35,7 +35,7 @@ def make(key: str | None = None, *, suite: str = "quick", value: float | None = 
     }
     return Record(
         SCHEMA,
-        key or json_digest(cells),
+        key or key_of(cells),
         cells,
         {"forget/acc1": Metric(value, 100, (0.1, 0.4)), "score/kravets": Metric(None)},
         {"original": "cd" * 32, "retrain": None},
@@ -65,7 +65,7 @@ CELL = st.fixed_dictionaries(
     }
 )
 RECORDS = st.builds(
-    lambda cell, *parts: Record(SCHEMA, json_digest(cell), cell, *parts),
+    lambda cell, *parts: Record(SCHEMA, key_of(cell), cell, *parts),
     CELL,
     METRICS,
     st.dictionaries(st.text(), st.none() | st.text()),

@@ -18,7 +18,7 @@ from benchmark.leaderboard.tables import FORMATS, texts
 from benchmark.leaderboard.tables import render as tables
 from benchmark.records.failures import Ledger
 from benchmark.records.kept_outputs import Outputs
-from benchmark.records.record import SCHEMA, Metric, Record, json_digest
+from benchmark.records.record import SCHEMA, Metric, Record, key_of
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.report.cards import SHOWN, RankPlace, good_and_bad, places
 from benchmark.report.content import Content, collect
@@ -98,7 +98,7 @@ def record(method: str = "m", number: int = 0, **changes: Any) -> Record:
         "provenance": {"device": "cpu", "precision": "fp32", "regime": "names", "command": "repeat me"},
     }
     fields |= changes
-    return Record(key=json_digest(fields["cell"]), **fields)
+    return Record(key=key_of(fields["cell"]), **fields)
 
 
 def written(folder: Path, *records: Record) -> Path:

@@ -239,7 +239,7 @@ def test_axe_finds_no_violation(page: Browser, theme: str, suite: str, width: in
 
 
 def test_hostile_names_stay_text_and_an_empty_page_works(chromium: Browser, tmp_path: Path) -> None:
-    from benchmark.records.record import SCHEMA, Metric, Record, json_digest
+    from benchmark.records.record import SCHEMA, Metric, Record, key_of
     from benchmark.records.store import RecordStore
 
     cell = {"suite": "own", "method": EVIL, "dataset": EVIL, "model": EVIL, "seed": 0, "hparams": {EVIL: EVIL}}
@@ -247,7 +247,7 @@ def test_hostile_names_stay_text_and_an_empty_page_works(chromium: Browser, tmp_
     RecordStore(tmp_path / "runs").write(
         Record(
             schema=SCHEMA,
-            key=json_digest(cell),
+            key=key_of(cell),
             cell=cell,
             metrics={"score/kravets": Metric(0.1), "forget/acc1": Metric(0.2), "retain/acc1": Metric(None)},
             references={"original": EVIL},

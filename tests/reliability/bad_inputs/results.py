@@ -15,11 +15,11 @@ from tests.reliability.bad_inputs.asking import Arguments, Bad, run
 @cache
 def _record() -> str:
     """A whole record of this version, made of one that the project ships."""
-    from benchmark.records.record import SCHEMA, json_digest
+    from benchmark.records.record import SCHEMA, key_of
     from benchmark.records.store import REFERENCE, RecordStore
 
     record = RecordStore(REFERENCE, older=True).all("quick")[0].to_dict()
-    record = {**record, "schema": SCHEMA, "measures": {}, "key": json_digest(record["cell"])}
+    record = {**record, "schema": SCHEMA, "measures": {}, "key": key_of(record["cell"])}
     return json.dumps(_sealed(record))
 
 
