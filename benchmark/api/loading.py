@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 PathLike = str | Path
 
 
+def folder_of(path: PathLike | None) -> Path | None:
+    """A folder as the user names it, `~` spelled out; None where none is named."""
+    return None if path is None else Path(path).expanduser()
+
+
 def load_model(
     model: str | nn.Module,
     *,
@@ -107,7 +112,7 @@ def load_dataset(
         >>> mine.name, len(mine.split("test").images)
         ('memory:mine', 20)
     """
-    kept = Path(cache_dir).expanduser() if cache_dir is not None else cache_folder(None)
+    kept = cache_folder(cache_dir)
     if images is None:
         from datamodules.common.registry import open_dataset
 
@@ -115,8 +120,7 @@ def load_dataset(
             raise BenchmarkError("labels and captions are for images=...: a registered data set has its own")
         if clip is None:
             raise BenchmarkError(f"load_dataset({name!r}, clip): give the model, whose image size is wanted")
-        folder = None if data_dir is None else Path(data_dir).expanduser()
-        return open_dataset(name, folder, kept, clip.preprocessing.image_size)
+        return open_dataset(name, folder_of(data_dir), kept, clip.preprocessing.image_size)
     from datamodules.in_memory import InMemoryDataset
 
     return InMemoryDataset(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from benchmark.api.loading import PathLike
+from benchmark.api.loading import PathLike, folder_of
 from benchmark.suites.overview import (
     Overview,
     datasets_overview,
@@ -125,11 +125,9 @@ def run(
     from benchmark.suites.expansion import Where
     from benchmark.suites.plan import make_plan
 
-    folder = None if data_dir is None else Path(data_dir).expanduser()
-    cache = cache_folder(None if cache_dir is None else str(cache_dir))
     files = tuple(Path(plugin) for plugin in plugins)
     plan = make_plan(
-        *(suite, Where(folder, cache, device), Path(results).expanduser()),
+        *(suite, Where(folder_of(data_dir), cache_folder(cache_dir), device), Path(results).expanduser()),
         methods=methods,
         seeds=seeds,
         models=models,

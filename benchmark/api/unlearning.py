@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.api.loading import PathLike
+from benchmark.api.loading import PathLike, folder_of
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def unlearn(
         others=others,
         seed=seed,
         precision=precision,
-        cache_dir=None if cache_dir is None else Path(cache_dir).expanduser(),
+        cache_dir=folder_of(cache_dir),
         progress=progress,
     )
 
@@ -171,12 +171,11 @@ def audit(
     request = _request(classes, concept)
     data.check_request(request)
     model = unlearned_elsewhere(original, unlearned)
-    folder = None if results is None else Path(results).expanduser()
-    kept = None if cache_dir is None else Path(cache_dir).expanduser()
+    folder = folder_of(results)
     if folder is not None:
         _check_as_named(original)
     command = "" if suite in suite_names() else "from Python: benchmark.audit(...)"
-    runner = runner_for(original, data, others, cache_dir=kept, results=folder, command=command)
+    runner = runner_for(original, data, others, cache_dir=folder_of(cache_dir), results=folder, command=command)
     plain = cell_for(
         *(runner, original, data, request),
         method=ORIGINAL,

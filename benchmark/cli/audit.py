@@ -78,8 +78,6 @@ def audit_command(
     with bar(f"measuring {name}: {cell.request}", shown=True) as shown:
         measured = audit_cell(runner, cell, clip, write=True, on_phase=shown.phase)
     print(before_and_after(measured))
-    for family, reason in measured.not_measured.items():
-        print(f"{family} could not be measured: {reason}")
     print(f"{measured.path}: the record of {name}, marked as brought")
     if missing := _missing(plan.cells, plan.store, cell):
         print(f"beside rows of the suite's other requests its means stay empty until you audit: {'; '.join(missing)}")

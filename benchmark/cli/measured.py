@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def before_and_after(measured: EvaluationResult) -> str:
-    """What was measured, as tables: the original, the unlearned model, and what probes bring back."""
+    """What was measured, as tables: the original, the unlearned model, what probes bring back; and what was not."""
     from benchmark.evaluation.families import FAMILIES
     from benchmark.export.card import PROBES
 
@@ -19,7 +19,8 @@ def before_and_after(measured: EvaluationResult) -> str:
     tables = [_table("measured on test images", [row for row in rows if row["metric"] not in probes])]
     if any(row["metric"] in probes for row in rows):
         tables.append(_table("what a probe brings back", [row for row in rows if row["metric"] in probes]))
-    return "\n".join(tables)
+    missing = [f"{family} could not be measured: {reason}" for family, reason in measured.not_measured.items()]
+    return "\n".join([*tables, *missing])
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -91,8 +91,6 @@ def unlearn_command(
         )
     else:
         print(before_and_after(measured))
-        for family, reason in measured.not_measured.items():
-            print(f"{family} could not be measured: {reason}")
         if not families:
             print("what a probe brings back was not measured: add --measures linear_probe,relearning")
     folder = api.export(result, out, evaluation=measured)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from benchmark.evaluation.evaluate import Metrics
 from benchmark.execution.runner import CellRunner, Phase
 from benchmark.execution.single import EvaluationResult
 from benchmark.models.loading import weights_hash
@@ -73,12 +73,7 @@ def audit_cell(
         )
     size = sum(value.numel() * value.element_size() for value in changed.values())
     result = Unlearned(unlearned, Cost(), size, tuple(sorted(changed)), 0, 0, {})
-
-    def metrics_of(reference: Cell) -> Metrics:
-        record = runner.store.read(reference.key)
-        return (record if record is not None else runner.run(reference, on_phase=on_phase)).metrics
-
-    references = runner.references(cell, metrics_of if write else None)
+    references = runner.references(cell, partial(runner.metrics_of, on_phase=on_phase) if write else None)
     made = runner.measure(cell, references, result, on_phase=on_phase)
     path: Path | None = runner.store.write(made.record, made.outputs) if write else None
     return EvaluationResult(made.record, references.before or {}, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +91,7 @@ class CellRunner:
         Raises:
             Exception: Whatever the method raises; nothing is written then.
         """
-
-        def metrics_of(reference: Cell) -> Metrics:
-            found = self.store.read(reference.key)
-            return (found if found is not None else self.run(reference, on_phase=on_phase, on_step=on_step)).metrics
-
-        references = self.references(cell, metrics_of)
+        references = self.references(cell, partial(self.metrics_of, on_phase=on_phase, on_step=on_step))
         made = self.make(cell, references, on_phase=on_phase, on_step=on_step)
         record, weights = made.record, None
         if self.keeper is None:
@@ -104,6 +100,11 @@ class CellRunner:
             record, weights = self.keeper.write(record, made.outputs, made.unlearned)
         self.tracker.summarise(record, weights)
         return record
+
+    def metrics_of(self, cell: Cell, *, on_phase: Phase | None = None, on_step: StepReport | None = None) -> Metrics:
+        """The metrics of a cell's record; it is run, and its record written, if there is none."""
+        record = self.store.read(cell.key)
+        return (record if record is not None else self.run(cell, on_phase=on_phase, on_step=on_step)).metrics
 
     def reference_cells(self, cell: Cell) -> list[Cell]:
         """The cells whose metrics `references` asks for: they must be run before this one."""

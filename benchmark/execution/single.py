@@ -12,7 +12,7 @@ from benchmark.evaluation.families import FAMILIES
 from benchmark.execution.references import References
 from benchmark.execution.runner import CellRunner
 from benchmark.execution.tracking import Tracker
-from benchmark.models.loading import model_identity, weights_hash
+from benchmark.models.loading import model_identity
 from benchmark.records.cell import Cell
 from benchmark.records.provenance import unlearn_command
 from benchmark.records.record import Metric, Record
@@ -49,12 +49,13 @@ class UnlearningResult:
         cell: What was asked for: method, hyperparameters, request, seed, and what identifies model and data.
         original: The model before, untouched.
         unlearned: All that the unlearning gave.
+        runner: With the model and the data in its session, to measure or export the result.
     """
 
     cell: Cell
     original: Clip
     unlearned: Unlearned
-    _runner: CellRunner
+    runner: CellRunner
 
     @property
     def clip(self) -> Clip:
@@ -76,15 +77,10 @@ class UnlearningResult:
         """What was to be forgotten."""
         return self.cell.request
 
-    @property
-    def runner(self) -> CellRunner:
-        """The runner with the model and the data in its session, to measure or export the result."""
-        return self._runner
-
     def __repr__(self) -> str:
         done, cell = self.unlearned, self.cell
         changed = f"{len(done.edited)} tensors ({done.edited_bytes / 1e6:.2f} MB) changed"
-        regime = self._runner.registry.declaration(cell.method).card.regime
+        regime = self.runner.registry.declaration(cell.method).card.regime
         return (
             f"<{cell.method} made {cell.model} forget {cell.request} in {done.cost.seconds:.2f} s: {changed}; "
             f"it read {regime}>"
@@ -222,10 +218,10 @@ def evaluate_one(
         BenchmarkError: If there are no images, or a family does not exist.
     """
     runner, cell = result.runner, replace(result.cell, measures=families(measures))
-    if others is not None:
-        runner.session.add_datasets(others, result.original.preprocessing.image_size)
-        cell = _with_others(cell, others)
     size = result.original.preprocessing.image_size
+    if others is not None:
+        runner.session.add_datasets(others, size)
+        cell = _with_others(cell, others)
     runner.session.dataset(cell.dataset, size).split("test")
     with bar(f"measuring {cell.method}: {cell.request}", shown=progress) as shown:
         references = runner.references(cell)
@@ -262,7 +258,7 @@ def runner_for(
         plugins: Files of further methods.
         command: What repeats a cell from the command line.
     """
-    where = Where(dataset.data_dir, cache_dir or cache_folder(None), str(clip.device))
+    where = Where(dataset.data_dir, cache_folder(cache_dir), str(clip.device))
     store = RecordStore(results or Path("results/runs"))
     known = registry or Registry(plugins)
     runner = CellRunner(known, where, store, Tracker(None), plugins, command=command)
@@ -304,7 +300,7 @@ def cell_for(
             device=clip.device.type,
             code=runner.where.digests.code(runner.registry, method, clip.name),
             data_revisions={dataset.name: dataset.revision},
-            weights=_identity(clip),
+            weights=_identity(runner, clip),
             scale=clip.scale,
         ),
         others,
@@ -329,10 +325,10 @@ def _with_others(cell: Cell, others: Sequence[Dataset]) -> Cell:
     return replace(cell, others=tuple(each.name for each in others), data_revisions=revisions)
 
 
-def _identity(clip: Clip) -> str:
+def _identity(runner: CellRunner, clip: Clip) -> str:
     """What identifies the weights in a key: a tag or a file, or of a model in memory the weights themselves."""
     if clip.name.startswith(MEMORY_SCHEME):
-        return f"{MEMORY_SCHEME}{weights_hash(clip)[:16]}"
+        return f"{MEMORY_SCHEME}{runner.session.pristine(clip.name)[1][:16]}"
     return model_identity(clip.name)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmark.models.checkpoints import read_state_dict
 from benchmark.models.compact import VOCABULARY, ClipTokenizer, load_compact
-from benchmark.models.loading import is_openai_state
+from benchmark.models.loading import OPENAI_SCALARS, is_openai_state
 from benchmark.models.tensor_files import WeightsError, is_safetensors, read_header
 from datamodules.common.card import MEMORY_SCHEME
 from datamodules.common.images import OPENAI_MEAN, OPENAI_STD, Preprocessing
@@ -160,7 +160,7 @@ def _state_of(unlearned: Clip | nn.Module | str | Path) -> tuple[str, Mapping[st
 
 def _cleaned(state: Mapping[str, Tensor], *, openai: bool) -> dict[str, Tensor]:
     """Without what wrappers prefix and without what no evaluation reads."""
-    scalars = ("input_resolution", "context_length", "vocab_size") if openai else ()
+    scalars = OPENAI_SCALARS if openai else ()
     named = {name.removeprefix("module."): value for name, value in state.items()}
     return {name: value for name, value in named.items() if not name.endswith(_IGNORED) and name not in scalars}
 

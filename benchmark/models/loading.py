@@ -35,6 +35,9 @@ from methods.common.clip import Clip, state_hash
 
 MEMORY = MEMORY_SCHEME.removesuffix(":")
 
+OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
+"""Numbers that OpenAI's releases carry in the state dict, and no others."""
+
 
 def model_identity(name: str) -> str:
     """What identifies a model's weights in a cell key, without loading them: a tag, or a file's sha256.
@@ -153,7 +156,7 @@ def _from_file(name: str, architecture: str, path: Path) -> Clip:
                 f"model {name!r}: {path.name} holds OpenAI weights, which need QuickGELU; "
                 f"use --model {_quickgelu(architecture)}:{path}"
             )
-        for key in ("input_resolution", "context_length", "vocab_size"):
+        for key in OPENAI_SCALARS:
             state.pop(key, None)
     with torch.device("meta"):
         expected = _untrained(architecture, "meta").state_dict()
@@ -191,8 +194,8 @@ def _untrained(architecture: str, device: str) -> Any:
 
 
 def is_openai_state(state: Mapping[str, torch.Tensor]) -> bool:
-    """Whether a state dict is one of OpenAI's releases: only those carry these three scalars."""
-    return {"input_resolution", "context_length", "vocab_size"} <= set(state)
+    """Whether a state dict is one of OpenAI's releases."""
+    return set(OPENAI_SCALARS) <= set(state)
 
 
 def _uses_quickgelu(architecture: str) -> bool:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from datamodules.common.errors import BenchmarkError
-
-if TYPE_CHECKING:
-    pass
 
 CACHE_VARIABLE = "CLIP_UNLEARNING_CACHE"
 
 
-def cache_folder(named: str | None) -> Path:
+def cache_folder(named: str | Path | None) -> Path:
     """Where decoded images, features and synthetic sets are kept: named, from the environment, or the user's cache."""
     if named:
         return Path(named).expanduser()
