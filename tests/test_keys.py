@@ -39,7 +39,8 @@ from benchmark.records.record import without_folder
 from benchmark.records.store import RecordStore
 from benchmark.suites.digests import SHOWS, Digests, family_code
 from benchmark.unlearning.unlearn import Unlearned, unlearn
-from datamodules.common.code_closure import KEEPING, Code, CodeError, project_code
+from datamodules.common.code_closure import KEEPING, Code, project_code
+from datamodules.common.code_modules import CodeError
 from datamodules.common.handed import HandedDataset, parts_of, write_names, write_part
 from datamodules.common.meaning import meaning_of
 from methods.common.card import resolve

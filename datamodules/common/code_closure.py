@@ -15,27 +15,18 @@ from __future__ import annotations
 import ast
 import gc
 import hashlib
-import importlib.util
-import site
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
-from datamodules.common.errors import BenchmarkError
-from datamodules.common.meaning import PACKAGES, Import, Meaning, is_type_checking, meaning_of
+from datamodules.common.code_modules import CodeError, CodeModule, read_source, taken_apart
+from datamodules.common.meaning import PACKAGES, Import, Meaning, meaning_of
+from datamodules.common.plugin_files import neighbour
 
 KEEPING = (
-    *(
-        "datamodules.common.cache",
-        "datamodules.common.kept_files",
-        "datamodules.common.locks",
-        "datamodules.common.content",
-        "datamodules.common.errors",
-    ),
-    *("datamodules.common.code_closure", "datamodules.common.meaning", "datamodules.common.dataset:NOT_READING"),
+    *(f"datamodules.common.{name}" for name in ("cache", "kept_files", "locks", "content", "errors", "meaning")),
+    *(f"datamodules.common.{name}" for name in ("code_closure", "code_modules", "plugin_files", "dataset:NOT_READING")),
     "benchmark",  # the package's own module: the names of the Python API, through which nothing is reached from within
 )
 """What keeps, tells versions apart and reports, and changes no number: left out of every closure that reaches it."""
@@ -43,15 +34,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DIGITS = 16
 """Of a digest as it is kept: 64 bits tell the versions of one definition apart."""
 _EVERYTHING, _AT_ONCE = "*", ""  # of a module: all its definitions, or what its import runs
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_MUTATING = (ast.Expr, ast.Assign, ast.AugAssign, ast.Delete)
 
 Start = str | Path
 Signature = tuple[int, int, int]
-
-
-class CodeError(BenchmarkError):
-    """A file of code that cannot be read as Python."""
 
 
 Place = tuple[Path, str]
@@ -83,19 +68,6 @@ class _Use:
 
 
 @dataclass
-class _Module:
-    path: Path
-    definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    at_once: list[ast.stmt] = field(default_factory=list)
-    imports: list[Import] = field(default_factory=list)
-
-    @property
-    def binds(self) -> tuple[set[str], list[str]]:
-        """What other modules see of it: the names that it defines, and its imports."""
-        return set(self.definitions), [ast.dump(statement) for statement in self.imports]
-
-
-@dataclass
 class _Definition:
     """A definition's digest and what it uses; `files` are the modules that its imports run."""
 
@@ -117,7 +89,7 @@ class Code:
         self.root = root
         self._changed = dict(changed or {})
         self._signatures: dict[Path, Signature] = {}
-        self._modules: dict[Path, _Module] = {}
+        self._modules: dict[Path, CodeModule] = {}
         self._found: dict[str, Path | None] = {}
         self._bound: dict[Path, dict[str, list[_Target]]] = {}
         self._meanings: dict[Place, tuple[Meaning, str]] = {}
@@ -209,7 +181,7 @@ class Code:
 
     # -- what is read -------------------------------------------------------------------------------------------------
 
-    def module(self, path: Path) -> _Module:
+    def module(self, path: Path) -> CodeModule:
         """A file, taken apart.
 
         Raises:
@@ -218,9 +190,9 @@ class Code:
         if path not in self._modules:
             if path not in self._changed:
                 self._signatures[path] = _signature(path)
-            source = self._changed[path] if path in self._changed else _read(path)
+            source = self._changed[path] if path in self._changed else read_source(path)
             try:
-                self._modules[path] = _taken_apart(path, ast.parse(source, filename=str(path)))
+                self._modules[path] = taken_apart(path, ast.parse(source, filename=str(path)))
             except (SyntaxError, ValueError, RecursionError) as error:
                 raise CodeError(f"{path} is not Python: {' '.join(str(error).split())}") from error
         return self._modules[path]
@@ -377,119 +349,6 @@ def _signature(path: Path) -> Signature:
     except OSError:
         return (0, 0, 0)
     return status.st_size, status.st_mtime_ns, status.st_ino
-
-
-def _taken_apart(path: Path, tree: ast.Module) -> _Module:
-    """The definitions of a module by name; a statement that changes one belongs to it."""
-    module = _Module(path)
-    for statement in tree.body:
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            if not (isinstance(statement, ast.ImportFrom) and statement.module == "__future__"):
-                module.imports.append(statement)
-        elif isinstance(statement, _DEFINITIONS):
-            module.definitions.setdefault(statement.name, []).append(statement)
-        elif isinstance(statement, ast.AnnAssign):
-            if statement.value is not None:
-                _attach(module, statement, [statement.target])
-        elif isinstance(statement, ast.Assign):
-            _attach(module, statement, statement.targets)
-        elif isinstance(statement, ast.AugAssign):
-            _attach(module, statement, [statement.target])
-        elif is_type_checking(statement) or _runs_as_a_program(statement):
-            continue
-        elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
-            module.at_once.append(statement)
-            for node in ast.walk(statement):
-                if isinstance(node, ast.Import | ast.ImportFrom):
-                    module.imports.append(node)
-                elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                    module.definitions.setdefault(node.id, []).append(statement)
-                elif isinstance(node, _DEFINITIONS):
-                    module.definitions.setdefault(node.name, []).append(statement)
-    return module
-
-
-def _attach(module: _Module, statement: ast.stmt, targets: Sequence[ast.expr]) -> None:
-    for target in targets:
-        names = {node.id for node in ast.walk(target) if isinstance(node, ast.Name)}
-        plain = all(isinstance(node, ast.Name | ast.Tuple | ast.List | ast.Starred | ast.expr_context)
-                    for node in ast.walk(target))  # fmt: skip
-        for name in names if plain else {_root(target)}:
-            if plain or name in module.definitions:
-                module.definitions.setdefault(name, []).append(statement)
-            else:
-                module.at_once.append(statement)
-
-
-def _root(target: ast.expr) -> str:
-    """The name that begins `name.attribute[index]`; empty if it does not begin with a name."""
-    while isinstance(target, ast.Attribute | ast.Subscript | ast.Starred):
-        target = target.value
-    return target.id if isinstance(target, ast.Name) else ""
-
-
-def _runs_as_a_program(statement: ast.stmt) -> bool:
-    if not isinstance(statement, ast.If) or not isinstance(statement.test, ast.Compare):
-        return False
-    return isinstance(statement.test.left, ast.Name) and statement.test.left.id == "__name__"
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CodeError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def neighbour(importer: Path, name: str) -> Path | None:
-    """The module or package of a name beside a file from outside the project, without `.py` for a package.
-
-    Names of the standard library and of this project are never looked for there: a file `random.py` beside a plugin
-    does not take the place of Python's. Beside an installed module lies nothing of its own but the rest of its package.
-
-    Args:
-        importer: The file that imports.
-        name: The first part of what it imports.
-    """
-    if name in sys.stdlib_module_names or name in PACKAGES:
-        return None
-    top = top_folder(importer)
-    if _installed(top):
-        if importer.relative_to(top).parts[0].removesuffix(".py") != name:
-            return None
-        folders = [top]
-    else:
-        folders = list(dict.fromkeys([importer.parent, top]))
-    for folder in folders:
-        if (folder / f"{name}.py").is_file():
-            return folder / f"{name}.py"
-        if (folder / name / "__init__.py").is_file():
-            return folder / name
-        if any((folder / name).glob("*.py")) and not _importable(name):
-            return folder / name
-    return None
-
-
-def top_folder(file: Path) -> Path:
-    """The folder of a file, or the one that holds the outermost package in which it lies."""
-    folder = file.parent
-    while (folder / "__init__.py").is_file():
-        folder = folder.parent
-    return folder
-
-
-@cache
-def _installed(folder: Path) -> bool:
-    places = map(Path, (*site.getsitepackages(), site.getusersitepackages()))
-    return any(place.is_dir() and folder.samefile(place) for place in places)
-
-
-@cache
-def _importable(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
 
 
 def project_code() -> Code:

@@ -20,8 +20,9 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from datamodules.common.code_closure import ROOT, neighbour, project_code, top_folder
+from datamodules.common.code_closure import ROOT, project_code
 from datamodules.common.meaning import PACKAGES
+from datamodules.common.plugin_files import neighbour, top_folder
 from methods.common.card import ContractError
 
 _PREFIX = "clip_unlearning_plugin_"
