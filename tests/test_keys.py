@@ -44,7 +44,7 @@ from datamodules.common.code_modules import CodeError
 from datamodules.common.handed import HandedDataset, parts_of, write_names, write_part
 from datamodules.common.meaning import meaning_of
 from methods.common.card import resolve
-from methods.common.registry import import_method
+from methods.common.registry import NOT_COUNTED, import_method
 
 pytest_plugins = ("world",)
 SCORES_FILE = ROOT / "benchmark" / "evaluation" / "numerics" / "metrics.py"
@@ -184,6 +184,21 @@ def test_one_change_in_each_module_changes_what_uses_it_and_nothing_else() -> No
             after = digests(METHODS)
         must = {name for name in before if definition in members()[name]}
         assert {name for name in before if before[name] != after[name]} == must, definition
+
+
+def test_a_plugin_uses_what_it_imports_from_methods_and_no_more(tmp_path: Path) -> None:
+    """`methods` hands its names on when they are asked for: the digest follows each to where it is defined."""
+    wanted = ("class Stranger(ClosedFormMethod):\n    card = CARD\n", "CARD = MethodCard(name='stranger')\n")
+    digests = []
+    for place, card in (("methods", "methods"), ("methods.common.base", "methods.common.card")):
+        path = tmp_path / card.replace(".", "_") / "stranger.py"
+        path.parent.mkdir()
+        imports = f"from {place} import ClosedFormMethod\nfrom {card} import MethodCard\n"
+        path.write_text(imports + "".join(reversed(wanted)))
+        files = {file.relative_to(ROOT).as_posix() for file in project_code().places(path) if file.is_relative_to(ROOT)}
+        assert "methods/common/base.py" in files and "methods/common/zero_shot.py" not in files
+        digests.append(project_code().digest(path, stops=NOT_COUNTED))
+    assert digests[0] == digests[1]
 
 
 def test_moved_files_and_functions_change_nothing(tmp_path: Path) -> None:

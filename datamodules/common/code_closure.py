@@ -252,7 +252,8 @@ class Code:
         elif target.name in self.module(target.path).definitions:
             found.uses.append(_Use(local, (target.path, target.name)))
         else:  # handed on from another module
-            for further in self._shared_bindings(target.path).get(target.name, []):
+            lazy = self._bindings(self.module(target.path).lazy, target.path)
+            for further in (*self._shared_bindings(target.path).get(target.name, []), *lazy.get(target.name, [])):
                 self._use(further, local, found)
 
     def _arrive(self, target: _Target, found: _Definition) -> None:
@@ -323,7 +324,9 @@ class Code:
     def _binds(self, path: Path, name: str) -> bool:
         module = self.module(path)
         return name in module.definitions or any(
-            name == (alias.asname or alias.name) for statement in module.imports for alias in statement.names
+            name == (alias.asname or alias.name)
+            for statement in (*module.imports, *module.lazy)
+            for alias in statement.names
         )
 
 

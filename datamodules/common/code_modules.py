@@ -26,17 +26,19 @@ class CodeModule:
         definitions: By name the statements that define it or change it.
         at_once: What its import runs and defines nothing.
         imports: Its import statements at the top.
+        lazy: What it hands on by `__getattr__`: the imports that it shows to type checkers alone.
     """
 
     path: Path
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
     at_once: list[ast.stmt] = field(default_factory=list)
     imports: list[Import] = field(default_factory=list)
+    lazy: list[Import] = field(default_factory=list)
 
     @property
     def binds(self) -> tuple[set[str], list[str]]:
         """What other modules see of it: the names that it defines, and its imports."""
-        return set(self.definitions), [ast.dump(statement) for statement in self.imports]
+        return set(self.definitions), [ast.dump(statement) for statement in (*self.imports, *self.lazy)]
 
 
 def taken_apart(path: Path, tree: ast.Module) -> CodeModule:
@@ -55,7 +57,9 @@ def taken_apart(path: Path, tree: ast.Module) -> CodeModule:
             _attach(module, statement, statement.targets)
         elif isinstance(statement, ast.AugAssign):
             _attach(module, statement, [statement.target])
-        elif is_type_checking(statement) or _runs_as_a_program(statement):
+        elif is_type_checking(statement):
+            module.lazy += [node for node in ast.walk(statement) if isinstance(node, ast.Import | ast.ImportFrom)]
+        elif _runs_as_a_program(statement):
             continue
         elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
             module.at_once.append(statement)
@@ -66,6 +70,8 @@ def taken_apart(path: Path, tree: ast.Module) -> CodeModule:
                     module.definitions.setdefault(node.id, []).append(statement)
                 elif isinstance(node, _DEFINITIONS):
                     module.definitions.setdefault(node.name, []).append(statement)
+    if "__getattr__" not in module.definitions:
+        module.lazy.clear()
     return module
 
 
