@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from datamodules.common.documents import SMALL, DocumentError, parse_json
 from datamodules.common.images import Preprocessing
 from datamodules.common.kept_files import checked_once, replace_file
 from datamodules.common.text import one_line
+from datamodules.common.validation import STRICT
 from methods.common.clip import Clip
 
 TOKEN_ROWS, TOKEN_IDS = "token_embedding.weight", "token_ids"
@@ -52,6 +53,8 @@ class Architecture:
         text: `open_clip.CLIPTextCfg` fields without the vocabulary size.
         preprocessing: Mean and standard deviation by channel; the size is the vision configuration's.
     """
+
+    __pydantic_config__: ClassVar = STRICT
 
     embed_dim: int
     vision: dict[str, Any]

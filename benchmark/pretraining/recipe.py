@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, NotRequired
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from benchmark.models.compact import Architecture
 from benchmark.models.registry import RECIPES, recipe_names
-from datamodules.common.documents import load_yaml
-from datamodules.common.errors import BenchmarkError, UnknownNameError
+from datamodules.common.documents import Document, load_yaml
+from datamodules.common.errors import UnknownNameError
+from datamodules.common.validation import STRICT, filled
 
 MuonParameters = Literal["blocks", "convolutions"]
 Decay = Literal["cosine", "linear"]
 Border = Literal["edge", "reflect"]
 LabelLoss = Literal["pairs", "classes"]
-_CYCLE, _CYCLE_MAY = {"epochs", "learning_rate", "warmup"}, {"label_share"}
+Share = Annotated[float, Ge(0), Le(1)]
+Positive = Annotated[float, Gt(0)]
+Count = Annotated[int, Ge(1)]
+
+
+class Cycle(TypedDict):
+    """A further cycle of a schedule; what it does not name is as in the first one."""
+
+    epochs: Positive
+    learning_rate: Positive
+    warmup: Share
+    label_share: NotRequired[tuple[Share, Share]]
+
+
+Cycle.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -31,10 +49,12 @@ class MuonSettings:
         weight_decay: On these parameters.
     """
 
+    __pydantic_config__: ClassVar = STRICT
+
     parameters: MuonParameters
-    learning_rate: float
-    momentum: float
-    iterations: int
+    learning_rate: Positive
+    momentum: Share
+    iterations: Count
     weight_decay: float
 
 
@@ -47,8 +67,10 @@ class Resolution:
         until: Share of the steps at which the part ends.
     """
 
-    side: int
-    until: float
+    __pydantic_config__: ClassVar = STRICT
+
+    side: Count
+    until: Annotated[float, Gt(0), Le(1)]
 
 
 @dataclass(frozen=True)
@@ -89,22 +111,24 @@ class Recipe:
         whitened_stem: Whether the first convolution starts as a whitening of the corpus' patches (see `stem.py`).
     """
 
+    __pydantic_config__: ClassVar = STRICT
+
     name: str
     title: str
     architecture: Architecture
-    data: tuple[str, ...]
-    epochs: float
-    batch_size: int
-    learning_rate: float
+    data: Annotated[tuple[str, ...], MinLen(1)]
+    epochs: Positive
+    batch_size: Count
+    learning_rate: Positive
     weight_decay: float
-    warmup: float
+    warmup: Share
     flip: bool
-    shift: float
+    shift: Share
     templates: tuple[str, ...]
-    label_share: tuple[float, float]
+    label_share: tuple[Share, Share]
     edge_weight: float = 0.0
-    further_cycles: tuple[Mapping[str, Any], ...] = ()
-    shares: tuple[int, ...] = ()
+    further_cycles: tuple[Cycle, ...] = ()
+    shares: tuple[Count, ...] = ()
     resolutions: tuple[Resolution, ...] = ()
     muon: MuonSettings | None = None
     vector_learning_rate: float | None = None
@@ -112,9 +136,22 @@ class Recipe:
     border: Border = "edge"
     template_weights: tuple[float, ...] = ()
     label_loss: LabelLoss = "pairs"
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     logit_scale: float | None = None
     whitened_stem: bool = False
+
+    def __post_init__(self) -> None:
+        shares, weights = self.shares, self.template_weights
+        if shares and (len(shares) != len(self.data) or sum(shares) != self.batch_size):
+            raise ValueError(f"shares {list(shares)} must be one number a data set that add up to {self.batch_size}")
+        if weights and len(weights) != len(self.templates):
+            raise ValueError(f"template_weights must be one number a template: {len(self.templates)}")
+        whole = self.architecture.image_input.image_size
+        ends = [part.until for part in self.resolutions]
+        if ends != sorted(set(ends)) or any(part.side > whole for part in self.resolutions):
+            raise ValueError(f"resolutions need sides of 1 to {whole} pixels and rising shares of the steps in (0, 1]")
+        if self.edge_weight and self.resolutions:
+            raise ValueError("edge_weight needs images at their whole size: leave resolutions out")
 
     def values(self) -> dict[str, Any]:
         """What the recipe sets, without its name and title: what a model trained by it depends on."""
@@ -123,8 +160,7 @@ class Recipe:
     def cycles(self) -> tuple[Recipe, ...]:
         """The recipe of each cycle."""
         first = replace(self, further_cycles=())
-        further = [replace(first, resolutions=(), **cycle) for cycle in self.further_cycles]
-        return (first, *(replace(each, label_share=(each.label_share[0], each.label_share[1])) for each in further))
+        return (first, *(replace(first, resolutions=(), **cycle) for cycle in self.further_cycles))
 
     def side_at(self, progress: float) -> int:
         """The side of the images when this share of the steps is over, in pixels."""
@@ -150,67 +186,4 @@ def parse_recipe(name: str, content: Mapping[str, Any]) -> Recipe:
     Raises:
         BenchmarkError: If a field is missing, unknown or of a value that it cannot have.
     """
-    values = dict(content)
-    try:
-        _check_names(values, Recipe, ignored=("name",))
-        for cycle in values.get("further_cycles", ()):
-            if wrong := sorted((set(cycle) - _CYCLE_MAY) ^ _CYCLE):
-                raise _FieldError(f"field {wrong[0]!r} of further_cycles is missing or unknown")
-        values["architecture"] = Architecture(**values["architecture"])
-        if values.get("muon") is not None:
-            values["muon"] = _part(MuonSettings, "muon", values["muon"])
-        values["resolutions"] = [_part(Resolution, "resolutions", part) for part in values.get("resolutions", ())]
-        for field in fields(Recipe):
-            if field.name in values and str(field.type).startswith("tuple"):
-                values[field.name] = tuple(values[field.name])
-        recipe = Recipe(name=name, **values)
-        _check_values(recipe)
-    except _FieldError as error:
-        raise BenchmarkError(f"recipe {name!r}: {error}") from None
-    return recipe
-
-
-class _FieldError(ValueError):
-    """What is wrong with a field; the recipe's name is put before it."""
-
-
-def _part(kind: type[Any], field: str, content: Any) -> Any:
-    if not isinstance(content, Mapping):
-        raise _FieldError(f"{field} must be given by {', '.join(each.name for each in fields(kind))}")
-    _check_names(content, kind, within=f" of {field}")
-    return kind(**content)
-
-
-def _check_names(
-    content: Mapping[str, Any], kind: type[Any], *, ignored: tuple[str, ...] = (), within: str = ""
-) -> None:
-    known = {field.name for field in fields(kind)} - set(ignored)
-    needed = {field.name for field in fields(kind) if field.default is MISSING} - set(ignored)
-    if odd := sorted((set(content) - known) | (needed - set(content))):
-        raise _FieldError(f"field {odd[0]!r}{within} is missing or unknown")
-
-
-def _check_values(recipe: Recipe) -> None:
-    choices: list[tuple[str, object, Any]] = [
-        ("decay", recipe.decay, Decay),
-        ("border", recipe.border, Border),
-        ("label_loss", recipe.label_loss, LabelLoss),
-    ]
-    if recipe.muon is not None:
-        choices.append(("muon.parameters", recipe.muon.parameters, MuonParameters))
-    for field, value, choice in choices:
-        if value not in get_args(choice):
-            raise _FieldError(f"{field} is {value!r}: use {' or '.join(get_args(choice))}")
-    shares = recipe.shares
-    if shares and (len(shares) != len(recipe.data) or sum(shares) != recipe.batch_size or min(shares) < 1):
-        raise _FieldError(f"shares {list(shares)} must be one number a data set that add up to {recipe.batch_size}")
-    if recipe.template_weights and len(recipe.template_weights) != len(recipe.templates):
-        raise _FieldError(f"template_weights must be one number a template: {len(recipe.templates)}")
-    if not 0 <= recipe.label_smoothing < 1:
-        raise _FieldError(f"label_smoothing is {recipe.label_smoothing}: it must be in [0, 1)")
-    whole = recipe.architecture.image_input.image_size
-    ends = [0.0, *(part.until for part in recipe.resolutions)]
-    if ends != sorted(set(ends)) or ends[-1] > 1 or any(not 0 < part.side <= whole for part in recipe.resolutions):
-        raise _FieldError(f"resolutions need sides of 1 to {whole} pixels and rising shares of the steps in (0, 1]")
-    if recipe.edge_weight and recipe.resolutions:
-        raise _FieldError("edge_weight needs images at their whole size: leave resolutions out")
+    return filled(Recipe, Document({"name": name, **content}, None, f"recipe {name!r}"))

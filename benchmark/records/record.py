@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
+from annotated_types import Ge
+from typing_extensions import TypedDict
+
+from datamodules.common.documents import Document, DocumentError
 from datamodules.common.errors import BenchmarkError, RequestError
 from datamodules.common.request import ForgetRequest
+from datamodules.common.validation import STRICT, filled
 
 SCHEMA = 2
 FIRST_SCHEMA = 1
 """Of the records before there were digests: readable where they are asked for."""
 KEY = re.compile(r"[0-9a-f]{64}")
 _SUITE = re.compile(r"[\w+-][\w.+-]*")
-_CELL: dict[str, type] = dict.fromkeys(("suite", "method", "dataset", "model"), str)
-_CELL |= {"request": dict, "seed": int, "hparams": dict}
-_REQUIRED = ("schema", "key", "cell", "metrics", "references", "cost", "provenance")
 _SINCE_SECOND = ("report", "measures", "digest")
+"""Entries that records of schema 1 may lack."""
 
 
 class RecordError(BenchmarkError):
@@ -43,9 +45,26 @@ class Metric:
         ci95: Ends of the 95 % interval over those items.
     """
 
+    __pydantic_config__: ClassVar = STRICT
+
     value: float | None
-    n: int | None = None
+    n: Annotated[int, Ge(0)] | None = None
     ci95: tuple[float, float] | None = None
+
+
+class _Cell(TypedDict):
+    """What the cell of every record has; some have more."""
+
+    suite: str
+    method: str
+    dataset: str
+    model: str
+    request: dict[str, Any]
+    seed: int
+    hparams: dict[str, Any]
+
+
+_Cell.__pydantic_config__ = STRICT | {"extra": "allow"}  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -64,6 +83,8 @@ class Record:
         measures: By family of measures, the digest of the code that measured it; see `benchmark.suites.digests`.
             Empty in records of schema 1 that are older than these digests.
     """
+
+    __pydantic_config__: ClassVar = STRICT
 
     schema: int
     key: str
@@ -111,7 +132,9 @@ class Record:
         if type(schema) is int and schema not in (FIRST_SCHEMA, SCHEMA):
             raise OtherSchemaError(f"{source}: schema {schema} instead of {SCHEMA}")
         try:
-            return _read(data)
+            return _read(data, source)
+        except DocumentError as error:
+            raise RecordError(str(error)) from error
         except (ValueError, TypeError, RecursionError, RequestError) as error:
             raise RecordError(f"{source}: {error}") from error
 
@@ -160,63 +183,30 @@ def json_digest(data: Mapping[str, Any]) -> str:
     Raises:
         TypeError: If it holds something that JSON has not.
     """
-    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_canonical(data).encode()).hexdigest()
 
 
-def _read(data: dict[str, Any]) -> Record:
+def _canonical(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def _read(data: dict[str, Any], source: str) -> Record:
     first = data.get("schema") == FIRST_SCHEMA
-    required = _REQUIRED if first else (*_REQUIRED, *_SINCE_SECOND)
-    missing = [name for name in required if name not in data]
-    unknown = sorted(set(data) - {*required, "report"})
-    if missing or unknown:
-        raise ValueError(f"no {missing[0]!r}" if missing else f"unknown entry {unknown[0]!r}")
-    if type(data["schema"]) is not int:
-        raise ValueError(f"schema {data['schema']!r} instead of {SCHEMA}")
-    if not isinstance(data["key"], str) or not KEY.fullmatch(data["key"]):
+    content = {name: value for name, value in data.items() if first or name != "digest"}
+    canonical = _canonical(content)
+    record = filled(Record, Document(content, None, source), canonical)
+    filled(_Cell, Document(record.cell, None, f"{source}, cell"))
+    if not KEY.fullmatch(record.key):
         raise ValueError("the key is not 64 hexadecimal digits")
-    parts = {name: data.get(name, {}) for name in (*_REQUIRED[2:], "report", "measures")}
-    for name, part in parts.items():
-        if not isinstance(part, dict):
-            raise ValueError(f"{name!r} is not an object")
-    for name, kind in _CELL.items():
-        if type(parts["cell"].get(name)) is not kind:
-            raise ValueError(f"cell.{name} is missing or not {kind.__name__}")
-    if not _SUITE.fullmatch(parts["cell"]["suite"]):
-        raise ValueError(f"suite {parts['cell']['suite']!r} cannot name a folder")
-    ForgetRequest.from_dict(parts["cell"]["request"])
-    for name, value in parts["references"].items():
-        if value is not None and not isinstance(value, str):
-            raise ValueError(f"references.{name} is not a key or null")
-    for name, value in parts["cost"].items():
-        if value is not None:
-            _number(value, f"cost.{name}")
-    for name, value in parts["measures"].items():
-        if not isinstance(value, str):
-            raise ValueError(f"measures.{name} is not a digest")
-    if not first:
-        if data["digest"] != json_digest({name: value for name, value in data.items() if name != "digest"}):
-            raise ValueError("its digest is not that of its content: it was changed or damaged")
-        if data["key"] != key_of(data["cell"]):
-            raise ValueError("its key is not that of its cell")
-    parts["metrics"] = {name: _metric(value, f"metrics.{name}") for name, value in parts["metrics"].items()}
-    return Record(data["schema"], data["key"], **parts)
-
-
-def _metric(data: object, name: str) -> Metric:
-    if not isinstance(data, dict) or "value" not in data or set(data) - {"value", "n", "ci95"}:
-        raise ValueError(f"{name} is not {{value, n, ci95}}")
-    value, n, ci95 = data["value"], data.get("n"), data.get("ci95")
-    if n is not None and (type(n) is not int or n < 0):
-        raise ValueError(f"{name}.n is not a count or null")
-    if ci95 is not None:
-        if not isinstance(ci95, list | tuple) or len(ci95) != 2:
-            raise ValueError(f"{name}.ci95 is not two numbers or null")
-        ci95 = (_number(ci95[0], f"{name}.ci95"), _number(ci95[1], f"{name}.ci95"))
-    return Metric(None if value is None else _number(value, f"{name}.value"), n, ci95)
-
-
-def _number(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} is {value!r}, not a finite number or null")
-    return float(value)
+    if not _SUITE.fullmatch(record.cell["suite"]):
+        raise ValueError(f"suite {record.cell['suite']!r} cannot name a folder")
+    ForgetRequest.from_dict(record.cell["request"])
+    if first:
+        return record
+    if missing := [name for name in _SINCE_SECOND if name not in data]:
+        raise ValueError(f"the key {missing[0]!r} is missing")
+    if data["digest"] != hashlib.sha256(canonical.encode()).hexdigest():
+        raise ValueError("its digest is not that of its content: it was changed or damaged")
+    if record.key != key_of(record.cell):
+        raise ValueError("its key is not that of its cell")
+    return record

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmark.models.registry import architecture_name
 from datamodules.common.request import ForgetRequest
+from datamodules.common.validation import STRICT
 
 ALL = "all"
 """In the place of methods: every registered one, but those that train from the beginning (data regime
@@ -31,6 +32,8 @@ class Task:
 @dataclass(frozen=True)
 class Variant:
     """A further setting of a method: a row of its own."""
+
+    __pydantic_config__: ClassVar = STRICT
 
     method: str
     hparams: Mapping[str, Any]

@@ -226,7 +226,7 @@ def test_what_is_no_record_is_not_written(tmp_path: Path, bad: Record) -> None:
 
 
 def test_errors_name_the_file() -> None:
-    with pytest.raises(RecordError, match=r"here\.json: no 'key'"):
+    with pytest.raises(RecordError, match=r"here\.json: the key 'key' is missing"):
         Record.from_dict({"schema": 1}, "here.json")
 
 

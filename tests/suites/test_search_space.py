@@ -90,7 +90,7 @@ def test_a_derived_space(tmp_path: Path) -> None:
 
 
 def test_places_in_a_space() -> None:
-    rate, even, names = Range(1e-4, 1e-2), Range(0.0, 1.0, "linear"), Choice(("a", "b", "c"))
+    rate, even, names = Range(1e-4, 1e-2, "log"), Range(0.0, 1.0, "linear"), Choice(("a", "b", "c"))
     assert [rate.at(unit) for unit in (0.0, 0.5, 1.0)] == pytest.approx([1e-4, 1e-3, 1e-2])
     assert [even.at(unit) for unit in (0.0, 0.25, 1.0)] == [0.0, 0.25, 1.0]
     assert even.at(1 / 3) == 0.333, "three digits"
@@ -101,16 +101,17 @@ def test_places_in_a_space() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"space": {}}, "is {reason: ONE LINE"),
-        ("as derived", "is {reason: ONE LINE"),
-        ({"reason": "x", "spaces": {}}, "is {reason: ONE LINE"),
-        ({"reason": "x", "space": []}, "maps hyperparameters"),
+        ({"space": {}}, "the key 'reason' is missing"),
+        ("as derived", "must be a mapping, not 'as derived'"),
+        ({"reason": "x", "spaces": {}}, "unknown key 'spaces': did you mean 'space'"),
+        ({"reason": 3}, "reason must be text, not 3"),
+        ({"reason": "x", "space": []}, "space must be a mapping, not a list"),
         ({"reason": "x", "space": {"alpha": {"low": 0.5, "high": 2.0, "scale": "linear"}}}, "out of its range"),
         ({"reason": "x", "space": {"alpha": {"low": 0.0, "high": 1.0, "scale": "log"}}}, "no logarithm at 0.0"),
-        ({"reason": "x", "space": {"alpha": {"low": 0.5, "high": 0.1, "scale": "linear"}}}, "with A < B"),
-        ({"reason": "x", "space": {"alpha": {"low": 0.5, "high": 1.0}}}, "with A < B"),
-        ({"reason": "x", "space": {"alpha": {"low": 0.5, "high": 1.0, "scale": "even"}}}, "with A < B"),
-        ({"reason": "x", "space": {"alpha": []}}, "a list, or null"),
+        ({"reason": "x", "space": {"alpha": {"low": 0.5, "high": 0.1, "scale": "linear"}}}, "needs low below high, not 0.5 and 0.1"),
+        ({"reason": "x", "space": {"alpha": {"low": 0.5, "high": 1.0}}}, "the key 'scale' is missing"),
+        ({"reason": "x", "space": {"alpha": {"low": 0.5, "high": 1.0, "scale": "even"}}}, "scale is 'even': use log or linear"),
+        ({"reason": "x", "space": {"alpha": []}}, "a list of choices is not empty"),
         ({"reason": "x", "space": {"alpha": ["half"]}}, "alpha='half' is not float"),
         ({"reason": "x", "space": {"alpha": [0.5, 0.7]}}, "does not hold its own default 1.0"),
     ],

@@ -21,13 +21,14 @@ import dataclasses
 import math
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from datamodules.common.documents import load_yaml
+from datamodules.common.documents import Document, DocumentError, load_yaml
 from datamodules.common.errors import BenchmarkError, UnknownNameError
+from datamodules.common.validation import STRICT, Shape, filled
 from methods.common.card import HyperparameterError, hints_of, resolve
 from methods.common.registry import Registry
 
@@ -48,9 +49,17 @@ class SpaceError(BenchmarkError):
 class Range:
     """The real numbers between two ends, drawn evenly in themselves or in their logarithms."""
 
+    __pydantic_config__: ClassVar = STRICT
+
     low: float
     high: float
-    scale: Literal["log", "linear"] = "log"
+    scale: Literal["log", "linear"]
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"needs low below high, not {self.low} and {self.high}")
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(f"has no logarithm at {self.low}: use scale: linear")
 
     def at(self, unit: float) -> float:
         """The value at a place in [0, 1], to `DIGITS` significant digits, never outside."""
@@ -90,6 +99,16 @@ Dimension = Range | Choice
 
 
 @dataclass(frozen=True)
+class SpaceEntry:
+    """What `spaces.yaml` says of one method."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    reason: str
+    space: Mapping[str, dict[str, Any] | list[Any] | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SearchSpace:
     """What is searched of a method.
 
@@ -124,22 +143,20 @@ def space_of(registry: Registry, method: str, entries: Mapping[str, Any] | None 
         UnknownNameError: If it names a hyperparameter that does not exist.
     """
     kind = registry.declaration(method).hyperparameters
-    entry = (_project_spaces() if entries is None else entries).get(method, {"reason": ""})
-    _check_shape(method, entry)
-    given: Mapping[str, Any] = entry.get("space", {})
-    names = [field.name for field in dataclasses.fields(kind)]
-    for name in given:
+    entry = _entry(method, (_project_spaces() if entries is None else entries).get(method, {"reason": ""}))
+    names = [parameter.name for parameter in dataclasses.fields(kind)]
+    for name in entry.space:
         if name not in names:
             raise UnknownNameError(f"hyperparameter of {method!r} in {SPACES.name}", str(name), names)
     defaults = vars(resolve(kind, SMALL, {}))
     derived = _derived(kind, defaults)
     dimensions: dict[str, Dimension] = {}
     for name in names:
-        found = _read(method, name, given[name]) if name in given else derived.get(name)
-        if found is not None:
-            _check_fits(method, kind, name, found, defaults[name])
-            dimensions[name] = found
-    return SearchSpace(method, dimensions, {name: defaults[name] for name in dimensions}, entry["reason"])
+        dimension = _dimension(method, name, entry.space[name]) if name in entry.space else derived.get(name)
+        if dimension is not None:
+            _check_fits(method, kind, name, dimension, defaults[name])
+            dimensions[name] = dimension
+    return SearchSpace(method, dimensions, {name: defaults[name] for name in dimensions}, entry.reason)
 
 
 @cache
@@ -152,43 +169,41 @@ def _project_spaces() -> dict[str, Any]:
 
 def _derived(kind: type, defaults: Mapping[str, Any]) -> dict[str, Dimension]:
     hints = hints_of(kind)
-    found: dict[str, Dimension] = {}
-    for field in dataclasses.fields(kind):
-        hint, default = hints[field.name], defaults[field.name]
-        low, high = field.metadata.get("low", -math.inf), field.metadata.get("high", math.inf)
+    derived: dict[str, Dimension] = {}
+    for parameter in dataclasses.fields(kind):
+        name = parameter.name
+        hint, default = hints[name], defaults[name]
+        low, high = parameter.metadata.get("low", -math.inf), parameter.metadata.get("high", math.inf)
         if typing.get_origin(hint) is Literal:
-            found[field.name] = Choice(typing.get_args(hint))
+            derived[name] = Choice(typing.get_args(hint))
         elif not isinstance(default, float):
             continue
         elif math.isfinite(low) and math.isfinite(high):
-            found[field.name] = Range(float(low), float(high), "linear")
+            derived[name] = Range(float(low), float(high), "linear")
         elif default > 0:
-            found[field.name] = Range(max(default / FACTOR, low), min(default * FACTOR, high), "log")
-    return found
+            derived[name] = Range(max(default / FACTOR, low), min(default * FACTOR, high), "log")
+    return derived
 
 
-def _check_shape(method: str, entry: Any) -> None:
-    known = {"reason", "space"}
-    if not isinstance(entry, dict) or not isinstance(entry.get("reason"), str) or set(entry) - known:
-        raise SpaceError(f"{SPACES.name}: the entry of {method!r} is {{reason: ONE LINE, space: {{...}}}}")
-    if not isinstance(entry.get("space", {}), dict):
-        raise SpaceError(f"{SPACES.name}: the space of {method!r} maps hyperparameters to ranges or choices")
+def _entry(method: str, content: Any) -> SpaceEntry:
+    return _filled(SpaceEntry, content, f"{SPACES.name}, {method}")
 
 
-def _read(method: str, name: str, given: Any) -> Dimension | None:
-    if given is None:
+def _dimension(method: str, name: str, content: dict[str, Any] | list[Any] | None) -> Dimension | None:
+    if content is None:
         return None
-    if isinstance(given, list) and given:
-        return Choice(tuple(given))
-    if isinstance(given, dict) and set(given) == {"low", "high", "scale"} and given["scale"] in ("log", "linear"):
-        ends = (given["low"], given["high"])
-        if all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends) and ends[0] < ends[1]:
-            if given["scale"] == "log" and ends[0] <= 0:
-                raise SpaceError(f"{SPACES.name}: {method}.{name} has no logarithm at {ends[0]}")
-            return Range(float(ends[0]), float(ends[1]), given["scale"])
-    raise SpaceError(
-        f"{SPACES.name}: {method}.{name} is {{low: A, high: B, scale: log or linear}} with A < B, a list, or null"
-    )
+    if isinstance(content, dict):
+        return _filled(Range, content, f"{SPACES.name}, {method}.{name}")
+    if not content:
+        raise SpaceError(f"{SPACES.name}, {method}.{name}: a list of choices is not empty; null is not searched")
+    return Choice(tuple(content))
+
+
+def _filled(kind: type[Shape], content: Any, place: str) -> Shape:
+    try:
+        return filled(kind, Document(content, None, place))
+    except DocumentError as error:
+        raise SpaceError(str(error)) from error
 
 
 def _check_fits(method: str, kind: type, name: str, dimension: Dimension, default: Any) -> None:

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -32,6 +32,7 @@ from benchmark.suites.tuned.space import SMALL, competes, space_of
 from datamodules.common.documents import DocumentError, parse_yaml, read_text
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.kept_files import replace_file, temporary_name
+from datamodules.common.validation import STRICT, filled
 from methods.common.registry import Registry
 
 TUNED = Path(__file__).parent / "tuned.yaml"
@@ -47,6 +48,8 @@ class TunedError(BenchmarkError):
 @dataclass(frozen=True)
 class Tuned:
     """What tuning found for one method; the attributes are those of the file."""
+
+    __pydantic_config__: ClassVar = STRICT
 
     values: Mapping[str, Any]
     objective: float
@@ -79,32 +82,15 @@ def load_tuned(path: Path = TUNED) -> dict[str, Tuned]:
     if not path.exists():
         return {}
     try:
-        content = parse_yaml(_checked(path), path.name).content or {}
+        document = parse_yaml(_checked(path), path.name)
+        entries = {} if document.content is None else filled(dict[str, Tuned], document)
     except DocumentError as error:
         raise TunedError(str(error)) from error
-    if not isinstance(content, dict):
-        raise TunedError(f"{path.name}: a mapping of methods to their tuned values is expected")
-    found = {str(name): _entry(path, str(name), entry) for name, entry in content.items()}
-    budgets = {entry.budget: name for name, entry in found.items()}
+    budgets = {entry.budget: name for name, entry in entries.items()}
     if len(budgets) > 1:
         (one, first), (two, second), *_ = budgets.items()
         raise TunedError(f"{path.name}: {first!r} has {one}, but {second!r} {two}; one file holds one budget")
-    return found
-
-
-_KINDS: dict[str, tuple[type, ...]] = {
-    "values": (dict,),
-    "objective": (float,),
-    "untuned_objective": (float, type(None)),
-    "trials": (int,),
-    "failed": (int,),
-    "suite": (str,),
-    "model": (str,),
-    "command": (str,),
-    "commit": (str, type(None)),
-    "method_source": (str,),
-}
-_WORDS = {dict: "a mapping", float: "a real number", int: "a whole number", str: "text", type(None): "null"}
+    return entries
 
 
 def _checked(path: Path) -> str:
@@ -120,17 +106,6 @@ def _checked(path: Path) -> str:
             f"{path} was changed by hand or is damaged: restore it, or remove it and run `python -m benchmark tune`"
         )
     return text
-
-
-def _entry(path: Path, name: str, entry: Any) -> Tuned:
-    known = {field.name for field in fields(Tuned)}
-    if not isinstance(entry, dict) or set(entry) != known:
-        raise TunedError(f"{path.name}: the entry of {name!r} is not {{{', '.join(sorted(known))}}}")
-    wrong = [field for field, kinds in _KINDS.items() if type(entry[field]) not in kinds]
-    if wrong:
-        kinds = " or ".join(_WORDS[kind] for kind in _KINDS[wrong[0]])
-        raise TunedError(f"{path.name}: {wrong[0]} of {name!r} must be {kinds}, not {entry[wrong[0]]!r}")
-    return Tuned(**entry)
 
 
 def check_room(path: Path, budget: str) -> None:
@@ -159,7 +134,7 @@ def save_tuned(path: Path, method: str, entry: Tuned) -> None:
     """
     check_room(path, entry.budget)
     every = {**load_tuned(path), method: entry}
-    plain = {name: {**asdict(each), "values": dict(each.values)} for name, each in sorted(every.items())}
+    plain = {name: {**asdict(entry), "values": dict(entry.values)} for name, entry in sorted(every.items())}
     replace_file(path, tuned_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)).encode())
 
 
