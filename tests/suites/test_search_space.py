@@ -108,9 +108,15 @@ def test_places_in_a_space() -> None:
         ({"reason": "x", "space": []}, "space must be a mapping, not a list"),
         ({"reason": "x", "space": {"alpha": {"low": 0.5, "high": 2.0, "scale": "linear"}}}, "out of its range"),
         ({"reason": "x", "space": {"alpha": {"low": 0.0, "high": 1.0, "scale": "log"}}}, "no logarithm at 0.0"),
-        ({"reason": "x", "space": {"alpha": {"low": 0.5, "high": 0.1, "scale": "linear"}}}, "needs low below high, not 0.5 and 0.1"),
+        (
+            {"reason": "x", "space": {"alpha": {"low": 0.5, "high": 0.1, "scale": "linear"}}},
+            "needs low below high, not 0.5 and 0.1",
+        ),
         ({"reason": "x", "space": {"alpha": {"low": 0.5, "high": 1.0}}}, "the key 'scale' is missing"),
-        ({"reason": "x", "space": {"alpha": {"low": 0.5, "high": 1.0, "scale": "even"}}}, "scale is 'even': use log or linear"),
+        (
+            {"reason": "x", "space": {"alpha": {"low": 0.5, "high": 1.0, "scale": "even"}}},
+            "scale is 'even': use log or linear",
+        ),
         ({"reason": "x", "space": {"alpha": []}}, "a list of choices is not empty"),
         ({"reason": "x", "space": {"alpha": ["half"]}}, "alpha='half' is not float"),
         ({"reason": "x", "space": {"alpha": [0.5, 0.7]}}, "does not hold its own default 1.0"),
