@@ -11,6 +11,7 @@ caption among those of the few dozen.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from benchmark.utils.hardware import Precision, autocast
 from benchmark.utils.randomness import isolated
 from datamodules.common.dataset import Dataset
 from datamodules.common.request import ForgetRequest, mentions
-from methods.common.clip import Clip, changed_tensors, parameter_group
+from methods.common.clip import Clip, parameter_group
 
 PER_PART = 32
 """Images of each part, our choice: steps of three per cent are seen, and a look takes some hundredths of a second."""
@@ -106,7 +107,8 @@ class Watch:
     """Looks at one model while it is edited.
 
     Args:
-        clip: The model before its first edit; copied.
+        clip: The model before its first edit, which stays as it is; copied at the first look that needs it, since most
+            unlearnings are done before that.
         start: The probe and the features of the model before.
         precision: Of the towers.
         report: Told each look.
@@ -119,26 +121,14 @@ class Watch:
     def __init__(
         self, clip: Clip, start: _Start, *, precision: Precision, report: Report, share: float = SHARE
     ) -> None:
-        self._copy = _copied(clip)
+        self._clip, self._own = clip, False
         self._probe, self._precision, self._report = start.probe, precision, report
         self._images, self._texts = start.images, start.texts
         self.seconds, self.share = start.seconds, share
 
     def first(self) -> dict[str, float]:
         """The accuracies before the first step."""
-        return self._answer(self._copy.refused)
-
-    def look(self, clip: Clip) -> dict[str, float]:
-        """The accuracies of the model as it stands; empty where its tensors are not those that it came with.
-
-        Args:
-            clip: The model; not touched.
-        """
-        mine, now = self._copy.model.state_dict(), clip.model.state_dict()
-        if mine.keys() != now.keys():
-            return {}
-        with torch.no_grad():
-            return self.see(changed_tensors(mine, now.items()), clip.refused)
+        return self._answer(self._clip.refused)
 
     def see(self, changed: Mapping[str, Tensor], refused: tuple[str, ...]) -> dict[str, float]:
         """The accuracies after some tensors have changed; empty where one is not of this model.
@@ -147,22 +137,26 @@ class Watch:
             changed: Tensors that differ from those of the last look, by name, on any device.
             refused: What the model refuses now.
         """
-        mine = self._copy.model.state_dict()
-        if any(name not in mine or mine[name].shape != value.shape for name, value in changed.items()):
+        tensors = self._clip.model.state_dict()
+        if any(name not in tensors or tensors[name].shape != value.shape for name, value in changed.items()):
             return {}
         with isolated(0), torch.no_grad():
+            if changed and not self._own:
+                self._clip, self._own = _copied(self._clip), True
+                tensors = self._clip.model.state_dict()
             for name, value in changed.items():
-                mine[name].copy_(value)
+                tensors[name].copy_(value)
             groups = {parameter_group(name) for name in changed}
             if "visual" in groups:
-                self._images = _image_features(self._copy, self._probe, self._precision)
+                self._images = _image_features(self._clip, self._probe, self._precision)
             if "text" in groups:
-                self._texts = _text_features(self._copy, self._probe, self._precision)
+                self._texts = _text_features(self._clip, self._probe, self._precision)
             return self._answer(refused)
 
     def _answer(self, refused: tuple[str, ...]) -> dict[str, float]:
-        probe, self._copy.refused = self._probe, refused
-        hidden = (self._copy.is_refused_class if probe.by_class else self._copy.is_refused)(probe.names)
+        probe, refusing = self._probe, copy.copy(self._clip)
+        refusing.refused = refused
+        hidden = (refusing.is_refused_class if probe.by_class else refusing.is_refused)(probe.names)
         right = predict(self._images, self._texts, refused=hidden).cpu() == probe.answers
         forget, retain = (float(right[part].float().mean()) for part in (probe.forget, ~probe.forget))
         self._report(forget, retain)
@@ -199,17 +193,17 @@ class Watcher:
 
     def _start(self, clip: Clip, dataset: Dataset, request: ForgetRequest, precision: Precision) -> _Start:
         with isolated(0), torch.no_grad():
-            probe, copy = Probe.of(dataset, request, clip), _copied(clip)
+            probe, still = Probe.of(dataset, request, clip), _copied(clip)
             start = time.perf_counter()
-            images, texts = _image_features(copy, probe, precision), _text_features(copy, probe, precision)
+            images, texts = _image_features(still, probe, precision), _text_features(still, probe, precision)
             return _Start(probe, images, texts, time.perf_counter() - start)
 
 
 def _copied(clip: Clip) -> Clip:
-    copy = clip.copy()
-    copy.model.eval()
-    copy.model.requires_grad_(False)
-    return copy
+    still = clip.copy()
+    still.model.eval()
+    still.model.requires_grad_(False)
+    return still
 
 
 def _image_features(clip: Clip, probe: Probe, precision: Precision) -> Tensor:

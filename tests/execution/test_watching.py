@@ -17,13 +17,14 @@ from torch import nn
 from world import World, metrics_of
 
 from benchmark.execution import preview as watching
-from benchmark.execution.preview import PER_PART, Probe, Watcher
+from benchmark.execution.preview import PER_PART, Probe, Watch, Watcher
 from benchmark.execution.progress import Progress
 from benchmark.execution.runner import CellRunner
 from benchmark.execution.tracking import Tracker
 from benchmark.unlearning.cost import measured
 from benchmark.unlearning.looks import FREE, LOOKS, SHARE, LookBudget
 from datamodules.common.request import ForgetRequest
+from methods.common.clip import Clip, changed_tensors
 
 pytest_plugins = ("world",)
 METHODS = "original,cliperase,gradient_ascent,diet"
@@ -63,13 +64,21 @@ def _shrink(clip: Any) -> None:
         clip.visual.attnpool.c_proj.weight.mul_(-1)
 
 
+def _look(watch: Watch, before: Clip, now: Clip) -> dict[str, float]:
+    """A look at a model elsewhere, of which the tensors that changed are sent."""
+    changed = changed_tensors(before.model.state_dict(), now.model.state_dict().items())
+    return watch.see({name: value.clone() for name, value in changed.items()}, now.refused)
+
+
 def test_a_look_sees_the_model_as_it_stands() -> None:
-    clip, dataset = tiny_clip("resnet"), TinyDataset()
-    watch = Watcher(lambda *_: None).watch(clip, dataset, APPLE, "fp32")
+    original, clip, dataset = tiny_clip("resnet"), tiny_clip("resnet"), TinyDataset()
+    watch = Watcher(lambda *_: None).watch(original, dataset, APPLE, "fp32")
+    state = {name: value.clone() for name, value in original.model.state_dict().items()}
     before = watch.first()
-    assert watch.look(clip) == before
+    assert _look(watch, original, clip) == before
     _shrink(clip)
-    after = watch.look(clip)
+    after = _look(watch, original, clip)
+    assert all(torch.equal(value, state[name]) for name, value in original.model.state_dict().items())
     probe = Probe.of(dataset, APPLE, clip)
     with torch.no_grad():
         images, texts = (nn.functional.normalize(each, dim=-1) for each in (clip.encode_image(probe.images),
@@ -79,25 +88,25 @@ def test_a_look_sees_the_model_as_it_stands() -> None:
     assert after["watch/retain_accuracy"] == pytest.approx(float(right[~probe.forget].float().mean()))
     assert torch.allclose(watch._images, images, atol=1e-6) and before.keys() == after.keys()
     clip.refused = ("apple",)
-    assert watch.look(clip)["watch/forget_accuracy"] == 0.0
+    assert _look(watch, original, clip)["watch/forget_accuracy"] == 0.0
 
 
 def test_a_look_leaves_no_trace() -> None:
     clip = tiny_clip("resnet")
-    watch = Watcher(lambda *_: None).watch(clip, TinyDataset(), APPLE, "fp32")
-    _shrink(clip)
+    watch, other = Watcher(lambda *_: None).watch(clip, TinyDataset(), APPLE, "fp32"), tiny_clip("resnet")
+    _shrink(other)
     calls: list[object] = []
-    state = {name: value.clone() for name, value in clip.model.state_dict().items()}
+    state = {name: value.clone() for name, value in other.model.state_dict().items()}
     torch.manual_seed(3), np.random.seed(3)
-    with measured(clip) as cost:
-        clip.model.train()
-        clip.visual.register_forward_hook(lambda *_: calls.append(0))
+    with measured(other) as cost:
+        other.model.train()
+        other.visual.register_forward_hook(lambda *_: calls.append(0))
         expected = torch.random.get_rng_state()
         with cost.paused():
-            watch.look(clip)
+            _look(watch, clip, other)
         assert torch.equal(torch.random.get_rng_state(), expected) and torch.is_grad_enabled()
-    assert cost.flops == 0 and not calls and all(module.training for module in clip.model.modules())
-    assert all(torch.equal(value, state[name]) for name, value in clip.model.state_dict().items())
+    assert cost.flops == 0 and not calls and all(module.training for module in other.model.modules())
+    assert all(torch.equal(value, state[name]) for name, value in other.model.state_dict().items())
 
 
 def test_unchanged_towers_do_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,11 +116,12 @@ def test_unchanged_towers_do_not_run_again(monkeypatch: pytest.MonkeyPatch) -> N
     ran: list[str] = []
     monkeypatch.setattr(watching, "_image_features", lambda *_: ran.append("image") or watch._images)
     monkeypatch.setattr(watching, "_text_features", lambda *_: ran.append("text") or watch._texts)
-    watch.look(clip)
+    other = tiny_clip("resnet")
+    _look(watch, clip, other)
     assert ran == []
-    _shrink(clip)
-    watch.look(clip)
-    watch.look(clip)
+    _shrink(other)
+    _look(watch, clip, other)
+    watch.see({}, ())
     assert ran == ["image"]
     watcher.watch(tiny_clip("resnet"), TinyDataset(), APPLE, "fp32")
     assert ran == ["image"]  # the next cell of the request begins with what is known
