@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.numerics.metrics import (
-    correct,
+    class_hits,
     harmonic,
     image_retrieval_ranks,
     kravets,
@@ -79,11 +79,12 @@ class Evaluation:
         dataset = self.dataset
         labels = _labels(dataset)
         classifier = self.store.classifier(clip, dataset.class_names, dataset.templates)
-        right = correct(predict(images, classifier, refused=clip.is_refused_class(dataset.class_names)), labels).cpu()
+        predicted = predict(images, classifier, refused=clip.is_refused_class(dataset.class_names)).cpu()
         result: Metrics = {}
         for part, mask in (("forget", forget), ("retain", ~forget)):
-            result[f"{part}/acc1"] = _share(right[mask])
-            recall = mean_per_class_recall(right[mask], labels[mask])
+            hits, of_class = class_hits(predicted[mask], labels[mask], len(dataset.class_names))
+            result[f"{part}/acc1"] = _share(int(hits.sum()), int(of_class.sum()))
+            recall = mean_per_class_recall(hits, of_class)
             result[f"{part}/mean_per_class_recall"] = Metric(recall, int(mask.sum()), None)
         return result
 
@@ -97,7 +98,8 @@ class Evaluation:
             return retrieval_metrics(self.store, clip, other, images, {"": everything})["mean_recall"]
         classifier = self.store.classifier(clip, other.class_names, other.templates)
         predicted = predict(images, classifier, refused=clip.is_refused_class(other.class_names))
-        return _share(correct(predicted, _labels(other)))
+        hits, of_class = class_hits(predicted, _labels(other), len(other.class_names))
+        return _share(int(hits.sum()), int(of_class.sum()))
 
 
 def retrieval_metrics(
@@ -126,7 +128,7 @@ def retrieval_metrics(
         recalls = []
         for task, ranks in (("image", by_caption[mask[owner]]), ("text", by_image[mask])):
             for k in RECALLS:
-                metric = _share(recall_at(ranks, k))
+                metric = _share(int(recall_at(ranks, k).sum()), len(ranks))
                 result[f"{prefix}{task}_retrieval_recall@{k}"] = metric
                 recalls.append(metric.value)
         result[f"{prefix}mean_recall"] = Metric(_mean(recalls), int(mask.sum()), None)
@@ -165,9 +167,8 @@ def _labels(dataset: Dataset) -> Tensor:
     return torch.from_numpy(labels)
 
 
-def _share(hits: Tensor) -> Metric:
+def _share(count: int, total: int) -> Metric:
     """A proportion with its Wilson interval; empty where there is no item."""
-    count, total = int(hits.sum()), len(hits)
     if total == 0:
         return Metric(None, 0, None)
     return Metric(count / total, total, wilson(count, total))

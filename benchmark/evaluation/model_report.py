@@ -9,7 +9,7 @@ import torch
 
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.evaluate import retrieval_metrics
-from benchmark.evaluation.numerics.metrics import correct, predict
+from benchmark.evaluation.numerics.metrics import class_hits, predict
 from datamodules.common.registry import open_dataset
 from methods.common.clip import Clip
 
@@ -23,8 +23,9 @@ def report(clip: Clip, datasets: Sequence[str], data_dir: Path | None, cache_dir
         images = store.images(clip, dataset, "test")
         if split.labels is not None:
             classifier = store.classifier(clip, dataset.class_names, dataset.templates)
-            right = correct(predict(images, classifier), torch.from_numpy(split.labels))
-            yield f"{name}: zero-shot accuracy {100 * float(right.float().mean()):.2f} % of {len(images)} test images"
+            predicted = predict(images, classifier)
+            hits, _ = class_hits(predicted, torch.from_numpy(split.labels), len(dataset.class_names))
+            yield f"{name}: zero-shot accuracy {100 * int(hits.sum()) / len(images):.2f} % of {len(images)} test images"
         if split.captions is not None:
             everything = torch.ones(len(images), dtype=torch.bool)
             found = retrieval_metrics(store, clip, dataset, images, {"": everything})

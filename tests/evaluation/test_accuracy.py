@@ -13,7 +13,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.evaluate import Evaluation
-from benchmark.evaluation.numerics.metrics import correct, mean_per_class_recall, predict
+from benchmark.evaluation.numerics.metrics import class_hits, mean_per_class_recall, predict
 
 
 class Labelled(TinyDataset):
@@ -29,17 +29,28 @@ def test_both_accuracies_equal_torchmetrics(classes: int, extra: int, seed: int)
     labels = torch.cat([torch.arange(classes), torch.randint(classes, (extra,), generator=generator)])
     images = torch.randn(len(labels), 8, generator=generator)
     classifier = torch.randn(classes, 8, generator=generator)
-    right = correct(predict(images, classifier), labels)
+    hits, images_of = class_hits(predict(images, classifier), labels, classes)
     logits = images @ classifier.T
     micro = multiclass_accuracy(logits, labels, num_classes=classes, average="micro")
     macro = multiclass_accuracy(logits, labels, num_classes=classes, average="macro")
-    assert float(right.float().mean()) == pytest.approx(float(micro))
-    assert mean_per_class_recall(right, labels) == pytest.approx(float(macro), abs=1e-6)
+    assert images_of.tolist() == torch.bincount(labels, minlength=classes).tolist()
+    assert float(hits.sum() / images_of.sum()) == pytest.approx(float(micro))
+    assert mean_per_class_recall(hits, images_of) == pytest.approx(float(macro), abs=1e-6)
 
 
 def test_mean_per_class_recall_ignores_how_large_a_class_is() -> None:
-    right = torch.tensor([True] * 9 + [False])
-    assert mean_per_class_recall(right, torch.tensor([3] * 9 + [7])) == 0.5
+    labels = torch.tensor([3] * 9 + [7])
+    predicted = torch.tensor([3] * 9 + [3])
+    assert mean_per_class_recall(*class_hits(predicted, labels, 10)) == 0.5
+
+
+def test_classes_that_do_not_occur_are_not_averaged() -> None:
+    """As in one part of a test split: what is named wrongly there takes nothing from classes of the other part."""
+    labels, predicted = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 2, 1, 3])
+    hits, images = class_hits(predicted, labels, 4)
+    assert hits.tolist() == [1, 1, 0, 0] and images.tolist() == [2, 2, 0, 0]
+    assert mean_per_class_recall(hits, images) == 0.5
+    assert [part.tolist() for part in class_hits(torch.zeros(3, dtype=torch.long), torch.zeros(3), 1)] == [[3], [3]]
 
 
 def test_a_refused_class_is_never_predicted() -> None:

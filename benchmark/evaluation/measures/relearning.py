@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from torchmetrics.functional.classification import multiclass_accuracy
 
 from benchmark.evaluation.context import Context
 from benchmark.evaluation.evaluate import Metrics
@@ -135,4 +136,4 @@ def accuracy(clip: Clip, images: Tensor, labels: Tensor, classifier: Tensor) -> 
         (clip.encode_image(part.to(clip.device)).float() @ classifier.to(clip.device).T).argmax(dim=-1).cpu()
         for part in torch.split(images, 256)
     ]
-    return float((torch.cat(predicted) == labels).float().mean())
+    return float(multiclass_accuracy(torch.cat(predicted), labels, num_classes=classifier.shape[0], average="micro"))

@@ -1,7 +1,8 @@
 """Recall@K of image and text retrieval over the whole gallery, several captions an image.
 
 Image retrieval: a caption finds its image among all images. Text retrieval: an image finds any of its captions among
-all captions. This is CLIP's recall@K, a hit rate; torchmetrics' RetrievalRecall divides by the number of captions.
+all captions. This is CLIP's recall@K, a hit rate; torchmetrics' RetrievalRecall divides by the number of captions, and
+its RetrievalHitRate wants every pair at once, which are 5 million for Flickr30K.
 Ties count against the model: a constant embedding scores as badly as it deserves.
 """
 
@@ -12,6 +13,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_stat_scores
 
 from benchmark.records.record import Metric
 from benchmark.utils.statistics import wilson
@@ -79,21 +81,34 @@ def predict(images: Tensor, classifier: Tensor, *, refused: Tensor | None = None
     return logits.argmax(dim=-1)
 
 
-def correct(predicted: Tensor, labels: Tensor) -> Tensor:
-    """Which predictions are right: boolean, shape (N,). acc1 is their mean: [0, 1]."""
-    return predicted == labels.to(predicted.device)
+def class_hits(predicted: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """How many images of each class there are and how many of them are recognised, by torchmetrics.
 
-
-def mean_per_class_recall(right: Tensor, labels: Tensor) -> float:
-    """Mean recall over the classes that occur; in [0, 1]. Equals acc1 when classes are of one size.
+    acc1 is the sum of the hits over that of the images.
 
     Args:
-        right: Which predictions are right, boolean, shape (N,).
-        labels: Class of each image, shape (N,).
+        predicted: Predicted class of each image, shape (N,).
+        labels: Its class, shape (N,).
+        classes: C.
+
+    Returns:
+        The hits and the images of each class, shapes (C,), int64.
     """
-    _, owner, counts = torch.unique(labels, return_inverse=True, return_counts=True)
-    hits = torch.zeros(len(counts), dtype=torch.float64).index_add_(0, owner.cpu(), right.cpu().double())
-    return float((hits / counts.cpu()).mean())
+    counts = multiclass_stat_scores(predicted, labels.to(predicted.device), num_classes=max(classes, 2), average=None)
+    return counts[:classes, 0].cpu(), counts[:classes, 4].cpu()
+
+
+def mean_per_class_recall(hits: Tensor, images: Tensor) -> float:
+    """Mean recall over the classes that occur; in [0, 1]. Equals acc1 when classes are of one size.
+
+    The macro average of torchmetrics also counts classes that are predicted and do not occur.
+
+    Args:
+        hits: Images of each class that are recognised, shape (C,).
+        images: Images of each class, shape (C,).
+    """
+    occurs = images > 0
+    return float((hits[occurs].double() / images[occurs]).mean())
 
 
 class BothParts(Protocol):
