@@ -144,8 +144,13 @@ def _gone(name: str) -> WeightsError:
 
 
 def built_architecture(architecture: str, tag: str) -> str:
-    """The open_clip architecture that is built for a weights tag: OpenAI's weights need QuickGELU."""
-    return _quickgelu(architecture) if tag == "openai" else architecture
+    """The open_clip architecture that is built for a weights tag: with QuickGELU where the tag was trained with it.
+
+    open_clip keeps that with the tag and builds what the architecture's name says, with a warning: OpenAI's weights
+    and a dozen others would compute something else than they were trained to.
+    """
+    about = import_open_clip().get_pretrained_cfg(architecture, tag) or {}
+    return _quickgelu(architecture) if about.get("quick_gelu") else architecture
 
 
 def _from_file(name: str, architecture: str, path: Path) -> Clip:

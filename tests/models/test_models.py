@@ -18,7 +18,7 @@ from torch import nn
 
 from benchmark.models import loading as models
 from benchmark.models.checkpoints import read_state_dict
-from benchmark.models.loading import load_clip, model_identity, weights_hash
+from benchmark.models.loading import built_architecture, load_clip, model_identity, weights_hash
 from benchmark.models.tensor_files import WeightsError
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 
@@ -91,6 +91,17 @@ def test_other_weights_may_go_without_quickgelu(tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "w.pt")
     found = load_clip(f"tiny-vit:{tmp_path / 'w.pt'}").model.state_dict()
     assert all(torch.equal(v, found[n]) for n, v in model.state_dict().items())
+
+
+def test_every_tag_is_built_with_the_activation_that_it_was_trained_with() -> None:
+    rebuilt = 0
+    for architecture, tag in open_clip.list_pretrained():
+        built = built_architecture(architecture, tag)
+        if open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu"):
+            assert open_clip.get_model_config(built).get("quick_gelu"), (architecture, tag)
+        rebuilt += built != architecture
+        assert tag in open_clip.list_pretrained_tags_by_model(built), (architecture, tag, built)
+    assert rebuilt > 20, "laion400m and metaclip are among them, not only openai"
 
 
 def test_an_archive_without_batch_counters_loads(tmp_path: Path) -> None:
