@@ -22,7 +22,7 @@ from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.download import extract, fetch
 from datamodules.common.errors import DatasetCorruptError
 from datamodules.common.files import checksum, dataset_folder
-from datamodules.common.images import ImageArray
+from datamodules.common.images import Framing, ImageArray
 
 CARD = DatasetCard(
     name="cifar100",
@@ -56,8 +56,8 @@ class CIFAR100(Dataset):
 
     card = CARD
 
-    def __init__(self, data_dir: Path | None, cache_dir: Path, image_size: int) -> None:
-        super().__init__(data_dir, cache_dir, image_size)
+    def __init__(self, data_dir: Path | None, cache_dir: Path, framing: int | Framing) -> None:
+        super().__init__(data_dir, cache_dir, framing)
         self.folder = dataset_folder(self.card, data_dir)
         for file, expected in MD5.items():
             self._check(self.folder / file, expected)

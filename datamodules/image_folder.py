@@ -21,7 +21,7 @@ from datamodules.common.content import content_digest
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.documents import read_text
 from datamodules.common.errors import BenchmarkError, DatasetCorruptError
-from datamodules.common.images import decode_once
+from datamodules.common.images import Framing, decode_once
 from datamodules.common.templates import template_problem
 from datamodules.common.text import hidden_sign, printable
 
@@ -48,8 +48,8 @@ class ImageFolder(Dataset):
         folder="NAME",
     )
 
-    def __init__(self, data_dir: Path | None, cache_dir: Path, image_size: int, folder: str) -> None:
-        super().__init__(data_dir, cache_dir, image_size)
+    def __init__(self, data_dir: Path | None, cache_dir: Path, framing: int | Framing, folder: str) -> None:
+        super().__init__(data_dir, cache_dir, framing)
         self._name = folder
         if data_dir is None or not folder or not (data_dir / folder).is_dir():
             where = "no --data-dir was given" if data_dir is None else f"it is not a folder in {data_dir}"
@@ -101,7 +101,7 @@ class ImageFolder(Dataset):
         label_of = {kind: label for label, kind in enumerate(self._files["train"])}
         labels = np.repeat([label_of[kind] for kind in kinds], [len(files) for files in kinds.values()])
         array = f"folder-{self._name}/{name}"
-        images = decode_once(paths, self.image_size, self.cache_dir, name=array, revision=self.revision)
+        images = decode_once(paths, self.framing, self.cache_dir, name=array, revision=self.revision)
         return Split(name, images, labels=labels.astype(np.int64))
 
     def _listed(self, part: str) -> dict[str, list[str]]:

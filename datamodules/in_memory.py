@@ -19,7 +19,7 @@ from PIL import Image
 from datamodules.common.card import MEMORY_SCHEME, DatasetCard, TaskKind
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.errors import BenchmarkError, RequestError
-from datamodules.common.images import ImageArray
+from datamodules.common.images import Framing, ImageArray
 from datamodules.common.request import mentions
 from datamodules.common.templates import template_problem
 from datamodules.common.text import hidden_sign
@@ -38,8 +38,8 @@ class InMemoryDataset(Dataset):
     """Images in memory with labels, captions or both.
 
     Args:
-        images: N images. PIL images, and arrays that are not square, are brought to `image_size`: the shorter side
-            resized, the centre cropped. An array of square images is kept; the network's preprocessing resizes it.
+        images: N images. PIL images, and arrays that are not square, become squares by `framing`. An
+            array of square images is kept; the network's preprocessing resizes it.
         labels: Of each image its class: an index into `class_names`, or the class's name; None where there are none.
         class_names: In label order; by default the different names in `labels`, by the alphabet.
         captions: Of each image one caption or several; None where there are none.
@@ -49,7 +49,8 @@ class InMemoryDataset(Dataset):
         parts: Of each image "train" or "test"; None to draw them by `seed`, each class alike.
         test_share: Share of the images that is drawn for the test split.
         seed: Of that draw.
-        image_size: The side in pixels to which images are brought; not needed for an array of square images.
+        framing: How images become squares: a model's framing, or the side of the usual one in pixels; not needed for
+            an array of square images.
         name: The data set is called `memory:NAME`.
 
     Raises:
@@ -68,13 +69,13 @@ class InMemoryDataset(Dataset):
         parts: Sequence[Part] | None = None,
         test_share: float = 0.5,
         seed: int = 0,
-        image_size: int | None = None,
+        framing: int | Framing | None = None,
         name: str = "images",
         cache_dir: Path | None = None,
     ) -> None:
         if labels is None and captions is None:
             raise InMemoryError("images alone are no data set: give labels=[...], captions=[...] or both")
-        pixels = _pixels(images, image_size)
+        pixels = _pixels(images, None if framing is None else Framing.of(framing))
         super().__init__(None, cache_dir or Path(), pixels.shape[-1])
         self._labels, self._class_names = _labels(labels, class_names)
         self._captions = _captions(captions)
@@ -214,7 +215,7 @@ def _card(name: str, tasks: tuple[TaskKind, ...]) -> DatasetCard:
     return DatasetCard(MEMORY_SCHEME + name, "in memory", tasks, "a Python process")
 
 
-def _pixels(images: Images, size: int | None) -> NDArray[np.uint8]:
+def _pixels(images: Images, framing: Framing | None) -> NDArray[np.uint8]:
     """The images as one array, uint8, shape (N, 3, S, S)."""
     if isinstance(images, np.ndarray):
         if images.dtype != np.uint8 or images.ndim != 4 or 3 not in (images.shape[1], images.shape[-1]):
@@ -232,20 +233,11 @@ def _pixels(images: Images, size: int | None) -> NDArray[np.uint8]:
     odd = next((each for each in pictures if not isinstance(each, Image.Image)), None)
     if odd is not None:
         raise InMemoryError(f"images are PIL images or one uint8 array, not {type(odd).__name__}")
-    if size is None:
+    if framing is None:
         raise InMemoryError(
             "images that are not one array of squares need a size: give the clip, load_dataset(..., clip)"
         )
-    return np.stack([_square(picture.convert("RGB"), size) for picture in pictures])
-
-
-def _square(picture: Image.Image, size: int) -> NDArray[np.uint8]:
-    """The shorter side resized (bicubic), the centre cropped, as for files. Shape (3, size, size)."""
-    scale = size / min(picture.size)
-    width, height = (max(size, round(side * scale)) for side in picture.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(resized.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
+    return np.stack([framing(picture) for picture in pictures])
 
 
 def _labels(

@@ -25,7 +25,7 @@ from datamodules.common.documents import LARGE, read_text
 from datamodules.common.download import extract, fetch
 from datamodules.common.errors import DatasetCorruptError
 from datamodules.common.files import dataset_folder, file_sizes, require_images
-from datamodules.common.images import decode_once
+from datamodules.common.images import Framing, decode_once
 
 CARD = DatasetCard(
     name="tiny_imagenet",
@@ -51,8 +51,8 @@ class TinyImageNet(Dataset):
 
     card = CARD
 
-    def __init__(self, data_dir: Path | None, cache_dir: Path, image_size: int) -> None:
-        super().__init__(data_dir, cache_dir, image_size)
+    def __init__(self, data_dir: Path | None, cache_dir: Path, framing: int | Framing) -> None:
+        super().__init__(data_dir, cache_dir, framing)
         self.folder = dataset_folder(CARD, data_dir)
         for file in (WNIDS, WORDS, TEST_LABELS):
             if not (self.folder / file).is_file():

@@ -22,7 +22,7 @@ from world import World, command, small_world, write_plugin
 
 import benchmark as cub
 from benchmark import api
-from benchmark.models.in_memory import TransformError, preprocessing_of
+from benchmark.models.image_input import TransformError, of_transform
 from benchmark.utils.bar import bar
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.images import Preprocessing
@@ -191,9 +191,9 @@ def test_a_method_may_be_a_file(clip: Clip, shapes: cub.Dataset, tmp_path: Path)
 
 def test_names_alone_are_enough_for_a_method_that_reads_no_more(clip: Clip) -> None:
     few = cub.unlearn(clip, "ccup", classes=["red panda"], names_to_keep=["cat", "Red Panda", "dog"])
-    assert few.unlearned.edited and few.runner.session.dataset(few.cell.dataset, 32).class_names == (
-        *("red panda", "cat", "dog"),
-    )
+    assert few.unlearned.edited and few.runner.session.dataset(
+        few.cell.dataset, clip.preprocessing.framing
+    ).class_names == (*("red panda", "cat", "dog"),)
     with pytest.raises(BenchmarkError, match="names alone"):
         cub.evaluate(few)
     with pytest.raises(BenchmarkError, match="reads images"):
@@ -309,6 +309,10 @@ def test_data_in_memory_that_does_not_fit_is_one_clear_line(clip: Clip) -> None:
 # -- models in memory ------------------------------------------------------------------------------------------
 
 
+def identity_of(clip: Clip, dataset: cub.Dataset) -> str:
+    return cub.unlearn(clip, "nullspace", dataset, classes=["star"]).cell.weights
+
+
 def transform_of(side: int, *steps: object, interpolation: str = "bicubic") -> transforms.Compose:
     way = transforms.InterpolationMode(interpolation)
     first = [transforms.Resize(side, interpolation=way), transforms.CenterCrop(side), transforms.ToTensor()]
@@ -326,27 +330,31 @@ def test_a_model_in_memory_gives_the_numbers_of_the_same_model_by_name(clip: Cli
     mine.scale = clip.scale
     by_name, in_memory = (cub.evaluate(cub.unlearn(each, "ccup", shapes, classes=["star"])) for each in (clip, mine))
     assert by_name.metrics == in_memory.metrics
-    assert in_memory.record.cell["weights"] == f"memory:{whole(mine)[:16]}"
+    look = replace(mine.preprocessing, resize="squash")
+    squashed = cub.load_model(clip.copy().model, name="mine", device="cpu")
+    squashed.preprocessing, squashed.scale = look, clip.scale
+    weights = {identity_of(each, shapes) for each in (mine, cub.load_model(clip.copy().model, transform=transform))}
+    assert weights == {in_memory.record.cell["weights"]} and identity_of(squashed, shapes) not in weights
     theirs = cub.load_model(clip.copy().model, tokenizer=open_clip.get_tokenizer("ViT-B-32"), transform=transform)
     assert theirs.tokenize(["x"]).shape == (1, 77)
 
 
 def test_a_transform_is_read_or_refused(clip: Clip) -> None:
-    assert preprocessing_of(transform_of(48)) == Preprocessing(48, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert of_transform(transform_of(48)) == Preprocessing(48, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     import open_clip
 
     ready = open_clip.image_transform(32, is_train=False)
-    assert preprocessing_of(ready) == Preprocessing(32)
+    assert of_transform(ready) == Preprocessing(32)
     for transform, says in (
         (transform_of(48, transforms.ColorJitter()), "ColorJitter"),
-        (transform_of(48, interpolation="bilinear"), "bilinear"),
+        (transform_of(48, interpolation="nearest"), "nearest"),
         (transforms.Compose([transforms.CenterCrop(48)]), "no Normalize"),
         (transforms.Compose([transforms.CenterCrop(64), transforms.CenterCrop(48)]), "64 pixels and crops 48"),
         (transforms.Compose([transforms.CenterCrop((32, 48))]), "square"),
         (lambda image: image, "cannot be repeated"),
     ):
         with pytest.raises(TransformError, match=says):
-            preprocessing_of(transform)
+            of_transform(transform)
     with pytest.raises(TransformError, match="48 pixels, the model takes 32"):
         cub.load_model(clip.model, transform=transform_of(48))
 

@@ -120,7 +120,7 @@ def load_dataset(
             raise BenchmarkError("labels and captions are for images=...: a registered data set has its own")
         if clip is None:
             raise BenchmarkError(f"load_dataset({name!r}, clip): give the model, whose image size is wanted")
-        return open_dataset(name, folder_of(data_dir), kept, clip.preprocessing.image_size)
+        return open_dataset(name, folder_of(data_dir), kept, clip.preprocessing.framing)
     from datamodules.in_memory import InMemoryDataset
 
     return InMemoryDataset(
@@ -133,7 +133,7 @@ def load_dataset(
         parts=parts,
         test_share=test_share,
         seed=seed,
-        image_size=None if clip is None else clip.preprocessing.image_size,
+        framing=None if clip is None else clip.preprocessing.framing,
         name=name,
         cache_dir=kept,
     )

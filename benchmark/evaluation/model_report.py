@@ -18,7 +18,7 @@ def report(clip: Clip, datasets: Sequence[str], data_dir: Path | None, cache_dir
     """One line a measure: zero-shot accuracy and retrieval recall on the test split of each data set."""
     store = EmbeddingStore(None)
     for name in datasets:
-        dataset = open_dataset(name, data_dir, cache_dir, clip.preprocessing.image_size)
+        dataset = open_dataset(name, data_dir, cache_dir, clip.preprocessing.framing)
         split = dataset.split("test")
         images = store.images(clip, dataset, "test")
         if split.labels is not None:

@@ -207,11 +207,11 @@ def _of_numbers(
     """The metrics of a family that is made of other numbers."""
     if family == SCORES:
         return scores(metrics, references.before or metrics, by_class=bool(cell.request.classes))
-    nothing = Clip(nn.Identity(), no_tokens, Preprocessing(1), cell.model)
+    nothing = Clip(nn.Identity(), no_tokens, Preprocessing(64), cell.model)
     context = Context(
         clip=nothing,
         original=nothing,
-        dataset=runner.session.dataset(cell.dataset, 64),
+        dataset=runner.session.dataset(cell.dataset, nothing.preprocessing.framing),
         request=cell.request,
         store=KeptFeatures([]),
         metrics=metrics,
@@ -240,7 +240,7 @@ def _from_outputs(
     context = Context(
         clip=clip,
         original=original,
-        dataset=runner.session.dataset(cell.dataset, pristine.preprocessing.image_size),
+        dataset=runner.session.dataset(cell.dataset, pristine.preprocessing.framing),
         request=cell.request,
         store=KeptFeatures([(clip, own), (original, first)]),
         metrics=record.metrics,

@@ -72,7 +72,7 @@ def check_method(file: Path, models: Sequence[str], cache_dir: Path) -> Iterator
     yield Finding(clause, True)
     for model in models:
         clip = load_clip(model)
-        dataset = open_dataset("shapes", None, cache_dir, clip.preprocessing.image_size)
+        dataset = open_dataset("shapes", None, cache_dir, clip.preprocessing.framing)
         for request in REQUESTS:
             yield from _runs(declaration, unlearner, clip, dataset, request)
 

@@ -23,6 +23,7 @@ from benchmark.utils.devices import Devices
 from benchmark.utils.hardware import Precision, resolve_device
 from datamodules.common.dataset import Dataset, SplitName
 from datamodules.common.errors import BenchmarkError
+from datamodules.common.images import Framing
 from datamodules.common.module import Retrained
 from datamodules.common.registry import open_dataset
 from methods.common.clip import Clip
@@ -50,7 +51,7 @@ class Session:
     closed: tuple[Path, ...] = ()
     devices: Devices = field(default_factory=Devices)
     _clips: dict[str, tuple[Clip, str]] = field(default_factory=dict)
-    _datasets: dict[tuple[str, int], Dataset] = field(default_factory=dict)
+    _datasets: dict[tuple[str, Framing], Dataset] = field(default_factory=dict)
     _features: dict[str, EmbeddingStore] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -76,20 +77,20 @@ class Session:
         """Use a model that is in memory already, on the run's device, wherever its name is asked for."""
         self._clips = {clip.name: (clip, weights_hash(clip))}
 
-    def add_datasets(self, datasets: Sequence[Dataset], image_size: int) -> None:
-        """Use data sets that are open already for models of an image size wherever their names are asked for."""
-        self._datasets |= {(dataset.name, image_size): dataset for dataset in datasets}
+    def add_datasets(self, datasets: Sequence[Dataset], framing: Framing) -> None:
+        """Use data sets that are open already for models of a framing wherever their names are asked for."""
+        self._datasets |= {(dataset.name, framing): dataset for dataset in datasets}
 
-    def dataset(self, name: str, image_size: int) -> Dataset:
-        """A data set for models of an image size."""
-        if (name, image_size) not in self._datasets:
-            self._datasets[name, image_size] = open_dataset(name, self.where.data_dir, self.where.cache_dir, image_size)
-        return self._datasets[name, image_size]
+    def dataset(self, name: str, framing: Framing) -> Dataset:
+        """A data set for models that want their images so."""
+        if (name, framing) not in self._datasets:
+            self._datasets[name, framing] = open_dataset(name, self.where.data_dir, self.where.cache_dir, framing)
+        return self._datasets[name, framing]
 
     def datasets(self, cell: Cell) -> tuple[Dataset, list[Dataset]]:
-        """The data set of a cell and its other ones, for the size of its model's images."""
-        size = self.pristine(cell.model)[0].preprocessing.image_size
-        return self.dataset(cell.dataset, size), [self.dataset(name, size) for name in cell.others]
+        """The data set of a cell and its other ones, framed as its model wants them."""
+        framing = self.pristine(cell.model)[0].preprocessing.framing
+        return self.dataset(cell.dataset, framing), [self.dataset(name, framing) for name in cell.others]
 
     def features(self, precision: Precision) -> EmbeddingStore:
         """The features of a precision."""
@@ -118,12 +119,12 @@ class Session:
             if retrains and (why_not := self.retrained.why_not(cell.model)):
                 raise BenchmarkError(f"method {cell.method!r}: {why_not}; leave it out or name one of our small CLIPs")
         for model in dict.fromkeys(cell.model for cell in cells):
-            size = self.pristine(model)[0].preprocessing.image_size
+            framing = self.pristine(model)[0].preprocessing.framing
             of_model = [cell for cell in cells if cell.model == model]
             for name in dict.fromkeys(other for cell in of_model for other in cell.others):
-                self.dataset(name, size).split("test")
+                self.dataset(name, framing).split("test")
             for name, request in dict.fromkeys((cell.dataset, cell.request) for cell in of_model):
-                dataset = self.dataset(name, size)
+                dataset = self.dataset(name, framing)
                 for part in PARTS:
                     dataset.forget_mask(dataset.split(part), request)
 

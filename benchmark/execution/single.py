@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 SUITE = "single"
 """The suite that records of one request name, where it was asked for from Python or by `unlearn`."""
 ALL = "all"
+TOLD_APART = ["a photo of a dog.", "two trees, 3 houses"]
+"""Texts by whose tokens one tokenizer is told from another."""
 NAMES_ONLY = ("none", "names")
 """The data regimes that need no image."""
 
@@ -218,11 +221,11 @@ def evaluate_one(
         BenchmarkError: If there are no images, or a family does not exist.
     """
     runner, cell = result.runner, replace(result.cell, measures=families(measures))
-    size = result.original.preprocessing.image_size
+    framing = result.original.preprocessing.framing
     if others is not None:
-        runner.session.add_datasets(others, size)
+        runner.session.add_datasets(others, framing)
         cell = _with_others(cell, others)
-    runner.session.dataset(cell.dataset, size).split("test")
+    runner.session.dataset(cell.dataset, framing).split("test")
     with bar(f"measuring {cell.method}: {cell.request}", shown=progress) as shown:
         references = runner.references(cell)
         made = runner.measure(cell, references, result.unlearned, on_phase=shown.phase, on_step=shown.step)
@@ -263,7 +266,7 @@ def runner_for(
     known = registry or Registry(plugins)
     runner = CellRunner(known, where, store, Tracker(None), plugins, command=command)
     runner.session.add_model(clip)
-    runner.session.add_datasets([dataset, *others], clip.preprocessing.image_size)
+    runner.session.add_datasets([dataset, *others], clip.preprocessing.framing)
     return runner
 
 
@@ -326,9 +329,12 @@ def _with_others(cell: Cell, others: Sequence[Dataset]) -> Cell:
 
 
 def _identity(runner: CellRunner, clip: Clip) -> str:
-    """What identifies the weights in a key: a tag or a file, or of a model in memory the weights themselves."""
+    """What identifies a model in a key: a tag or a file; of a model in memory its weights, and how images and texts
+    come into it, which no tag or file says."""
     if clip.name.startswith(MEMORY_SCHEME):
-        return f"{MEMORY_SCHEME}{runner.session.pristine(clip.name)[1][:16]}"
+        weights = runner.session.pristine(clip.name)[1]
+        what = repr((weights, clip.preprocessing, clip.tokenize(TOLD_APART).tolist()))
+        return f"{MEMORY_SCHEME}{hashlib.sha256(what.encode()).hexdigest()[:16]}"
     return model_identity(clip.name)
 
 

@@ -57,8 +57,7 @@ def check_no_filter(clip: Clip) -> None:
 def open_clip_config(model: str, clip: Clip) -> dict[str, Any]:
     """What open_clip needs to build a model and its transforms.
 
-    The preprocessing is the one under which the numbers were measured: the shorter side resized, bicubic, and the
-    centre cropped, whatever the model's own weights tag says.
+    The preprocessing is the one under which the numbers were measured.
 
     Args:
         model: As a record names it.
@@ -70,8 +69,8 @@ def open_clip_config(model: str, clip: Clip) -> dict[str, Any]:
             "size": clip.preprocessing.image_size,
             "mean": list(clip.preprocessing.mean),
             "std": list(clip.preprocessing.std),
-            "interpolation": "bicubic",
-            "resize_mode": "shortest",
+            "interpolation": clip.preprocessing.interpolation,
+            "resize_mode": clip.preprocessing.resize,
         },
     }
 

@@ -161,7 +161,7 @@ def prepare(
     eye = load_clip(judge)
     if weights_hash(eye) == weights_hash(original):
         raise GenerationError(f"the judge {judge!r} is the model that was edited: name an independent one with --judge")
-    dataset = open_dataset(cell.dataset, where.data_dir, where.cache_dir, original.preprocessing.image_size)
+    dataset = open_dataset(cell.dataset, where.data_dir, where.cache_dir, original.preprocessing.framing)
     plan = plan_prompts(dataset, cell.request, images=settings.images, seed=settings.seed)
     pipeline = load_pipeline(folder)
     before = with_tower(pipeline.text_encoder, original)

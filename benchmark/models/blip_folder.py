@@ -63,7 +63,7 @@ class BlipFolder:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How the model wants its images.
+        """How the model wants its images: both sides resized, as in its processor.
 
         Raises:
             WeightsError: If it wants something else than square bicubic images of the size of its position embedding.
@@ -87,7 +87,7 @@ class BlipFolder:
             numbers = isinstance(values, (list, tuple)) and all(type(each) in (int, float) for each in values)
             if not numbers or len(values) != 3 or (values is std and 0 in values):
                 raise WeightsError(f"model {self.name!r}: its image_mean and image_std must have three values each")
-        return Preprocessing(expected, (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+        return Preprocessing(expected, (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]), resize="squash")
 
 
 def parse_blip(name: str) -> tuple[str, str, Path | None]:

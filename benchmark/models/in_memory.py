@@ -12,23 +12,14 @@ from torch import Tensor, nn
 
 from benchmark.models.checkpoints import read_state_dict
 from benchmark.models.compact import VOCABULARY, ClipTokenizer, load_compact
+from benchmark.models.image_input import TransformError, image_side, of_model, of_transform
 from benchmark.models.loading import OPENAI_SCALARS, is_openai_state
 from benchmark.models.tensor_files import WeightsError, is_safetensors, read_header
 from datamodules.common.card import MEMORY_SCHEME
-from datamodules.common.images import OPENAI_MEAN, OPENAI_STD, Preprocessing
 from methods.common.clip import Clip
 
 EXPORTED = "open_clip_model.safetensors"
 """The weights in a folder in open_clip's format, as `benchmark.export` writes it."""
-_WITHOUT_EFFECT = (
-    "ToTensor",
-    "MaybeToTensor",
-    "MaybeConvertMode",
-    "ToImage",
-    "ToDtype",
-    "PILToTensor",
-    "ConvertImageDtype",
-)
 _IGNORED = ("attn_mask", "num_batches_tracked")
 """Entries of a state dict that no evaluation reads."""
 
@@ -59,8 +50,8 @@ def clip_in_memory(
             f"{type(model).__name__} is no open_clip model (it has no {lacking[0]!r}): give the model that "
             "open_clip.create_model_and_transforms returns"
         )
-    preprocessing = _of_visual(model) if transform is None else preprocessing_of(transform)
-    expected = _size_of(model)
+    preprocessing = of_model(model) if transform is None else of_transform(transform)
+    expected = image_side(model)
     if expected is not None and preprocessing.image_size != expected:
         raise TransformError(
             f"the transform makes images of {preprocessing.image_size} pixels, the model takes {expected}"
@@ -69,48 +60,6 @@ def clip_in_memory(
     _check_travels(tokenize)
     model.eval()
     return Clip(model, tokenize, preprocessing, MEMORY_SCHEME + name)
-
-
-class TransformError(WeightsError):
-    """An image transform that this project cannot repeat."""
-
-
-def preprocessing_of(transform: Callable[[Any], Tensor]) -> Preprocessing:
-    """The preprocessing that a torchvision transform does: `Compose` of `Resize`, `CenterCrop` and `Normalize`.
-
-    Args:
-        transform: What `open_clip.create_model_and_transforms` returns for evaluation (its third value), or one like
-            it: the shorter side resized (bicubic), the centre cropped, normalised by channel.
-
-    Raises:
-        TransformError: If it does anything else.
-    """
-    size: int | None = None
-    normalised: tuple[Any, Any] | None = None
-    for step in getattr(transform, "transforms", [transform]):
-        kind = type(step).__name__
-        if kind in ("Resize", "CenterCrop"):
-            side = _side(step.size)
-            if size is not None and side != size:
-                raise TransformError(
-                    f"the transform resizes to {size} pixels and crops {side}: this project resizes the shorter side "
-                    "to the size that it crops; give a transform with one size"
-                )
-            size = side
-            way = str(getattr(getattr(step, "interpolation", None), "value", "bicubic"))
-            if kind == "Resize" and way != "bicubic":
-                raise TransformError(f"the transform resizes by {way}: this project resizes by bicubic interpolation")
-        elif kind == "Normalize":
-            normalised = tuple(map(float, step.mean)), tuple(map(float, step.std))
-        elif kind not in _WITHOUT_EFFECT and "rgb" not in getattr(step, "__name__", kind).lower():
-            raise TransformError(
-                f"the step {getattr(step, '__name__', kind)} of the transform cannot be repeated here: give the "
-                "transform for evaluation, Compose of Resize, CenterCrop, ToTensor and Normalize"
-            )
-    if size is None or normalised is None:
-        missing = "Resize or CenterCrop" if size is None else "Normalize"
-        raise TransformError(f"the transform has no {missing}: the image size, mean and std cannot be read from it")
-    return Preprocessing(size, *normalised)
 
 
 def unlearned_elsewhere(original: Clip, unlearned: Clip | nn.Module | str | Path) -> Clip:
@@ -176,27 +125,6 @@ def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], wanted:
         if have != want:
             return f"{name} has shape {have}, not {want}"
     return ""
-
-
-def _side(size: Any) -> int:
-    sides = list(size) if isinstance(size, (tuple, list)) else [size]
-    if not sides or len(set(sides)) != 1:
-        raise TransformError(f"the transform makes images of {size} pixels: this project's are square")
-    return int(sides[0])
-
-
-def _size_of(model: nn.Module) -> int | None:
-    size = getattr(model.visual, "image_size", None)
-    return None if size is None else _side(size)
-
-
-def _of_visual(model: nn.Module) -> Preprocessing:
-    size = _size_of(model)
-    if size is None:
-        raise TransformError("the model does not say its image size: give its transform=...")
-    visual: Any = model.visual
-    mean, std = getattr(visual, "image_mean", None), getattr(visual, "image_std", None)
-    return Preprocessing(size, tuple(mean or OPENAI_MEAN), tuple(std or OPENAI_STD))
 
 
 def _default_tokenizer(model: nn.Module) -> Callable[[list[str]], Tensor]:

@@ -25,12 +25,12 @@ from benchmark.models.blip import load_blip
 from benchmark.models.blip_folder import BLIP, blip_folder, parse_blip
 from benchmark.models.checkpoints import check_checkpoint, check_finite, check_shapes, read_state_dict
 from benchmark.models.compact import file_sha256, load_compact
+from benchmark.models.image_input import of_model
 from benchmark.models.open_clip_import import import_open_clip
 from benchmark.models.registry import WEIGHTS, architecture_name, recipe_names, shipped_models
 from benchmark.models.tensor_files import WeightsError
 from datamodules.common.card import MEMORY_SCHEME
 from datamodules.common.errors import UnknownNameError
-from datamodules.common.images import Preprocessing
 from methods.common.clip import Clip, state_hash
 
 MEMORY = MEMORY_SCHEME.removesuffix(":")
@@ -222,11 +222,7 @@ def wrap(model: nn.Module, architecture: str, name: str) -> Clip:
     """A CLIP around an open_clip model, with its tokenizer and preprocessing."""
     open_clip = import_open_clip()
 
-    visual: Any = model.visual
-    size = visual.image_size
-    mean, std = visual.image_mean, visual.image_std
-    extra = {"mean": tuple(mean), "std": tuple(std)} if mean and std else {}
-    preprocessing = Preprocessing(size[0] if isinstance(size, (tuple, list)) else int(size), **extra)
+    preprocessing = of_model(model)
     model.to(memory_format=torch.channels_last)
     model.eval()
     return Clip(model, open_clip.get_tokenizer(architecture), preprocessing, name)

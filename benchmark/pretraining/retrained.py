@@ -59,8 +59,8 @@ class Retraining:
     @cached_property
     def datasets(self) -> list[Dataset]:
         """The data sets of the recipe."""
-        size = self.recipe.architecture.image_input.image_size
-        return [open_dataset(name, self.data_dir, self.cache_dir, size) for name in self.recipe.data]
+        framing = self.recipe.architecture.image_input.framing
+        return [open_dataset(name, self.data_dir, self.cache_dir, framing) for name in self.recipe.data]
 
     def excluded(self, home: str, request: ForgetRequest) -> dict[str, ForgetRequest]:
         """What is left out for a request; see `exclusions`."""

@@ -47,8 +47,8 @@ class ShadowModels:
         Raises:
             BenchmarkError: If one of them cannot give unseen images.
         """
-        size = self.recipe.architecture.image_input.image_size
-        opened = (open_dataset(name, self.data_dir, self.cache_dir, size) for name in self.recipe.data)
+        framing = self.recipe.architecture.image_input.framing
+        opened = (open_dataset(name, self.data_dir, self.cache_dir, framing) for name in self.recipe.data)
         return {dataset.name: pool_of(dataset) for dataset in opened}
 
     @cached_property

@@ -11,6 +11,7 @@ from benchmark.speed.findings import LeftOutError
 from benchmark.utils.hardware import Precision
 from datamodules.common.dataset import Dataset
 from datamodules.common.errors import BenchmarkError
+from datamodules.common.images import Framing
 from methods.common.clip import Clip
 
 
@@ -50,8 +51,8 @@ class Bench:
         clip.model.to(self.device)
         return clip
 
-    def dataset(self, name: str, size: int) -> Dataset:
-        """A data set for models of an image size.
+    def dataset(self, name: str, framing: Framing) -> Dataset:
+        """A data set for models that want their images so.
 
         Raises:
             LeftOutError: If it is not here.
@@ -59,7 +60,7 @@ class Bench:
         from datamodules.common.registry import open_dataset
 
         try:
-            return open_dataset(name, self.data_dir, self.cache_dir, size)
+            return open_dataset(name, self.data_dir, self.cache_dir, framing)
         except BenchmarkError as error:
             raise LeftOutError(f"{name} is not here ({error}); name its folder with --data-dir") from error
 

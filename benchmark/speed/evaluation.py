@@ -45,7 +45,7 @@ def _classification(bench: Bench, clip: Clip, name: str, precision: Precision) -
     from torchvision.datasets import CIFAR100
 
     count = CLASSIFIED[name][bench.device.type]
-    dataset = FirstImages(bench.dataset("cifar100", clip.preprocessing.image_size), count)
+    dataset = FirstImages(bench.dataset("cifar100", clip.preprocessing.framing), count)
     items = CIFAR100(str(bench.data_dir), train=False, transform=package.transform(clip))
     images = package.FirstItems(items, count, dataset.class_names)
     theirs = partial(package.classify, clip, images, dataset.templates, precision, bench)
@@ -55,7 +55,7 @@ def _classification(bench: Bench, clip: Clip, name: str, precision: Precision) -
 
 def _retrieval(bench: Bench, clip: Clip, name: str, precision: Precision) -> SpeedFinding:
     count = RETRIEVED[name][bench.device.type]
-    dataset = FirstPhotographs(bench.dataset("flickr30k", clip.preprocessing.image_size), count)
+    dataset = FirstPhotographs(bench.dataset("flickr30k", clip.preprocessing.framing), count)
     items = package.FirstItems(package.Captioned(dataset.paths, dataset.captions, package.transform(clip)), count)
     theirs = partial(package.retrieve, clip, items, precision, bench)
     ours = partial(retrieve, clip, dataset, precision)

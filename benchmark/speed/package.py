@@ -111,7 +111,12 @@ def transform(clip: Clip) -> Callable[[Any], Any]:
 
     wanted = clip.preprocessing
     made: Callable[[Any], Any] = image_transform(
-        wanted.image_size, is_train=False, mean=wanted.mean, std=wanted.std, resize_mode="shortest"
+        wanted.image_size,
+        is_train=False,
+        mean=wanted.mean,
+        std=wanted.std,
+        resize_mode=wanted.resize,
+        interpolation=wanted.interpolation,
     )
     return made
 

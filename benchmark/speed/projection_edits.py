@@ -29,7 +29,7 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
     from torchvision.datasets import CIFAR100
 
     clip = bench.model(MODEL)
-    dataset = bench.dataset(DATASET, clip.preprocessing.image_size)
+    dataset = bench.dataset(DATASET, clip.preprocessing.framing)
     total, names = len(dataset.split("test").images), dataset.class_names
     with torch.no_grad():
         classifier = clip.zero_shot_classifier(names, dataset.templates)

@@ -15,7 +15,7 @@ class FirstImages(Dataset):
     """The first images of a data set with classes."""
 
     def __init__(self, whole: Dataset, count: int) -> None:
-        super().__init__(whole.data_dir, whole.cache_dir, whole.image_size)
+        super().__init__(whole.data_dir, whole.cache_dir, whole.framing)
         self.card = whole.card  # type: ignore[misc]
         self._whole, self._count = whole, count
 
@@ -60,5 +60,5 @@ class FirstPhotographs(FirstImages):
 
     def _load(self, name: SplitName) -> Split:
         label = f"{self.name}-first{len(self.paths)}/{name}"
-        images = decode_once(self.paths, self.image_size, self.cache_dir, name=label, revision=self.revision)
+        images = decode_once(self.paths, self.framing, self.cache_dir, name=label, revision=self.revision)
         return Split(name, images, captions=self.captions)

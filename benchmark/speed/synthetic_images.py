@@ -35,7 +35,7 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
     """The images have the same noise on both sides, so the same of them are accepted."""
     clip = bench.model(MODEL)
     clip.model.requires_grad_(False)
-    dataset = bench.dataset(DATASET, clip.preprocessing.image_size)
+    dataset = bench.dataset(DATASET, clip.preprocessing.framing)
     with torch.no_grad():
         classifier = clip.zero_shot_classifier(dataset.class_names, dataset.templates)
         scale = float(clip.logit_scale)

@@ -11,7 +11,7 @@ from datamodules.common.content import content_digest
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.errors import DatasetCorruptError
 from datamodules.common.files import checksum, dataset_folder, file_sizes, require_images
-from datamodules.common.images import decode_once
+from datamodules.common.images import Framing, decode_once
 
 Entry = tuple[str, str, tuple[str, ...]]
 """Of each image: its path below the image folder, its split, its captions."""
@@ -30,8 +30,8 @@ class CaptionedDataset(Dataset):
     empty_advice: ClassVar[str]
     concepts: ClassVar[tuple[str, ...]]
 
-    def __init__(self, data_dir: Path | None, cache_dir: Path, image_size: int) -> None:
-        super().__init__(data_dir, cache_dir, image_size)
+    def __init__(self, data_dir: Path | None, cache_dir: Path, framing: int | Framing) -> None:
+        super().__init__(data_dir, cache_dir, framing)
         self.folder = dataset_folder(self.card, data_dir)
         self._annotations = self._annotation_file()
         self._entries, self._listed = self._read(), checksum(self._annotations, "sha256")
@@ -81,5 +81,5 @@ class CaptionedDataset(Dataset):
                 f"data set {self.name!r}: {self._annotations} gives no image to {name}; {self.empty_advice}"
             )
         paths = [self._images / file for file, _, _ in entries]
-        images = decode_once(paths, self.image_size, self.cache_dir, name=f"{self.name}/{name}", revision=self.revision)
+        images = decode_once(paths, self.framing, self.cache_dir, name=f"{self.name}/{name}", revision=self.revision)
         return Split(name, images, captions=tuple(captions for _, _, captions in entries))

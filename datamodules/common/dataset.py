@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from datamodules.common.card import DatasetCard
 from datamodules.common.code_closure import DIGITS, KEEPING, project_code
 from datamodules.common.errors import BenchmarkError, RequestError, UnknownNameError
-from datamodules.common.images import ImageArray
+from datamodules.common.images import Framing, ImageArray
 from datamodules.common.request import ForgetRequest, mentions
 
 SplitName = Literal["train", "val", "test"]
@@ -73,8 +73,9 @@ class Dataset(ABC):
     Args:
         data_dir: The folder that `--data-dir` names; None if none was given.
         cache_dir: Where decoded arrays may be kept.
-        image_size: The side in pixels to which image files are decoded. Data sets whose images all have one
-            small size (CIFAR-100, the embedded world) keep that size; the network's preprocessing resizes them.
+        framing: How image files become squares: a model's framing, or the side of the usual one in pixels. Data sets
+            whose images all have one small size (CIFAR-100, the embedded world) keep that size; the network's
+            preprocessing resizes them.
 
     Raises:
         DatasetNotFoundError: If files are missing.
@@ -83,10 +84,10 @@ class Dataset(ABC):
 
     card: ClassVar[DatasetCard]
 
-    def __init__(self, data_dir: Path | None, cache_dir: Path, image_size: int) -> None:
+    def __init__(self, data_dir: Path | None, cache_dir: Path, framing: int | Framing) -> None:
         self.data_dir = data_dir
         self.cache_dir = cache_dir
-        self.image_size = image_size
+        self.framing = Framing.of(framing)
         self._splits: dict[SplitName, Split] = {}
 
     # -- to be declared by each data set ---------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,9 +28,76 @@ OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 DECODED_AT_ONCE = 256
 
 
+Interpolation = Literal["bicubic", "bilinear"]
+ResizeMode = Literal["shortest", "squash", "longest"]
+LONGEST_STRIP = 64
+"""Of pictures whose sides differ by more than that only the middle is resized, which is all that is kept: a strip of
+30,000 x 2 pixels would grow to 3 gigabytes. Some of their pixels differ from open_clip's by rounding."""
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a picture of any shape becomes a square, as torchvision and open_clip do it.
+
+    Attributes:
+        side: Of the square, in pixels.
+        resize: "shortest": the shorter side becomes `side`, and the centre is cropped. "squash": both sides do,
+            whatever the shape. "longest": the longer side does, and the rest is black.
+        interpolation: Antialiased.
+    """
+
+    side: int
+    resize: ResizeMode = "shortest"
+    interpolation: Interpolation = "bicubic"
+
+    @classmethod
+    def of(cls, wanted: int | Framing) -> Framing:
+        """A framing, or the usual one of a side."""
+        return wanted if isinstance(wanted, Framing) else cls(wanted)
+
+    def __call__(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """The square: uint8, shape (3, side, side).
+
+        What is no 8-bit RGB is converted after it was resized, as in open_clip: transparency is dropped, orientation
+        in EXIF is not read. Pictures of 16 bits, which that would make white, are brought to 8 before.
+        """
+        picture = _eight_bits(picture)
+        way = tvf.InterpolationMode(self.interpolation)
+        short, long = sorted(picture.size)
+        if self.resize == "squash":
+            square = tvf.resize(picture, [self.side, self.side], way)
+        elif self.resize == "shortest" and long > LONGEST_STRIP * short:
+            square = self._middle(picture)
+        else:
+            if self.resize == "shortest":
+                resized = tvf.resize(picture, [self.side], way)
+            else:
+                width, height = (max(1, round(side * self.side / long)) for side in picture.size)
+                resized = tvf.resize(picture, [height, width], way)
+            square = tvf.center_crop(resized, [self.side, self.side])
+        return np.asarray(square.convert("RGB")).transpose(2, 0, 1)
+
+    def _middle(self, picture: Image.Image) -> Image.Image:
+        """What the centre crop keeps of a long strip, resized alone."""
+        short, long = sorted(picture.size)
+        whole = int(self.side * long / short)
+        start = round((whole - self.side) / 2)
+        ends = start * long / whole, (start + self.side) * long / whole
+        wide = picture.width == long
+        box = (ends[0], 0.0, ends[1], float(short)) if wide else (0.0, ends[0], float(short), ends[1])
+        return picture.resize((self.side, self.side), Image.Resampling[self.interpolation.upper()], box=box)
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """A picture of 16-bit grey values brought to 8 bits; all others as they are."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8))
+
+
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a CLIP wants its images: resized (bicubic, antialiased) to a square, then normalised by channel.
+    """How a CLIP wants its images: framed as squares of one size, then normalised by channel.
 
     The defaults are OpenAI CLIP's constants.
     """
@@ -37,13 +105,19 @@ class Preprocessing:
     image_size: int
     mean: tuple[float, float, float] = OPENAI_MEAN
     std: tuple[float, float, float] = OPENAI_STD
+    resize: ResizeMode = "shortest"
+    interpolation: Interpolation = "bicubic"
+
+    @property
+    def framing(self) -> Framing:
+        """How image files become the uint8 squares that this takes."""
+        return Framing(self.image_size, self.resize, self.interpolation)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Turn uint8 images of shape (B, 3, H, W) into float32 network input of shape (B, 3, S, S)."""
         if images.shape[-2:] != (self.image_size, self.image_size):
-            images = tvf.resize(
-                images, [self.image_size, self.image_size], tvf.InterpolationMode.BICUBIC, antialias=True
-            )
+            way = tvf.InterpolationMode(self.interpolation)
+            images = tvf.resize(images, [self.image_size, self.image_size], way, antialias=True)
         return self.normalise(images.float().div_(255))
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -113,12 +187,14 @@ class ChosenImages(ImageArray):
         return torch.from_numpy(found)
 
 
-def decode_once(paths: Sequence[Path], size: int, cache_dir: Path, *, name: str, revision: str) -> ImageArray:
-    """Decode image files, resize the shorter side to `size` and crop the centre, once; later calls map the result.
+def decode_once(
+    paths: Sequence[Path], framing: int | Framing, cache_dir: Path, *, name: str, revision: str
+) -> ImageArray:
+    """Decode image files and frame them, once; later calls map the result.
 
     Args:
         paths: The files, in order.
-        size: Side in pixels.
+        framing: How they become squares; a number is the side of the usual framing.
         cache_dir: Where the decoded array is kept.
         name: Name of the array, such as "flickr30k/test".
         revision: Identifies the files' content; a part of the cache key.
@@ -126,20 +202,21 @@ def decode_once(paths: Sequence[Path], size: int, cache_dir: Path, *, name: str,
     Raises:
         UnreadableImageError: Naming the file and its index, if one cannot be decoded.
     """
+    framing = Framing.of(framing)
     listing = hashlib.sha256(
-        "\n".join([revision, str(size), *("/".join(p.parts[-3:]) for p in paths)]).encode()
+        "\n".join([revision, repr(framing), *("/".join(p.parts[-3:]) for p in paths)]).encode()
     ).hexdigest()[:16]
-    target = cache_dir / "images" / f"{name.replace('/', '-')}-{size}px-{listing}.npy"
-    shape = (len(paths), 3, size, size)
-    return ImageArray(cached_rows(target, shape, np.uint8, lambda: _decode_all(paths, size)), name=name)
+    target = cache_dir / "images" / f"{name.replace('/', '-')}-{framing.side}px-{listing}.npy"
+    shape = (len(paths), 3, framing.side, framing.side)
+    return ImageArray(cached_rows(target, shape, np.uint8, lambda: _decode_all(paths, framing)), name=name)
 
 
-def _decode_all(paths: Sequence[Path], size: int) -> Iterator[NDArray[np.uint8]]:
+def _decode_all(paths: Sequence[Path], framing: Framing) -> Iterator[NDArray[np.uint8]]:
     """The images in order, decoded in threads; only a few hundred are in memory at once."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for start in range(0, len(paths), DECODED_AT_ONCE):
             chosen = range(start, min(start + DECODED_AT_ONCE, len(paths)))
-            yield from pool.map(lambda index: _decode(paths[index], size, index), chosen)
+            yield from pool.map(lambda index: _decode(paths[index], framing, index), chosen)
 
 
 def save_images(target: Path, images: ImageArray, rows: Indices, *, together: int = 4096) -> None:
@@ -158,11 +235,11 @@ def save_images(target: Path, images: ImageArray, rows: Indices, *, together: in
             stream.write(images.read(rows[start : start + together]).numpy().tobytes())
 
 
-def _decode(path: Path, size: int, index: int) -> NDArray[np.uint8]:
+def _decode(path: Path, framing: Framing, index: int) -> NDArray[np.uint8]:
     try:
         regular_file(path)  # a pipe would never end
         with Image.open(path) as image:
-            picture = image.convert("RGB")
+            return framing(image)
     except FileNotFoundError as error:
         raise UnreadableImageError(
             f"image {index} is missing: {path}; restore it or fetch the data set again"
@@ -171,8 +248,3 @@ def _decode(path: Path, size: int, index: int) -> NDArray[np.uint8]:
         raise UnreadableImageError(
             f"image {index} cannot be decoded: {path}; replace the file or fetch the data set again"
         ) from error
-    scale = size / min(picture.size)
-    width, height = (max(size, round(side * scale)) for side in picture.size)
-    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    return np.asarray(picture.crop((left, top, left + size, top + size))).transpose(2, 0, 1)

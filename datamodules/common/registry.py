@@ -12,6 +12,7 @@ from datamodules.common.errors import BenchmarkError, UnknownNameError
 
 if TYPE_CHECKING:
     from datamodules.common.dataset import Dataset
+    from datamodules.common.images import Framing
 
 _HERE = Path(__file__).parents[1]
 
@@ -44,14 +45,14 @@ def dataset_class(name: str) -> type[Dataset]:
     raise TypeError(f"datamodules/{name}.py declares CARD but no Dataset subclass with `card = CARD`")
 
 
-def open_dataset(name: str, data_dir: Path | None, cache_dir: Path, image_size: int) -> Dataset:
+def open_dataset(name: str, data_dir: Path | None, cache_dir: Path, framing: int | Framing) -> Dataset:
     """Open a data set; its files are checked, its images are not decoded yet.
 
     Args:
         name: A registered name, or `folder:NAME` for your own images (`image_folder.py`).
         data_dir: What `--data-dir` names.
         cache_dir: Where decoded images are kept.
-        image_size: The side to which image files are decoded.
+        framing: How image files become squares: a model's framing, or the side of the usual one in pixels.
 
     Raises:
         BenchmarkError: If there is no such data set, or its files are not there.
@@ -61,5 +62,5 @@ def open_dataset(name: str, data_dir: Path | None, cache_dir: Path, image_size: 
     if name.startswith(FOLDER_SCHEME):
         from datamodules.image_folder import ImageFolder
 
-        return ImageFolder(data_dir, cache_dir, image_size, name.removeprefix(FOLDER_SCHEME))
-    return dataset_class(name)(data_dir, cache_dir, image_size)
+        return ImageFolder(data_dir, cache_dir, framing, name.removeprefix(FOLDER_SCHEME))
+    return dataset_class(name)(data_dir, cache_dir, framing)

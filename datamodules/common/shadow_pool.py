@@ -96,7 +96,7 @@ class DrawnDataset(Dataset):
 
     def __init__(self, pool: Pool, rows: NDArray[np.int64], name: str) -> None:
         base = pool.dataset
-        super().__init__(base.data_dir, base.cache_dir, base.image_size)
+        super().__init__(base.data_dir, base.cache_dir, base.framing)
         self.card = base.card  # type: ignore[misc]
         self._pool, self._rows, self._choice = pool, rows, name
 

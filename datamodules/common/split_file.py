@@ -21,7 +21,7 @@ from datamodules.common.documents import load_json
 from datamodules.common.download import extract
 from datamodules.common.errors import BenchmarkError, DatasetCorruptError
 from datamodules.common.files import checksum, dataset_folder, file_sizes, require_images
-from datamodules.common.images import decode_once
+from datamodules.common.images import Framing, decode_once
 
 COOP_SOURCE = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"
 
@@ -57,8 +57,8 @@ class SplitFileDataset(Dataset):
     split_file: ClassVar[SplitFile]
     images_folder: ClassVar[str]
 
-    def __init__(self, data_dir: Path | None, cache_dir: Path, image_size: int) -> None:
-        super().__init__(data_dir, cache_dir, image_size)
+    def __init__(self, data_dir: Path | None, cache_dir: Path, framing: int | Framing) -> None:
+        super().__init__(data_dir, cache_dir, framing)
         self.folder = dataset_folder(self.card, data_dir)
         self._images = self.folder / self.images_folder
         self._items = self._read_split_file()
@@ -108,7 +108,7 @@ class SplitFileDataset(Dataset):
         self._require(name)
         items = self._items[name]
         paths = [self._images / path for path, _, _ in items]
-        images = decode_once(paths, self.image_size, self.cache_dir, name=f"{self.name}/{name}", revision=self.revision)
+        images = decode_once(paths, self.framing, self.cache_dir, name=f"{self.name}/{name}", revision=self.revision)
         return Split(name, images, labels=np.array([label for _, label, _ in items], dtype=np.int64))
 
     def _require(self, name: str) -> None:

@@ -60,7 +60,7 @@ def filled(kind: type[Shape], document: Document, text: str | None = None) -> Sh
     from pydantic import ValidationError
 
     try:
-        return typing.cast(Shape, _adapter(kind).validate_json(text or json.dumps(document.content)))
+        return typing.cast(Shape, _adapter(typing.cast(Any, kind)).validate_json(text or json.dumps(document.content)))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     first["loc"] = _without_alternatives(first, document.content)

@@ -145,7 +145,7 @@ def test_names_place_every_tensor_on_its_side(folder: Path) -> None:
     assert len(sides["text"]) == sum(n.startswith("text") for n in used)
     assert sum(v.numel() for v in state.values()) == 1 + sum(v.numel() for v in used.values())
     assert clip.logit_scale.item() == pytest.approx(1 / 0.07, rel=1e-4)
-    assert clip.preprocessing == type(clip.preprocessing)(SIDE, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    assert clip.preprocessing == type(clip.preprocessing)(SIDE, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), resize="squash")
     assert clip.scale == "published" and not any(module.training for module in clip.model.modules())
 
 

@@ -267,7 +267,7 @@ class Unlearner:
 
     def _part(self, work: Work, part: Any) -> Path:
         dataset = work.dataset
-        key = (dataset.name, dataset.revision, dataset.image_size, work.request, part)
+        key = (dataset.name, dataset.revision, dataset.framing, work.request, part)
         if key not in self._parts:
             while len(self._parts) >= KEPT_PARTS:
                 shutil.rmtree(self._parts.popitem(last=False)[1], ignore_errors=True)
