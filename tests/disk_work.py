@@ -100,9 +100,9 @@ def _extras(folder: Path) -> None:
 
 
 def _report(folder: Path) -> None:
-    from benchmark.cli.report import report_command
+    from benchmark.cli.parser import run_command
 
-    report_command(results=str(folder / "runs"), out=str(folder / "report.html"))
+    run_command(["report", "--results", str(folder / "runs"), "--out", str(folder / "report.html")])
 
 
 def _export(folder: Path) -> None:

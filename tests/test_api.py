@@ -6,6 +6,7 @@ import ast
 import doctest
 import inspect
 import io
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ import benchmark as cub
 from benchmark import api
 from benchmark.models.image_input import TransformError, of_transform
 from benchmark.utils.bar import bar
+from datamodules.common import content
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.images import Preprocessing
 from methods.common.clip import Clip, state_hash
@@ -404,6 +406,26 @@ def test_a_run_and_its_leaderboard_are_those_of_the_command_line(finished: World
     assert set(done.leaderboard().to_pandas()["method"]) == {"nullspace"}
     both = cub.leaderboard(tmp_path / "runs", reference=True).to_pandas()
     assert {"tiny", "quick"} <= set(both["suite"])
+
+
+def test_force_has_files_of_data_sets_read_again(
+    finished: World, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "RECENT_SECONDS", -60.0)
+    shutil.copytree(finished.results, tmp_path / "runs")
+    (tmp_path / "image.png").write_bytes(b"an image")
+    for force in (False, True):
+        content.content_digest(tmp_path, ["image.png"], finished.cache)
+        remembered = set((finished.cache / "digests").glob("*.json"))
+        done = cub.run(
+            *(str(finished.suite), ["original"]),
+            force=force,
+            results=tmp_path / "runs",
+            cache_dir=finished.cache,
+            device="cpu",
+            progress=False,
+        )
+        assert remembered and done.failures == () and all(file.exists() != force for file in remembered)
 
 
 def test_a_failure_is_told_and_the_rest_goes_on(finished: World, cache: Path, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_the_page_of_commands_has_every_command_with_every_option() -> None:
             word = action.option_strings[-1] if action.option_strings else action.dest.upper()
             assert word == "--help" or f"`{word}" in section, (name, word)
             assert word == "--help" or " ".join((action.help or "").split()) in section, (name, word)
-    assert "`--search-seed SEARCH_SEED` | `0`" in page
+    assert "`--search-seed N` | `0`" in page
 
 
 def test_every_measure_and_every_family_has_its_place_and_a_formula() -> None:

@@ -155,19 +155,15 @@ class World:
 
     def plan(self, *options: object) -> Any:
         """The checked plan, as an object."""
-        from benchmark.cli.common import plan_of
+        from benchmark.cli.arguments import called
+        from benchmark.cli.options import Execution, Places, Plugins, RunSelection
+        from benchmark.cli.parser import parsed
 
-        given = dict(zip(options[::2], options[1::2], strict=True))
-        names = ("methods", "seeds", "model", "data_dir", "precision", "shard", "plugin", "keys")
-        chosen = {name: given.get(f"--{name.replace('_', '-')}") for name in names}
-        return plan_of(
-            suite=str(given.get("--suite", self.suite)),
-            results=str(self.results),
-            cache_dir=str(self.cache),
-            device="cpu",
-            settings=given.get("--set"),
-            **{k: None if v is None else str(v) for k, v in chosen.items()},
-        )
+        where = ("--suite", self.suite, "--results", self.results, "--cache-dir", self.cache, "--device", "cpu")
+        _, values = parsed(["run", *map(str, (*where, *options))])
+        selection, places = called(RunSelection, values), called(Places, values)
+        hardware, plugins = called(Execution, values), called(Plugins, values).plugin
+        return selection.plan(places, hardware.device, hardware.precision, plugins=plugins, keys=selection.keys)
 
     def records(self) -> dict[str, Any]:
         """All records of the results folder, by key."""

@@ -103,7 +103,7 @@ def run(
         cache_dir: By default the user's cache.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "fp32", "bf16" or "auto"; by default the suite's.
-        force: Run also what is done.
+        force: Run also what is done, and read again all files of data sets whose content is remembered.
         save_weights: Keep the edited tensors of each cell beside its record.
         wandb: Weights & Biases logging.
         progress: Whether to show progress on standard error.
@@ -125,17 +125,17 @@ def run(
     from benchmark.suites.expansion import Where
     from benchmark.suites.plan import make_plan
 
-    files = tuple(Path(plugin) for plugin in plugins)
     plan = make_plan(
         *(suite, Where(folder_of(data_dir), cache_folder(cache_dir), device), Path(results).expanduser()),
         methods=methods,
         seeds=seeds,
         models=models,
         settings=settings,
-        plugins=files,
+        plugins=[Path(plugin) for plugin in plugins],
         precision=precision,
+        read_again=force,
     )
-    options = RunOptions(force=force, save_weights=save_weights, wandb=wandb, plugins=files, suite=suite)
+    options = RunOptions(force=force, save_weights=save_weights, wandb=wandb)
     done = run_plan(plan, options, Console(stderr=True, quiet=not progress, highlight=False))
     if done.outcome.interruption is not None:
         raise done.outcome.interruption

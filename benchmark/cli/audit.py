@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from benchmark.cli.common import plan_of
-from benchmark.cli.listing import Listed, words
+from benchmark.cli.arguments import Option
+from benchmark.cli.options import Forget, Hardware, Name, Places, Seed, Selection
 from benchmark.leaderboard.grouping import board_key, pair
 from datamodules.common.errors import BenchmarkError
 
@@ -16,36 +16,27 @@ if TYPE_CHECKING:
 
 
 def audit_command(
-    model: str,
-    unlearned: str,
-    name: str,
-    suite: str = "quick",
-    classes: Listed = None,
-    concept: str | None = None,
-    seed: int = 0,
-    results: str = "results/runs",
-    data_dir: str | None = None,
-    cache_dir: str | None = None,
-    device: str = "auto",
-    precision: str | None = None,
+    *,
+    model: Name,
+    unlearned: Annotated[str, Option("FILE")],
+    name: Name,
+    suite: Name = "quick",
+    forget: Forget,
+    places: Places,
+    seed: Seed = 0,
+    hardware: Hardware,
 ) -> int:
     """Measure a model that was unlearned elsewhere with all measures of a suite, and put its row on the leaderboard.
 
-    The row is ranked like any other and marked as brought: what the method read and what it cost is not known here.
+    What was to be forgotten is one of the suite's requests. The row is ranked like any other and marked as brought:
+    what the method read and what it cost is not known here.
 
     Args:
         model: The model before unlearning: mini, ViT-B-32/openai, ViT-B-32:FILE.
         unlearned: The model after: a state dict, a safetensors file, or a folder in open_clip's format.
         name: What the leaderboard calls your method; no registered name.
         suite: The suite whose data sets and measures are used.
-        classes: The classes that were to be forgotten, separated by commas; one of the suite's requests.
-        concept: The concept, in the place of classes.
         seed: Of your unlearning, where there are several checkpoints of one request.
-        results: The folder of the records.
-        data_dir: The folder of the real data sets.
-        cache_dir: The folder of decoded images and features; by default the user's cache.
-        device: auto, cpu, cuda or cuda:N.
-        precision: fp32, bf16 or auto; by default the suite's.
     """
     from benchmark.cli.measured import before_and_after
     from benchmark.execution.brought import audit_cell, brought_cell
@@ -54,21 +45,9 @@ def audit_command(
     from benchmark.models.in_memory import unlearned_elsewhere
     from benchmark.utils.bar import bar
 
-    plan = plan_of(
-        suite=suite,
-        methods=("original",),
-        seeds=None,
-        model=model,
-        results=results,
-        data_dir=data_dir,
-        cache_dir=cache_dir,
-        device=device,
-        precision=precision,
-        shard=None,
-        plugin=None,
-        settings=None,
-    )
-    original = _asked(plan.cells, words(classes), concept or "", suite)
+    selection = Selection(suite=suite, methods=("original",), model=(model,))
+    plan = selection.plan(places, hardware.device, hardware.precision)
+    original = _asked(plan.cells, forget, suite)
     runner = CellRunner(plan.registry, plan.where, plan.store, Tracker(None), suite_file=suite)
     pristine, _ = runner.session.pristine(original.model)
     clip = unlearned_elsewhere(pristine, unlearned)
@@ -81,16 +60,17 @@ def audit_command(
     print(f"{measured.path}: the record of {name}, marked as brought")
     if missing := _missing(plan.cells, plan.store, cell):
         print(f"beside rows of the suite's other requests its means stay empty until you audit: {'; '.join(missing)}")
-    print(f"    python -m benchmark leaderboard --suite {plan.suite.name} --results {results} --with-reference")
+    print(f"    python -m benchmark leaderboard --suite {plan.suite.name} --results {places.results} --with-reference")
     return 0
 
 
-def _asked(originals: Sequence[Cell], classes: tuple[str, ...], concept: str, suite: str) -> Cell:
+def _asked(originals: Sequence[Cell], forget: Forget, suite: str) -> Cell:
     """The cell of the original on the request that is asked for.
 
     Raises:
         BenchmarkError: If none is asked for, or the suite does not have it.
     """
+    classes, concept = forget.classes, forget.concept or ""
     requests = "; ".join(dict.fromkeys(_option(cell) for cell in originals))
     if classes and concept:
         raise BenchmarkError("a checkpoint forgot classes or a concept: give --classes or --concept, not both")

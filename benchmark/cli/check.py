@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.cli.listing import Listed
+from benchmark.cli.options import Models, WhereFolder
 
 
-def check_command(file: str, model: Listed = None, cache_dir: str | None = None) -> int:
+def check_command(file: str, /, *, model: Models = (), cache_dir: WhereFolder | None = None) -> int:
     """Tell whether a method file keeps the contract of methods/common/base.py.
 
     Runs the method for a few steps on small CLIPs and the embedded world, and checks its card, its data regime, what it
@@ -16,17 +16,16 @@ def check_command(file: str, model: Listed = None, cache_dir: str | None = None)
     Args:
         file: The method's file.
         model: The CLIPs to try, separated by commas; by default the small ones of the package.
-        cache_dir: The folder of the embedded world's images.
+        cache_dir: The folder of the embedded world's images; by default in the user's cache.
     """
     from rich.console import Console
 
-    from benchmark.cli.listing import models as models_of
     from benchmark.execution.contract import check_method
     from benchmark.models.registry import shipped_models
     from benchmark.utils.folders import cache_folder
     from datamodules.common.text import printable
 
-    models = models_of(model) or tuple(name for name in shipped_models() if name.startswith("shapes"))
+    models = model or tuple(name for name in shipped_models() if name.startswith("shapes"))
     console = Console(highlight=False, soft_wrap=True, markup=False)
     failed = 0
     for finding in check_method(Path(file), models, cache_folder(cache_dir)):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.cli.options import WhereFolder
 
-def download_command(dataset: str, data_dir: str = "data") -> int:
+
+def download_command(dataset: str, /, *, data_dir: WhereFolder = Path("data")) -> int:
     """Fetch a data set into the data folder, verified on arrival; or say what to put where by hand.
 
     Args:
@@ -18,7 +20,6 @@ def download_command(dataset: str, data_dir: str = "data") -> int:
     if not dataset_cards()[dataset].folder:
         print(f"{dataset} needs no files: it is drawn on first use")
         return 0
-    folder = Path(data_dir).expanduser()
-    kind.download(folder)
-    print(f"{dataset} is in {folder / dataset_cards()[dataset].folder}")
+    kind.download(data_dir)
+    print(f"{dataset} is in {data_dir / dataset_cards()[dataset].folder}")
     return 0

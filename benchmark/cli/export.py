@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.cli.listing import Listed, paths
+from benchmark.cli.options import DeviceOfRecord, Places, Plugins, Tolerance
 from benchmark.execution.verification import TOLERANCE
 from benchmark.records.lookup import cell_to_run, find_record
 from benchmark.records.store import REFERENCE
-from benchmark.utils.folders import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
 def export_command(
     key: str,
     folder: str,
-    results: str = "results/runs",
-    data_dir: str | None = None,
-    cache_dir: str | None = None,
-    device: str | None = None,
-    tolerance: float = TOLERANCE,
-    plugin: Listed = None,
+    /,
+    *,
+    plugins: Plugins,
+    places: Places,
+    device_of: DeviceOfRecord,
+    tolerance: Tolerance = TOLERANCE,
 ) -> int:
     """Write a recorded cell's unlearned model as a folder: safetensors, open_clip's configuration, a model card.
 
@@ -37,14 +36,9 @@ def export_command(
     taken; without them the cell runs again, and is exported only if it gives the numbers of its record.
 
     Args:
-        key: The key of a record, its beginning, or a record's file.
+        key: The key of a record, of yours or of the project's, its beginning, or a record's file.
         folder: The folder to make; it must not exist or be empty.
-        results: The folder of the records; the reference records are searched too.
-        data_dir: The folder of the real data sets, where the cell runs again.
-        cache_dir: The folder of decoded images and features.
-        device: By default the kind of device in the record.
         tolerance: Largest difference of a metric (a fraction) that counts as equal.
-        plugin: Files of further methods, separated by commas; may be repeated.
     """
     from benchmark.execution.runner import CellRunner
     from benchmark.execution.tracking import Tracker
@@ -53,22 +47,21 @@ def export_command(
     from benchmark.export.folder import CARD, check_target, export_model
     from benchmark.export.origin import origin_of
     from benchmark.records.store import RecordStore
-    from benchmark.suites.expansion import Where
     from benchmark.utils.hardware import resolve_device
     from methods.common.registry import Registry
 
-    recorded = find_record(key, Path(results))
+    recorded = find_record(key, places.results)
     cell = cell_to_run(recorded)
     check_exportable(cell.model)
     target = check_target(folder)
-    registry = Registry(paths(plugin))
+    registry = Registry(plugins.plugin)
     card = registry.declaration(cell.method).card
-    data = Path(data_dir).expanduser() if data_dir else None
-    resolve_device(device or cell.device)
-    store = RecordStore(Path(results))
-    runner = CellRunner(registry, Where(data, cache_folder(cache_dir), device or cell.device), store, Tracker(None))
+    device = device_of.device or cell.device
+    resolve_device(device)
+    store = RecordStore(places.results)
+    runner = CellRunner(registry, places.where(device), store, Tracker(None))
     place = Path(key) if key.endswith(".json") else store.path(cell.suite, recorded.key)
-    before, retrained = (_metrics_of(recorded, name, Path(results)) for name in ("original", "retrain"))
+    before, retrained = (_metrics_of(recorded, name, places.results) for name in ("original", "retrain"))
     clip = _kept(runner, cell, recorded, place)
     if clip is None:
         clip, before = _again(runner, cell, recorded, tolerance, before)

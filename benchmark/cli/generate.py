@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from benchmark.cli.listing import Listed, paths
+from benchmark.cli.arguments import Option
+from benchmark.cli.options import Device, Folder, Name, Places, Plugins, Seed, WhereFolder
 from benchmark.records.lookup import cell_to_run, find_record
-from benchmark.utils.folders import cache_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,63 +20,55 @@ if TYPE_CHECKING:
 
 def generate_command(
     key: str,
-    pipeline: str,
-    judge: str = "ViT-B-32/openai",
-    images: int = 50,
-    steps: int = 50,
-    guidance: float = 7.5,
-    seed: int = 0,
-    batch: int = 4,
-    results: str = "results/runs",
-    data_dir: str | None = None,
-    cache_dir: str | None = None,
-    device: str = "auto",
-    out: str | None = None,
-    plugin: Listed = None,
+    /,
+    *,
+    plugins: Plugins,
+    pipeline: Folder,
+    judge: Name = "ViT-B-32/openai",
+    images: Annotated[int, Option("N", low=1, high=1_000_000)] = 50,
+    steps: Annotated[int, Option("N", low=1, high=100_000)] = 50,
+    guidance: Annotated[float, Option(low=0, high=1000)] = 7.5,
+    batch: Annotated[int, Option("N", low=1, high=100_000)] = 4,
+    places: Places,
+    out: WhereFolder | None = None,
+    seed: Seed = 0,
+    hardware: Device,
 ) -> int:
     """Draw images with a recorded cell's text encoder, before and after unlearning, and count the names in them.
 
-    The cell's unlearning runs again. Its text encoder and the original one are put into a Stable Diffusion pipeline,
-    which draws the same prompts from the same noise with each. Another CLIP says what the images show.
+    The cell's unlearning runs again, with --device auto on the kind of device in the record. Its text encoder and the
+    original one are put into a Stable Diffusion pipeline, which draws the same prompts from the same noise with each.
+    Another CLIP says what the images show. The result goes below generation/ in the folder of the records.
 
     Args:
-        key: The key of a record, its beginning, or a record's file.
+        key: The key of a record, of yours or of the project's, its beginning, or a record's file.
         pipeline: The folder of a Stable Diffusion 1.x pipeline in diffusers' format, with safetensors weights.
         judge: The zero-shot CLIP that looks at the images; another model than the cell's.
         images: Images with forgotten names, and as many with retained names, with each text encoder.
         steps: Denoising steps.
         guidance: Scale of classifier-free guidance.
-        seed: Of the noise that the images start from.
         batch: Images drawn at once.
-        results: The folder of the records; the result goes below generation/ in it.
-        data_dir: The folder of the real data sets.
-        cache_dir: The folder of decoded images and features.
-        device: auto, cpu, cuda or cuda:N; with auto, unlearning runs on the kind of device in the record.
         out: A folder for the images as PNG files.
-        plugin: Files of further methods, separated by commas; may be repeated.
+        seed: Of the noise that the images start from.
     """
     from benchmark.generation.pipeline import Settings, pipeline_folder, require_extra
 
+    device = hardware.device
     settings = Settings(images, steps, guidance, seed, batch)
-    cell = cell_to_run(find_record(key, Path(results)))
-    folder = pipeline_folder(pipeline)
+    cell = cell_to_run(find_record(key, places.results))
+    folder = pipeline_folder(str(pipeline))
     require_extra()
     target = _image_folder(out)
 
     from benchmark.generation.trial import prepare
     from benchmark.records.store import RecordStore
-    from benchmark.suites.expansion import Where
     from methods.common.registry import Registry
 
     trial = prepare(
         cell,
-        Registry(paths(plugin)),
-        Where(
-            Path(data_dir).expanduser() if data_dir else None,
-            cache_folder(cache_dir),
-            cell.device if device == "auto" else device,
-        ),
-        RecordStore(Path(results)),
+        Registry(plugins.plugin),
+        places.where(cell.device if device == "auto" else device),
+        RecordStore(places.results),
         folder=folder,
         judge=judge,
         settings=settings,
@@ -88,10 +80,10 @@ def generate_command(
         print(f"note: {note}")
     with _progress(trial, target) as on_image:
         report = trial.draw(on_image)
-    options = {"--pipeline": pipeline, "--judge": judge}
+    options = {"--pipeline": str(pipeline), "--judge": judge}
     options |= {f"--{name}": f"{value}" for name, value in vars(settings).items()}
-    options |= {"--device": device, **({"--plugin": ",".join(map(str, paths(plugin)))} if plugin else {})}
-    path = report.write(Path(results), command=_command(cell.key, options))
+    options |= {"--device": device, **({"--plugin": ",".join(map(str, plugins.plugin))} if plugins.plugin else {})}
+    path = report.write(places.results, command=_command(cell.key, options))
     print(report.table())
     print(f"written to {path}")
     return 0
@@ -102,19 +94,18 @@ def _command(key: str, options: dict[str, str]) -> str:
     return f"python -m benchmark generate {shlex.join(parts)}"
 
 
-def _image_folder(out: str | None) -> Path | None:
+def _image_folder(out: Path | None) -> Path | None:
     """The folder of the PNG files, made; an error before any work if it cannot be."""
     from benchmark.generation.pipeline import GenerationError
 
     if out is None:
         return None
-    folder = Path(out).expanduser()
     try:
         for when in ("before", "after"):
-            (folder / when).mkdir(parents=True, exist_ok=True)
+            (out / when).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GenerationError(f"--out {out} cannot be written to ({error.strerror or error})") from error
-    return folder
+    return out
 
 
 @contextmanager

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated
 
-from benchmark.cli.listing import Listed, paths
+from benchmark.cli.arguments import Option
+from benchmark.cli.options import Chosen, Name, Plugins, Records, Shown
 from benchmark.leaderboard.leaderboard import read_leaderboard
 from datamodules.common.errors import BenchmarkError
 
@@ -17,40 +17,37 @@ if TYPE_CHECKING:
 
 
 def leaderboard_command(
-    suite: str | None = None,
-    results: str = "results/runs",
-    format: Literal["table", "markdown", "csv", "json", "latex", "html"] = "table",
+    *,
+    chosen: Chosen,
+    plugins: Plugins,
+    records: Records,
+    shown: Shown,
     reference: bool = False,
-    plugin: Listed = None,
-    compare: tuple[str, str] | None = None,
-    metric: str | None = None,
     with_reference: bool = False,
-    device: str | None = None,
+    compare: Annotated[tuple[str, str], Option(("A", "B"), tuple)] | None = None,
+    metric: Name | None = None,
+    device: Name | None = None,
 ) -> int:
     """Show the leaderboard of the records: by model, data set and kind of request.
 
     Args:
-        suite: Only this suite.
-        results: The folder of the records.
-        format: A table for the terminal, Markdown, CSV, JSON, LaTeX (booktabs) or HTML.
         reference: Show the reference records that come with the project.
-        plugin: Files of further methods, separated by commas; may be repeated.
-        compare: Two rows: show their paired differences instead, with intervals and a verdict.
         with_reference: Your records and the reference records on one board; of a cell that both have, yours counts.
+        compare: Two rows: show their paired differences instead, with intervals and a verdict.
+        metric: With --compare, only this metric, such as score/kravets; by default the columns of each board.
         device: Whose seconds and memory to show where cells ran on several chips: a chip's name or a part of it; by
             default the chip of most cells.
-        metric: With --compare, only this metric, such as score/kravets; by default the columns of each board.
     """
     import sys
 
     if metric and not compare:
         raise BenchmarkError(f"--metric {metric} needs two methods: --compare A B --metric {metric}")
     board = read_leaderboard(
-        Path(results),
-        suite=suite,
+        records.results,
+        suite=chosen.suite,
         reference=reference,
         with_reference=with_reference,
-        plugins=paths(plugin),
+        plugins=plugins.plugin,
         chip=device,
     )
     for message in board.notes:
@@ -58,9 +55,9 @@ def leaderboard_command(
     for line in _older(board.records):
         print(f"note: {line}; `run` measures it again", file=sys.stderr)
     if compare:
-        sys.stdout.write(_compared(board.records, board.boards, compare, metric, format))
+        sys.stdout.write(_compared(board.records, board.boards, compare, metric, shown.format))
     else:
-        sys.stdout.write(board.render(format))
+        sys.stdout.write(board.render(shown.format))
     return 0
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from benchmark.cli.listing import Listed, paths
+from benchmark.cli.options import Plugins
 
 
-def list_command(what: Literal["methods", "datasets", "models", "suites", "measures"], plugin: Listed = None) -> int:
+def list_command(what: Literal["methods", "datasets", "models", "suites", "measures"], /, *, plugins: Plugins) -> int:
     """List what there is.
 
     Args:
         what: methods, datasets, models, suites or measures.
-        plugin: Files of further methods, separated by commas; may be repeated.
     """
     from benchmark.suites import overview
 
     tables = {
-        "methods": lambda: overview.methods_overview(paths(plugin)),
+        "methods": lambda: overview.methods_overview(plugins.plugin),
         "datasets": overview.datasets_overview,
         "models": overview.models_overview,
         "suites": overview.suites_overview,

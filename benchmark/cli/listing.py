@@ -1,60 +1,66 @@
-"""Options that take lists: separated by commas where no item can hold one, or given several times."""
+"""Options that take paths and lists: items are separated by commas where none can hold one, or given several times."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from benchmark.models.registry import architecture_name
 from datamodules.common.documents import MOST_NUMBER
 from datamodules.common.errors import BenchmarkError
 
-Listed = str | Sequence[str] | None
-"""A list as the command line gives it: one text an option, each of which may hold several items."""
 _OPENING, _CLOSING = "([{", ")]}"
 _SETTING = re.compile(r"\s*[\w-]+\.\w+\s*=")
 
 
-def words(given: Listed) -> tuple[str, ...]:
+def file_or_folder(text: str) -> Path:
+    """A path, in which `~` is the user's folder.
+
+    Raises:
+        BenchmarkError: If it is in the folder of a user who does not exist.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise BenchmarkError(f"{text!r} is in the folder of a user who is not on this machine") from error
+
+
+def words(texts: Iterable[str]) -> tuple[str, ...]:
     """The items of a list, none of which can hold a comma: names, keys.
 
     Raises:
         BenchmarkError: If an item is empty.
     """
-    return tuple(_item(text, item) for text in _texts(given) for item in text.split(","))
+    return tuple(_item(text, item) for text in texts for item in text.split(","))
 
 
-def paths(given: Listed) -> tuple[Path, ...]:
+def paths(texts: Iterable[str]) -> tuple[Path, ...]:
     """The files of a list; a file whose name holds a comma is given by an option of its own."""
-    texts = _texts(given)
-    return tuple(Path(item) for text in texts for item in ([text] if Path(text).exists() else words(text)))
+    return tuple(Path(item) for text in texts for item in ([text] if Path(text).exists() else words([text])))
 
 
-def models(given: Listed) -> tuple[str, ...]:
+def models(texts: Iterable[str]) -> tuple[str, ...]:
     """The models of a list; a file or folder whose name holds a comma is given by an option of its own."""
-    return tuple(item for text in _texts(given) for item in ([text] if _is_file(text) else words(text)))
+    return tuple(item for text in texts for item in ([text] if _is_file(text) else words([text])))
 
 
-def settings(given: Listed) -> tuple[str, ...]:
+def settings(texts: Iterable[str]) -> tuple[str, ...]:
     """The hyperparameters of a list as METHOD.NAME=VALUE; commas within a value belong to it."""
-    return tuple(item for text in _texts(given) for item in _settings(text))
+    return tuple(item for text in texts for item in _settings(text))
 
 
-def numbers(given: Listed, option: str) -> tuple[int, ...]:
-    """The whole numbers of a list, from 0 to what 64 bits hold.
+def seeds(texts: Iterable[str]) -> tuple[int, ...]:
+    """The seeds of a list: whole numbers from 0 to what 64 bits hold.
 
     Raises:
         BenchmarkError: If an item is anything else.
     """
-    for item in words(given):
+    items = words(texts)
+    for item in items:
         if not (item.isascii() and item.isdecimal()) or len(item) > 20 or int(item) > MOST_NUMBER:
-            raise BenchmarkError(f"{option} takes whole numbers separated by commas, such as 0,1,2; not {item[:40]!r}")
-    return tuple(int(item) for item in words(given))
-
-
-def _texts(given: Listed) -> Sequence[str]:
-    return () if given is None else (given,) if isinstance(given, str) else given
+            raise BenchmarkError(f"--seeds takes whole numbers separated by commas, such as 0,1,2; not {item[:40]!r}")
+    return tuple(int(item) for item in items)
 
 
 def _is_file(model: str) -> bool:

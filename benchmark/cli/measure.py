@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.cli.listing import Listed, paths
-from benchmark.utils.folders import cache_folder
+from benchmark.cli.options import Chosen, DeviceOfRecord, Places, Plugins
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -18,13 +16,13 @@ if TYPE_CHECKING:
 
 def measure_command(
     family: str,
-    suite: str | None = None,
-    results: str = "results/runs",
-    data_dir: str | None = None,
-    cache_dir: str | None = None,
-    device: str | None = None,
+    /,
+    *,
+    chosen: Chosen,
+    plugins: Plugins,
+    places: Places,
+    device_of: DeviceOfRecord,
     again: bool = False,
-    plugin: Listed = None,
 ) -> int:
     """Add a family of measures to existing records.
 
@@ -34,15 +32,8 @@ def measure_command(
 
     Args:
         family: A family of measures, see `list measures`.
-        suite: Only the records of this suite.
-        results: The folder of the records.
-        data_dir: The folder of the real data sets.
-        cache_dir: The folder of decoded images and features.
-        device: By default the kind of device in the record.
         again: Also where the record has the family already.
-        plugin: Files of further methods, separated by commas; may be repeated.
     """
-
     from benchmark.evaluation.families import FAMILIES
     from benchmark.execution.add_measures import WAYS, measure_again
     from benchmark.execution.local import blame_elsewhere, write_down
@@ -53,21 +44,20 @@ def measure_command(
     from benchmark.records.failures import Ledger
     from benchmark.records.lookup import cell_of
     from benchmark.records.store import RecordStore
-    from benchmark.suites.expansion import Where
     from benchmark.utils.hardware import resolve_device
     from benchmark.utils.stopping import stop_if_asked
     from methods.common.registry import Registry
 
     if family not in FAMILIES:
         raise UnknownNameError("measure", family, FAMILIES)
+    device = device_of.device
     resolve_device(device or "auto")
-    store = RecordStore(Path(results), read_only=False)
-    records = store.all(suite)
+    store = RecordStore(places.results, read_only=False)
+    records = store.all(chosen.suite)
     if not records:
-        raise BenchmarkError(no_records(store, suite))
-    registry = Registry(paths(plugin))
-    data = Path(data_dir).expanduser() if data_dir else None
-    digests = Where(data, cache_folder(cache_dir), device or "auto").digests
+        raise BenchmarkError(no_records(store, chosen.suite))
+    registry = Registry(plugins.plugin)
+    digests = places.where(device or "auto").digests
     todo = [
         record
         for record in records
@@ -83,13 +73,12 @@ def measure_command(
     ways = dict.fromkeys(WAYS, 0)
     cells = {record.key: cell_of(record) for record in todo}
     failed: list[tuple[Cell, str]] = []
-    ledger = Ledger(Path(results))
+    ledger = Ledger(places.results)
     runners: dict[str, CellRunner] = {}
     for number, record in enumerate(todo, start=1):
         cell, kind = cells[record.key], device or str(record.cell["device"])
         if kind not in runners:
-            where = Where(data, cache_folder(cache_dir), kind)
-            runners[kind] = CellRunner(registry, where, store, Tracker(None))
+            runners[kind] = CellRunner(registry, places.where(kind), store, Tracker(None))
         try:
             with ledger.running(record.key):
                 measured, way = measure_again(runners[kind], record, cell, [family])
@@ -99,7 +88,7 @@ def measure_command(
             raise
         except BaseException as error:
             stop_if_asked()
-            failed.append((cell, write_down(error, cell, ledger, Path(results))))
+            failed.append((cell, write_down(error, cell, ledger, places.results)))
             print(f"[{number}/{len(todo)}] failed: {cell}: {failed[-1][1].splitlines()[0]}", file=sys.stderr)
             if not any(ways.values()) and (why := blame_elsewhere(failed, none_finished=True)):
                 raise BenchmarkError(f"{why}: no method is the cause; see {ledger.path}") from error

@@ -1,4 +1,4 @@
-"""The parser: typed functions of `benchmark.cli` as subcommands, through jsonargparse."""
+"""The parser: the typed functions of `benchmark.cli` as subcommands of jsonargparse."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import inspect
 import re
 from argparse import SUPPRESS, Action
 from argparse import ArgumentParser as ArgumentParserBase
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, get_args, get_origin
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from benchmark.cli.arguments import Argument, UsageError, arguments_of, called
 from benchmark.cli.examples import HEAD, examples
-from benchmark.cli.listing import Listed
 from benchmark.utils.project import DISTRIBUTION, VERSION, git_commit, program
-from datamodules.common.documents import MOST_NUMBER
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 
 COMMANDS: dict[str, str] = {
@@ -38,65 +37,7 @@ COMMANDS: dict[str, str] = {
     "download": "fetch a data set",
     "speed": "measure the suite's speed on this machine",
 }
-POSITIONAL = (
-    ("list", "what"),
-    ("tables", "paper"),
-    ("verify", "key"),
-    ("export", "key"),
-    ("export", "folder"),
-    ("measure", "family"),
-    ("pack", "suite"),
-    ("generate", "key"),
-    ("tune", "method"),
-    ("check", "file"),
-    ("pretrain", "recipe"),
-    ("download", "dataset"),
-)
-GROUPS: dict[str, tuple[str, ...]] = {
-    "what to run": (
-        *("all", "suite", "methods", "seeds", "model", "set", "tuned", "tuned_values", "plugin", "keys", "shard"),
-        *("classes", "concept", "method", "measures", "unlearned", "name", "dataset", "data", "others", "keep"),
-    ),
-    "where": ("results", "data_dir", "cache_dir", "out", "figures"),
-    "how it runs": (
-        *("device", "precision", "force", "executor", "address", "cpus_per_cell", "gpus_per_cell", "devices"),
-        *("strategy", "jobs", "seed"),
-    ),
-    "what is kept": ("wandb", "save_weights"),
-}
-"""Titles under which `--help` shows options; those of one command alone stand under its own title."""
-METAVARS = {
-    **dict.fromkeys(("methods", "measures", "classes", "others", "keep"), "NAME,..."),
-    **dict.fromkeys(("results", "data_dir", "cache_dir", "out", "figures"), "DIR"),
-    **dict.fromkeys(("plugin", "tuned_values", "unlearned"), "FILE"),
-    **dict.fromkeys(("cpus_per_cell", "gpus_per_cell", "devices", "trials", "images", "steps", "jobs", "seed"), "N"),
-    **{"seeds": "N,...", "model": "NAME", "keys": "KEY,...", "set": "METHOD.NAME=VALUE", "shard": "I/N"},
-    **{"suite": "NAME", "device": "NAME", "precision": "NAME", "address": "HOST:PORT", "strategy": "NAME"},
-}
-"""What stands for the value of an option in `--help`; by default its own name."""
-PAIRS = {("leaderboard", "compare")}
-"""Options that take two words, which jsonargparse does not read from a type."""
-
-
 _LISTED = "_listed"
-NUMBERS: dict[str, tuple[float, float]] = {
-    "seed": (0, MOST_NUMBER),
-    "search_seed": (0, MOST_NUMBER),
-    "devices": (1, 1024),
-    "cpus_per_cell": (1, 4096),
-    "gpus_per_cell": (0, 64),
-    "tolerance": (0, 1000),
-    "trials": (1, 10_000),
-    "images": (1, 1_000_000),
-    "steps": (1, 100_000),
-    "guidance": (0, 1000),
-    "batch": (1, 100_000),
-}
-"""By option the smallest and the largest number that it takes; not a number is beyond both."""
-
-
-class UsageError(BenchmarkError):
-    """Arguments that do not fit the command."""
 
 
 class ExitError(BenchmarkError):
@@ -104,16 +45,7 @@ class ExitError(BenchmarkError):
 
 
 class Parser(ArgumentParser):
-    """jsonargparse with hyphens in option names, plain flags, and errors of one line."""
-
-    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
-        """Add an argument; booleans become flags."""
-        if args and str(args[0]).startswith("--"):
-            args = (str(args[0]).replace("_", "-"), *args[1:])
-        if kwargs.get("type") is bool:
-            del kwargs["type"]
-            kwargs["action"] = "store_true"
-        return super().add_argument(*args, **kwargs)
+    """jsonargparse with errors of one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise instead of printing the usage; a wrong name is answered with the nearest ones."""
@@ -140,7 +72,7 @@ class _Formatter(DefaultHelpFormatter):
     def _expand_help(self, action: Any) -> str:
         default = action.default
         text = str(action.help or "").replace("%", "%%") % ()
-        told = default not in (None, False, "==SUPPRESS==", []) and "default" not in text
+        told = default is not None and default is not False and default != SUPPRESS and "by default" not in text
         return f"{text.rstrip('.')}; by default {default}." if told else text
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
@@ -178,7 +110,7 @@ def _in_words(message: str, options: list[str]) -> str:
 
 
 def command_function(name: str) -> Callable[..., int]:
-    """The function of a command: `benchmark.commands.NAME_command.NAME`."""
+    """The function of a command: `NAME_command` of `benchmark.cli.NAME`."""
     module = importlib.import_module(f"benchmark.cli.{name}")
     function: Callable[..., int] = getattr(module, f"{name}_command")
     return function
@@ -198,84 +130,47 @@ def build_parser(wanted: str | None) -> Parser:
         command = Parser(description=help_text, epilog=examples(name), formatter_class=_Formatter)
         if name == wanted:
             function = command_function(name)
-            positional = [parameter for owner, parameter in POSITIONAL if owner == name]
-            pairs = {parameter for owner, parameter in PAIRS if owner == name}
-            declared = inspect.signature(function, eval_str=True).parameters
-            lists = [parameter for parameter in declared if declared[parameter].annotation == Listed]
-            skip: set[str | int] = {*positional, *pairs, *lists}
-            command.add_function_arguments(function, as_positional=False, as_group=False, skip=skip)
-            for parameter in sorted(pairs):
-                words, text = ("A", "B"), _argument_help(function, parameter)
-                command.add_argument(f"--{parameter}", type=str, nargs=2, metavar=words, help=text)
-            for parameter in lists:
-                text = _argument_help(function, parameter)
-                # Not by its own name: jsonargparse's Namespace has methods, such as `keys`, that would be appended to.
-                command.add_argument(f"--{parameter}", dest=parameter + _LISTED, type=str, action="append", help=text)
-            for parameter in positional:
-                own = declared[parameter]
-                several = list in (get_origin(each) for each in get_args(own.annotation))
-                one = {} if own.default is inspect.Parameter.empty else {"nargs": "?", "default": None}
-                optional = {"nargs": "*"} if several else one
-                text, kind = _argument_help(function, parameter), str if several else own.annotation
-                command.add_argument(parameter, type=kind, help=text, **optional)
-            _grouped(command, name)
             command.description = (inspect.getdoc(function) or "").partition("\nArgs:")[0].strip()
+            _add_arguments(command, arguments_of(function), f"of `{name}` alone")
         commands.add_subcommand(name, command, help=help_text)
     return parser
 
 
-def _grouped(command: Parser, name: str) -> None:
-    """Put the options of a command under their titles, each with a short word for its value."""
-    titles = {option: title for title, options in GROUPS.items() for option in options}
-    groups = {title: command.add_argument_group(title) for title in [*GROUPS, f"of `{name}` alone"]}
-    plain = next(group for group in command._action_groups if group.title == "options")
-    for action in list(plain._group_actions):
-        option = action.dest.removesuffix(_LISTED)
-        if not action.option_strings or option in ("help", "h") or "-h" in action.option_strings:
+def _add_arguments(command: Parser, arguments: Iterable[Argument], rest: str) -> None:
+    """Add the arguments of a command, each under its title; `rest` is the title of those that have none."""
+    groups: dict[str, Any] = {}
+    for argument in arguments:
+        if argument.positional:
+            command.add_argument(argument.name, **argument.declaration())
             continue
-        if action.nargs is None and action.choices is None and not str(action.metavar or "").startswith("{"):
-            action.metavar = METAVARS.get(option, option.upper())
-        plain._group_actions.remove(action)
-        groups[titles.get(option, f"of `{name}` alone")]._group_actions.append(action)
+        title = argument.title or rest
+        if title not in groups:
+            groups[title] = command.add_argument_group(title)
+        # A list not by its own name: jsonargparse's Namespace has methods, such as `keys`, that would be appended to.
+        listed = {"dest": argument.name + _LISTED} if argument.several else {}
+        groups[title].add_argument(argument.flag, **argument.declaration(), **listed)
 
 
-def _check_value(option: str, value: Any, ends: tuple[float, float] | None) -> None:
-    """Refuse what an unset shell variable leaves, signs that no name has, and numbers beyond their ends.
+def parsed(arguments: list[str]) -> tuple[str, dict[str, Any]]:
+    """The name of the command and the value of each of its arguments.
 
     Raises:
-        UsageError: If it is one of these.
+        BenchmarkError: If the arguments do not fit the command.
     """
-    for text in [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else []:
-        if not text.strip(", \t\n"):
-            raise UsageError(f"{option} is empty: give it a value or leave it out (is a shell variable unset?)")
-        if "\0" in text:
-            raise UsageError(f"{option} holds a null character, which no name or path can")
-    if ends is not None and isinstance(value, (int, float)) and not ends[0] <= value <= ends[1]:
-        low, high = (int(end) if end == int(end) else end for end in ends)
-        raise UsageError(f"{option} takes a number from {low} to {high}, not {value}")
-
-
-def _argument_help(function: Callable[..., int], parameter: str) -> str:
-    for line in (inspect.getdoc(function) or "").splitlines():
-        name, colon, text = line.strip().partition(": ")
-        if colon and name == parameter:
-            return text
-    return ""
+    wanted = next((argument for argument in arguments if argument in COMMANDS), None)
+    namespace = build_parser(wanted).parse_args(arguments)
+    name = namespace.command
+    # jsonargparse marks names that its Namespace also has as methods (such as `keys`) with a zero-width space
+    named = {key.replace("-", "_").strip("\u200b"): value for key, value in vars(namespace[name]).items()}
+    given = {key.removesuffix(_LISTED): value for key, value in named.items()}
+    return name, {each.name: each.value(given[each.name]) for each in arguments_of(command_function(name))}
 
 
 def run_command(arguments: list[str]) -> int:
     """Parse and run one command; returns the exit status."""
-    wanted = next((argument for argument in arguments if argument in COMMANDS), None)
-    parsed = build_parser(wanted).parse_args(arguments)
-    name = parsed.command
-    # jsonargparse marks names that its Namespace also has as methods (such as `keys`) with a zero-width space
-    given = {key.replace("-", "_").strip("\u200b"): value for key, value in vars(parsed[name]).items()}
-    values = {key.removesuffix(_LISTED): value for key, value in given.items()}
-    positional = {parameter for owner, parameter in POSITIONAL if owner == name}
-    for key, value in values.items():
-        _check_value(key if key in positional else f"--{key.replace('_', '-')}", value, NUMBERS.get(key))
-    function = command_function(name)
+    name, values = parsed(arguments)
     try:
-        return function(**values)
+        status: int = called(command_function(name), values)
+        return status
     except SystemExit as end:  # a method or a library: no command ends the process itself
         raise ExitError(f"something within `{name}` called exit({end.code!r}) before the command was done") from end

@@ -3,47 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from benchmark.cli.common import plan_of
-from benchmark.cli.listing import Listed
+from benchmark.cli.options import Hardware, Places, Plugins, Selection
 from benchmark.records.lookup import expected_seconds, known_records
 
 
-def plan_command(
-    suite: str = "quick",
-    methods: Listed = None,
-    seeds: Listed = None,
-    model: Listed = None,
-    results: str = "results/runs",
-    data_dir: str | None = None,
-    cache_dir: str | None = None,
-    device: str = "auto",
-    precision: str | None = None,
-    shard: str | None = None,
-    plugin: Listed = None,
-    set: Listed = None,
-    tuned: bool = False,
-    tuned_values: str | None = None,
-) -> int:
-    """Show a suite's cells: done, missing or failed, with the time that they are expected to take.
-
-    Args:
-        suite: A suite of the package, or a YAML file.
-        methods: Names, separated by commas.
-        seeds: Seeds, separated by commas.
-        model: Models, separated by commas.
-        results: The folder of the records.
-        data_dir: The folder of the real data sets.
-        cache_dir: The folder of decoded images and features.
-        device: auto, cpu, cuda or cuda:N.
-        precision: fp32, bf16 or auto.
-        shard: i/n: only the i-th of n parts of the cells.
-        plugin: Files of further methods, separated by commas; may be repeated.
-        set: A hyperparameter as METHOD.NAME=VALUE; may be repeated.
-        tuned: With the values that `tune` found, on boards of their own; small CLIPs only.
-        tuned_values: The same with the values of a file that `tune --out` wrote.
-    """
+def plan_command(selection: Selection, plugins: Plugins, places: Places, hardware: Hardware) -> int:
+    """Show a suite's cells: done, missing or failed, with the time that they are expected to take."""
     from rich.console import Console
     from rich.table import Table
 
@@ -51,23 +17,8 @@ def plan_command(
     from benchmark.records.failures import Ledger
     from benchmark.utils.durations import clock
 
-    plan = plan_of(
-        suite=suite,
-        methods=methods,
-        seeds=seeds,
-        model=model,
-        results=results,
-        data_dir=data_dir,
-        cache_dir=cache_dir,
-        device=device,
-        precision=precision,
-        shard=shard,
-        plugin=plugin,
-        settings=set,
-        tuned=tuned,
-        tuned_values=tuned_values,
-    )
-    failures = Ledger(Path(results)).failures()
+    plan = selection.plan(places, hardware.device, hardware.precision, plugins=plugins.plugin)
+    failures = Ledger(places.results).failures()
     expected = expected_seconds(known_records(plan.store), plan.suite.every_model)
     tuned_by = f" (tuned: {plan.suite.tuned})" if plan.suite.tuned else ""
     table = Table(title=f"{plan.suite.name}: {plan.suite.title}{tuned_by}", title_justify="left", header_style="bold")

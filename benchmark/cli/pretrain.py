@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from benchmark.utils.folders import cache_folder
+from benchmark.cli.arguments import Option, title_of
+from benchmark.cli.options import Device, Folders, Seed, WhereFile
 
 if TYPE_CHECKING:
     from benchmark.pretraining.recipe import Recipe
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
 
 def pretrain_command(
     recipe: str,
-    out: str | None = None,
-    data_dir: str | None = None,
-    cache_dir: str | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    /,
+    *,
+    out: WhereFile | None = None,
+    folders: Folders,
+    seed: Seed = 0,
+    hardware: Device,
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Option(title=title_of(Device))] = "auto",
     compiled: bool = False,
-    exclude: str | None = None,
+    exclude: Annotated[str, Option("NAME,...")] | None = None,
 ) -> int:
     """Train a small CLIP from a recipe, write one small file, and say how well it does.
 
@@ -31,10 +33,7 @@ def pretrain_command(
     Args:
         recipe: shapes-resnet, shapes-vit, mini or micro.
         out: The file to write; by default RECIPE.safetensors here.
-        data_dir: The folder of the real data sets.
-        cache_dir: The folder of decoded images.
         seed: Of the weights, the order and the augmentation.
-        device: auto, cpu, cuda or cuda:N.
         precision: auto takes bf16 where the chip is fast at it.
         compiled: Compile the vision tower: a minute lost, then about a sixth faster; needs a C++ compiler.
         exclude: What the model must never see: names separated by commas, which are left out of all its data sets, or
@@ -50,9 +49,9 @@ def pretrain_command(
     from benchmark.pretraining.train import pretrain
 
     chosen = load_recipe(recipe)
-    target = Path(out).expanduser() if out else Path(f"{recipe}.safetensors")
+    target = out or Path(f"{recipe}.safetensors")
     check_target(target)
-    data = Path(data_dir).expanduser() if data_dir else None
+    data, cache = folders.data_dir, folders.cache
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True, highlight=False)
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
@@ -69,10 +68,10 @@ def pretrain_command(
             chosen,
             target,
             data_dir=data,
-            cache_dir=cache_folder(cache_dir),
+            cache_dir=cache,
             seed=seed,
-            exclude=_excluded(exclude, chosen, data, cache_folder(cache_dir)),
-            device=device,
+            exclude=_excluded(exclude, chosen, data, cache),
+            device=hardware.device,
             precision=precision,
             compiled=compiled,
             progress=show,
@@ -83,7 +82,7 @@ def pretrain_command(
     size = target.stat().st_size / 1e6
     print(f"{target}: {size:.1f} MB, {trained.pairs} pairs in {trained.seconds:.0f} s ({rate:.0f} a second)")
     clip = load_compact(target, recipe)
-    for line in report(clip, tuple(chosen.data), data, cache_folder(cache_dir)):
+    for line in report(clip, tuple(chosen.data), data, cache):
         print(line)
     return 0
 

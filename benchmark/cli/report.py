@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from benchmark.cli.listing import Listed, paths
+from benchmark.cli.arguments import Option, title_of
+from benchmark.cli.options import Chosen, Plugins, Records, WhereFile, WhereFolder
 from benchmark.records.store import REFERENCE
 from datamodules.common.errors import BenchmarkError
 
 
 def report_command(
-    results: str = "results/runs",
-    records: Literal["all", "own", "reference"] = "all",
-    suite: str | None = None,
-    out: str | None = None,
-    figures: str | None = None,
-    keep: str | None = None,
-    plugin: Listed = None,
+    *,
+    chosen: Chosen,
+    records: Annotated[Literal["all", "own", "reference"], Option(title=title_of(Chosen))] = "all",
+    plugins: Plugins,
+    places: Records,
+    out: WhereFile | None = None,
+    figures: WhereFolder | None = None,
+    keep: WhereFile | None = None,
 ) -> int:
     """Write one HTML page that shows the records: leaderboards, plots, predictions, cards. It needs no network.
 
+    Your records are only read.
+
     Args:
-        results: The folder of your records; they are only read.
         records: own, those of the project (reference), or all; of one cell in both yours counts.
-        suite: Only this suite.
         out: The file of the page; by default report.html in the folder of your records.
         figures: Also write static figures into this folder, as SVG and PDF (extra `figures`).
         keep: Also write the curves and predictions that the page took from outputs and logs to this file. As
             extras.json in a folder of records, it stands for the outputs and logs.
-        plugin: Files of further methods, separated by commas; may be repeated.
     """
     import sys
 
@@ -40,15 +40,15 @@ def report_command(
     from datamodules.common.kept_files import CannotWriteError, replace_file
     from methods.common.registry import Registry
 
-    registry = Registry(paths(plugin))
-    target = Path(out) if out else Path(results) / "report.html"
+    registry = Registry(plugins.plugin)
+    target = out or places.results / "report.html"
     if target.is_dir():
         raise BenchmarkError(f"{target} is a folder: name a file, such as --out {target / 'report.html'}")
     if figures:
         from benchmark.report.figures import check_matplotlib
 
         check_matplotlib()
-    gathered = gather(Path(results), REFERENCE, which=records, suite=suite)
+    gathered = gather(places.results, REFERENCE, which=records, suite=chosen.suite)
     content = collect(gathered, registry)
     for line in content.gathered.notes:
         print(line, file=sys.stderr)
@@ -62,11 +62,11 @@ def report_command(
     print(f"{target}: {len(gathered.records)} records on {len(content.boards)} boards, {len(page) / 1e6:.1f} MB")
     if keep:
         kept = worth_keeping(content)
-        write_extras(Path(keep), kept)
+        write_extras(keep, kept)
         print(f"{keep}: curves of {len(kept.curves)} records, predictions of {len(kept.predictions)}")
     if figures:
         from benchmark.report.figures import write_figures
 
-        written = write_figures(content, Path(figures))
+        written = write_figures(content, figures)
         print(f"{figures}: {len(written)} figures, as SVG and PDF")
     return 0

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from benchmark.cli.common import plan_of, same_command
-from benchmark.cli.listing import Listed, paths
+from benchmark.cli.options import Execution, Kept, Places, Plugins, RunSelection
 from benchmark.utils.devices import check_devices
-from benchmark.utils.folders import cache_folder
-from datamodules.common.content import forget_digests
+from benchmark.utils.project import program
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -19,90 +18,26 @@ if TYPE_CHECKING:
     from benchmark.suites.plan import Plan
 
 
-def run_command(
-    all: bool = False,
-    suite: str = "quick",
-    methods: Listed = None,
-    seeds: Listed = None,
-    model: Listed = None,
-    results: str = "results/runs",
-    data_dir: str | None = None,
-    cache_dir: str | None = None,
-    device: str = "auto",
-    precision: str | None = None,
-    force: bool = False,
-    shard: str | None = None,
-    keys: Listed = None,
-    wandb: Literal["off", "offline", "online"] = "off",
-    plugin: Listed = None,
-    set: Listed = None,
-    tuned: bool = False,
-    tuned_values: str | None = None,
-    save_weights: bool = False,
-    executor: Literal["local", "ray"] = "local",
-    address: str | None = None,
-    cpus_per_cell: int | None = None,
-    gpus_per_cell: float | None = None,
-    devices: int = 1,
-    strategy: str | None = None,
-) -> int:
+def run_command(selection: RunSelection, plugins: Plugins, places: Places, execution: Execution, kept: Kept) -> int:
     """Run what is missing of a suite, skip what is done, and show the leaderboard.
 
     Stop it with Ctrl-C and run it again: what is done is kept, and it says how to go on.
-
-    Args:
-        all: Every registered method; the same as naming none.
-        suite: A suite of the package, or a YAML file.
-        methods: Names, separated by commas.
-        seeds: Seeds, separated by commas; by default the suite's.
-        model: Models, separated by commas: shapes-resnet, ViT-B-32/openai, ViT-B-16:FILE; by default the suite's.
-        results: The folder of records, logs and failures.
-        data_dir: The folder of the real data sets.
-        cache_dir: The folder of decoded images and features; by default the user's cache.
-        device: auto, cpu, cuda or cuda:N.
-        precision: fp32, bf16 or auto; by default the suite's.
-        force: Run also what is done, and read again all files of data sets whose content is remembered.
-        shard: i/n: only the i-th of n parts of the cells.
-        keys: Only the cells whose keys begin so.
-        wandb: Weights & Biases logging; offline needs no account.
-        plugin: Files of further methods, separated by commas; may be repeated.
-        set: A hyperparameter as METHOD.NAME=VALUE; may be repeated.
-        tuned: With the values that `tune` found, on boards of their own; small CLIPs only.
-        tuned_values: The same with the values of a file that `tune --out` wrote.
-        save_weights: Keep the edited tensors of each cell beside its record (KEY.safetensors), for `export`; cells
-            that are done without them run again, their records stay.
-        executor: local, one cell after another in this process; ray, one task a cell on this machine or a cluster.
-        address: HOST:PORT of a Ray cluster, or auto for the one that runs here; by default a new one on this machine.
-        cpus_per_cell: With ray, CPUs (and threads) of each cell; by default 1.
-        gpus_per_cell: With ray, GPUs of each cell, such as 0.5; by default 1 with --device cuda, else 0.
-        devices: Devices of this machine over which each cell's unlearning is spread, for a cell that is too large for
-            one: a process each, batches split, in-batch negatives gathered; the result is the same but for rounding.
-        strategy: How they work together: ddp, Lightning's; the default with several devices.
     """
-    if all and methods:
+    if selection.all and selection.methods:
         raise BenchmarkError("--all runs every method: leave out --methods, or leave out --all")
-    if executor == "local" and (address, cpus_per_cell, gpus_per_cell) != (None, None, None):
+    on_ray = execution.executor == "ray"
+    ray = (execution.address, execution.cpus_per_cell, execution.gpus_per_cell)
+    if not on_ray and ray != (None, None, None):
         raise BenchmarkError("--address, --cpus-per-cell and --gpus-per-cell need --executor ray")
-    spread = check_devices(devices, strategy, device=device, executor=executor)
-    if force:
-        forget_digests(cache_folder(cache_dir))
-    plan = plan_of(
-        suite=suite,
-        methods=methods,
-        seeds=seeds,
-        model=model,
-        results=results,
-        data_dir=data_dir,
-        cache_dir=cache_dir,
-        device=device,
-        precision=precision,
-        shard=shard,
-        plugin=plugin,
-        settings=set,
-        keys=keys,
-        tuned=tuned,
-        tuned_values=tuned_values,
-        elsewhere=executor == "ray",
+    spread = check_devices(execution.devices, execution.strategy, device=execution.device, executor=execution.executor)
+    plan = selection.plan(
+        places,
+        execution.device,
+        execution.precision,
+        plugins=plugins.plugin,
+        keys=selection.keys,
+        elsewhere=on_ray,
+        read_again=execution.force,
     )
     for note in plan.notes:
         print(note, file=sys.stderr)
@@ -115,14 +50,11 @@ def run_command(
     out = Console(soft_wrap=True, highlight=False, markup=False)
     err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     options = RunOptions(
-        force=force,
-        save_weights=save_weights,
-        wandb=wandb,
-        ray=RayOptions(address, cpus_per_cell, gpus_per_cell) if executor == "ray" else None,
+        force=execution.force,
+        save_weights=kept.save_weights,
+        wandb=kept.wandb,
+        ray=RayOptions(*ray) if on_ray else None,
         devices=spread,
-        plugins=paths(plugin),
-        suite=suite,
-        tuned_values=tuned_values or "",
     )
     done = run_plan(plan, options, err)
     outcome, skipped = done.outcome, done.skipped
@@ -133,11 +65,11 @@ def run_command(
     if outcome.interruption is not None:
         ended = {record.key for record in outcome.finished} | {cell.key for cell, _ in outcome.failed}
         rest = [cell.key[:12] for cell in done.todo if cell.key not in ended]
-        only = ["--keys", ",".join(rest)] if force else []  # the same command would begin anew
+        only = ["--keys", ",".join(rest)] if execution.force else []  # the same command would begin anew
         failed = f", {len(outcome.failed)} failed ({where})" if outcome.failed else ""
         out.print(
             f"interrupted: {len(outcome.finished)} cells finished now, {skipped} were done{failed}, {len(rest)} left; "
-            f"what is finished is kept in {results}; go on with:\n    {same_command(only)}",
+            f"what is finished is kept in {places.results}; go on with:\n    {_same_command(only)}",
         )
         return exit_status(outcome.interruption)
     if outcome.finished or outcome.failed:
@@ -161,8 +93,15 @@ def run_command(
         )
         return 1
     if not outcome.finished and not done.remeasured:
-        out.print(f"nothing to do: all {len(plan.cells)} cells of suite {plan.suite.name} are done (in {results})")
+        out.print(
+            f"nothing to do: all {len(plan.cells)} cells of suite {plan.suite.name} are done (in {places.results})"
+        )
     return 0
+
+
+def _same_command(further: Sequence[str]) -> str:
+    """The command line of this process as it can be pasted, with further arguments at its end."""
+    return f"{program()} {shlex.join([*sys.argv[1:], *further])}"
 
 
 def _show_leaderboard(plan: Plan, records: Sequence[Record], tracker: Tracker) -> None:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json as json_module
-from pathlib import Path
 
-from benchmark.cli.listing import Listed, words
-from benchmark.utils.folders import cache_folder, check_cache
+from benchmark.cli.options import Device, Folders, Names, WhereFile
+from benchmark.utils.folders import check_cache
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.kept_files import replace_file
 
 
-def speed_command(
-    json: str | None = None,
-    only: Listed = None,
-    data_dir: str | None = None,
-    cache_dir: str | None = None,
-    device: str = "auto",
-) -> int:
+def speed_command(*, only: Names = (), json: WhereFile | None = None, folders: Folders, hardware: Device) -> int:
     """Measure the suite's speed on this machine: ratios to plain loops, to another package, and to the chip's ceiling.
 
     Both sides of a ratio take turns in one run, so other load on the machine meets both. A measurement that needs a
@@ -27,25 +20,21 @@ def speed_command(
         json: Write the findings to this file too.
         only: Measurements, separated by commas: ceiling, encoding, lip_step, synthetic_images, overhead, leaderboard,
             memory, projection_edits, evaluation.
-        data_dir: The folder of the real data sets.
-        cache_dir: The folder of decoded images.
-        device: auto, cpu, cuda or cuda:N.
     """
     from benchmark.speed.report import MEASUREMENTS, headline, lines, machine, module, summary
 
-    chosen = words(only) or tuple(MEASUREMENTS)
+    chosen = only or tuple(MEASUREMENTS)
     for name in chosen:
         if name not in MEASUREMENTS:
             raise UnknownNameError("measurement", name, MEASUREMENTS)
-    if json is not None and not Path(json).resolve().parent.is_dir():
-        raise BenchmarkError(f"--json {json}: there is no folder {Path(json).resolve().parent}; make it first")
+    if json is not None and not json.resolve().parent.is_dir():
+        raise BenchmarkError(f"--json {json}: there is no folder {json.resolve().parent}; make it first")
     from benchmark.speed.bench import Bench
     from benchmark.speed.findings import LeftOutError, SpeedFinding
     from benchmark.utils.hardware import resolve_device
     from benchmark.utils.trainer import quiet_lightning
 
-    data = Path(data_dir).expanduser() if data_dir else None
-    bench = Bench(resolve_device(device), data, cache_folder(cache_dir))
+    bench = Bench(resolve_device(hardware.device), folders.data_dir, folders.cache)
     check_cache(bench.cache_dir)
     quiet_lightning()
     about = machine(bench.device)
@@ -65,5 +54,5 @@ def speed_command(
     if json is not None:
         findings = {name: [finding.to_dict() for finding in each] for name, each in found.items()}
         content = {"machine": about, "findings": findings, "left_out": left_out}
-        replace_file(Path(json), (json_module.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+        replace_file(json, (json_module.dumps(content, indent=1, sort_keys=True) + "\n").encode())
     return 0

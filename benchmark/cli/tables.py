@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from benchmark.cli.options import Records, Shown
 
 if TYPE_CHECKING:
     from benchmark.leaderboard.papers.table import PaperTable
@@ -12,9 +13,7 @@ if TYPE_CHECKING:
 
 
 def tables_command(
-    paper: Literal["lip", "ccup", "cliperase", "diet", "negmerge"],
-    results: str = "results/runs",
-    format: Literal["table", "markdown", "csv", "json", "latex", "html"] = "table",
+    paper: Literal["lip", "ccup", "cliperase", "diet", "negmerge"], /, *, records: Records, shown: Shown
 ) -> int:
     """Show a paper's tables: published number, measured number, difference.
 
@@ -23,22 +22,20 @@ def tables_command(
 
     Args:
         paper: lip, ccup, cliperase, diet or negmerge.
-        results: The folder of the records.
-        format: A table for the terminal, Markdown, CSV, JSON, LaTeX (booktabs) or HTML.
     """
     import sys
 
     from benchmark.leaderboard.papers.table import render
     from benchmark.records.store import RecordStore
 
-    store = RecordStore(Path(results))
+    store = RecordStore(records.results)
     suites: tuple[str, ...] = importlib.import_module(f"benchmark.leaderboard.papers.{paper}").SUITES
-    records = [record for suite in suites for record in store.all(suite)]
+    measured = [record for suite in suites for record in store.all(suite)]
     for message in store.notes:
         print(message, file=sys.stderr)
-    if not records:
+    if not measured:
         print(f"no records of {' or '.join(suites)} in {store.folder} yet: nothing is measured", file=sys.stderr)
-    sys.stdout.write(render(tables_of(paper, records), format))
+    sys.stdout.write(render(tables_of(paper, measured), shown.format))
     return 0
 
 

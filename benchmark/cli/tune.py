@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from inspect import signature
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
 
-from benchmark.cli.common import plan_of
-from benchmark.cli.listing import Listed, paths, words
+from benchmark.cli.arguments import Option, title_of
+from benchmark.cli.listing import words
+from benchmark.cli.options import Device, Name, Names, Places, Plugins, Selection, WhereFile
 from benchmark.records.lookup import expected_seconds, known_records
 from benchmark.tuning.search import MODEL, SEARCH_SEED, SUITE, TRIALS
 from benchmark.utils.folders import check_cache
+from datamodules.common.documents import MOST_NUMBER
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -21,60 +22,53 @@ FOLDER = "tuning"
 """Trials are kept in this folder of the results, so that no leaderboard of runs shows them."""
 
 
+@dataclass(frozen=True)
+class Search:
+    """What to search.
+
+    Attributes:
+        model: A small CLIP.
+        suite: A suite, or a YAML file, of which no other suite reports a forget class.
+        trials: How many settings are tried, the untuned one among them.
+        search_seed: Of the settings tried.
+    """
+
+    model: Name = MODEL
+    suite: Name = SUITE
+    trials: Annotated[int, Option("N", low=1, high=10_000)] = TRIALS
+    search_seed: Annotated[int, Option("N", low=0, high=MOST_NUMBER)] = SEARCH_SEED
+
+
 def tune_command(
-    method: str | None = None,
-    all: bool = False,
-    model: str = MODEL,
-    suite: str = SUITE,
-    trials: int = TRIALS,
-    search_seed: int = SEARCH_SEED,
-    out: str | None = None,
-    results: str = "results/runs",
-    data_dir: str | None = None,
-    cache_dir: str | None = None,
-    device: str = "auto",
-    plugin: Listed = None,
+    method: Names = (),
+    /,
+    *,
+    all: Annotated[bool, Option(title=title_of(Search))] = False,
+    search: Search,
+    plugins: Plugins,
+    out: WhereFile | None = None,
+    places: Places,
+    hardware: Device,
 ) -> int:
     """Search a method's hyperparameters for the small CLIPs, with the same number of trials as every other's.
 
     The first trial is the untuned default, the others are spread over the method's search space; the objective is the
-    mean of S over forget classes that no other suite reports. What is done is kept: run the same command to go on.
-    `run --tuned` takes the values found.
+    mean of S over forget classes that no other suite reports. What is done is kept, in the folder `tuning` of the
+    results: run the same command to go on. `run --tuned` takes the values found.
 
     Args:
         method: Names, separated by commas.
         all: Every ranked method, one after the other.
-        model: A small CLIP.
-        suite: A suite, or a YAML file, of which no other suite reports a forget class.
-        trials: How many settings are tried, the untuned default among them.
-        search_seed: Of the settings tried.
         out: The file of the values found. Left out: the project's for a search with every other option as it is,
             none for another search, of which only the trials are kept.
-        results: The folder of records, logs and failures; those of trials are in its folder `tuning`.
-        data_dir: The folder of the real data sets.
-        cache_dir: The folder of decoded images and features.
-        device: auto, cpu, cuda or cuda:N.
-        plugin: Files of further methods, separated by commas; may be repeated.
     """
     from methods.common.registry import Registry
 
-    registry = Registry(paths(plugin))
-    names = _names(registry, method, all)
-    _check_model(model)
-    plan = plan_of(
-        suite=suite,
-        methods=",".join(names),
-        seeds=None,
-        model=model,
-        results=str(Path(results) / FOLDER),
-        data_dir=data_dir,
-        cache_dir=cache_dir,
-        device=device,
-        precision=None,
-        shard=None,
-        plugin=plugin,
-        settings=None,
-    )
+    names = _names(Registry(plugins.plugin), method, all)
+    _check_model(search.model)
+    selection = Selection(suite=search.suite, methods=names, model=(search.model,))
+    trials = replace(places, results=places.results / FOLDER)
+    plan = selection.plan(trials, hardware.device, plugins=plugins.plugin)
     from benchmark.execution.runner import CellRunner
     from benchmark.execution.tracking import Tracker
     from benchmark.suites.tuned.values import TUNED, budget_of, check_room
@@ -84,48 +78,45 @@ def tune_command(
     check_unreported(plan.suite)
     plan.store.own()
     check_cache(plan.where.cache_dir)
-    usual = (model, suite, trials, search_seed, plugin) == (MODEL, SUITE, TRIALS, SEARCH_SEED, None)
-    file = Path(out).expanduser() if out else TUNED if usual else None
+    usual = search == Search() and not plugins.plugin
+    file = out or (TUNED if usual else None)
     if file is not None:
-        check_room(file, budget_of(trials, plan.suite.name, model))
+        check_room(file, budget_of(search.trials, plan.suite.name, search.model))
     else:
         shared = f"({TRIALS} trials, {SUITE}, {MODEL})"
         print(f"not the search that all methods share {shared}: its values are not kept; name a file with --out")
-    files = paths(plugin)
-    runner = CellRunner(plan.registry, plan.where, plan.store, Tracker(plan.store.folder), files, suite)
-    searches = [plan_search(runner, name, plan.cells, count=trials, seed=search_seed) for name in names]
+    runner = CellRunner(
+        plan.registry, plan.where, plan.store, Tracker(plan.store.folder), plan.plugins, plan.suite_file
+    )
+    count, seed = search.trials, search.search_seed
+    searches = [plan_search(runner, name, plan.cells, count=count, seed=seed) for name in names]
     expected = expected_seconds(known_records(plan.store), plan.suite.every_model)
-    given = {"model": model, "suite": suite, "trials": trials, "search_seed": search_seed, "out": out}
-    options = _options({**given, "data_dir": data_dir, "device": device})
-    options += "".join(f" --plugin {shlex.quote(str(each))}" for each in files)
-    return Tuner(runner, plan.suite, expected, file, options, print).run(searches)
+    given = {**vars(search), "out": out, "data_dir": places.data_dir, "device": hardware.device}
+    usually = {**vars(Search()), **vars(Device()), "out": None, "data_dir": None}
+    changed = [(f"--{name.replace('_', '-')}", value) for name, value in given.items() if value != usually[name]]
+    options = [*changed, *(("--plugin", plugin) for plugin in plugins.plugin)]
+    again = "".join(f" {name} {shlex.quote(str(value))}" for name, value in options)
+    return Tuner(runner, plan.suite, expected, file, again, print).run(searches)
 
 
-def _names(registry: Registry, method: str | None, every: bool) -> tuple[str, ...]:
+def _names(registry: Registry, asked: tuple[str, ...], every: bool) -> tuple[str, ...]:
     from benchmark.suites.tuned.space import competes
 
-    if every == bool(method):
+    if every == bool(asked):
         raise BenchmarkError("name a method, such as `tune ccup`, or all of them with `tune --all`")
     if every:
         return tuple(name for name in registry.names() if competes(registry, name))
-    for name in words(method):
+    for name in asked:
         if not competes(registry, name):
             raise BenchmarkError(f"{name!r} is a reference row, which does not compete: it is not tuned")
-    return tuple(dict.fromkeys(words(method)))
+    return tuple(dict.fromkeys(asked))
 
 
 def _check_model(model: str) -> None:
     from benchmark.suites.expansion import scale_of
     from benchmark.suites.tuned.space import SMALL
 
-    if len(words(model)) != 1:
+    if len(words([model])) != 1:
         raise BenchmarkError(f"--model {model}: tuning takes one model")
     if scale_of(model) != SMALL:
         raise BenchmarkError(f"model {model!r} keeps the published defaults: tuning is for the small CLIPs")
-
-
-def _options(given: dict[str, Any]) -> str:
-    """Those options that are not as they are by default, as on the command line."""
-    declared = signature(tune_command).parameters
-    changed = {name: value for name, value in given.items() if value != declared[name].default}
-    return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in changed.items())

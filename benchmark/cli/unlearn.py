@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from benchmark.cli.listing import Listed, settings, words
+from benchmark.cli.arguments import Option, title_of
+from benchmark.cli.options import Device, Folders, Forget, Name, Names, Precision, Seed, Settings
 from datamodules.common.errors import BenchmarkError
 
 
 def unlearn_command(
-    model: str,
-    method: str,
-    out: str,
-    classes: Listed = None,
-    concept: str | None = None,
-    data: str | None = None,
-    data_dir: str | None = None,
-    others: Listed = None,
-    keep: Listed = None,
-    set: Listed = None,
-    measures: Listed = None,
-    seed: int = 0,
-    precision: str = "fp32",
-    device: str = "auto",
-    cache_dir: str | None = None,
+    *,
+    model: Name,
+    method: Name,
+    set: Settings = (),
+    forget: Forget,
+    data: Name | None = None,
+    others: Names = (),
+    keep: Names = (),
+    measures: Names = (),
+    out: Annotated[str, Option("DIR", title=title_of(Folders))],
+    folders: Folders,
+    seed: Seed = 0,
+    precision: Precision = "fp32",
+    hardware: Device,
 ) -> int:
     """Unlearn classes or a concept from a model and write it as a folder that open_clip loads, with a model card.
 
@@ -35,19 +35,14 @@ def unlearn_command(
     Args:
         model: shapes-resnet, mini, ViT-B-32/openai, ViT-B-32:FILE.
         method: A registered method, or a Python file that declares one.
-        out: The folder to make; it must not exist or be empty.
-        classes: Names of the classes to forget, separated by commas; may be repeated.
-        concept: A word of captions to forget, in the place of classes.
+        set: A hyperparameter as METHOD.NAME=VALUE; may be repeated.
         data: The data set that the classes are from: a registered one, or folder:NAME for your own images.
-        data_dir: The folder of the real data sets.
         others: Further data sets that are measured, separated by commas.
         keep: Without --data, the names to keep, separated by commas; by default the class names of ImageNet.
-        set: A hyperparameter as METHOD.NAME=VALUE; may be repeated.
         measures: Families of further measures, separated by commas, or all.
+        out: The folder to make; it must not exist or be empty.
         seed: Of everything random.
         precision: fp32, bf16 or auto.
-        device: auto, cpu, cuda or cuda:N.
-        cache_dir: The folder of decoded images and features; by default the user's cache.
     """
     from benchmark import api
     from benchmark.cli.measured import before_and_after
@@ -55,43 +50,42 @@ def unlearn_command(
     from benchmark.export.folder import check_target
     from methods.common.registry import read_declaration
 
-    forget, families = words(classes), words(measures)
-    if bool(forget) == bool(concept):
+    if bool(forget.classes) == bool(forget.concept):
         raise BenchmarkError("say what to forget: --classes NAME[,NAME] or --concept WORD")
-    if families and data is None:
-        raise BenchmarkError(f"--measures {','.join(families)} needs images: add --data")
+    if measures and data is None:
+        raise BenchmarkError(f"--measures {','.join(measures)} needs images: add --data")
     if data is None and others:
         raise BenchmarkError("--others are measured beside --data: add --data")
     if data is not None and keep:
         raise BenchmarkError("--keep is for unlearning without --data: the data set's other names are kept")
     name = read_declaration(Path(method)).card.name if method.endswith(".py") else method
-    hparams = hyperparameters(name, settings(set))
+    hparams = hyperparameters(name, set)
     check_exportable(model)
     check_target(out)
-    clip = api.load_model(model, device=device)
+    clip = api.load_model(model, device=hardware.device)
 
-    opened = partial(api.load_dataset, clip=clip, data_dir=data_dir, cache_dir=cache_dir)
+    opened = partial(api.load_dataset, clip=clip, data_dir=folders.data_dir, cache_dir=folders.cache_dir)
     dataset = None if data is None else opened(data)
     result = api.unlearn(
         *(clip, method, dataset),
-        classes=forget,
-        concept=concept or "",
-        others=[opened(each) for each in words(others)],
-        names_to_keep=words(keep) or None,
+        classes=forget.classes,
+        concept=forget.concept or "",
+        others=[opened(each) for each in others],
+        names_to_keep=keep or None,
         seed=seed,
         precision=precision,
-        cache_dir=cache_dir,
+        cache_dir=folders.cache_dir,
         **hparams,
     )
     print(repr(result).strip("<>"))
-    measured = None if dataset is None else api.evaluate(result, families)
+    measured = None if dataset is None else api.evaluate(result, measures)
     if measured is None:
         print(
             "no image was given (--data), so nothing is measured: how much is forgotten and what it cost is not known"
         )
     else:
         print(before_and_after(measured))
-        if not families:
+        if not measures:
             print("what a probe brings back was not measured: add --measures linear_probe,relearning")
     folder = api.export(result, out, evaluation=measured)
     print(f"{out}: the unlearned model; what it is and is not for is in {folder / 'README.md'}")

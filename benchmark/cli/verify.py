@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from benchmark.cli.listing import Listed, paths
+from benchmark.cli.arguments import Option, title_of
+from benchmark.cli.options import Chosen, DeviceOfRecord, Places, Plugins, Tolerance
 from benchmark.execution.verification import (
     FEWEST_SEEDS,
     TOLERANCE,
@@ -24,7 +25,7 @@ from benchmark.execution.verification import (
 )
 from benchmark.records.lookup import cell_to_run, find_record, left_alone, records_in
 from benchmark.records.store import REFERENCE
-from benchmark.utils.folders import cache_folder
+from datamodules.common.documents import MOST_NUMBER
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -35,19 +36,19 @@ if TYPE_CHECKING:
 
 
 def verify_command(
-    key: list[str] | None = None,
-    results: str = "results/runs",
-    reference: bool = False,
-    suite: str | None = None,
-    sample: int | None = None,
-    sample_seed: int = 0,
+    key: Annotated[tuple[str, ...], Option(read=tuple)] = (),
+    /,
+    *,
+    chosen: Chosen,
+    reference: Annotated[bool, Option(title=title_of(Chosen))] = False,
+    sample: Annotated[int, Option("N", low=1, high=1_000_000, title=title_of(Chosen))] | None = None,
+    sample_seed: Annotated[int, Option("N", low=0, high=MOST_NUMBER, title=title_of(Chosen))] = 0,
+    plugins: Plugins,
     strict: bool = False,
     spread: bool = False,
-    data_dir: str | None = None,
-    cache_dir: str | None = None,
-    device: str | None = None,
-    tolerance: float = TOLERANCE,
-    plugin: Listed = None,
+    tolerance: Tolerance = TOLERANCE,
+    places: Places,
+    device_of: DeviceOfRecord,
 ) -> int:
     """Run recorded cells again and compare their metrics with the records.
 
@@ -56,37 +57,29 @@ def verify_command(
 
     Args:
         key: Keys of records, their beginnings, or records' files.
-        results: The folder of the records; the reference records are searched too.
         reference: Only the reference records that come with the project.
-        suite: With --sample, only records of this suite.
-        sample: In the place of keys: so many records, drawn at random.
+        sample: In the place of keys: so many records, drawn at random (of --suite alone if it is given).
         sample_seed: Of that draw.
         strict: Only equal and within rounding count, not the spread of seeds.
         spread: Where fewer than 3 seeds have records, run further seeds now to learn how far seeds are apart.
-        data_dir: The folder of the real data sets.
-        cache_dir: The folder of decoded images and features.
-        device: By default the kind of device in the record.
         tolerance: Largest difference of a metric (a fraction) that rounding explains in any case.
-        plugin: Files of further methods, separated by commas; may be repeated.
     """
     from benchmark.utils.hardware import resolve_device
     from methods.common.registry import Registry
 
-    chosen = _chosen(key or [], Path(results), reference=reference, suite=suite, sample=sample, seed=sample_seed)
-    cells = [cell_to_run(record) for record in chosen]
-    for kind in dict.fromkeys(device or cell.device for cell in cells):
+    records = _records(key, places.results, chosen.suite, reference=reference, sample=sample, seed=sample_seed)
+    cells = [cell_to_run(record) for record in records]
+    for kind in dict.fromkeys(device_of.device or cell.device for cell in cells):
         resolve_device(kind)
-    registry = Registry(paths(plugin))
-    data = Path(data_dir).expanduser() if data_dir else None
-    check = _VerifiedRecords(registry, Path(results), data, cache_folder(cache_dir), device, tolerance, spread)
+    check = _VerifiedRecords(Registry(plugins.plugin), places, device_of.device, tolerance, spread)
     counts: Counter[str] = Counter()
-    for number, (record, cell) in enumerate(zip(chosen, cells, strict=True), start=1):
-        if len(chosen) > 1:
-            print(f"[{number}/{len(chosen)}] {record.key[:12]} {cell}", flush=True)
-        counts[check.one(record, cell, whole=len(chosen) == 1)] += 1
-    if len(chosen) > 1:
+    for number, (record, cell) in enumerate(zip(records, cells, strict=True), start=1):
+        if len(records) > 1:
+            print(f"[{number}/{len(records)}] {record.key[:12]} {cell}", flush=True)
+        counts[check.one(record, cell, whole=len(records) == 1)] += 1
+    if len(records) > 1:
         words_of = {**{str(each): text for each, text in WORDS.items()}, FAILED: FAILED}
-        print(f"{len(chosen)} records: {', '.join(f'{counts[each]} {words_of[each]}' for each in words_of)}")
+        print(f"{len(records)} records: {', '.join(f'{counts[each]} {words_of[each]}' for each in words_of)}")
     bad = {"different", FAILED, *(["spread"] if strict else [])}
     return int(any(counts[each] for each in bad))
 
@@ -100,9 +93,7 @@ class _VerifiedRecords:
     """Runs records again, one by one."""
 
     registry: Registry
-    results: Path
-    data_dir: Path | None
-    cache_dir: Path
+    places: Places
     device: str | None
     tolerance: float
     spread: bool
@@ -155,11 +146,10 @@ class _VerifiedRecords:
         from benchmark.execution.runner import CellRunner
         from benchmark.execution.tracking import Tracker
         from benchmark.records.store import RecordStore
-        from benchmark.suites.expansion import Where
 
         if device not in self._runners:
-            where = Where(self.data_dir, self.cache_dir, device)
-            self._runners[device] = CellRunner(self.registry, where, RecordStore(self.results), Tracker(None))
+            store = RecordStore(self.places.results)
+            self._runners[device] = CellRunner(self.registry, self.places.where(device), store, Tracker(None))
         return self._runners[device]
 
     def _has_chance(self, cell: Cell) -> bool:
@@ -169,7 +159,7 @@ class _VerifiedRecords:
         if not self.registry.declaration(record.cell["method"]).card.stochastic:
             return []
         if self._known is None:
-            self._known = records_in([REFERENCE, self.results])
+            self._known = records_in([REFERENCE, self.places.results])
         return siblings_of(record, self._known)
 
     def _further(self, record: Record, cell: Cell, siblings: list[Record], runner: CellRunner) -> list[Record]:
@@ -246,8 +236,8 @@ def machines(record: Record, again: Record) -> list[str]:
     return lines
 
 
-def _chosen(
-    keys: Sequence[str], results: Path, *, reference: bool, suite: str | None, sample: int | None, seed: int
+def _records(
+    keys: Sequence[str], results: Path, suite: str | None, *, reference: bool, sample: int | None, seed: int
 ) -> list[Record]:
     """The records that are asked for.
 
@@ -264,8 +254,6 @@ def _chosen(
         return [find_record(key, results, reference=reference) for key in keys]
     if keys:
         raise BenchmarkError(f"--sample {sample} draws records: leave out the keys, or leave out --sample")
-    if sample < 1:
-        raise BenchmarkError(f"--sample {sample}: draw at least 1 record")
     folder = REFERENCE if reference else results
     records = sorted(records_in([folder], suite), key=lambda record: record.key)
     records = [record for record in records if not record.cell.get("brought")]  # these cannot be run again

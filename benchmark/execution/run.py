@@ -38,9 +38,6 @@ class RunOptions:
         wandb: "off", "offline" or "online".
         ray: Run on a Ray cluster; None runs one cell after another in this process.
         devices: Over which each cell's unlearning is spread.
-        plugins: Files of further methods, for the command in a record.
-        suite: The suite as it was given, likewise.
-        tuned_values: The file of tuned values as it was given, likewise.
     """
 
     force: bool = False
@@ -48,9 +45,6 @@ class RunOptions:
     wandb: WandbMode = "off"
     ray: RayOptions | None = None
     devices: Devices = field(default_factory=Devices)
-    plugins: tuple[Path, ...] = ()
-    suite: str = ""
-    tuned_values: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +90,7 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> FinishedRun:
     folder = plan.store.folder
     tracker, ledger = Tracker(folder, options.wandb), Ledger(folder)
     runner = CellRunner(
-        *(plan.registry, plan.where, plan.store, tracker, options.plugins, options.suite, options.tuned_values),
+        *(plan.registry, plan.where, plan.store, tracker, plan.plugins, plan.suite_file, plan.tuned_values),
         devices=options.devices,
     )
     present = [] if options.force else [plan.store.read(cell.key) for cell in plan.cells]

@@ -13,6 +13,7 @@ from benchmark.records.store import RecordStore
 from benchmark.suites.parsing import load_suite
 from benchmark.suites.suite import Suite
 from benchmark.utils.suggestions import near_keys
+from datamodules.common.content import forget_digests
 from datamodules.common.errors import BenchmarkError
 from methods.common.registry import Registry
 
@@ -22,7 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """A suite, its cells, what is needed to run them, and what the user must know first, one line each."""
+    """A suite with what was asked of it.
+
+    Attributes:
+        suite: With all that was asked to be changed of it.
+        cells: What it consists of.
+        registry: The methods.
+        where: Folders and device.
+        store: The records.
+        notes: What the user must know first, one line each.
+        suite_file: The suite as it was given, for the command in a record.
+        plugins: Files of further methods, likewise.
+        tuned_values: The file of tuned values, likewise; empty for the project's.
+    """
 
     suite: Suite
     cells: list[Cell]
@@ -30,6 +43,9 @@ class Plan:
     where: Where
     store: RecordStore
     notes: tuple[str, ...] = ()
+    suite_file: str = ""
+    plugins: tuple[Path, ...] = ()
+    tuned_values: str = ""
 
 
 def make_plan(
@@ -44,8 +60,9 @@ def make_plan(
     plugins: Sequence[Path] = (),
     precision: str | None = None,
     shard: str | None = None,
-    keys: Sequence[str] | None = None,
+    keys: Sequence[str] = (),
     tuned: bool | Path = False,
+    read_again: bool = False,
 ) -> Plan:
     """Check every argument and expand the suite.
 
@@ -62,12 +79,15 @@ def make_plan(
         shard: "i/n": only the i-th of n parts of the cells.
         keys: Only the cells whose keys begin so.
         tuned: With the tuned values of the package, or of a file.
+        read_again: Whether all files of data sets are read again, also those whose content is remembered.
 
     Raises:
         BenchmarkError: On anything that is wrong.
     """
     from benchmark.suites.expansion import expand, with_overrides  # heavy: it knows the models
 
+    if read_again:
+        forget_digests(where.cache_dir)
     registry = Registry(plugins)
     chosen = with_overrides(load_suite(suite), methods=methods, seeds=seeds, models=models, settings=settings)
     notes: list[str] = []
@@ -84,10 +104,12 @@ def make_plan(
             cells = shard_of(cells, shard)
         except ValueError as error:
             raise BenchmarkError(str(error)) from error
-    if keys is not None:
+    if keys:
         every, cells = cells, [cell for cell in cells if cell.key.startswith(tuple(keys))]
         if not cells:
             near = near_keys(keys[0], [cell.key for cell in every])
             asked = ",".join(keys)
             raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {asked}{near}; see `plan`")
-    return Plan(chosen, cells, registry, where, RecordStore(results), tuple(notes))
+    tuned_values = str(tuned) if isinstance(tuned, Path) else ""
+    store = RecordStore(results)
+    return Plan(chosen, cells, registry, where, store, tuple(notes), suite, tuple(plugins), tuned_values)

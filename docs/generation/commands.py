@@ -73,12 +73,7 @@ def _name(action: argparse.Action) -> str:
 
 def _values(action: argparse.Action) -> Iterator[str]:
     metavar = action.metavar
-    if isinstance(metavar, tuple):
-        yield from metavar
-    elif isinstance(metavar, str) and metavar.startswith("{"):
-        yield metavar
-    else:
-        yield action.option_strings[-1].lstrip("-").rpartition(".")[2].replace("-", "_").upper()
+    yield from metavar if isinstance(metavar, tuple) else (str(metavar),)
 
 
 def _default(action: argparse.Action) -> str:

@@ -167,7 +167,7 @@ def test_several_records_and_a_sample_are_counted(mine: World) -> None:
     drawn = [_verify(mine, "--sample", 2, "--suite", "tiny", "--sample-seed", 3).out for _ in range(2)]
     assert "[2/2]" in drawn[0] and drawn[0] == drawn[1]
     assert "leave out the keys" in _verify(mine, keys[0], "--sample", 2).error
-    assert "draw at least 1" in _verify(mine, "--sample", 0).error
+    assert "--sample takes a number from 1 to" in _verify(mine, "--sample", 0).error
     assert (
         "name a record's key" in _verify(mine).error
         and "no records of suite" in _verify(mine, "--sample", 1, "--suite", "none").error

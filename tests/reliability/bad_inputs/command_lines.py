@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
-from benchmark.cli.listing import Listed
-from benchmark.cli.parser import COMMANDS, NUMBERS, command_function
+from benchmark.cli.arguments import arguments_of
+from benchmark.cli.parser import COMMANDS, command_function
 from tests.reliability.bad_inputs.asking import Arguments, Bad, run
 
 POSITIONAL: dict[str, Arguments] = {
@@ -180,18 +180,15 @@ def bad_inputs() -> Iterator[Bad]:
     for words in LINES:
         yield Bad(f"line {_short(words)}", lambda folder, words=words: list(words))
     for name in COMMANDS:
-        for option, parameter in inspect.signature(command_function(name), eval_str=True).parameters.items():
-            if option in ("key", "folder", "what", "paper", "family", "method", "file", "recipe", "dataset", "compare"):
+        for argument in arguments_of(command_function(name)):
+            if argument.positional or argument.name == "compare":
                 continue
-            if (name, option) == ("pack", "suite"):
-                continue
-            flag = f"--{option.replace('_', '-')}"
-            if "str" in str(parameter.annotation) and "Literal" not in str(parameter.annotation):
-                for empty in ("", "," if parameter.annotation == Listed else " "):
-                    yield _with(name, flag, empty)
-            if option in NUMBERS:
+            if any(kind in (str, Path) for kind in (argument.kind, *get_args(argument.kind))) or argument.several:
+                for empty in ("", "," if argument.several else " "):
+                    yield _with(name, argument.flag, empty)
+            if any(kind in (int, float) for kind in (argument.kind, *get_args(argument.kind))) and not argument.several:
                 for number in NO_NUMBERS:
-                    yield _with(name, flag, number)
+                    yield _with(name, argument.flag, number)
     yield Bad("a null character in a path", lambda folder: run(folder, "--results", "a\0b"))
     yield Bad("half a surrogate pair in a path", lambda folder: run(folder, "--plugin", folder / "\ud800.py"))
     yield Bad("an output that is a folder", _output_folder)
