@@ -17,7 +17,7 @@ from benchmark.evaluation.catalogue import Column, describe
 from benchmark.leaderboard.boards import COSTS, UNRANKED, Board, Row
 from benchmark.leaderboard.comparison import Comparison, Difference
 from benchmark.leaderboard.grouping import BoardKey
-from benchmark.leaderboard.markup import csv_cell, html_section, latex_table
+from benchmark.utils.markup import csv_cell, html_section, latex_table
 from benchmark.leaderboard.pareto import MARK
 from benchmark.utils.statistics import Interval
 

@@ -10,7 +10,7 @@ from benchmark.evaluation.catalogue import describe, find
 from benchmark.evaluation.families import SHOTS
 from benchmark.leaderboard.boards import Board, Row, build
 from benchmark.leaderboard.grouping import BoardKey, Pair, by_board, by_row, pair
-from benchmark.leaderboard.markup import latex_frame, latex_row
+from benchmark.utils.markup import latex_frame, latex_row
 from benchmark.leaderboard.pareto import axes_of, point_of
 from benchmark.leaderboard.tables import COST_UNITS, WORDS, heads, texts, title, unit_of
 from benchmark.records.failures import Failure

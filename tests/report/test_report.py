@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from world import Answer, command
 
-from benchmark.leaderboard.markup import latex_text
+from benchmark.utils.markup import latex_text
 from benchmark.leaderboard.pareto import pareto_front
 from benchmark.leaderboard.tables import FORMATS, texts
 from benchmark.leaderboard.tables import render as tables

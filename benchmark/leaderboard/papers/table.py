@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.leaderboard.markup import csv_cell, html_section, latex_table
+from benchmark.utils.markup import csv_cell, html_section, latex_table
 from benchmark.leaderboard.tables import Format, drawn, markdown_table
 
 NOT_KNOWN, NOT_MEASURED = "not known", "not measured"
