@@ -166,13 +166,14 @@ def run_command(
 
 
 def _show_leaderboard(plan: Plan, records: Sequence[Record], tracker: Tracker) -> None:
-    from benchmark.leaderboard.boards import boards_of, flat_rows
+    from benchmark.leaderboard.boards import boards_of
+    from benchmark.leaderboard.leaderboard import Leaderboard
     from benchmark.leaderboard.pareto import pareto_rows
-    from benchmark.leaderboard.tables import render
+    from benchmark.utils.table import records as rows_of
 
     if not records:
         return
-    boards = boards_of(records, plan.registry, cells=plan.cells)
-    print(render(boards, "table"))
-    rows = flat_rows(boards)
+    board = Leaderboard(tuple(boards_of(records, plan.registry, cells=plan.cells)), tuple(records))
+    print(board)
+    rows = rows_of(board.to_pandas())
     tracker.leaderboard(plan.suite.name + ("-tuned" if plan.suite.tuned else ""), rows, pareto_rows(rows))

@@ -103,7 +103,7 @@ class Tracker:
 
         Args:
             suite: Names the run.
-            rows: Flat rows, see `benchmark.leaderboard.boards.flat_rows`.
+            rows: One dictionary a row of the leaderboard.
             points: What forgetting costs, see `benchmark.leaderboard.pareto.pareto_rows`.
         """
         if self.wandb == "off" or self.folder is None or not rows:

@@ -100,7 +100,7 @@ def pareto_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     `front` is the leaderboard's (`benchmark.leaderboard.pareto`).
 
     Args:
-        rows: The flat rows of a leaderboard, see `flat_rows`.
+        rows: One dictionary a row of the leaderboard, see `Leaderboard.to_pandas`.
     """
     points: list[dict[str, Any]] = []
     boards: dict[str, list[Mapping[str, Any]]] = {}

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from world import Answer, command
 
-from benchmark.utils.markup import latex_text
 from benchmark.leaderboard.pareto import pareto_front
 from benchmark.leaderboard.tables import FORMATS, texts
 from benchmark.leaderboard.tables import render as tables
@@ -30,6 +29,7 @@ from benchmark.report.palette import LOOKS
 from benchmark.report.predictions import chosen_images, predictions_of, world
 from benchmark.report.views import LANDMARKS, View
 from benchmark.suites.expansion import ORIGINAL, RETRAIN
+from benchmark.utils.markup import latex_text
 from datamodules.common.request import ForgetRequest
 from methods.common.card import REGIME_NAMES
 from methods.common.registry import Registry
