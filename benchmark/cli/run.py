@@ -168,12 +168,11 @@ def run_command(
 def _show_leaderboard(plan: Plan, records: Sequence[Record], tracker: Tracker) -> None:
     from benchmark.leaderboard.boards import boards_of
     from benchmark.leaderboard.leaderboard import Leaderboard
-    from benchmark.leaderboard.pareto import pareto_rows
-    from benchmark.utils.table import records as rows_of
+    from benchmark.leaderboard.pareto import pareto_points
 
     if not records:
         return
     board = Leaderboard(tuple(boards_of(records, plan.registry, cells=plan.cells)), tuple(records))
     print(board)
-    rows = rows_of(board.to_pandas())
-    tracker.leaderboard(plan.suite.name + ("-tuned" if plan.suite.tuned else ""), rows, pareto_rows(rows))
+    rows = board.to_pandas()
+    tracker.leaderboard(plan.suite.name + ("-tuned" if plan.suite.tuned else ""), rows, pareto_points(rows))

@@ -160,7 +160,7 @@ class Board:
         def numbers(found: Iterable[float | None]) -> np.ndarray:
             return np.array([*found], dtype=float)
 
-        def each(name: str, kind: str = "object") -> pd.Series[Any]:
+        def each(name: str, kind: Any = None) -> pd.Series[Any]:
             return pd.Series([getattr(row, name) for row in self.rows], dtype=kind)
 
         columns: dict[str, Any] = {

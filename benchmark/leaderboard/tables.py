@@ -45,7 +45,7 @@ def title(board: Board) -> str:
 def board_table(board: Board) -> Table:
     """A board as a table: rank, method, what it reads, the board's metrics with intervals, and its costs."""
     frame = board.frame
-    rows = records(frame)
+    rows = records(frame[["method", "regime", "rank", "rank_best", "rank_worst", "front", "cells", "expected"]])
     columns = [
         TableColumn("#", [(f"{MARK} " if row["front"] else "") + str(row["rank"] or UNRANKED) for row in rows]),
         TableColumn("range", [_range(row["rank_best"], row["rank_worst"]) for row in rows]),

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -310,6 +311,9 @@ def test_programs_get_one_frame_in_every_way(reference: Leaderboard) -> None:
     for given, line in zip(records(frame), lines, strict=True):
         for name, value in given.items():
             assert line[name] == ("" if value is None else str(value)), name
+    with warnings.catch_warnings(action="error"):
+        frame["a user's own column"] = 1
+    assert "a user's own column" not in reference.to_pandas(), "every call gives a DataFrame of its own"
 
 
 def test_people_see_the_numbers_of_the_frame(reference: Leaderboard) -> None:
