@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from benchmark.cli.listing import Listed, paths
 from benchmark.leaderboard.leaderboard import read_leaderboard
+from benchmark.utils.table import Format
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from benchmark.leaderboard.boards import Board
-    from benchmark.leaderboard.tables import Format
     from benchmark.records.record import Record
 
 
 def leaderboard_command(
     suite: str | None = None,
     results: str = "results/runs",
-    format: Literal["table", "markdown", "csv", "json", "latex", "html"] = "table",
+    format: Format = "table",
     reference: bool = False,
     plugin: Listed = None,
     compare: tuple[str, str] | None = None,

@@ -6,6 +6,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from benchmark.utils.table import Format
+
 if TYPE_CHECKING:
     from benchmark.leaderboard.papers.table import PaperTable
     from benchmark.records.record import Record
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 def tables_command(
     paper: Literal["lip", "ccup", "cliperase", "diet", "negmerge"],
     results: str = "results/runs",
-    format: Literal["table", "markdown", "csv", "json", "latex", "html"] = "table",
+    format: Format = "table",
 ) -> int:
     """Show a paper's tables: published number, measured number, difference.
 

@@ -160,19 +160,19 @@ class Board:
         def numbers(found: Iterable[float | None]) -> np.ndarray:
             return np.array([*found], dtype=float)
 
-        def each(name: str, kind: Any = None) -> pd.Series[Any]:
-            return pd.Series([getattr(row, name) for row in self.rows], dtype=kind)
+        def each(*names: str, dtype: Any = None) -> dict[str, Any]:
+            return {name: pd.Series([getattr(row, name) for row in self.rows], dtype=dtype) for name in names}
 
         columns: dict[str, Any] = {
             **self.key._asdict(),
-            **{name: each(name) for name in ("method", "regime")},
-            **{name: each(name, "bool") for name in ("reference", "brought")},
-            **{name: each(name, "Int64") for name in ("rank", "rank_best", "rank_worst")},
-            "front": each("front", "bool"),
-            **{name: each(name, "int64") for name in ("cells", "expected")},
+            **each("method", "regime"),
+            **each("reference", "brought", dtype="bool"),
+            **each("rank", "rank_best", "rank_worst", dtype="Int64"),
+            **each("front", dtype="bool"),
+            **each("cells", "expected", dtype="int64"),
             **{name: numbers(row.costs.get(name) for row in self.rows) for name in COSTS},
             "chip": self.chip,
-            "chip_cells": each("chip_cells", "int64"),
+            **each("chip_cells", dtype="int64"),
         }
         for name in sorted({*self.columns, *(name for row in self.rows for name in row.metrics)}):
             for column, end in ((name, "mean"), (f"{name}_low", "low"), (f"{name}_high", "high")):

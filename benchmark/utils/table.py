@@ -179,7 +179,7 @@ def _csv(frame: pd.DataFrame) -> str:
     from pandas.api.types import is_numeric_dtype
 
     safe = frame.apply(lambda column: column if is_numeric_dtype(column) else column.map(csv_cell))
-    return safe.to_csv(index=False, lineterminator="\n")
+    return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
