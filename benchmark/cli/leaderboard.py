@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 from benchmark.cli.arguments import Option
 from benchmark.cli.options import Chosen, Name, Plugins, Records, Shown
 from benchmark.leaderboard.leaderboard import read_leaderboard
+from benchmark.utils.table import Format
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from benchmark.leaderboard.boards import Board
-    from benchmark.leaderboard.tables import Format
     from benchmark.records.record import Record
 
 

@@ -26,18 +26,16 @@ def before_and_after(measured: EvaluationResult) -> str:
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """One line a metric: the original's value, the model's, its 95 % interval over the test items, their number."""
     from benchmark.evaluation.catalogue import ARROWS, describe
-    from benchmark.leaderboard.tables import text_table, unit_of
+    from benchmark.leaderboard.tables import unit_of
+    from benchmark.utils.table import Table, ends_text, number_text
 
     lines = []
     for row in rows:
         scale, digits = unit_of(describe(row["metric"]))
         unit = " %" if scale == 100 else ""
-        before, after, low, high = (
-            "" if row[name] is None else f"{scale * row[name]:.{digits}f}"
-            for name in ("original", "value", "low", "high")
-        )
+        texts = [number_text(row[name], scale, digits) for name in ("original", "value")]
+        interval = ends_text(row["low"], row["high"], scale, digits)
+        count = "" if row["n"] is None else str(row["n"])
         arrow = ARROWS[row["direction"] or "none"]
-        interval = f"[{low}, {high}]" if low else ""
-        values = [each and each + unit for each in (before, after)]
-        lines.append([row["metric"], arrow, *values, interval, "" if row["n"] is None else str(row["n"])])
-    return text_table([title, "", "before", "after", "95 % interval", "n"], lines, left=(0,))
+        lines.append([row["metric"], arrow, *(text and text + unit for text in texts), interval, count])
+    return Table.of_texts([title, "", "before", "after", "95 % interval", "n"], lines, words=(0,)).text()

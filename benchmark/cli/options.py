@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from benchmark.cli.arguments import Option, title_of
 from benchmark.cli.listing import file_or_folder, models, paths, seeds, settings, words
 from benchmark.utils.folders import cache_folder
+from benchmark.utils.table import Format
 from datamodules.common.documents import MOST_NUMBER
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ Files = Annotated[tuple[Path, ...], Option("FILE", paths)]
 Settings = Annotated[tuple[str, ...], Option("METHOD.NAME=VALUE", settings)]
 Folder = Annotated[Path, Option("DIR", file_or_folder)]
 File = Annotated[Path, Option("FILE", file_or_folder)]
-Format = Literal["table", "markdown", "csv", "json", "latex", "html"]
 
 
 @dataclass(frozen=True)

@@ -10,20 +10,17 @@ from benchmark.records.lookup import expected_seconds, known_records
 
 def plan_command(selection: Selection, plugins: Plugins, places: Places, hardware: Hardware) -> int:
     """Show a suite's cells: done, missing or failed, with the time that they are expected to take."""
-    from rich.console import Console
-    from rich.table import Table
-
     from benchmark.execution.staleness import stale_records, told
     from benchmark.records.failures import Ledger
     from benchmark.utils.durations import clock
+    from benchmark.utils.table import Table, render
 
     plan = selection.plan(places, hardware.device, hardware.precision, plugins=plugins.plugin)
     failures = Ledger(places.results).failures()
     expected = expected_seconds(known_records(plan.store), plan.suite.every_model)
     tuned_by = f" (tuned: {plan.suite.tuned})" if plan.suite.tuned else ""
-    table = Table(title=f"{plan.suite.name}: {plan.suite.title}{tuned_by}", title_justify="left", header_style="bold")
-    for head in ("key", "state", "method", "forget", "data set", "model", "seed", "expected"):
-        table.add_column(head)
+    heads = ("key", "state", "method", "forget", "data set", "model", "seed", "expected")
+    rows = []
     found = {cell.key: record for cell in plan.cells if (record := plan.store.read(cell.key)) is not None}
     stale = stale_records(found.values(), plan.where.digests)
     counts = {"done": 0, "missing": 0, "failed": 0}
@@ -45,12 +42,11 @@ def plan_command(selection: Selection, plugins: Plugins, places: Places, hardwar
             cell.model,
             str(cell.seed),
         )
-        table.add_row(*values, shown)
+        rows.append([*values, shown])
     for message in (*plan.notes, *plan.store.notes):
         print(message, file=sys.stderr)
-    width = None if Console().is_terminal else 140
-    console = Console(width=width, markup=False, highlight=False)
-    console.print(table)
+    title = f"{plan.suite.name}: {plan.suite.title}{tuned_by}"
+    print(render([Table.of_texts(heads, rows, words=range(6), title=title)], "table"))
     for line in told(stale):
         print(f"{line}: `run` measures it again")
     rest = f"about {clock(seconds)} to go" + (f", and {unknown} cells of unknown length" if unknown else "")

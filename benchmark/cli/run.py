@@ -105,13 +105,13 @@ def _same_command(further: Sequence[str]) -> str:
 
 
 def _show_leaderboard(plan: Plan, records: Sequence[Record], tracker: Tracker) -> None:
-    from benchmark.leaderboard.boards import boards_of, flat_rows
-    from benchmark.leaderboard.pareto import pareto_rows
-    from benchmark.leaderboard.tables import render
+    from benchmark.leaderboard.boards import boards_of
+    from benchmark.leaderboard.leaderboard import Leaderboard
+    from benchmark.leaderboard.pareto import pareto_points
 
     if not records:
         return
-    boards = boards_of(records, plan.registry, cells=plan.cells)
-    print(render(boards, "table"))
-    rows = flat_rows(boards)
-    tracker.leaderboard(plan.suite.name + ("-tuned" if plan.suite.tuned else ""), rows, pareto_rows(rows))
+    board = Leaderboard(tuple(boards_of(records, plan.registry, cells=plan.cells)), tuple(records))
+    print(board)
+    rows = board.to_pandas()
+    tracker.leaderboard(plan.suite.name + ("-tuned" if plan.suite.tuned else ""), rows, pareto_points(rows))

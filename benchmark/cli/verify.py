@@ -25,6 +25,7 @@ from benchmark.execution.verification import (
 )
 from benchmark.records.lookup import cell_to_run, find_record, left_alone, records_in
 from benchmark.records.store import REFERENCE
+from benchmark.utils.table import Table, number_text, render
 from datamodules.common.documents import MOST_NUMBER
 from datamodules.common.errors import BenchmarkError
 
@@ -179,7 +180,8 @@ class _VerifiedRecords:
             (gap for gap in found if gap.verdict == verdict), key=lambda gap: gap.size / max(gap.rounding, 1e-12)
         )
         beyond = sum(VERDICTS.index(gap.verdict) > 1 for gap in found)
-        seen = f"{worst.metric} is {_text(worst.recorded)} in the record and {_text(worst.now)} now"
+        recorded, now = (number_text(value, missing="–") for value in (worst.recorded, worst.now))
+        seen = f"{worst.metric} is {recorded} in the record and {now} now"
         if verdict == "rounding":
             return f"within rounding: the largest difference is {largest(list(found)).size:.4f}; {seen}"
         if verdict == "spread":
@@ -205,23 +207,15 @@ def _again(runner: CellRunner, cell: Cell) -> Record:
 
 
 def _show(record: Record, cell: Cell, found: Sequence[Gap]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     if not found:
         return
-    table = Table(title=f"{cell} · {record.key[:12]}", title_justify="left", header_style="bold")
-    for head in ("metric", "recorded", "now", "difference", "is"):
-        table.add_column(head, justify="left" if head in ("metric", "is") else "right")
+    rows = []
     for gap in found:
         size = "0" if gap.size == 0 else f"{gap.size:.4f}" if gap.size >= 5e-5 else f"{gap.size:.0e}"
-        texts = (gap.metric, _text(gap.recorded), _text(gap.now), size, WORDS[gap.verdict])
-        table.add_row(*texts, style="red" if gap.verdict == "different" else "")
-    Console(width=None if Console().is_terminal else 120, markup=False, highlight=False).print(table)
-
-
-def _text(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+        numbers = [number_text(value, missing="–") for value in (gap.recorded, gap.now)]
+        rows.append([gap.metric, *numbers, size, WORDS[gap.verdict]])
+    heads = ("metric", "recorded", "now", "difference", "is")
+    print(render([Table.of_texts(heads, rows, words=(0, 4), title=f"{cell} · {record.key[:12]}")], "table"), end="")
 
 
 def machines(record: Record, again: Record) -> list[str]:

@@ -13,17 +13,18 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.records.cell import Cell
 from benchmark.records.record import Record
+from benchmark.utils.table import records
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.text import one_line
 
 if TYPE_CHECKING:
+    import pandas as pd
     from lightning.pytorch.loggers import Logger
 
 WandbMode = Literal["off", "offline", "online"]
@@ -98,15 +99,15 @@ class Tracker:
             logger.experiment.log_artifact(_artifact(record, weights))
         self.close()
 
-    def leaderboard(self, suite: str, rows: list[dict[str, Any]], points: Sequence[Mapping[str, Any]]) -> None:
+    def leaderboard(self, suite: str, rows: pd.DataFrame, points: pd.DataFrame) -> None:
         """Log the leaderboard as a table, and the Pareto plots, in a run of its own.
 
         Args:
             suite: Names the run.
-            rows: Flat rows, see `benchmark.leaderboard.boards.flat_rows`.
-            points: What forgetting costs, see `benchmark.leaderboard.pareto.pareto_rows`.
+            rows: The leaderboard.
+            points: What forgetting costs, see `benchmark.leaderboard.pareto.pareto_points`.
         """
-        if self.wandb == "off" or self.folder is None or not rows:
+        if self.wandb == "off" or self.folder is None or rows.empty:
             return
         import wandb
 
@@ -122,13 +123,12 @@ class Tracker:
             mode=self.wandb,
             resume="allow",
         )
-        run.log({"leaderboard": _table(list(dict.fromkeys(name for row in rows for name in row)), rows)})
-        columns = list(points[0]) if points else []
-        if points:
-            run.log({"pareto": _table(columns, points)})
-        for board in dict.fromkeys(str(point["board"]) for point in points):
-            mine = _table(columns, [point for point in points if point["board"] == board])
-            run.log({f"pareto/{_short(board)}": wandb.plot.scatter(mine, "forget", "retain", title=board)})
+        run.log({"leaderboard": _table(rows)})
+        if not points.empty:
+            run.log({"pareto": _table(points)})
+            for board, own in points.groupby("board", sort=False):
+                plot = wandb.plot.scatter(_table(own), "forget", "retain", title=str(board))
+                run.log({f"pareto/{_short(str(board))}": plot})
         run.finish()
 
     def close(self, *, failed: bool = False) -> None:
@@ -172,10 +172,10 @@ def _short(board: str) -> str:
     return f"{words[:LONGEST_NAME]}-{hashlib.sha256(board.encode()).hexdigest()[:6]}"
 
 
-def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Any:
+def _table(frame: pd.DataFrame) -> Any:
     import wandb
 
-    return wandb.Table(columns=list(columns), data=[[row.get(column) for column in columns] for row in rows])
+    return wandb.Table(columns=[*frame], data=[[*row.values()] for row in records(frame)])
 
 
 def _artifact(record: Record, weights: Path) -> Any:

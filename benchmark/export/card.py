@@ -14,9 +14,10 @@ import yaml
 
 from benchmark.evaluation.catalogue import find
 from benchmark.evaluation.families import FAMILIES
-from benchmark.export.markdown import plain, table
+from benchmark.export.markdown import plain
 from benchmark.export.origin import Origin
 from benchmark.records.record import Metric, Record
+from benchmark.utils.table import Table, ends_text, number_text
 from datamodules.common.card import MEMORY_SCHEME
 from datamodules.common.request import ForgetRequest
 from methods.common.card import MethodCard
@@ -181,7 +182,7 @@ class CardWriter:
             percent = measure is None or measure.unit == "fraction"
             shown = [_cell(metrics, name, percent=percent) for metrics in columns]
             rows.append([_row_head(name, "" if measure is None else measure.title), *shown])
-        return table(head, rows)
+        return Table.of_texts(head, rows, words=(0,)).markdown()
 
 
 def _cell(metrics: Metrics | None, name: str, *, percent: bool) -> str:
@@ -204,10 +205,9 @@ def value_text(metric: Metric | None, *, percent: bool) -> str:
     if metric is None or metric.value is None:
         return NOT_MEASURED
     factor, digits, unit = (100.0, 1, " %") if percent else (1.0, 3, "")
-    text = f"{factor * metric.value:.{digits}f}{unit}"
+    text = number_text(metric.value, factor, digits) + unit
     if metric.ci95 is not None:
-        low, high = (factor * each for each in metric.ci95)
-        text += f" [{low:.{digits}f}, {high:.{digits}f}]"
+        text += f" {ends_text(*metric.ci95, factor, digits)}"
     return text + (f", n = {metric.n}" if metric.n is not None else "")
 
 

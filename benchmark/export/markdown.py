@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 
 LONGEST = 300
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$!@])")
@@ -23,9 +22,3 @@ def _unlinked(text: str) -> str:
     """Web addresses would become links by themselves: an escaped colon or dot after "www" ends that."""
     text = re.sub(r"(?i)\b(https?|ftp|mailto|xmpp):", r"\1\\:", text)
     return re.sub(r"(?i)\bwww\.", r"www\\.", text)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; cells must be escaped already, and the columns after the first are aligned to the right."""
-    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

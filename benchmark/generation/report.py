@@ -17,11 +17,11 @@ from typing import Any
 from benchmark.generation.detection import detection_rate
 from benchmark.generation.pipeline import Settings
 from benchmark.generation.prompts import PARTS, Prompt
-from benchmark.leaderboard.tables import drawn
 from benchmark.records.cell import Cell
 from benchmark.records.provenance import package_versions
 from benchmark.records.record import Metric
 from benchmark.utils.project import git_commit
+from benchmark.utils.table import Table, ends_text, number_text, render
 from datamodules.common.kept_files import replace_file
 
 FOLDER = "generation"
@@ -111,19 +111,17 @@ class GenerationReport:
 
     def table(self) -> str:
         """The detection rates for a terminal, in per cent with 95 % intervals."""
-        from rich.table import Table
-
-        table = Table(title=f"{self.cell} · {self.cell.key[:12]}", title_justify="left", header_style="bold")
-        table.add_column("detection rate, %")
-        for head in ("images", "before", "after", "difference"):
-            table.add_column(head, justify="right")
+        heads = ["detection rate, %", "images", "before", "after", "difference"]
+        rows = []
         for part, rates in self.detection.items():
             before, after = rates["before"], rates["after"]
-            gap = 100 * ((after.value or 0.0) - (before.value or 0.0))
-            table.add_row(f"{part} {_ARROWS[part]}", str(before.n), _per_cent(before), _per_cent(after), f"{gap:+.1f}")
-        return drawn(table)
+            gap = (after.value or 0.0) - (before.value or 0.0)
+            texts = (str(before.n), _per_cent(before), _per_cent(after), number_text(gap, 100, 1, signed=True))
+            rows.append([f"{part} {_ARROWS[part]}", *texts])
+        title = f"{self.cell} · {self.cell.key[:12]}"
+        return render([Table.of_texts(heads, rows, words=(0,), title=title)], "table").rstrip("\n")
 
 
 def _per_cent(metric: Metric) -> str:
     low, high = metric.ci95 or (0.0, 1.0)
-    return f"{100 * (metric.value or 0.0):.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{number_text(metric.value or 0.0, 100, 1)} {ends_text(low, high, 100, 1)}"

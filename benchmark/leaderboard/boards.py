@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,10 @@ from benchmark.utils.statistics import Interval, t_interval
 from datamodules.common.errors import UnknownNameError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
     from benchmark.records.cell import Cell
-    from benchmark.records.record import Record
-    from benchmark.records.store import RecordStore
     from methods.common.registry import Registry
 
 
@@ -148,6 +150,34 @@ class Board:
     notes: tuple[str, ...]
     chip: str = ""
     chips: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a method, in full: what the board is, ranks, cells, costs, and of each metric mean, low and high."""
+        import numpy as np
+        import pandas as pd
+
+        def numbers(found: Iterable[float | None]) -> np.ndarray:
+            return np.array([*found], dtype=float)
+
+        def each(*names: str, dtype: Any = None) -> dict[str, Any]:
+            return {name: pd.Series([getattr(row, name) for row in self.rows], dtype=dtype) for name in names}
+
+        columns: dict[str, Any] = {
+            **self.key._asdict(),
+            **each("method", "regime"),
+            **each("reference", "brought", dtype="bool"),
+            **each("rank", "rank_best", "rank_worst", dtype="Int64"),
+            **each("front", dtype="bool"),
+            **each("cells", "expected", dtype="int64"),
+            **{name: numbers(row.costs.get(name) for row in self.rows) for name in COSTS},
+            "chip": self.chip,
+            **each("chip_cells", dtype="int64"),
+        }
+        for name in sorted({*self.columns, *(name for row in self.rows for name in row.metrics)}):
+            for column, end in ((name, "mean"), (f"{name}_low", "low"), (f"{name}_high", "high")):
+                columns[column] = numbers(getattr(row.metrics.get(name), end, None) for row in self.rows)
+        return pd.DataFrame(columns, index=range(len(self.rows)))
 
 
 def build(
@@ -329,17 +359,6 @@ def _range_notes(rows: list[Row], requests: int) -> list[str]:
     return [RANGE_NOTE, f"{UNRANKED} {few}: the order may be chance; more requests narrow the ranges"]
 
 
-def no_records(store: RecordStore, suite: str | None) -> str:
-    """The line that says so, with the nearest suite that has some, and how to make some."""
-    from benchmark.utils.suggestions import did_you_mean
-
-    if not suite:
-        return f"no records in {store.folder}; make some with `python -m benchmark run --all`"
-    near = did_you_mean(suite, sorted({record.cell["suite"] for record in store.all()}))
-    make = f"make some with `python -m benchmark run --suite {suite}`"
-    return f"no records of suite {suite!r} in {store.folder}{near or f'; {make}'}"
-
-
 def boards_of(
     records: Sequence[Record], registry: Registry, *, cells: Sequence[Cell] | None = None, chip: str | None = None
 ) -> list[Board]:
@@ -351,36 +370,9 @@ def boards_of(
         cells: The plan, if there is one: a row that lacks one of its cells has empty means.
         chip: Whose seconds and memory to show, see `benchmark.leaderboard.boards.build`.
     """
-    from benchmark.leaderboard.boards import build
-    from benchmark.leaderboard.grouping import BoardKey
-
     references = [n for n in registry.names() if registry.declaration(n).card.paper == "reference row"]
-    expected: dict[tuple[BoardKey, str], set[tuple[str, int]]] = {}
-    if cells is not None:
-        for cell in cells:
-            key = BoardKey(
-                cell.suite, cell.model, cell.dataset, cell.request.kind, cell.precision, cell.device, cell.tuned
-            )
-            expected.setdefault((key, cell.method), set()).add((str(cell.request), cell.seed))
+    expected: dict[tuple[BoardKey, str], set[Pair]] = {}
+    for cell in cells or ():
+        shared = (cell.suite, cell.model, cell.dataset, cell.request.kind, cell.precision, cell.device, cell.tuned)
+        expected.setdefault((BoardKey(*shared), cell.method), set()).add((str(cell.request), cell.seed))
     return build(records, expected, references=references, chip=chip)
-
-
-def flat_rows(boards: Sequence[Board]) -> list[dict[str, Any]]:
-    """One flat dictionary a row, for a table of another program."""
-    rows = []
-    for board in boards:
-        for row in board.rows:
-            flat: dict[str, Any] = {
-                **board.key._asdict(),
-                "method": row.method,
-                "regime": row.regime,
-                "rank": row.rank,
-                "rank_best": row.rank_best,
-                "rank_worst": row.rank_worst,
-                "front": row.front,
-                "brought": row.brought,
-            }
-            flat |= {name: interval.mean if interval else None for name, interval in row.metrics.items()}
-            flat |= {**row.costs, "chip": board.chip}
-            rows.append(flat)
-    return rows

@@ -12,15 +12,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from statistics import fmean
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from benchmark.evaluation.catalogue import find
 from benchmark.leaderboard.grouping import BoardKey, Pair, by_board, by_row, pair
 from benchmark.records.record import Record
 from benchmark.utils.statistics import CONFIDENCE, Interval, holm, paired_t
 from datamodules.common.errors import BenchmarkError, UnknownNameError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Values = Mapping[str, Mapping[int, float]]
 """One metric of a row: by request, by seed."""
@@ -75,6 +79,27 @@ class Comparison:
     b: str
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a metric, in its own unit; `requests` counts what the interval is over, `pairs` what went in."""
+        import numpy as np
+        import pandas as pd
+
+        shared = {**self.key._asdict(), "a": self.a, "b": self.b}
+        intervals = [each.difference for each in self.differences]
+        numbers = {name: [getattr(each, name) for each in self.differences] for name in ("mean_a", "mean_b")}
+        for name, end in (("difference", "mean"), ("difference_low", "low"), ("difference_high", "high")):
+            numbers[name] = [getattr(interval, end, None) for interval in intervals]
+        numbers["p"] = [each.p for each in self.differences]
+        columns = {
+            "metric": [each.metric for each in self.differences],
+            **{name: np.array(column, dtype=float) for name, column in numbers.items()},
+            "requests": [0 if interval is None else interval.n for interval in intervals],
+            "pairs": [each.pairs for each in self.differences],
+            "verdict": [each.verdict for each in self.differences],
+        }
+        return pd.DataFrame({**shared, **columns}, index=range(len(self.differences)))
 
 
 def cell_values(records: Iterable[Record], metric: str) -> dict[str, dict[int, float]]:

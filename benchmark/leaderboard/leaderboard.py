@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchmark.leaderboard.boards import Board, boards_of, flat_rows, no_records
-from benchmark.leaderboard.tables import Format, render
+from benchmark.leaderboard.boards import Board, boards_of
+from benchmark.leaderboard.tables import render
 from benchmark.records.record import Record
 from benchmark.records.store import REFERENCE, RecordStore
+from benchmark.utils.suggestions import did_you_mean
+from benchmark.utils.table import Format, joined
 from datamodules.common.errors import BenchmarkError
 from methods.common.registry import Registry
 
@@ -32,15 +34,9 @@ class Leaderboard:
     records: tuple[Record, ...]
     notes: tuple[str, ...] = ()
 
-    def rows(self) -> list[dict[str, Any]]:
-        """One flat dictionary a row: what its board is, method, rank, the mean of each metric, costs."""
-        return flat_rows(self.boards)
-
     def to_pandas(self) -> pd.DataFrame:
-        """All rows of all boards as one DataFrame: fractions, seconds and bytes."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows())
+        """All rows of all boards as one DataFrame: fractions, seconds and bytes; CSV and JSON hold the same."""
+        return joined([board.frame for board in self.boards])
 
     def render(self, format: Format = "table") -> str:
         """The boards as text: table, markdown, csv, json, latex or html."""
@@ -85,3 +81,12 @@ def read_leaderboard(
         raise BenchmarkError(no_records(store, suite) + notes)
     boards = boards_of(records, Registry(plugins), chip=chip)
     return Leaderboard(tuple(boards), tuple(records), tuple(store.notes))
+
+
+def no_records(store: RecordStore, suite: str | None) -> str:
+    """The line that says so, with the nearest suite that has some, and how to make some."""
+    if not suite:
+        return f"no records in {store.folder}; make some with `python -m benchmark run --all`"
+    near = did_you_mean(suite, sorted({record.cell["suite"] for record in store.all()}))
+    make = f"make some with `python -m benchmark run --suite {suite}`"
+    return f"no records of suite {suite!r} in {store.folder}{near or f'; {make}'}"

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from benchmark.utils.statistics import Interval
+from benchmark.utils.table import joined
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Direction = Literal["higher", "lower"]
 FORGETTING_RETENTION_COST: tuple[Direction, ...] = ("higher", "higher", "lower")
@@ -90,37 +94,20 @@ def front(rows: Mapping[str, tuple[RowMeans, Costs]], axes: Axes | None) -> froz
     return frozenset(names[place] for place in pareto_front(points))
 
 
-COLUMNS = ("board", "method", "regime", "forget", "retain", "unlearn_seconds", "front")
-_BOARD = ("model", "dataset", "kind", "precision", "device")
+_BOARD = ["model", "dataset", "kind", "precision", "device"]
+_POINT = ["method", "regime", "forget", "retain", "unlearn_seconds", "front"]
 
 
-def pareto_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def pareto_points(leaderboard: pd.DataFrame) -> pd.DataFrame:
     """One point a row that has its numbers: a board's accuracies, or its recalls where it has no accuracies.
 
-    `front` is the leaderboard's (`benchmark.leaderboard.pareto`).
-
     Args:
-        rows: The flat rows of a leaderboard, see `flat_rows`.
+        leaderboard: As `Leaderboard.to_pandas` gives it; `front` is taken from there.
     """
-    points: list[dict[str, Any]] = []
-    boards: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        boards.setdefault(" · ".join(str(row[name]) for name in _BOARD), []).append(row)
-    for board, members in boards.items():
-        pair = axes_of({name for row in members for name, value in row.items() if value is not None})
-        if pair is None:
-            continue
-        whole = [row for row in members if row.get(pair[0]) is not None and row.get(pair[1]) is not None]
-        for row in whole:
-            points.append(
-                {
-                    "board": board,
-                    "method": row["method"],
-                    "regime": row["regime"],
-                    "forget": row[pair[0]],
-                    "retain": row[pair[1]],
-                    "unlearn_seconds": row.get("unlearn_seconds"),
-                    "front": row["front"],
-                }
-            )
-    return points
+    points = []
+    for names, board in leaderboard.groupby(_BOARD, sort=False):
+        axes = axes_of([*board.columns[board.notna().any()]])
+        if axes is not None:
+            whole = board.dropna(subset=[*axes]).rename(columns=dict(zip(axes, ("forget", "retain"), strict=True)))
+            points.append(whole[_POINT].assign(board=" · ".join(map(str, names))))
+    return joined(points)

@@ -10,12 +10,12 @@ from benchmark.evaluation.catalogue import describe, find
 from benchmark.evaluation.families import SHOTS
 from benchmark.leaderboard.boards import Board, Row, build
 from benchmark.leaderboard.grouping import BoardKey, Pair, by_board, by_row, pair
-from benchmark.leaderboard.markup import latex_frame, latex_row
 from benchmark.leaderboard.pareto import axes_of, point_of
-from benchmark.leaderboard.tables import COST_UNITS, WORDS, heads, texts, title, unit_of
+from benchmark.leaderboard.tables import COST_UNITS, board_table, unit_of
 from benchmark.records.failures import Failure
 from benchmark.records.record import Record
 from benchmark.report.reasons import empty_cost, empty_metric, missing_cells, pair_of
+from benchmark.utils.markup import latex_row
 from benchmark.utils.statistics import Interval
 from datamodules.common.errors import RequestError
 from datamodules.common.request import ForgetRequest
@@ -136,13 +136,13 @@ def plain(view: View, regimes: Mapping[str, str]) -> dict[str, Any]:
         view.board,
         rows=tuple(row if row.regime else replace(row, regime=regimes.get(row.method, "")) for row in view.board.rows),
     )
-    first, last = latex_frame(heads(board), left=WORDS, above=(title(board), *board.notes))
+    table = board_table(board)
     deep = [name for name in DEEP if any(row.metrics.get(name) for row in board.rows)]
     relearning = [name for name in RELEARNING if any(row.metrics.get(name) for row in board.rows)]
     wanted = list(dict.fromkeys((*board.columns, *(view.axes or ()), *deep, *relearning)))
     return {
-        "title": title(board),
-        "heads": heads(board),
+        "title": table.title,
+        "heads": table.heads,
         "names": [*_FIXED, *board.columns, *board.costs],
         "metrics": {name: _described(name) for name in wanted},
         "costs": {name: {"head": COST_UNITS[name][0], "unit": COST_UNITS[name][1]} for name in board.costs},
@@ -150,8 +150,8 @@ def plain(view: View, regimes: Mapping[str, str]) -> dict[str, Any]:
         "deep": deep,
         "relearning": relearning,
         "notes": list(board.notes),
-        "latex": ["\n".join(first), "\n".join(last)],
-        "rows": [_row(view, board, row, wanted) for row in board.rows],
+        "latex": table.latex_frame(),
+        "rows": [_row(view, row, texts, wanted) for row, texts in zip(board.rows, table.rows, strict=True)],
     }
 
 
@@ -162,8 +162,7 @@ def _described(name: str) -> dict[str, Any]:
     return {**words, "title": "" if measure is None else measure.title}
 
 
-def _row(view: View, board: Board, row: Row, wanted: Sequence[str]) -> dict[str, Any]:
-    shown = texts(board, row)
+def _row(view: View, row: Row, texts: Sequence[str], wanted: Sequence[str]) -> dict[str, Any]:
     return {
         "label": row.method,
         "method": view.rows[row.method][0].cell["method"] if view.rows[row.method] else row.method,
@@ -175,11 +174,11 @@ def _row(view: View, board: Board, row: Row, wanted: Sequence[str]) -> dict[str,
         "worst": row.rank_worst,
         "front": row.front,
         "point": [None, None] if view.axes is None else list(point_of(row.metrics, view.axes)),
-        "texts": shown,
+        "texts": texts,
         "numbers": {name: _ends(row.metrics.get(name)) for name in wanted},
         "costs": dict(row.costs),
         "why": dict(view.why[row.method]),
-        "latex": latex_row(shown),
+        "latex": latex_row(texts),
     }
 
 

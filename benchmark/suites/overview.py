@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from benchmark.evaluation.catalogue import MEASURES
 from benchmark.models.registry import recipe_titles, shipped_models
 from benchmark.suites.parsing import load_suite, suite_names
+from benchmark.utils.table import Table
 from datamodules.common.card import FOLDER_SCHEME
 from datamodules.common.registry import dataset_cards
 from methods.common.registry import Registry
@@ -38,9 +39,11 @@ class Overview:
 
     def to_pandas(self) -> pd.DataFrame:
         """The table as a DataFrame."""
-        import pandas as pd
+        return self.table().frame
 
-        return pd.DataFrame(self.rows, columns=list(self.heads))
+    def table(self) -> Table:
+        """The table as the command `list` prints it."""
+        return Table.of_texts(self.heads, self.rows, words=range(len(self.heads)))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmark.leaderboard.tables import text_table
 from benchmark.suites.tuned.space import SearchSpace
 from benchmark.tuning.search import TrialOutcome
+from benchmark.utils.table import Table, number_text
 
 
 def untuned_of(found: Sequence[TrialOutcome]) -> TrialOutcome:
@@ -29,10 +29,10 @@ def trials_table(space: SearchSpace, found: Sequence[TrialOutcome]) -> str:
     for rank, outcome in enumerate(found, start=1):
         known = outcome.objective is not None
         row = [str(rank) if known else "–", "untuned" if outcome.trial.number == 0 else str(outcome.trial.number)]
-        row += [_score(outcome.objective, "failed"), _less(outcome.objective, base)]
+        row += [number_text(outcome.objective, missing="failed"), _less(outcome.objective, base)]
         row += [_shown(outcome.trial.values[name]) for name in space.dimensions]
-        rows.append([*row, *(_score(outcome.scores[request], "–") for request in requests)])
-    return text_table(heads, rows, left=())
+        rows.append([*row, *(number_text(outcome.scores[request], missing="–") for request in requests)])
+    return Table.of_texts(heads, rows, words=()).text()
 
 
 def verdict(space: SearchSpace, found: Sequence[TrialOutcome]) -> str:
@@ -50,12 +50,8 @@ def verdict(space: SearchSpace, found: Sequence[TrialOutcome]) -> str:
     return f"{space.method}: S {best.objective:.3f} with {values}; {less:.3f} below the untuned default"
 
 
-def _score(value: float | None, missing: str) -> str:
-    return missing if value is None else f"{value:.4f}"
-
-
 def _less(value: float | None, base: float | None) -> str:
-    return "" if value is None or base is None else f"{value - base:+.4f}"
+    return number_text(None if value is None or base is None else value - base, signed=True)
 
 
 def _shown(value: Any) -> str:

@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 
 from benchmark.leaderboard.boards import Board, Row, boards_of
-from benchmark.leaderboard.tables import markdown_table, render, unit_of
+from benchmark.leaderboard.tables import render, unit_of
 from benchmark.records.store import REFERENCE, RecordStore
+from benchmark.utils.table import Table
 from methods.common.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +105,7 @@ def headline_table() -> str:
         f"accuracies in per cent, seconds on {board.chip}. {len([r for r in board.rows if r.rank])} methods compete; "
         "all rows, with intervals, are in [LEADERBOARD.md](results/reference/LEADERBOARD.md)."
     )
-    return "\n".join([*markdown_table(titles, rows, left=(0, 1)), "", note])
+    return "\n".join([Table.of_texts(titles, rows, words=(0, 1)).markdown(), "", note])
 
 
 def score_table(columns: Sequence[tuple[str, Board]], order: Sequence[str]) -> list[list[str]]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from benchmark.leaderboard.tables import markdown_table
 from benchmark.models.registry import recipe_titles, shipped_models
 from benchmark.suites.parsing import load_suite, suite_names
 from benchmark.suites.tuned.space import competes
+from benchmark.utils.table import Table
 from datamodules.common.registry import dataset_cards
 from docs.generation.boards import find_board, score_table
 from methods.common.registry import Registry
@@ -54,7 +54,7 @@ def method_scores() -> str:
         for name, *scores in score_table(columns, ["original", *competing()])
     ]
     titles = ["method", *(title for title, _ in SCORE_BOARDS), "here"]
-    return "\n".join(markdown_table(titles, rows, left=(0, 4)))
+    return Table.of_texts(titles, rows, words=(0, 4)).markdown()
 
 
 def tuned_scores() -> str:
@@ -63,7 +63,7 @@ def tuned_scores() -> str:
     order = score_table([(kind, find_board("quick", kind, tuned=True)) for kind in kinds], competing())
     plain = {n: v for n, *v in score_table([(k, find_board("quick", k)) for k in kinds], competing())}
     rows = [[f"`{n}`", *(f"{a} → {b}" for a, b in zip(plain[n], tuned, strict=True))] for n, *tuned in order]
-    return "\n".join(markdown_table(["method", "S class ↓", "S concept ↓"], rows, left=(0,)))
+    return Table.of_texts(["method", "S class ↓", "S concept ↓"], rows, words=(0,)).markdown()
 
 
 def method_cards(which: str) -> str:
@@ -83,7 +83,7 @@ def dataset_table() -> str:
         [f"`{card.name}`", card.title, ", ".join(card.tasks), f"`{card.folder}/`" if card.folder else "nothing"]
         for card in dataset_cards().values()
     ]
-    return "\n".join(markdown_table(["data set", "what", "tasks", "below `--data-dir`"], rows, left=range(4)))
+    return Table.of_texts(["data set", "what", "tasks", "below `--data-dir`"], rows, words=range(4)).markdown()
 
 
 def model_table() -> str:
@@ -93,7 +93,7 @@ def model_table() -> str:
         [f"`{name}`", title, "in the package" if name in shipped else f"`pretrain {name}`"]
         for name, title in recipe_titles().items()
     ]
-    return "\n".join(markdown_table(["model", "what", "weights"], rows, left=range(3)))
+    return Table.of_texts(["model", "what", "weights"], rows, words=range(3)).markdown()
 
 
 def suite_table() -> str:
@@ -105,7 +105,7 @@ def suite_table() -> str:
         datasets = dict.fromkeys(task.dataset for task in suite.tasks)
         shown = ", ".join(requests) if len(requests) <= 6 else f"{len(requests)} requests"
         rows.append([f"`{name}`", suite.title, ", ".join(suite.every_model), ", ".join(datasets), shown])
-    return "\n".join(markdown_table(["suite", "what", "models", "data sets", "requests"], rows, left=range(5)))
+    return Table.of_texts(["suite", "what", "models", "data sets", "requests"], rows, words=range(5)).markdown()
 
 
 def _method(name: str) -> str:
@@ -142,7 +142,7 @@ def _hyperparameters(kind: type) -> list[str]:
         rows.append([f"`{field.name}`", default, _range(meta.get("low"), meta.get("high")), f"{source}{more}"])
     if not rows:
         return []
-    return ["\n".join(markdown_table(["hyperparameter", "default", "range", "source"], rows, left=range(4)))]
+    return [Table.of_texts(["hyperparameter", "default", "range", "source"], rows, words=range(4)).markdown()]
 
 
 def _range(low: Any, high: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from benchmark.cli.examples import EXAMPLES
 from benchmark.cli.parser import COMMANDS, build_parser
-from benchmark.leaderboard.tables import markdown_table
+from benchmark.utils.table import Table
 
 HIDDEN = ("--help", "--print_config", "--config", "--print-config")
 
@@ -28,7 +28,7 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 def command_list() -> str:
     """One line for each command."""
     rows = [[f"[`{name}`](#{name})", text] for name, text in COMMANDS.items()]
-    return "\n".join(markdown_table(["command", "what it does"], rows, left=(0, 1)))
+    return Table.of_texts(["command", "what it does"], rows, words=(0, 1)).markdown()
 
 
 def command_pages() -> str:
@@ -60,7 +60,7 @@ def _table(actions: list[argparse.Action], what: str) -> str:
     titles = [what, "default", "meaning"]
     if not any(default for _, default, _ in rows):
         titles, rows = [what, "meaning"], [[name, meaning] for name, _, meaning in rows]
-    table = "\n".join(markdown_table(titles, rows, left=(0, 1, 2)))
+    table = Table.of_texts(titles, rows, words=(0, 1, 2)).markdown()
     return f'<div class="options" markdown>\n\n{table}\n\n</div>'
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmark.evaluation.catalogue import MEASURES, Measure, describe, find
 from benchmark.evaluation.families import FAMILIES
-from benchmark.leaderboard.tables import markdown_table
+from benchmark.utils.table import Table
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmark" / "evaluation" / "measures"
 WORDS = {"lower": "lower", "higher": "higher", "none": "–"}
@@ -16,7 +16,7 @@ WORDS = {"lower": "lower", "higher": "higher", "none": "–"}
 def family_list() -> str:
     """One line for each family of measures that a suite may name."""
     rows = [[f"[`{name}`](#{name})", family.title, _needs(family.needs)] for name, family in FAMILIES.items()]
-    return "\n".join(markdown_table(["family", "what it asks", "needs"], rows, left=(0, 1, 2)))
+    return Table.of_texts(["family", "what it asks", "needs"], rows, words=(0, 1, 2)).markdown()
 
 
 def family_table(name: str) -> str:
@@ -50,7 +50,7 @@ def measure_table(measures: tuple[Measure, ...]) -> str:
         for m in measures
     ]
     titles = ["measure", "on a leaderboard", "meaning", "range", "better on forget", "better on retain", "needs"]
-    return "\n".join(markdown_table(titles, rows, left=range(7)))
+    return Table.of_texts(titles, rows, words=range(7)).markdown()
 
 
 def _fits(name: str, wanted: str) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from benchmark.leaderboard.tables import markdown_table
 from benchmark.records.store import REFERENCE
 from benchmark.speed.report import MEASUREMENTS
+from benchmark.utils.table import Table
 
 
 def speed_table(file: str) -> str:
@@ -29,8 +29,8 @@ def speed_table(file: str) -> str:
             )
     machine = content["machine"]
     note = f"Measured on {machine['device']}, {machine['threads']} threads on {machine['cores']} cores."
-    table = markdown_table(["measured", "what", "value", "target"], rows, left=(0, 1, 3))
-    return "\n".join([*table, "", note])
+    table = Table.of_texts(["measured", "what", "value", "target"], rows, words=(0, 1, 3))
+    return "\n".join([table.markdown(), "", note])
 
 
 def _number(value: float) -> str:

@@ -12,8 +12,9 @@ from test_leaderboard import record
 
 from benchmark.leaderboard.boards import build
 from benchmark.leaderboard.comparison import Comparison, compare, paired_difference
-from benchmark.leaderboard.tables import FORMATS, render_comparisons
+from benchmark.leaderboard.tables import render_comparisons
 from benchmark.records.record import Metric, Record
+from benchmark.utils.table import FORMATS
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 
 S = "score/kravets"
@@ -148,12 +149,12 @@ def test_json_and_csv_hold_fractions() -> None:
     comparisons = compared(TWO)
     (board,) = json.loads(render_comparisons(comparisons, "json"))
     (row,) = csv.DictReader(io.StringIO(render_comparisons(comparisons, "csv")))
-    (plain,) = board["differences"]
+    (plain,) = board["rows"]
     assert (board["a"], board["b"], board["key"]["kind"]) == (row["a"], row["b"], row["kind"]) == ("a", "b", "class")
-    assert plain["difference"]["mean"] == float(row["difference"]) == pytest.approx(-0.15)
-    assert plain["difference"]["low"] == float(row["difference_low"])
+    assert plain["difference"] == float(row["difference"]) == pytest.approx(-0.15)
+    assert plain["difference_low"] == float(row["difference_low"])
     assert plain["verdict"] == row["verdict"] == "not distinguishable"
-    assert plain["difference"]["n"] == int(row["requests"]) == plain["pairs"] == int(row["pairs"]) == 2
+    assert plain["requests"] == int(row["requests"]) == plain["pairs"] == int(row["pairs"]) == 2
 
 
 @pytest.mark.parametrize("format", FORMATS)

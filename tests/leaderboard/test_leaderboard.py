@@ -6,17 +6,22 @@ import csv
 import io
 import itertools
 import json
+import warnings
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from benchmark.evaluation.catalogue import MEASURES, describe, find
 from benchmark.evaluation.families import FAMILIES
 from benchmark.leaderboard.boards import NOTE, Board, Row, build
+from benchmark.leaderboard.leaderboard import Leaderboard, read_leaderboard
 from benchmark.leaderboard.pareto import FRONT_NOTE
-from benchmark.leaderboard.tables import FORMATS, render
+from benchmark.leaderboard.tables import board_table, render, unit_of
 from benchmark.records.record import Metric, Record
+from benchmark.records.store import REFERENCE
+from benchmark.utils.table import FORMATS, number_text, records, values
 from datamodules.common.errors import UnknownNameError
 
 NUMBERS = itertools.count()
@@ -61,6 +66,11 @@ def record(
 
 def rows(board: Board) -> dict[str, Row]:
     return {row.method: row for row in board.rows}
+
+
+@pytest.fixture(scope="module")
+def reference() -> Leaderboard:
+    return read_leaderboard(REFERENCE, suite="oracle", reference=True)
 
 
 FULL = [
@@ -247,7 +257,7 @@ def test_the_pareto_front_is_marked() -> None:
     assert FRONT_NOTE in text and text.count("◆") == 3
     assert next(line for line in text.splitlines() if "keeps" in line).startswith(" ◆ 1")
     assert {row["method"]: row["front"] for row in csv.DictReader(io.StringIO(render([board], "csv")))} == {
-        "forgets": "1", "keeps": "1", "beaten": "0", "blank": "0", "original": "0",
+        "forgets": "True", "keeps": "True", "beaten": "False", "blank": "False", "original": "False",
     }  # fmt: skip
     assert "◆" not in render(build([record("alone")]), "table"), "one row is no front"
 
@@ -287,9 +297,46 @@ def test_csv_parses_back() -> None:
     assert next(row for row in found if row["method"] == "original")["rank"] == ""
 
 
+def test_programs_get_one_frame_in_every_way(reference: Leaderboard) -> None:
+    """The DataFrame, CSV and JSON hold the same numbers to the last digit, under the same names."""
+    frame = reference.to_pandas()
+    boards = json.loads(reference.render("json"))
+    rows = [row for board in boards for row in board["rows"]]
+    assert len(rows) == len(frame) == sum(len(board.rows) for board in reference.boards)
+    for given, shown in zip(records(frame), rows, strict=True):
+        assert {name: value for name, value in given.items() if name in shown} == shown
+        assert all(given[name] is None for name in given.keys() - shown.keys())
+    lines = list(csv.DictReader(io.StringIO(reference.render("csv"))))
+    assert list(lines[0]) == list(frame.columns)
+    for given, line in zip(records(frame), lines, strict=True):
+        for name, value in given.items():
+            assert line[name] == ("" if value is None else str(value)), name
+    with warnings.catch_warnings(action="error"):
+        frame["a user's own column"] = 1
+    assert "a user's own column" not in reference.to_pandas(), "every call gives a DataFrame of its own"
+
+
+def test_people_see_the_numbers_of_the_frame(reference: Leaderboard) -> None:
+    for board in reference.boards:
+        table = board_table(board)
+        for place, name in enumerate(board.columns, start=5):
+            unit = unit_of(describe(name))
+            means = [number_text(value, *unit) for value in values(board.frame[name])]
+            assert [text.partition(" ")[0] for text in table.columns[place].texts] == means
+        assert list(table.columns[2].texts) == list(board.frame["method"]) == [row.method for row in board.rows]
+
+
+def test_a_board_of_expected_rows_alone_has_a_frame() -> None:
+    key = build(FULL)[0].key
+    board = build([record("m")], {(key, "absent"): [("a", 0)]})[0]
+    frame = board.frame.set_index("method")
+    assert frame.loc["absent", "cells"] == 0 and pd.isna(frame.loc["absent", "score/kravets"])
+    assert frame["rank"].dtype == "Int64" and frame.loc["m", "rank"] == 1
+
+
 def test_json_parses_back() -> None:
     (board,) = json.loads(render(build(FULL), "json"))
-    assert board["key"]["kind"] == "class" and board["rows"][0]["metrics"]["score/kravets"]["mean"] == 0.05
+    assert board["key"]["kind"] == "class" and board["rows"][0]["score/kravets"] == 0.05
 
 
 @pytest.mark.parametrize("format", FORMATS)

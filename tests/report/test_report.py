@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from world import Answer, command
 
-from benchmark.leaderboard.markup import latex_text
 from benchmark.leaderboard.pareto import pareto_front
-from benchmark.leaderboard.tables import FORMATS, texts
+from benchmark.leaderboard.tables import board_table
 from benchmark.leaderboard.tables import render as tables
 from benchmark.records.failures import Ledger
 from benchmark.records.kept_outputs import Outputs
@@ -30,6 +29,8 @@ from benchmark.report.palette import LOOKS
 from benchmark.report.predictions import chosen_images, predictions_of, world
 from benchmark.report.views import LANDMARKS, View
 from benchmark.suites.expansion import ORIGINAL, RETRAIN
+from benchmark.utils.markup import latex_text
+from benchmark.utils.table import FORMATS
 from datamodules.common.request import ForgetRequest
 from methods.common.card import REGIME_NAMES
 from methods.common.registry import Registry
@@ -130,9 +131,10 @@ def test_the_page_holds_all_it_needs(reference: Content) -> None:
 def test_every_number_of_the_page_is_the_leaderboards(reference: Content, page: Page) -> None:
     for shown, board in zip(page.data["boards"], reference.boards, strict=True):
         rows = {row.method: row for row in board.whole.board.rows}
-        for row in shown["whole"]["rows"]:
+        texts = board_table(board.whole.board).rows
+        for row, cells in zip(shown["whole"]["rows"], texts, strict=True):
             own = rows[row["label"]]
-            assert row["texts"] == texts(board.whole.board, own)
+            assert row["texts"] == cells
             assert (row["rank"], row["best"], row["worst"]) == (own.rank, own.rank_best, own.rank_worst)
             for name in board.whole.board.columns:
                 mean = own.metrics.get(name)

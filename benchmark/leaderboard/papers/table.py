@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from benchmark.leaderboard.markup import csv_cell, html_section, latex_table
-from benchmark.leaderboard.tables import Format, drawn, markdown_table
+from benchmark.utils.table import Format, Table, TableColumn
+from benchmark.utils.table import render as render_tables
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOT_KNOWN, NOT_MEASURED = "not known", "not measured"
 DIFFERS = "≠"
+LEGEND = f"published / measured (difference in points; {DIFFERS} beyond the tolerance)"
 BEFORE_TOLERANCE = 1.0
 """Points by which a number of the unedited model may differ: only preprocessing and rounding can move it."""
 AFTER_TOLERANCE = 5.0
@@ -101,86 +103,36 @@ class PaperTable:
             )
         return f"Before forgetting: all {len(compared)} measured numbers agree within {BEFORE_TOLERANCE:g} point."
 
+    def table(self) -> Table:
+        """The table for people, one line a row; its numbers are one line a cell, in per cent."""
+        columns = [TableColumn("", [label for label, _ in self.rows], words=True)]
+        for place, head in enumerate(self.columns):
+            columns.append(TableColumn(head, [str(cells[place]) for _, cells in self.rows]))
+        notes = (f"Published: {self.source}.", LEGEND)
+        about = {"source": self.source, "verdict": self.verdict}
+        return Table(self.title, columns, self.frame, lead=self.verdict, notes=notes, about=about, folds=False)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a cell of the table: published and measured number, in per cent, and their difference in points."""
+        import numpy as np
+        import pandas as pd
+
+        cells = [(label, head, cell) for label, own in self.rows for head, cell in zip(self.columns, own, strict=True)]
+        gaps = [None if cell.difference is None else round(cell.difference, 6) for *_, cell in cells]
+        columns = {
+            "table": self.title,
+            "row": [label for label, *_ in cells],
+            "column": [head for _, head, _ in cells],
+            "published": np.array([cell.published for *_, cell in cells], dtype=float),
+            "measured": np.array([cell.measured for *_, cell in cells], dtype=float),
+            "difference": np.array(gaps, dtype=float),
+            "tolerance": [cell.tolerance for *_, cell in cells],
+            "differs": [cell.differs for *_, cell in cells],
+        }
+        return pd.DataFrame(columns, index=range(len(cells)))
+
 
 def render(tables: Sequence[PaperTable], format: Format) -> str:
     """Tables as text, with a newline at the end."""
-    if format == "json":
-        return json.dumps([_plain(table) for table in tables], indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    if format == "csv":
-        return _csv(tables)
-    show = {"table": _text, "markdown": _markdown, "latex": _latex, "html": _html}[format]
-    return "\n".join(map(show, tables))
-
-
-def _notes(table: PaperTable) -> list[str]:
-    return [
-        f"Published: {table.source}.",
-        f"published / measured (difference in points; {DIFFERS} beyond the tolerance)",
-    ]
-
-
-def _text(table: PaperTable) -> str:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("", no_wrap=True)
-    for head in table.columns:
-        shown.add_column(head, justify="right", no_wrap=True)
-    for label, cells in table.rows:
-        shown.add_row(label, *map(str, cells))
-    verdict = [table.verdict] if table.verdict else []
-    return "\n".join([table.title, *verdict, drawn(shown), *_notes(table), ""])
-
-
-def _markdown(table: PaperTable) -> str:
-    lines = markdown_table(["", *table.columns], _rows(table), left=(0,))
-    verdict = [f"**{table.verdict}**\n"] if table.verdict else []
-    return "\n".join([f"## {table.title}\n", *verdict, *lines, *(f"\n{n}" for n in _notes(table)), ""])
-
-
-def _latex(table: PaperTable) -> str:
-    above = [line for line in (table.title, table.verdict, *_notes(table)) if line]
-    return "\n".join([*latex_table(["", *table.columns], _rows(table), left=(0,), above=above), ""])
-
-
-def _html(table: PaperTable) -> str:
-    notes = [line for line in (table.verdict, *_notes(table)) if line]
-    return "\n".join([*html_section(table.title, ["", *table.columns], _rows(table), left=(0,), notes=notes), ""])
-
-
-def _rows(table: PaperTable) -> list[list[str]]:
-    return [[label, *map(str, cells)] for label, cells in table.rows]
-
-
-def _csv(tables: Sequence[PaperTable]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["table", "row", "column", "published", "measured", "difference", "tolerance", "differs"])
-    for table in tables:
-        for label, cells in table.rows:
-            for head, cell in zip(table.columns, cells, strict=True):
-                gap = None if cell.difference is None else round(cell.difference, 6)
-                numbers = [cell.published, cell.measured, gap, cell.tolerance, int(cell.differs)]
-                writer.writerow([csv_cell(value) for value in (table.title, label, head, *numbers)])
-    return out.getvalue()
-
-
-def _plain(table: PaperTable) -> dict[str, Any]:
-    rows = [
-        {
-            "row": label,
-            "cells": {
-                head: {
-                    "published": cell.published,
-                    "measured": cell.measured,
-                    "difference": cell.difference,
-                    "tolerance": cell.tolerance,
-                    "differs": cell.differs,
-                }
-                for head, cell in zip(table.columns, cells, strict=True)
-            },
-        }
-        for label, cells in table.rows
-    ]
-    return {"title": table.title, "source": table.source, "verdict": table.verdict, "rows": rows}
+    return render_tables([table.table() for table in tables], format)
