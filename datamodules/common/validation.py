@@ -41,6 +41,7 @@ _WANTED = {
     "bool": "true or false",
 }
 """By the beginning of pydantic's type of error what is expected."""
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _WORDS = {dict: "a mapping", list: "a list", type(None): "nothing"}
 
@@ -62,7 +63,8 @@ def filled(kind: type[Shape], document: Document, text: str | None = None) -> Sh
     try:
         return typing.cast(Shape, _adapter(typing.cast(Any, kind)).validate_json(text or json.dumps(document.content)))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # an unknown key before a missing one: it is often the missing one, misspelt
+        first = min(error.errors(include_url=False), key=lambda detail: detail["type"] not in _UNKNOWN)
     first["loc"] = _without_alternatives(first, document.content)
     raise DocumentError(f"{place_of(document, *first['loc'])}: {_in_words(kind, first)}")
 
@@ -101,7 +103,7 @@ def _in_words(kind: type, error: ErrorDetails) -> str:
         return f"{_path(above)} has too few values"
     if error["type"] in ("missing", "missing_argument"):
         return f"the key {last!r} is missing{within}"
-    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if error["type"] in _UNKNOWN:
         unknown = UnknownNameError("key", str(last), _keys_at(kind, above))
         return f"{_path(above)}: {unknown}" if above else str(unknown)
     place, given = f"{_path(error['loc'])} ".lstrip(), _given(error["input"])

@@ -102,7 +102,7 @@ def test_places_in_a_space() -> None:
     ("entry", "message"),
     [
         ({"space": {}}, "the key 'reason' is missing"),
-        ("as derived", "must be a mapping, not 'as derived'"),
+        ("as derived", "must be a mapping with the keys reason, space, not 'as derived'"),
         ({"reason": "x", "spaces": {}}, "unknown key 'spaces': did you mean 'space'"),
         ({"reason": 3}, "reason must be text, not 3"),
         ({"reason": "x", "space": []}, "space must be a mapping, not a list"),

@@ -111,7 +111,7 @@ def test_a_method_may_have_seeds_of_its_own_and_all_leaves_out_what_trains_again
     ("line", "message"),
     [
         ("measures: [linear_prob]", "did you mean 'linear_probe'"),
-        ("seeds_of: {random_noise: 4}", "seeds_of maps methods to lists of whole numbers"),
+        ("seeds_of: {random_noise: 4}", "seeds_of.random_noise must be a list, not 4"),
         ("seeds_of: {random_nois: [4]}", "did you mean 'random_noise'"),
     ],
 )

@@ -316,11 +316,11 @@ def test_a_tuned_run_is_refused(
     ("change", "message"),
     [
         ({"trials": 24}, "one file holds one budget"),
-        ({"trials": "many"}, "trials of 'other' must be a whole number, not 'many'"),
-        ({"values": [1]}, "values of 'other' must be a mapping, not [1]"),
+        ({"trials": "many"}, "other.trials must be a whole number, not 'many'"),
+        ({"values": [1]}, "other.values must be a mapping, not a list"),
         ({"values": {"faktor": 1.0}}, "unknown hyperparameter 'faktor'"),
         ({"values": {"factor": -1.0}}, "factor=-1.0 is out of its range"),
-        ({"colour": "red"}, "the entry of 'other' is not {"),
+        ({"colour": "red"}, "other: unknown key 'colour'"),
     ],
 )
 def test_a_damaged_file_of_values(
