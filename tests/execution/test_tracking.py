@@ -251,7 +251,8 @@ def test_the_log_holds_the_accuracy_as_it_falls(world: World) -> None:
         steps = 3 if record.cell["method"] == "cliperase" else 1
         with (world.results / "logs" / "tiny" / record.key[:12] / "metrics.csv").open() as stream:
             rows = [row for row in csv.DictReader(stream) if row["watch/forget_accuracy"]]
-        assert [int(row["step"]) for row in rows] == list(range(steps + 1)), "so few steps are all looked at"
+        looks = [int(row["step"]) for row in rows]
+        assert looks == sorted({0, *looks, steps}), "a busy machine may skip one between: see test_a_few_looks_are_free"
         assert all(0 <= float(row[f"watch/{part}_accuracy"]) <= 1 for row in rows for part in ("forget", "retain"))
         if record.cell["method"] == "original":
-            assert rows[0]["watch/forget_accuracy"] == rows[1]["watch/forget_accuracy"]
+            assert rows[0]["watch/forget_accuracy"] == rows[-1]["watch/forget_accuracy"]

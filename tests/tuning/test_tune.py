@@ -320,7 +320,7 @@ def test_a_tuned_run_is_refused(
         ({"values": [1]}, "other.values must be a mapping, not a list"),
         ({"values": {"faktor": 1.0}}, "unknown hyperparameter 'faktor'"),
         ({"values": {"factor": -1.0}}, "factor=-1.0 is out of its range"),
-        ({"colour": "red"}, "other: unknown key 'colour'"),
+        ({"colour": "red"}, "stranger: unknown key 'colour'"),
     ],
 )
 def test_a_damaged_file_of_values(
