@@ -90,12 +90,12 @@ def test_rotation_and_scale_do_not_matter(seed: int, scale: float) -> None:
 
 def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
-    images, names = (torch.randn(rows, 5, generator=generator, dtype=torch.float64) for rows in (20, 9))
+    images, names = (torch.randn(rows, 5, generator=generator) for rows in (20, 9))
     labels = torch.randint(9, (20,), generator=generator)
     whole = dataclasses.asdict(true_name_rank(images, names, labels))
     monkeypatch.setattr(shared, "BLOCK_VALUES", 20)
     blocks = dataclasses.asdict(true_name_rank(images, names, labels))
-    assert blocks == pytest.approx(whole, rel=1e-12), "a product of another size may round otherwise"
+    assert blocks == pytest.approx(whole, rel=1e-6), "a product of another size may round otherwise"
 
 
 def test_what_cannot_be_measured_says_why() -> None:
