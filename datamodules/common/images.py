@@ -180,11 +180,11 @@ class ChosenImages(ImageArray):
         chosen = np.asarray(indices, dtype=np.int64)
         check_read(self.name, chosen)
         rows = self._rows[chosen]
-        found = np.empty((len(rows), *self._pixels.shape[1:]), dtype=np.uint8)
+        pixels = np.empty((len(rows), *self._pixels.shape[1:]), dtype=np.uint8)
         for part, start, end in zip(self._parts, self._starts, self._starts[1:], strict=False):
-            here = (rows >= start) & (rows < end)
-            found[here] = part._pixels[rows[here] - start]
-        return torch.from_numpy(found)
+            in_part = (rows >= start) & (rows < end)
+            pixels[in_part] = part._pixels[rows[in_part] - start]
+        return torch.from_numpy(pixels)
 
 
 def decode_once(

@@ -87,8 +87,8 @@ class _Writer:
         elif isinstance(node, ast.ClassDef):
             self._class(node)
         elif is_type_checking(node) and isinstance(node, ast.If):
-            for each in node.orelse:
-                self.statement(each)
+            for child in node.orelse:
+                self.statement(child)
         elif isinstance(node, ast.Raise):
             outer, self._in_raise = self._in_raise, True
             self._node(node)
@@ -160,7 +160,7 @@ class _Writer:
         elif isinstance(node, ast.Lambda):
             self._lambda(node)
         elif isinstance(node, _COMPREHENSIONS):
-            targets = [name for each in node.generators for name in _stored(each.target)]
+            targets = [name for generator in node.generators for name in _stored(generator.target)]
             self._value(node.generators[0].iter)  # of the scope outside
             self._scopes.append(frozenset(targets))
             self._node(node)
@@ -197,8 +197,8 @@ class _Writer:
 
     def _signature(self, arguments: ast.arguments) -> None:
         lists = (arguments.posonlyargs, arguments.args, arguments.kwonlyargs)
-        rest = [each and each.arg for each in (arguments.vararg, arguments.kwarg)]
-        self.parts.append(repr([[[each.arg for each in part] for part in lists], rest]))
+        rest = [argument and argument.arg for argument in (arguments.vararg, arguments.kwarg)]
+        self.parts.append(repr([[[argument.arg for argument in part] for part in lists], rest]))
 
     def _node(self, node: ast.AST) -> None:
         self.parts.append(f"{type(node).__name__}(")
@@ -220,8 +220,8 @@ def _called(node: ast.Call) -> str:
 def _bound(function: Function) -> frozenset[str]:
     """The names that are local to a function: its arguments, and what its own body binds."""
     arguments = function.args
-    given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-    names = {each.arg for each in given if each is not None}
+    parameters = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    names = {parameter.arg for parameter in parameters if parameter is not None}
     outside: set[str] = set()
     queue: list[ast.AST] = [*function.body] if isinstance(function.body, list) else [function.body]
     while queue:
