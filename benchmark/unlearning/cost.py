@@ -150,7 +150,7 @@ def resident_bytes() -> int:
 
 @dataclass(frozen=True)
 class CountingHook:
-    """Adds the operations of a tower's pass to a cost, `flops_per_item` for each item; a class, to tell it from a method's hooks."""
+    """Adds the operations of a tower's pass to a cost; a class, to tell it from a method's hooks."""
 
     cost: Cost
     flops_per_item: int
