@@ -90,7 +90,7 @@ class Code:
         self._changed = dict(changed or {})
         self._signatures: dict[Path, Signature] = {}
         self._modules: dict[Path, CodeModule] = {}
-        self._found: dict[str, Path | None] = {}
+        self._files: dict[str, Path | None] = {}
         self._bound: dict[Path, dict[str, list[_Target]]] = {}
         self._meanings: dict[Place, tuple[Meaning, str]] = {}
         self._definitions: dict[Place, _Definition] = {}
@@ -203,7 +203,7 @@ class Code:
 
     def _forget_what_changed(self) -> None:
         if any(_signature(path) != seen for path, seen in self._signatures.items()):
-            for cached in (self._signatures, self._modules, self._found, self._bound):
+            for cached in (self._signatures, self._modules, self._files, self._bound):
                 cached.clear()
             for derived in (self._meanings, self._definitions, self._digests):
                 derived.clear()
@@ -289,9 +289,9 @@ class Code:
         """The file of an absolute import; None for a package that is not this project's or beside the importer."""
         top, *rest = dotted.split(".")
         if top in PACKAGES:
-            if dotted not in self._found:
-                self._found[dotted] = self._below(self.root / top, rest)
-            return self._found[dotted]
+            if dotted not in self._files:
+                self._files[dotted] = self._below(self.root / top, rest)
+            return self._files[dotted]
         if importer is None or any(importer.is_relative_to(self.root / package) for package in PACKAGES):
             return None
         base = neighbour(importer, top)

@@ -49,8 +49,8 @@ def meaning_of(statements: Iterable[ast.stmt]) -> Meaning:
     writer = _Writer()
     for statement in statements:
         writer.statement(statement)
-    writer.found.text = "".join(writer.parts)
-    return writer.found
+    writer.meaning.text = "".join(writer.parts)
+    return writer.meaning
 
 
 def is_type_checking(node: ast.AST) -> bool:
@@ -67,7 +67,7 @@ class _Writer:
 
     def __init__(self) -> None:
         self.parts: list[str] = []
-        self.found = Meaning()
+        self.meaning = Meaning()
         self._scopes: list[frozenset[str]] = []
         self._in_class = False
         self._in_raise = False
@@ -78,7 +78,7 @@ class _Writer:
         if isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             return  # a docstring
         if isinstance(node, ast.Import | ast.ImportFrom):
-            self.found.imports.append(node)
+            self.meaning.imports.append(node)
         elif isinstance(node, ast.AnnAssign):
             self._annotated(node)
         elif isinstance(node, _FUNCTIONS):
@@ -154,7 +154,7 @@ class _Writer:
         if isinstance(node, ast.Name):
             self.parts.append(f"{node.id},")
             if not any(node.id in scope for scope in self._scopes):
-                self.found.names.add(node.id)
+                self.meaning.names.add(node.id)
         elif isinstance(node, ast.Constant):
             self._constant(node.value)
         elif isinstance(node, ast.Lambda):
@@ -178,7 +178,7 @@ class _Writer:
                 value = ""
             elif named := _MODULE_NAME.fullmatch(value):
                 if named[2] is None:
-                    self.found.modules.add(value)
+                    self.meaning.modules.add(value)
                 value = f"<module>{named[2] or ''}"
         self.parts.append(f"{type(value).__name__}:{value!r},")
 
