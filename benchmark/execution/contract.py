@@ -29,10 +29,10 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Finding:
-    """One clause of the contract, whether it is kept, and what was seen."""
+    """One clause of the contract, whether it holds, and what was seen."""
 
     clause: str
-    kept: bool
+    holds: bool
     detail: str = ""
 
 
