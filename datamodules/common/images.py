@@ -80,9 +80,9 @@ class Framing:
     def _middle(self, picture: Image.Image) -> Image.Image:
         """What the centre crop keeps of a long strip, resized alone."""
         short, long = sorted(picture.size)
-        whole = int(self.side * long / short)
-        start = round((whole - self.side) / 2)
-        ends = start * long / whole, (start + self.side) * long / whole
+        resized = int(self.side * long / short)
+        start = round((resized - self.side) / 2)
+        ends = start * long / resized, (start + self.side) * long / resized
         wide = picture.width == long
         box = (ends[0], 0.0, ends[1], float(short)) if wide else (0.0, ends[0], float(short), ends[1])
         return picture.resize((self.side, self.side), Image.Resampling[self.interpolation.upper()], box=box)
