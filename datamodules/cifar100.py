@@ -127,10 +127,10 @@ class CIFAR100(Dataset):
 
     @staticmethod
     def _check(path: Path, expected: str) -> None:
-        found = checksum(path, "md5") if path.is_file() else None
-        if found != expected:
-            wrong = f"is not the official file (md5 {found}, expected {expected})"
-            state = "is missing" if found is None else wrong
+        digest = checksum(path, "md5") if path.is_file() else None
+        if digest != expected:
+            wrong = f"is not the official file (md5 {digest}, expected {expected})"
+            state = "is missing" if digest is None else wrong
             raise DatasetCorruptError(
                 f"data set {CARD.name!r}: {path} {state}; delete {path.parent} and fetch it again with "
                 f"`python -m benchmark download {CARD.name} --data-dir {path.parent.parent}`"

@@ -56,19 +56,19 @@ class Flickr30kByRow(Flickr30k):
         Raises:
             RequestError: If the forget set is empty, or is everything.
         """
-        every = {file: captions for file, _, captions in self._entries}
-        whole = tuple(every[file] for file, _, _ in self._entries_of(split.name))
-        return super().forget_mask(replace(split, captions=whole), request)
+        captions_by_file = {file: captions for file, _, captions in self._entries}
+        all_captions = tuple(captions_by_file[file] for file, _, _ in self._entries_of(split.name))
+        return super().forget_mask(replace(split, captions=all_captions), request)
 
     def _entries_of(self, name: SplitName) -> list[Entry]:
         if name == "val":
             raise BenchmarkError(f"data set {CARD.name!r} has no validation part: use train or test")
         to_train = rows_to_train([len(captions) for _, _, captions in self._entries])
-        kept = (
+        entries = (
             (file, name, tuple(c for c, train in zip(captions, sides, strict=True) if train == (name == "train")))
             for (file, _, captions), sides in zip(self._entries, to_train, strict=True)
         )
-        return [entry for entry in kept if entry[2]]
+        return [entry for entry in entries if entry[2]]
 
 
 def rows_to_train(captions_per_image: Sequence[int]) -> list[NDArray[np.bool_]]:

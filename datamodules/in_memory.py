@@ -168,11 +168,15 @@ class NamesDataset(Dataset):
         cache_dir: Path | None = None,
     ) -> None:
         super().__init__(None, cache_dir or Path(), 0)
-        asked = {each.casefold() for each in forget}
-        kept = [each for each in (imagenet_names() if retain is None else retain) if each.casefold() not in asked]
-        if not kept:
+        forgotten = {class_name.casefold() for class_name in forget}
+        retained = [
+            class_name
+            for class_name in (imagenet_names() if retain is None else retain)
+            if class_name.casefold() not in forgotten
+        ]
+        if not retained:
             raise InMemoryError("no name is left to keep: name some beside those to forget")
-        self._names = _checked_names([*forget, *dict.fromkeys(kept)])
+        self._names = _checked_names([*forget, *dict.fromkeys(retained)])
         self._templates = _checked_templates(templates)
         self.card = _card(name, ("classification", "retrieval"))  # type: ignore[misc]
 
@@ -230,7 +234,7 @@ def _pixels(images: Images, framing: Framing | None) -> NDArray[np.uint8]:
     pictures = list(images)
     if not pictures:
         raise InMemoryError("there are no images: give at least two of each class")
-    odd = next((each for each in pictures if not isinstance(each, Image.Image)), None)
+    odd = next((picture for picture in pictures if not isinstance(picture, Image.Image)), None)
     if odd is not None:
         raise InMemoryError(f"images are PIL images or one uint8 array, not {type(odd).__name__}")
     if framing is None:
@@ -266,8 +270,8 @@ def _labels(
 def _captions(captions: Sequence[str] | Sequence[Sequence[str]] | None) -> tuple[tuple[str, ...], ...] | None:
     if captions is None:
         return None
-    listed = tuple((each,) if isinstance(each, str) else tuple(each) for each in captions)
-    if not all(each and all(isinstance(text, str) and text.strip() for text in each) for each in listed):
+    listed = tuple((caption,) if isinstance(caption, str) else tuple(caption) for caption in captions)
+    if not all(texts and all(isinstance(text, str) and text.strip() for text in texts) for texts in listed):
         raise InMemoryError("captions must be one text an image, or a list of texts an image, none empty")
     return listed
 
@@ -296,10 +300,10 @@ def _split_rows(
 ) -> dict[Part, NDArray[np.int64]]:
     """The rows of each split, ascending."""
     if parts is not None:
-        given = np.array(list(parts), dtype=str)
-        if unknown := sorted(set(given.tolist()) - {"train", "test"}):
+        part_names = np.array(list(parts), dtype=str)
+        if unknown := sorted(set(part_names.tolist()) - {"train", "test"}):
             raise InMemoryError(f"parts are 'train' or 'test' for each image, not {unknown[0]!r}")
-        is_test = given == "test"
+        is_test = part_names == "test"
     else:
         if not 0 < test_share < 1:
             raise InMemoryError(f"test_share={test_share} must be between 0 and 1")
@@ -308,8 +312,8 @@ def _split_rows(
         for group in groups:
             chosen = max(1, round(len(group) * test_share)) if len(group) > 1 else 0
             is_test[draw.permutation(group)[: min(chosen, len(group) - 1)]] = True
-    found: dict[Part, NDArray[np.int64]] = {"train": np.flatnonzero(~is_test), "test": np.flatnonzero(is_test)}
-    for part, rows in found.items():
+    rows_by_part: dict[Part, NDArray[np.int64]] = {"train": np.flatnonzero(~is_test), "test": np.flatnonzero(is_test)}
+    for part, rows in rows_by_part.items():
         if not len(rows):
             raise InMemoryError(f"the {part} split is empty: give more images, or parts=['train', 'test', ...]")
-    return found
+    return rows_by_part

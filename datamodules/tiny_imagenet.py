@@ -150,7 +150,7 @@ def distinct_names(synonyms: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     candidates = {wnid: [*names, wnid] for wnid, names in synonyms.items()}
     taken = dict.fromkeys(candidates, 1)
     while True:
-        names = {wnid: ", ".join(each[: taken[wnid]]) for wnid, each in candidates.items()}
+        names = {wnid: ", ".join(options[: taken[wnid]]) for wnid, options in candidates.items()}
         count = Counter(name.casefold() for name in names.values())
         shared = [wnid for wnid, name in names.items() if count[name.casefold()] > 1]
         if not shared:

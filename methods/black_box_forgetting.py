@@ -126,7 +126,7 @@ class PromptContext:
         clip: Its positional embedding is edited.
         spec: Its first template says which positions they are.
         shared: Dimensions of the latent that all positions share.
-        own: Dimensions of each position's own latent.
+        unique: Dimensions of each position's own latent.
 
     Attributes:
         rows: The positions.
@@ -136,7 +136,7 @@ class PromptContext:
         BenchmarkError: If the text encoder has no positional embedding of CLIP's kind.
     """
 
-    def __init__(self, clip: Clip, spec: ForgetSpec, shared: int, own: int) -> None:
+    def __init__(self, clip: Clip, spec: ForgetSpec, shared: int, unique: int) -> None:
         encoder = cast(Any, clip.model if hasattr(clip.model, "token_embedding") else clip.model.text)
         if not isinstance(getattr(encoder, "positional_embedding", None), nn.Parameter):
             raise BenchmarkError(
@@ -144,17 +144,17 @@ class PromptContext:
             )
         self._table: nn.Parameter = encoder.positional_embedding
         self.rows = context_positions(clip, spec)
-        self.dimensions = [own] * len(self.rows) + [shared]
+        self.dimensions = [unique] * len(self.rows) + [shared]
         tokens = encoder.token_embedding.weight
         spread = tokens[tokens.any(dim=1)].std()  # small CLIPs keep zero rows for tokens that they never saw
-        self.projection = (torch.randn(shared + own, tokens.shape[1]) * spread.cpu()).to(tokens)
+        self.projection = (torch.randn(shared + unique, tokens.shape[1]) * spread.cpu()).to(tokens)
         self._before = self._table[self.rows].detach().clone()
 
     @torch.no_grad()
     def set(self, latents: NDArray[np.float64]) -> None:
         """Add A [z_shared; z_i] to position i; the latents stand one after another, as in `dimensions`."""
         parts = np.split(latents, np.cumsum(self.dimensions)[:-1])
-        z = np.stack([np.concatenate([parts[-1], own]) for own in parts[:-1]])
+        z = np.stack([np.concatenate([parts[-1], unique]) for unique in parts[:-1]])
         self._table[self.rows] = self._before + torch.from_numpy(z).to(self._before) @ self.projection
 
 
@@ -176,8 +176,8 @@ def forgetting_loss(scale: Tensor, weights: Tensor, forget: Tensor, retain: Tens
         retain: Unit embeddings of kept images, shape (R, D).
         targets: Their distributions over the names, shape (R, C).
     """
-    kept = F.cross_entropy(scale * retain @ weights.T, targets)
-    return kept - (scale * forget @ weights.T).log_softmax(dim=-1).mean()
+    retain_loss = F.cross_entropy(scale * retain @ weights.T, targets)
+    return retain_loss - (scale * forget @ weights.T).log_softmax(dim=-1).mean()
 
 
 def shared_search(
@@ -209,14 +209,14 @@ def shared_search(
     ]
     best, lowest, curve = np.zeros(sum(dimensions)), math.inf, []
     for _ in range(iterations):
-        asked = [[strategy.ask() for strategy in strategies] for _ in range(population)]
-        losses = [float(loss(np.concatenate(candidate))) for candidate in asked]
+        candidates = [[strategy.ask() for strategy in strategies] for _ in range(population)]
+        losses = [float(loss(np.concatenate(candidate))) for candidate in candidates]
         for part, strategy in enumerate(strategies):
-            strategy.tell([(candidate[part], value) for candidate, value in zip(asked, losses, strict=True)])
+            strategy.tell([(candidate[part], value) for candidate, value in zip(candidates, losses, strict=True)])
         winner = int(np.argmin(losses))
         curve.append(losses[winner])
         if losses[winner] < lowest:
-            best, lowest = np.concatenate(asked[winner]), losses[winner]
+            best, lowest = np.concatenate(candidates[winner]), losses[winner]
     return best, lowest, curve
 
 

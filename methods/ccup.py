@@ -68,7 +68,9 @@ class CCUP(ClosedFormMethod[Hyperparameters]):
         count = len(self.spec.forget_names)
         retain = embeddings[:, :0] if self.h.retain_names == "none" else embeddings[:, count:]
         if self.h.retain_names == "all":
-            beside = [self.clip.zero_shot_classifier(each.names, each.templates).T for each in self.spec.others]
+            beside = [
+                self.clip.zero_shot_classifier(name_set.names, name_set.templates).T for name_set in self.spec.others
+            ]
             retain = torch.cat([retain, *beside], dim=1)
         solution = consistent_projection(
             embeddings[:, :count],

@@ -84,9 +84,9 @@ class CLIPErase(UnlearningMethod[Hyperparameters]):
         """Keep the original, and hold out what chooses among the checkpoints, before the first step."""
         self.original  # noqa: B018
         if self.h.checkpoints:
-            held = self.data.hold_out(self.h.held_out_batches)
-            if held["forget"] and held["retain"]:
-                self.best = BestState(self, held["forget"], held["retain"])
+            held_out = self.data.hold_out(self.h.held_out_batches)
+            if held_out["forget"] and held_out["retain"]:
+                self.best = BestState(self, held_out["forget"], held_out["retain"])
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Look at the state after each of `checkpoints` equal parts of the training."""
@@ -108,9 +108,9 @@ class CLIPErase(UnlearningMethod[Hyperparameters]):
             total = total + h.retention_weight * contrastive_loss(image, text, self.clip.logit_scale)
         if h.consistency_weight:
             with torch.no_grad():
-                kept = self.original
+                original = self.original
                 reference = scaled_logits(
-                    kept.encode_image(retain["images"]), kept.encode_text(retain["texts"]), kept.logit_scale
+                    original.encode_image(retain["images"]), original.encode_text(retain["texts"]), original.logit_scale
                 )
             logits = scaled_logits(image, text, self.clip.logit_scale)
             total = total + h.consistency_weight * consistency_loss(reference, logits)

@@ -140,11 +140,11 @@ def diet_loss(features: Tensor, prototypes: Tensor, h: Hyperparameters) -> Tenso
     """L of raw image features, shape (N, D), and unit-norm prototypes, shape (K, D)."""
     cost = busemann(poincare(features.float(), max_norm=h.max_norm), prototypes)
     plan = sinkhorn(cost.detach(), regularisation=h.regularisation)
-    own = torch.zeros_like(plan, dtype=torch.bool).scatter(1, plan.argmax(dim=1, keepdim=True), True)
-    hyperbolic, transport = cost[own].mean(), (plan * cost).sum()
+    assigned = torch.zeros_like(plan, dtype=torch.bool).scatter(1, plan.argmax(dim=1, keepdim=True), True)
+    hyperbolic, transport = cost[assigned].mean(), (plan * cost).sum()
     total = h.hyperbolic_weight * hyperbolic + h.transport_weight * transport
     if cost.shape[1] > 1:
-        total = total + h.repulsion_weight * (h.margin - cost[~own]).clamp(min=0).mean()
+        total = total + h.repulsion_weight * (h.margin - cost[~assigned]).clamp(min=0).mean()
     return total
 
 

@@ -100,7 +100,7 @@ class EMMN(UnlearningMethod[Hyperparameters]):
 
     def _noise(self, columns: Tensor, *, forget: bool) -> Tensor:
         h, side = self.h, self.clip.preprocessing.image_size
-        made = [
+        batches = [
             optimise_noise(
                 lambda x: self.names.logits(self.clip, x),
                 torch.randn(len(part), 3, side, side).to(part.device),
@@ -112,7 +112,7 @@ class EMMN(UnlearningMethod[Hyperparameters]):
             )
             for part in torch.split(columns.repeat_interleave(h.images), TOGETHER)
         ]
-        return torch.cat(made)
+        return torch.cat(batches)
 
 
 def optimise_noise(

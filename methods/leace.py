@@ -139,8 +139,8 @@ def least_squares_eraser(second: Tensor, cross: Tensor) -> Tensor:
         cross: S_vz, shape (D, k).
     """
     values, vectors = torch.linalg.eigh(second.double())
-    held = values > 1e-12 * values[-1]
-    root, vectors = values[held].sqrt(), vectors[:, held]
+    nonzero = values > 1e-12 * values[-1]
+    root, vectors = values[nonzero].sqrt(), vectors[:, nonzero]
     whiten, colour = (vectors / root) @ vectors.T, (vectors * root) @ vectors.T
     basis, sizes, _ = torch.linalg.svd(whiten @ cross.double(), full_matrices=False)
     basis = basis[:, sizes > 1e-6 * sizes[0]]

@@ -235,8 +235,8 @@ def keep_largest(parameters: Mapping[str, nn.Parameter], count: int) -> list[str
         The names kept, largest first.
     """
     means = {n: float(p.grad.abs().mean()) for n, p in parameters.items() if p.grad is not None}
-    kept = sorted(means, key=lambda n: -means[n])[:count]
+    largest = sorted(means, key=lambda n: -means[n])[:count]
     for name, parameter in parameters.items():
-        if name not in kept:
+        if name not in largest:
             parameter.grad = None
-    return kept
+    return largest

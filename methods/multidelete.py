@@ -90,10 +90,10 @@ class MultiDelete(UnlearningMethod[Hyperparameters]):
         """The loss of one paired batch."""
         forget, retain = embed(self.clip, batch["forget"]), embed(self.clip, batch["retain"])
         with torch.no_grad():
-            kept = embed(self.original, batch["retain"])
-        decoupling = F.mse_loss(joint(forget), unrelated(kept, batch["retain"]["texts"], len(forget.image)))
-        multimodal = F.mse_loss(joint(retain), joint(kept))
-        unimodal = F.mse_loss(retain.image, kept.image) + F.mse_loss(retain.text, kept.text)
+            original = embed(self.original, batch["retain"])
+        decoupling = F.mse_loss(joint(forget), unrelated(original, batch["retain"]["texts"], len(forget.image)))
+        multimodal = F.mse_loss(joint(retain), joint(original))
+        unimodal = F.mse_loss(retain.image, original.image) + F.mse_loss(retain.text, original.text)
         h = self.h
         return h.decoupling_weight * decoupling + h.multimodal_weight * multimodal + h.unimodal_weight * unimodal
 
@@ -114,7 +114,7 @@ def unrelated(pairs: Embedded, texts: Sequence[str], count: int) -> Tensor:
 
     In a batch whose texts are all equal there is none: the texts are then drawn from all.
     """
-    same = torch.tensor([[one == other for other in texts] for one in texts])
+    same = torch.tensor([[text == other_text for other_text in texts] for text in texts])
     same = same & ~same.all(dim=1, keepdim=True)
     images = torch.randint(len(texts), (count,))
     chosen = torch.multinomial((~same[images]).float(), 1).flatten()

@@ -91,8 +91,8 @@ class NegMerge(TaskVectorMethod[Hyperparameters]):
     def merged(self) -> Snapshot:
         """The consensus; its share of the entries is reported."""
         vector = self.consensus.mean()
-        kept, entries = sum(int(v.count_nonzero()) for v in vector.values()), sum(v.numel() for v in vector.values())
-        self.report["consensus_share"] = kept / entries
+        nonzero, entries = sum(int(v.count_nonzero()) for v in vector.values()), sum(v.numel() for v in vector.values())
+        self.report["consensus_share"] = nonzero / entries
         return vector
 
 

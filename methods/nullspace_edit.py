@@ -71,12 +71,14 @@ class NullspaceEdit(ClosedFormMethod[Hyperparameters]):
         embeddings, count = self.classifier().T.double(), len(self.spec.forget_names)
         forget, retain = embeddings[:, :count], embeddings[:, count:]
         if self.h.retain_names == "all":
-            beside = [self.clip.zero_shot_classifier(each.names, each.templates).T for each in self.spec.others]
-            retain = torch.cat([retain, *(each.double() for each in beside)], dim=1)
+            beside = [
+                self.clip.zero_shot_classifier(name_set.names, name_set.templates).T for name_set in self.spec.others
+            ]
+            retain = torch.cat([retain, *(weights.double() for weights in beside)], dim=1)
         basis = null_space(retain, self.h.threshold)
         solution = null_space_edit(forget, basis, regularisation=self.h.regularisation)
-        kept = (forget * (solution @ forget)).sum(dim=0)
-        self.report.update(null_space_dimension=basis.shape[1], dimension=len(basis), logit_kept=kept.tolist())
+        logit_kept = (forget * (solution @ forget)).sum(dim=0)
+        self.report.update(null_space_dimension=basis.shape[1], dimension=len(basis), logit_kept=logit_kept.tolist())
         visual_projection(self.clip).compose(solution)
 
 

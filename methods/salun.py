@@ -107,8 +107,8 @@ class SalUn(UnlearningMethod[Hyperparameters]):
     @torch.no_grad()
     def _restore_unmasked(self) -> None:
         """Put the other weights back, bit by bit: a zero gradient would not stop momentum or weight decay."""
-        for (parameter, kept), mask in zip(self.parameters_kept, self.masks, strict=True):
-            parameter.copy_(torch.where(mask, parameter, kept))
+        for (parameter, original), mask in zip(self.parameters_kept, self.masks, strict=True):
+            parameter.copy_(torch.where(mask, parameter, original))
 
 
 def saliency_masks(parameters: Sequence[nn.Parameter], quantile: float) -> list[Tensor]:

@@ -113,18 +113,18 @@ class SLUG(UnlearningMethod[Hyperparameters]):
         """Search every layer of the two fronts, then make the one step."""
         forget, weights = self.gradients["forget"], self.snapshot()
         held_out = HeldOut(self.clip, self.spec, self.held["forget"], self.held["retain"])
-        found: list[tuple[ScaleTrial, str]] = []
+        trials: list[tuple[ScaleTrial, str]] = []
         for name in self.candidates(weights):
             start = float(weights[name].norm() / forget[name].norm()) / 10
-            found.append((self._searched(name, start, held_out, weights), name))
-        trial, layer = max(found, key=lambda pair: pair[0].score)
-        self.restore({layer: weights[layer] - trial.step * forget[layer]})
+            trials.append((self._searched(name, start, held_out, weights), name))
+        best, layer = max(trials, key=lambda pair: pair[0].score)
+        self.restore({layer: weights[layer] - best.step * forget[layer]})
         self.report.update(
             layer=layer,
-            step=trial.step,
-            held_out_forget_accuracy=trial.forget,
-            held_out_retain_accuracy=trial.retain,
-            front={name: {"score": each.score, "step": each.step} for each, name in found},
+            step=best.step,
+            held_out_forget_accuracy=best.forget,
+            held_out_retain_accuracy=best.retain,
+            front={name: {"score": trial.score, "step": trial.step} for trial, name in trials},
         )
 
     def candidates(self, weights: Snapshot) -> list[str]:
@@ -187,7 +187,7 @@ def search(
             break
         low, high = (low, step) if reached else (step, high)
         step = 2 * step if high is None else (low + high) / 2
-    return max(trials, key=lambda each: (each.score, -each.step))
+    return max(trials, key=lambda trial: (trial.score, -trial.step))
 
 
 def pareto_front(names: list[str], importance: Mapping[str, float], alignment: Mapping[str, float]) -> list[str]:
@@ -206,9 +206,9 @@ def forget_loss(clip: Clip, pairs: Pairs) -> Tensor:
     return F.cosine_similarity(image.float(), text.float(), dim=-1).mean()
 
 
-def without(pairs: Pairs, held: list[Pairs]) -> Pairs:
+def without(pairs: Pairs, held_out: list[Pairs]) -> Pairs:
     """The pairs whose images are not held out; all of them where that leaves none (a part of a batch or two)."""
-    taken = {int(i) for each in held for i in each["indices"]}
+    taken = {int(i) for batch in held_out for i in batch["indices"]}
     rows = [row for row, index in enumerate(pairs["indices"].tolist()) if index not in taken]
     if not rows:
         return pairs

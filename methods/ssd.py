@@ -123,11 +123,11 @@ def loss_among(image: Tensor, text: Tensor, other_image: Tensor, other_text: Ten
         scale: The inverse temperature.
     """
     image, text, other_image, other_text = (
-        F.normalize(each.float(), dim=-1) for each in (image, text, other_image, other_text)
+        F.normalize(embedding.float(), dim=-1) for embedding in (image, text, other_image, other_text)
     )
-    own = (image * text).sum(dim=-1, keepdim=True)
+    pair_similarity = (image * text).sum(dim=-1, keepdim=True)
     by_image, by_text = (
-        (scale * torch.cat([own, rows @ others.T], dim=1)).log_softmax(dim=1)[:, 0]
+        (scale * torch.cat([pair_similarity, rows @ others.T], dim=1)).log_softmax(dim=1)[:, 0]
         for rows, others in ((image, other_text), (text, other_image))
     )
     return -(by_image + by_text).mean() / 2

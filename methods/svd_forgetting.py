@@ -82,11 +82,11 @@ class SVDForgetting(GatheringMethod[Hyperparameters]):
     def gather(self, part: Part, pairs: Pairs) -> None:
         """Add each map's share of inputs from these images."""
         self.images[part] += len(pairs["texts"])
-        kept = math.ceil(self.h.inputs / self.trainer.num_training_batches)
+        rows_per_batch = math.ceil(self.h.inputs / self.trainer.num_training_batches)
 
         def add(name: str, rows: Tensor) -> None:
-            if len(rows) > kept:
-                rows = rows[torch.randperm(len(rows))[:kept].to(rows.device)]
+            if len(rows) > rows_per_batch:
+                rows = rows[torch.randperm(len(rows))[:rows_per_batch].to(rows.device)]
             rows = rows.double()
             self.moments[part][name] = self.moments[part].get(name, 0) + rows.T @ rows
 

@@ -91,7 +91,7 @@ class TextImageAdaptation(UnlearningMethod[Hyperparameters]):
             names, count = self.spec.all_names, len(self.spec.forget_names)
             keep = [self._features(names[count:], self.spec.templates)]
             if self.h.retain_names == "all":
-                keep.extend(self._features(each.names, each.templates) for each in self.spec.others)
+                keep.extend(self._features(name_set.names, name_set.templates) for name_set in self.spec.others)
             forget = self._features(names[:count], self.spec.templates)
             weight, stored = self.projection.matrix.double(), self.projection.bias
             bias = torch.zeros_like(weight[0]) if stored is None else stored.double()

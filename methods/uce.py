@@ -94,7 +94,10 @@ class UCE(ClosedFormMethod[Hyperparameters]):
         spec, chosen = self.spec, self.h.preserve_names
         texts = [] if chosen == "none" else prompts(spec.retain_names, spec.templates)
         if chosen == "all":
-            texts = [*texts, *(prompt for each in spec.others for prompt in prompts(each.names, each.templates))]
+            texts = [
+                *texts,
+                *(prompt for name_set in spec.others for prompt in prompts(name_set.names, name_set.templates)),
+            ]
         return text_features(self.clip, texts or [""])[: len(texts)]
 
 
@@ -112,9 +115,9 @@ def unified_edit(
     """
     old, erase, targets, preserve = old.double(), erase.double(), targets.double(), preserve.double()
     identity_weight, erase_weight, preserve_weight = weights
-    kept = identity_weight * torch.eye(len(erase), dtype=torch.float64, device=erase.device)
-    kept = kept + preserve_weight * preserve @ preserve.T
-    wanted = old @ kept + erase_weight * targets @ erase.T
+    preserved = identity_weight * torch.eye(len(erase), dtype=torch.float64, device=erase.device)
+    preserved = preserved + preserve_weight * preserve @ preserve.T
+    wanted = old @ preserved + erase_weight * targets @ erase.T
     # W S = wanted with S symmetric positive definite, so W^T = S^-1 wanted^T.
-    factor = torch.linalg.cholesky(kept + erase_weight * erase @ erase.T)
+    factor = torch.linalg.cholesky(preserved + erase_weight * erase @ erase.T)
     return torch.cholesky_solve(wanted.T, factor).T

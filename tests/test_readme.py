@@ -34,7 +34,7 @@ def readme_method(tmp_path: Path) -> Path:
 
 def test_the_readme_method_keeps_the_contract(readme_method: Path, cache_dir: Path) -> None:
     findings = list(check_method(readme_method, ["shapes-resnet"], cache_dir))
-    assert findings and all(finding.kept for finding in findings), [f for f in findings if not f.kept]
+    assert findings and all(finding.holds for finding in findings), [f for f in findings if not f.holds]
 
 
 def test_the_readme_method_is_listed(readme_method: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,7 +112,7 @@ def load_dataset(
         >>> mine.name, len(mine.split("test").images)
         ('memory:mine', 20)
     """
-    kept = cache_folder(cache_dir)
+    cache = cache_folder(cache_dir)
     if images is None:
         from datamodules.common.registry import open_dataset
 
@@ -120,7 +120,7 @@ def load_dataset(
             raise BenchmarkError("labels and captions are for images=...: a registered data set has its own")
         if clip is None:
             raise BenchmarkError(f"load_dataset({name!r}, clip): give the model, whose image size is wanted")
-        return open_dataset(name, folder_of(data_dir), kept, clip.preprocessing.framing)
+        return open_dataset(name, folder_of(data_dir), cache, clip.preprocessing.framing)
     from datamodules.in_memory import InMemoryDataset
 
     return InMemoryDataset(
@@ -135,5 +135,5 @@ def load_dataset(
         seed=seed,
         framing=None if clip is None else clip.preprocessing.framing,
         name=name,
-        cache_dir=kept,
+        cache_dir=cache,
     )

@@ -82,16 +82,16 @@ class Argument:
         option, shown = self.option, None if self.required or self.several else self.default
         if self.kind is bool:
             return {"action": "store_true", "help": self.help}
-        told: dict[str, Any] = {"type": str if option.read else self.kind, "help": self.help}
+        keywords: dict[str, Any] = {"type": str if option.read else self.kind, "help": self.help}
         if self.positional:
-            return told | ({"nargs": "*" if self.several else "?"} if not self.required else {})
+            return keywords | ({"nargs": "*" if self.several else "?"} if not self.required else {})
         if isinstance(option.metavar, tuple):
-            told["nargs"] = len(option.metavar)
+            keywords["nargs"] = len(option.metavar)
         elif self.several:
-            told["action"] = "append"
+            keywords["action"] = "append"
         if get_origin(self.kind) is not Literal:
-            told["metavar"] = option.metavar or self.name.upper()
-        return told | {"required": self.required, "default": str(shown) if option.read and shown else shown}
+            keywords["metavar"] = option.metavar or self.name.upper()
+        return keywords | {"required": self.required, "default": str(shown) if option.read and shown else shown}
 
     def value(self, given: Any) -> Any:
         """The value of what the parser took.

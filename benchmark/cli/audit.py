@@ -79,12 +79,12 @@ def _asked(originals: Sequence[Cell], forget: Forget, suite: str) -> Cell:
             f"suite {suite!r} has {len(originals)} requests, and each needs a checkpoint of its own: say which "
             f"one yours is of: {requests}"
         )
-    found = [
+    matches = [
         cell for cell in originals if set(cell.request.classes) == set(classes) and cell.request.concept == concept
     ]
-    if not found:
+    if not matches:
         raise BenchmarkError(f"suite {suite!r} has no such request; it has {requests}")
-    return found[0]
+    return matches[0]
 
 
 def _missing(originals: Sequence[Cell], store: RecordStore, cell: Cell) -> list[str]:
@@ -94,8 +94,12 @@ def _missing(originals: Sequence[Cell], store: RecordStore, cell: Cell) -> list[
         for record in store.all(cell.suite)
         if record.cell["method"] == cell.method and board_key(record).model == cell.model
     }
-    board = [each for each in originals if (each.dataset, each.request.kind) == (cell.dataset, cell.request.kind)]
-    return [_option(each) for each in board if str(each.request) not in there]
+    board = [
+        original
+        for original in originals
+        if (original.dataset, original.request.kind) == (cell.dataset, cell.request.kind)
+    ]
+    return [_option(original) for original in board if str(original.request) not in there]
 
 
 def _option(cell: Cell) -> str:

@@ -29,8 +29,8 @@ def check_command(file: str, /, *, model: Models = (), cache_dir: WhereFolder | 
     console = Console(highlight=False, soft_wrap=True, markup=False)
     failed = 0
     for finding in check_method(Path(file), models, cache_folder(cache_dir)):
-        failed += not finding.kept
-        console.print("kept  " if finding.kept else "BROKEN", style="green" if finding.kept else "red", end=" ")
+        failed += not finding.holds
+        console.print("kept  " if finding.holds else "BROKEN", style="green" if finding.holds else "red", end=" ")
         console.print(printable(finding.clause), end="")
         console.print(f": {printable(finding.detail)}" if finding.detail else "")
     if failed:

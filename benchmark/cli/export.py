@@ -85,24 +85,24 @@ def _kept(runner: CellRunner, cell: Cell, record: Record, place: Path) -> Clip |
     if not path.is_file():
         print(f"no weights are kept beside the record: {cell} runs again (the same seed gives the same weights)")
         return None
-    kept = KeptWeights.read(path)
-    if kept is None or not KeptWeights.belongs(path, record.key, outputs_path(place)):
+    edited = KeptWeights.read(path)
+    if edited is None or not KeptWeights.belongs(path, record.key, outputs_path(place)):
         print(f"note: {path} is damaged or of another run than the record: {cell} runs again")
         return None
-    _check_filter(kept.refused, cell)
+    _check_filter(edited.refused, cell)
     pristine, weights = runner.session.pristine(cell.model)
-    if kept.original != weights:
+    if edited.original != weights:
         print(f"note: the weights of {cell.model} here are not those that {path} edits: {cell} runs again")
         return None
     clip = pristine.copy()
-    kept.put_into(clip)
-    print(f"taken: the weights kept beside the record ({_size(kept)})")
+    edited.put_into(clip)
+    print(f"taken: the weights kept beside the record ({_size(edited)})")
     return clip
 
 
-def _size(kept: KeptWeights) -> str:
-    edited = sum(value.numel() * value.element_size() for value in kept.tensors.values())
-    return f"{len(kept.tensors)} tensors, {edited / 1e6:.2f} MB"
+def _size(edited: KeptWeights) -> str:
+    size_bytes = sum(value.numel() * value.element_size() for value in edited.tensors.values())
+    return f"{len(edited.tensors)} tensors, {size_bytes / 1e6:.2f} MB"
 
 
 def _again(
@@ -118,18 +118,18 @@ def _again(
 
     if runner.where.digests.code(runner.registry, cell.method, cell.model) != cell.code:
         print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
-    asked = as_recorded(cell, record)
-    references = runner.references(asked)
-    made = runner.make(asked, references)
-    worst = largest(gaps(record, made.record))
-    _check_filter(made.unlearned.clip.refused, cell)
+    cell_again = as_recorded(cell, record)
+    references = runner.references(cell_again)
+    second = runner.make(cell_again, references)
+    worst = largest(gaps(record, second.record))
+    _check_filter(second.unlearned.clip.refused, cell)
     if worst.size > tolerance:
         raise ExportError(
             f"{worst.metric} is {worst.recorded} in the record and {worst.now} now, beyond --tolerance {tolerance:g}: "
             "this is another model, it is not exported; `verify` shows every number"
         )
     print(f"verified: the largest difference to the record is {worst.size:.4f} ({len(record.metrics)} numbers)")
-    return made.unlearned.clip, before or references.before
+    return second.unlearned.clip, before or references.before
 
 
 def _check_filter(refused: tuple[str, ...], cell: Cell) -> None:
@@ -148,5 +148,5 @@ def _metrics_of(record: Record, reference: str, results: Path) -> Mapping[str, M
 
     key = record.references.get(reference)
     stores = (RecordStore(results), RecordStore(REFERENCE, older=True))
-    found = [store.read(key) for store in stores if key is not None]
-    return next((each.metrics for each in found if each is not None), None)
+    records = [store.read(key) for store in stores if key is not None]
+    return next((record.metrics for record in records if record is not None), None)

@@ -72,8 +72,10 @@ class _Formatter(DefaultHelpFormatter):
     def _expand_help(self, action: Any) -> str:
         default = action.default
         text = str(action.help or "").replace("%", "%%") % ()
-        told = default is not None and default is not False and default != SUPPRESS and "by default" not in text
-        return f"{text.rstrip('.')}; by default {default}." if told else text
+        shows_default = (
+            default is not None and default is not False and default != SUPPRESS and "by default" not in text
+        )
+        return f"{text.rstrip('.')}; by default {default}." if shows_default else text
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if text.startswith(HEAD):
@@ -162,8 +164,10 @@ def parsed(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     name = namespace.command
     # jsonargparse marks names that its Namespace also has as methods (such as `keys`) with a zero-width space
     named = {key.replace("-", "_").strip("\u200b"): value for key, value in vars(namespace[name]).items()}
-    given = {key.removesuffix(_LISTED): value for key, value in named.items()}
-    return name, {each.name: each.value(given[each.name]) for each in arguments_of(command_function(name))}
+    values = {key.removesuffix(_LISTED): value for key, value in named.items()}
+    return name, {
+        argument.name: argument.value(values[argument.name]) for argument in arguments_of(command_function(name))
+    }
 
 
 def run_command(arguments: list[str]) -> int:

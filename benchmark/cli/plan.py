@@ -21,12 +21,12 @@ def plan_command(selection: Selection, plugins: Plugins, places: Places, hardwar
     tuned_by = f" (tuned: {plan.suite.tuned})" if plan.suite.tuned else ""
     heads = ("key", "state", "method", "forget", "data set", "model", "seed", "expected")
     rows = []
-    found = {cell.key: record for cell in plan.cells if (record := plan.store.read(cell.key)) is not None}
-    stale = stale_records(found.values(), plan.where.digests)
+    records = {cell.key: record for cell in plan.cells if (record := plan.store.read(cell.key)) is not None}
+    stale = stale_records(records.values(), plan.where.digests)
     counts = {"done": 0, "missing": 0, "failed": 0}
     seconds, unknown = 0.0, 0
     for cell in plan.cells:
-        state = "done" if cell.key in found else "failed" if cell.key in failures else "missing"
+        state = "done" if cell.key in records else "failed" if cell.key in failures else "missing"
         counts[state] += 1
         guess = expected.get(cell.method)
         if state != "done":

@@ -61,9 +61,9 @@ def report_command(
         raise type(error)(f"{error} with --out") from error
     print(f"{target}: {len(gathered.records)} records on {len(content.boards)} boards, {len(page) / 1e6:.1f} MB")
     if keep:
-        kept = worth_keeping(content)
-        write_extras(keep, kept)
-        print(f"{keep}: curves of {len(kept.curves)} records, predictions of {len(kept.predictions)}")
+        extras = worth_keeping(content)
+        write_extras(keep, extras)
+        print(f"{keep}: curves of {len(extras.curves)} records, predictions of {len(extras.predictions)}")
     if figures:
         from benchmark.report.figures import write_figures
 

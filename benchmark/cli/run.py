@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from benchmark.suites.plan import Plan
 
 
-def run_command(selection: RunSelection, plugins: Plugins, places: Places, execution: Execution, kept: Kept) -> int:
+def run_command(
+    selection: RunSelection, plugins: Plugins, places: Places, execution: Execution, keep_options: Kept
+) -> int:
     """Run what is missing of a suite, skip what is done, and show the leaderboard.
 
     Stop it with Ctrl-C and run it again: what is done is kept, and it says how to go on.
@@ -51,8 +53,8 @@ def run_command(selection: RunSelection, plugins: Plugins, places: Places, execu
     err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     options = RunOptions(
         force=execution.force,
-        save_weights=kept.save_weights,
-        wandb=kept.wandb,
+        save_weights=keep_options.save_weights,
+        wandb=keep_options.wandb,
         ray=RayOptions(*ray) if on_ray else None,
         devices=spread,
     )

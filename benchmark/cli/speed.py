@@ -39,20 +39,20 @@ def speed_command(*, only: Names = (), json: WhereFile | None = None, folders: F
     quiet_lightning()
     about = machine(bench.device)
     print(headline(about))
-    found: dict[str, list[SpeedFinding]] = {}
+    measured: dict[str, list[SpeedFinding]] = {}
     left_out: dict[str, str] = {}
     for name in chosen:
         print(f"\n{name}: {MEASUREMENTS[name]}", flush=True)
         try:
             for finding in module(name).measure(bench):
-                found.setdefault(name, []).append(finding)
+                measured.setdefault(name, []).append(finding)
                 print("\n".join(lines(finding)), flush=True)
         except LeftOutError as reason:
             left_out[name] = str(reason)
             print(f"  left out: {reason}", flush=True)
-    print(f"\n{summary([finding for each in found.values() for finding in each], list(left_out))}")
+    print(f"\n{summary([finding for group in measured.values() for finding in group], list(left_out))}")
     if json is not None:
-        findings = {name: [finding.to_dict() for finding in each] for name, each in found.items()}
+        findings = {name: [finding.to_dict() for finding in group] for name, group in measured.items()}
         content = {"machine": about, "findings": findings, "left_out": left_out}
         replace_file(json, (json_module.dumps(content, indent=1, sort_keys=True) + "\n").encode())
     return 0

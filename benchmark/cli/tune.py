@@ -91,25 +91,25 @@ def tune_command(
     count, seed = search.trials, search.search_seed
     searches = [plan_search(runner, name, plan.cells, count=count, seed=seed) for name in names]
     expected = expected_seconds(known_records(plan.store), plan.suite.every_model)
-    given = {**vars(search), "out": out, "data_dir": places.data_dir, "device": hardware.device}
+    chosen = {**vars(search), "out": out, "data_dir": places.data_dir, "device": hardware.device}
     usually = {**vars(Search()), **vars(Device()), "out": None, "data_dir": None}
-    changed = [(f"--{name.replace('_', '-')}", value) for name, value in given.items() if value != usually[name]]
+    changed = [(f"--{name.replace('_', '-')}", value) for name, value in chosen.items() if value != usually[name]]
     options = [*changed, *(("--plugin", plugin) for plugin in plugins.plugin)]
     again = "".join(f" {name} {shlex.quote(str(value))}" for name, value in options)
     return Tuner(runner, plan.suite, expected, file, again, print).run(searches)
 
 
-def _names(registry: Registry, asked: tuple[str, ...], every: bool) -> tuple[str, ...]:
+def _names(registry: Registry, names: tuple[str, ...], all_methods: bool) -> tuple[str, ...]:
     from benchmark.suites.tuned.space import competes
 
-    if every == bool(asked):
+    if all_methods == bool(names):
         raise BenchmarkError("name a method, such as `tune ccup`, or all of them with `tune --all`")
-    if every:
+    if all_methods:
         return tuple(name for name in registry.names() if competes(registry, name))
-    for name in asked:
+    for name in names:
         if not competes(registry, name):
             raise BenchmarkError(f"{name!r} is a reference row, which does not compete: it is not tuned")
-    return tuple(dict.fromkeys(asked))
+    return tuple(dict.fromkeys(names))
 
 
 def _check_model(model: str) -> None:

@@ -70,7 +70,7 @@ def unlearn_command(
         *(clip, method, dataset),
         classes=forget.classes,
         concept=forget.concept or "",
-        others=[opened(each) for each in others],
+        others=[opened(other) for other in others],
         names_to_keep=keep or None,
         seed=seed,
         precision=precision,
@@ -93,7 +93,7 @@ def unlearn_command(
     return 0
 
 
-def hyperparameters(method: str, given: tuple[str, ...]) -> dict[str, Any]:
+def hyperparameters(method: str, settings: tuple[str, ...]) -> dict[str, Any]:
     """The hyperparameters of one method from METHOD.NAME=VALUE.
 
     Raises:
@@ -101,12 +101,12 @@ def hyperparameters(method: str, given: tuple[str, ...]) -> dict[str, Any]:
     """
     from benchmark.suites.expansion import setting_of
 
-    found: dict[str, Any] = {}
-    for setting in given:
+    values: dict[str, Any] = {}
+    for setting in settings:
         owner, name, value = setting_of(setting)
         if owner != method:
             raise BenchmarkError(f"setting {setting!r} is of method {owner!r}, but --method is {method!r}")
-        if name in found:
+        if name in values:
             raise BenchmarkError(f"{owner}.{name} is set twice")
-        found[name] = value
-    return found
+        values[name] = value
+    return values

@@ -77,12 +77,12 @@ def verify_command(
     for number, (record, cell) in enumerate(zip(records, cells, strict=True), start=1):
         if len(records) > 1:
             print(f"[{number}/{len(records)}] {record.key[:12]} {cell}", flush=True)
-        counts[check.one(record, cell, whole=len(records) == 1)] += 1
+        counts[check.one(record, cell, all_numbers=len(records) == 1)] += 1
     if len(records) > 1:
-        words_of = {**{str(each): text for each, text in WORDS.items()}, FAILED: FAILED}
-        print(f"{len(records)} records: {', '.join(f'{counts[each]} {words_of[each]}' for each in words_of)}")
+        words_of = {**{str(verdict): text for verdict, text in WORDS.items()}, FAILED: FAILED}
+        print(f"{len(records)} records: {', '.join(f'{counts[verdict]} {words_of[verdict]}' for verdict in words_of)}")
     bad = {"different", FAILED, *(["spread"] if strict else [])}
-    return int(any(counts[each] for each in bad))
+    return int(any(counts[verdict] for verdict in bad))
 
 
 FAILED = "not run"
@@ -101,13 +101,13 @@ class _VerifiedRecords:
     _runners: dict[str, CellRunner] = field(default_factory=dict)
     _known: list[Record] | None = None
 
-    def one(self, record: Record, cell: Cell, *, whole: bool) -> str:
+    def one(self, record: Record, cell: Cell, *, all_numbers: bool) -> str:
         """Run a record's cell again, show how it compares, and return the verdict.
 
         Args:
             record: The record.
             cell: Its cell.
-            whole: Show every number, not only those that are different.
+            all_numbers: Show every number, not only those that are different.
         """
         from benchmark.utils.stopping import stop_if_asked
 
@@ -124,23 +124,23 @@ class _VerifiedRecords:
 
             stop_if_asked()
             if isinstance(error, BenchmarkError):
-                if whole:
+                if all_numbers:
                     raise
             else:
                 traceback.print_exception(error)
             print(f"{FAILED}: {type(error).__name__}: {error}")
             return FAILED
         siblings = self._siblings(record)
-        found = gaps(record, again, siblings=siblings, tolerance=self.tolerance)
-        verdict = worst_of(found)
+        differences = gaps(record, again, siblings=siblings, tolerance=self.tolerance)
+        verdict = worst_of(differences)
         if verdict == "different" and self.spread and self._has_chance(cell):
             siblings = self._further(record, cell, siblings, runner)
-            found = gaps(record, again, siblings=siblings, tolerance=self.tolerance)
-            verdict = worst_of(found)
-        _show(record, cell, found if whole else [gap for gap in found if gap.verdict == "different"])
+            differences = gaps(record, again, siblings=siblings, tolerance=self.tolerance)
+            verdict = worst_of(differences)
+        _show(record, cell, differences if all_numbers else [gap for gap in differences if gap.verdict == "different"])
         for line in machines(record, again):
             print(line)
-        print(self._conclusion(cell, found, verdict, seeds=1 + len(siblings)))
+        print(self._conclusion(cell, differences, verdict, seeds=1 + len(siblings)))
         return verdict
 
     def _runner(self, device: str) -> CellRunner:
@@ -167,27 +167,27 @@ class _VerifiedRecords:
         """The siblings, with cells of further seeds run now until there are enough."""
         from dataclasses import replace
 
-        asked = as_recorded(cell, record)
-        seeds = {cell.seed, *(each.cell["seed"] for each in siblings)}
+        cell_again = as_recorded(cell, record)
+        seeds = {cell.seed, *(sibling.cell["seed"] for sibling in siblings)}
         further = (seed for seed in range(len(seeds) + FEWEST_SEEDS) if seed not in seeds)
         missing = max(0, FEWEST_SEEDS - len(seeds))
-        return [*siblings, *(_again(runner, replace(asked, seed=next(further))) for _ in range(missing))]
+        return [*siblings, *(_again(runner, replace(cell_again, seed=next(further))) for _ in range(missing))]
 
-    def _conclusion(self, cell: Cell, found: Sequence[Gap], verdict: Verdict, *, seeds: int) -> str:
+    def _conclusion(self, cell: Cell, differences: Sequence[Gap], verdict: Verdict, *, seeds: int) -> str:
         if verdict == "equal":
-            return f"equal: all {len(found)} numbers, to the last digit"
+            return f"equal: all {len(differences)} numbers, to the last digit"
         worst = max(
-            (gap for gap in found if gap.verdict == verdict), key=lambda gap: gap.size / max(gap.rounding, 1e-12)
+            (gap for gap in differences if gap.verdict == verdict), key=lambda gap: gap.size / max(gap.rounding, 1e-12)
         )
-        beyond = sum(VERDICTS.index(gap.verdict) > 1 for gap in found)
+        beyond = sum(VERDICTS.index(gap.verdict) > 1 for gap in differences)
         recorded, now = (number_text(value, missing="–") for value in (worst.recorded, worst.now))
         seen = f"{worst.metric} is {recorded} in the record and {now} now"
         if verdict == "rounding":
-            return f"within rounding: the largest difference is {largest(list(found)).size:.4f}; {seen}"
+            return f"within rounding: the largest difference is {largest(list(differences)).size:.4f}; {seen}"
         if verdict == "spread":
             return (
-                f"within the spread of seeds: {beyond} of {len(found)} numbers differ by more than rounding, none by "
-                f"more than two of this method's seeds do ({seeds} seeds); {seen}"
+                f"within the spread of seeds: {beyond} of {len(differences)} numbers differ by more than rounding, "
+                f"none by more than two of this method's seeds do ({seeds} seeds); {seen}"
             )
         if not self._has_chance(cell):
             why = f"{cell.method} has no chance, so only rounding could explain a difference"
@@ -198,19 +198,19 @@ class _VerifiedRecords:
             )
         else:
             why = f"two of its seeds differ by less ({seeds} seeds)"
-        count = sum(gap.verdict == "different" for gap in found)
-        return f"different: {count} of {len(found)} numbers; {seen}; {why}"
+        count = sum(gap.verdict == "different" for gap in differences)
+        return f"different: {count} of {len(differences)} numbers; {seen}; {why}"
 
 
 def _again(runner: CellRunner, cell: Cell) -> Record:
     return runner.make(cell, runner.references(cell)).record
 
 
-def _show(record: Record, cell: Cell, found: Sequence[Gap]) -> None:
-    if not found:
+def _show(record: Record, cell: Cell, differences: Sequence[Gap]) -> None:
+    if not differences:
         return
     rows = []
-    for gap in found:
+    for gap in differences:
         size = "0" if gap.size == 0 else f"{gap.size:.4f}" if gap.size >= 5e-5 else f"{gap.size:.0e}"
         numbers = [number_text(value, missing="–") for value in (gap.recorded, gap.now)]
         rows.append([gap.metric, *numbers, size, WORDS[gap.verdict]])
@@ -221,10 +221,10 @@ def _show(record: Record, cell: Cell, found: Sequence[Gap]) -> None:
 def machines(record: Record, again: Record) -> list[str]:
     """Two lines: which device and packages made the record and which run now; of packages only those that differ."""
     lines = []
-    packages = [dict(each.provenance.get("packages") or {}) for each in (record, again)]
+    packages = [dict(run.provenance.get("packages") or {}) for run in (record, again)]
     differing = [name for name in packages[1] if packages[0].get(name) != packages[1][name]]
-    for what, each, versions in zip(("recorded on", "now on"), (record, again), packages, strict=True):
-        device = f"{each.provenance.get('device') or 'unknown'} ({each.cell.get('device', 'unknown')})"
+    for what, run, versions in zip(("recorded on", "now on"), (record, again), packages, strict=True):
+        device = f"{run.provenance.get('device') or 'unknown'} ({run.cell.get('device', 'unknown')})"
         named = [f"{name} {versions.get(name, 'unknown')}" for name in differing]
         lines.append(f"{what}: {', '.join([device, *(named or ['the same packages'])])}")
     return lines

@@ -190,14 +190,14 @@ def measure_families(names: Sequence[str], context: Context) -> Metrics:
     Returns:
         The metrics. What could not be measured is empty, and the context's report says why under `not_measured`.
     """
-    found: Metrics = {}
+    metrics: Metrics = {}
     for family in (FAMILIES[name] for name in FAMILIES if name in names):
         try:
             values = family.load()(context)
         except NotMeasurableError as error:
             context.report.setdefault("not_measured", {})[family.name] = str(error)
             values = {}
-        whole = {name: values.get(name, Metric(None, None, None)) for name in family.metrics}
-        found |= whole
-        context.metrics = {**context.metrics, **whole}
-    return found
+        family_metrics = {name: values.get(name, Metric(None, None, None)) for name in family.metrics}
+        metrics |= family_metrics
+        context.metrics = {**context.metrics, **family_metrics}
+    return metrics

@@ -116,8 +116,10 @@ def retrieval_metrics(
     """
     captions = (dataset.split("test").captions or ())[: dataset.gallery_size]
     images = images[: len(captions)]
-    texts = [caption for each in captions for caption in each]
-    owner = torch.repeat_interleave(torch.arange(len(captions)), torch.tensor([len(each) for each in captions]))
+    texts = [caption for image_captions in captions for caption in image_captions]
+    owner = torch.repeat_interleave(
+        torch.arange(len(captions)), torch.tensor([len(image_captions) for image_captions in captions])
+    )
     refused = clip.is_refused(texts)
     embedded = store.texts(clip, texts)
     by_caption = image_retrieval_ranks(embedded, images, owner, refused=refused)
@@ -148,7 +150,7 @@ def scores(after: Metrics, before: Metrics, *, by_class: bool) -> Metrics:
     s = h = None
     if forget is not None and retain is not None:
         h = harmonic(forget[1], retain[1])
-        known = [each for each in others if each is not None]
+        known = [before_after for before_after in others if before_after is not None]
         if len(known) == len(others):  # a data set that could not be measured leaves S empty, never shorter
             s = kravets(forget=forget, retain=retain, others=known)
     return {"score/kravets": Metric(s, None, None), "score/harmonic": Metric(h, None, None)}

@@ -44,7 +44,7 @@ class KeptFeatures(EmbeddingStore):
 
     def __init__(self, outputs: Sequence[tuple[Clip, Outputs]]) -> None:
         super().__init__(None)
-        self._outputs = {id(clip): kept for clip, kept in outputs}
+        self._outputs = {id(clip): output for clip, output in outputs}
 
     def images(
         self,
@@ -58,8 +58,8 @@ class KeptFeatures(EmbeddingStore):
         """The kept embeddings, normalised again: half precision moved their length by a little."""
         if split != "test" or rows is not None:
             raise NotMeasurableError("only test outputs are kept: this measure needs the model")
-        kept = torch.from_numpy(self._outputs[id(clip)].images.astype(np.float32))
-        return nn.functional.normalize(kept, dim=-1)
+        embeddings = torch.from_numpy(self._outputs[id(clip)].images.astype(np.float32))
+        return nn.functional.normalize(embeddings, dim=-1)
 
     def features(
         self,

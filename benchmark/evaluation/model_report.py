@@ -28,7 +28,7 @@ def report(clip: Clip, datasets: Sequence[str], data_dir: Path | None, cache_dir
             yield f"{name}: zero-shot accuracy {100 * int(hits.sum()) / len(images):.2f} % of {len(images)} test images"
         if split.captions is not None:
             everything = torch.ones(len(images), dtype=torch.bool)
-            found = retrieval_metrics(store, clip, dataset, images, {"": everything})
-            gallery = found["mean_recall"].n
-            shown = ", ".join(f"{key} {100 * (m.value or 0):.1f} %" for key, m in found.items() if "@" in key)
+            metrics = retrieval_metrics(store, clip, dataset, images, {"": everything})
+            gallery = metrics["mean_recall"].n
+            shown = ", ".join(f"{key} {100 * (m.value or 0):.1f} %" for key, m in metrics.items() if "@" in key)
             yield f"{name}: {shown} ({gallery} images)"

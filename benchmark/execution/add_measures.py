@@ -80,9 +80,9 @@ def measure_again(runner: CellRunner, record: Record, cell: Cell, families: Sequ
     references = record.references
     for name in [name for name in others if name != BASE and not FAMILIES[name].needs]:
         before = dict(measured.report)
-        found = _from_outputs(runner, cell, name, replace(record, metrics=measured.metrics), before)
-        if found is not None:
-            measured.add(found, before, [name], "kept outputs")
+        family_metrics = _from_outputs(runner, cell, name, replace(record, metrics=measured.metrics), before)
+        if family_metrics is not None:
+            measured.add(family_metrics, before, [name], "kept outputs")
             others.remove(name)
     compared = _references(runner, record, cell, wanted) if others or numbers else None
     if others and compared is not None:
@@ -121,7 +121,7 @@ def measure_stale(
     """
     failed = []
     for number, (cell, families) in enumerate(
-        sorted(stale, key=lambda each: references_first(each[0].method)), start=1
+        sorted(stale, key=lambda item: references_first(item[0].method)), start=1
     ):
         record = runner.store.read(cell.key)
         if record is None:
@@ -156,34 +156,36 @@ def _with_readers(families: Sequence[str], present: Sequence[str]) -> list[str]:
 
 def _references(runner: CellRunner, record: Record, cell: Cell, families: Sequence[str]) -> References:
     """What a record is compared with: the records that it names, where they are there."""
-    asked = replace(cell, measures=tuple(name for name in FAMILIES if name in {*cell.measures, *families}))
+    measured_cell = replace(cell, measures=tuple(name for name in FAMILIES if name in {*cell.measures, *families}))
     named = {ORIGINAL: record.references.get("original"), RETRAIN: record.references.get("retrain")}
 
     def metrics_of(reference: Cell) -> Metrics:
         keys = [named[reference.method], reference.key]
         if reference.method == RETRAIN:
             keys.append(retrain_of(cell, runner.registry, runner.where).key)
-        stored = next((found for key in keys if key and (found := runner.store.read(key)) is not None), None)
+        stored = next(
+            (reference_record for key in keys if key and (reference_record := runner.store.read(key)) is not None), None
+        )
         return stored.metrics if stored else runner.make(reference, runner.references(reference)).record.metrics
 
-    return runner.references(asked, metrics_of)
+    return runner.references(measured_cell, metrics_of)
 
 
 def _from_model(
     runner: CellRunner, record: Record, cell: Cell, families: Sequence[str], references: References
 ) -> tuple[Metrics, dict[str, Any], Way]:
     """The metrics of families from the model itself: put together from kept weights, or unlearned again."""
-    asked = replace(cell, measures=tuple(name for name in FAMILIES if name in families))
+    measured_cell = replace(cell, measures=tuple(name for name in FAMILIES if name in families))
     result = None
-    if not any("shadows" in FAMILIES[name].needs for name in asked.measures):
+    if not any("shadows" in FAMILIES[name].needs for name in measured_cell.measures):
         result = _from_weights(runner, record, cell)
     if result is None:
-        fresh = runner.make(asked, references).record
+        fresh = runner.make(measured_cell, references).record
         return fresh.metrics, fresh.report, "unlearning again"
     pristine, _ = runner.session.pristine(cell.model)
     with runner.session.features(precision_of(cell)).fixed(result.clip, pristine):
         why = "no family that is measured asks for shadow models"
-        metrics, report, _ = evaluate_cell(asked, references, result, runner.session, why)
+        metrics, report, _ = evaluate_cell(measured_cell, references, result, runner.session, why)
     return metrics, report, "kept weights"
 
 
@@ -192,13 +194,13 @@ def _from_weights(runner: CellRunner, record: Record, cell: Cell) -> Unlearned |
     path = weights_path(runner.store.path(record.cell["suite"], record.key))
     if not KeptWeights.belongs(path, record.key, outputs_path(path)):
         return None
-    kept = KeptWeights.read(path)
+    edited = KeptWeights.read(path)
     pristine, weights = runner.session.pristine(cell.model)
-    if kept is None or kept.original != weights:
+    if edited is None or edited.original != weights:
         return None
     clip = pristine.copy()
-    kept.put_into(clip)
-    return Unlearned(clip, Cost(), 0, tuple(sorted(kept.tensors)), 0, 0, {})
+    edited.put_into(clip)
+    return Unlearned(clip, Cost(), 0, tuple(sorted(edited.tensors)), 0, 0, {})
 
 
 def _of_numbers(
@@ -230,19 +232,21 @@ def _from_outputs(
     runner: CellRunner, cell: Cell, family: str, record: Record, report: dict[str, Any]
 ) -> Metrics | None:
     """The metrics of a family from the kept outputs of the model and its original; None where they are not there."""
-    own = runner.store.outputs(cell.suite, record.key)
-    first = runner.store.outputs(cell.suite, str(record.references.get("original")))
+    unlearned_outputs = runner.store.outputs(cell.suite, record.key)
+    original_outputs = runner.store.outputs(cell.suite, str(record.references.get("original")))
     before = runner.store.read(str(record.references.get("original")))
-    if own is None or first is None:
+    if unlearned_outputs is None or original_outputs is None:
         return None
     pristine, _ = runner.session.pristine(cell.model)
-    clip, original = (stand_in(kept, pristine.preprocessing, cell.model) for kept in (own, first))
+    clip, original = (
+        stand_in(outputs, pristine.preprocessing, cell.model) for outputs in (unlearned_outputs, original_outputs)
+    )
     context = Context(
         clip=clip,
         original=original,
         dataset=runner.session.dataset(cell.dataset, pristine.preprocessing.framing),
         request=cell.request,
-        store=KeptFeatures([(clip, own), (original, first)]),
+        store=KeptFeatures([(clip, unlearned_outputs), (original, original_outputs)]),
         metrics=record.metrics,
         before=None if before is None or cell.method == before.cell["method"] else before.metrics,
         seed=replace(cell, seed=0).random_seed(),

@@ -74,6 +74,6 @@ def audit_cell(
     size = sum(value.numel() * value.element_size() for value in changed.values())
     result = Unlearned(unlearned, Cost(), size, tuple(sorted(changed)), 0, 0, {})
     references = runner.references(cell, partial(runner.metrics_of, on_phase=on_phase) if write else None)
-    made = runner.measure(cell, references, result, on_phase=on_phase)
-    path: Path | None = runner.store.write(made.record, made.outputs) if write else None
-    return EvaluationResult(made.record, references.before or {}, path)
+    measured = runner.measure(cell, references, result, on_phase=on_phase)
+    path: Path | None = runner.store.write(measured.record, measured.outputs) if write else None
+    return EvaluationResult(measured.record, references.before or {}, path)

@@ -29,10 +29,10 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Finding:
-    """One clause of the contract, whether it is kept, and what was seen."""
+    """One clause of the contract, whether it holds, and what was seen."""
 
     clause: str
-    kept: bool
+    holds: bool
     detail: str = ""
 
 
@@ -123,10 +123,10 @@ def _told(error: Exception, file: Path) -> str:
     text = f"{type(error).__name__}: {error}"
     if not isinstance(error.__cause__, RankTracebackError):
         return text
-    own = [frame for frame in error.__cause__.failure.frames if Path(frame[0]).name == file.name]
-    if not own:
+    user_frames = [frame for frame in error.__cause__.failure.frames if Path(frame[0]).name == file.name]
+    if not user_frames:
         return text
-    _, number, function, line = own[-1]
+    _, number, function, line = user_frames[-1]
     return f"{text}\n    {file.name}, line {number}, in {function}: {line}"
 
 
@@ -142,5 +142,5 @@ def _stand_in(clip: Clip) -> Retrained:
 
 def _same(one: Unlearned, other: Unlearned) -> bool:
     """Whether two results are equal but for rounding."""
-    mine, others = one.clip.model.state_dict(), other.clip.model.state_dict()
-    return all(torch.allclose(value.float(), others[name].float(), atol=1e-5) for name, value in mine.items())
+    state, other_state = one.clip.model.state_dict(), other.clip.model.state_dict()
+    return all(torch.allclose(value.float(), other_state[name].float(), atol=1e-5) for name, value in state.items())

@@ -62,11 +62,11 @@ class WeightsKeeper:
                 )
             record = before
         original = record.provenance["weights"].removeprefix("sha256:")
-        kept = KeptWeights.of(result, key=record.key, original=original, outputs=outputs.to_bytes())
+        edited = KeptWeights.of(result, key=record.key, original=original, outputs=outputs.to_bytes())
         path = self.path(record)
         if is_there(path) and KeptWeights.read(path) is None:
             move_aside(path)
-        replace_file(path, kept.to_bytes())
+        replace_file(path, edited.to_bytes())
         if before is not None:
             replace_sealed(outputs_path(path), outputs.to_bytes())
         if before is None:

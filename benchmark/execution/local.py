@@ -191,14 +191,14 @@ def message_of(error: BaseException) -> str:
 
 def disk_refusal(error: BaseException) -> str:
     """What a disk said that is full, read-only or closed to us, if that is what an error or a cause of it is."""
-    for each in _chain(error):
-        if isinstance(each, CannotWriteError):
-            return " ".join(str(each).split())
-        if isinstance(each, OSError) and each.errno in _DISK_ERRORS:
-            return each.strerror or str(each)
+    for cause in _chain(error):
+        if isinstance(cause, CannotWriteError):
+            return " ".join(str(cause).split())
+        if isinstance(cause, OSError) and cause.errno in _DISK_ERRORS:
+            return cause.strerror or str(cause)
         # safetensors and torch tell it in words only
-        if found := next((words for words in _DISK_WORDS if words in str(each)), ""):
-            return found
+        if phrase := next((words for words in _DISK_WORDS if words in str(cause)), ""):
+            return phrase
     return ""
 
 

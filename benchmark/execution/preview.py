@@ -121,7 +121,7 @@ class Watch:
     def __init__(
         self, clip: Clip, start: _Start, *, precision: Precision, report: Report, share: float = SHARE
     ) -> None:
-        self._clip, self._own = clip, False
+        self._clip, self._is_copy = clip, False
         self._probe, self._precision, self._report = start.probe, precision, report
         self._images, self._texts = start.images, start.texts
         self.seconds, self.share = start.seconds, share
@@ -141,8 +141,8 @@ class Watch:
         if any(name not in tensors or tensors[name].shape != value.shape for name, value in changed.items()):
             return {}
         with isolated(0), torch.no_grad():
-            if changed and not self._own:
-                self._clip, self._own = _copied(self._clip), True
+            if changed and not self._is_copy:
+                self._clip, self._is_copy = _copied(self._clip), True
                 tensors = self._clip.model.state_dict()
             for name, value in changed.items():
                 tensors[name].copy_(value)

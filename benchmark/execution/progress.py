@@ -196,8 +196,8 @@ def _columns(width: int) -> list[ProgressColumn]:
 
 def _headline(record: Record) -> str:
     parts = []
-    for metric in ("forget/acc1", "retain/acc1", "forget/mean_recall", "retain/mean_recall"):
-        found = record.metrics.get(metric)
-        if found is not None and found.value is not None:
-            parts.append(f"{metric} {100 * found.value:.1f} %")
+    for name in ("forget/acc1", "retain/acc1", "forget/mean_recall", "retain/mean_recall"):
+        metric = record.metrics.get(name)
+        if metric is not None and metric.value is not None:
+            parts.append(f"{name} {100 * metric.value:.1f} %")
     return ", ".join(parts[:2])

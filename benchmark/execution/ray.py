@@ -82,8 +82,12 @@ def connected(address: str | None) -> Iterator[None]:
         yield
         return
     # "local": never a cluster that happens to run on this machine, which would refuse a memory of its own.
-    ours: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    target: dict[str, Any] = ours if address is None else {"address": address}
+    new_cluster: dict[str, Any] = {
+        "address": "local",
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+    }
+    target: dict[str, Any] = new_cluster if address is None else {"address": address}
     try:
         _knock(address)
         # Ray puts the working folder before all others on its workers' path: a user's benchmark.py or methods/ would be
@@ -110,18 +114,18 @@ def slots(share: Share) -> int:
     import ray
 
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = sum(float(each.get("GPU", 0)) for each in alive)
+    gpus = sum(float(resources.get("GPU", 0)) for resources in alive)
     if share.gpus > gpus:
         raise BenchmarkError(
             f"--gpus-per-cell {share.gpus:g}: the cluster has {gpus:g} GPUs; ask for fewer, or use --device cpu"
         )
     fitting = 0
-    for each in alive:
-        here = int(each.get("CPU", 0) // share.cpus)
+    for resources in alive:
+        fitting_here = int(resources.get("CPU", 0) // share.cpus)
         if share.gpus:
             a_card = int(1 / share.gpus) if share.gpus < 1 else 1 / share.gpus
-            here = min(here, int(float(each.get("GPU", 0)) * a_card))
-        fitting += here
+            fitting_here = min(fitting_here, int(float(resources.get("GPU", 0)) * a_card))
+        fitting += fitting_here
     if not fitting:
         raise BenchmarkError(
             f"no machine of the cluster has {share.cpus} CPUs{f' and {share.gpus:g} GPUs' if share.gpus else ''} "
@@ -230,11 +234,11 @@ class _Run:
             known: dict[str, Metrics] = {}
             awaited = []
             for reference in self.runner.reference_cells(cell):
-                found = None if reference.key in self.wanted else self.runner.store.read(reference.key)
-                if found is None:
+                record = None if reference.key in self.wanted else self.runner.store.read(reference.key)
+                if record is None:
                     awaited.append(self.submit(reference, task, setting))
                 else:
-                    known[reference.key] = found.metrics
+                    known[reference.key] = record.metrics
             answer, outputs = task.remote(setting, cell, known, *awaited)
             self._answers[cell.key] = answer
             self.open[answer] = cell, outputs
@@ -248,21 +252,21 @@ class _Run:
         cell, outputs = self.open.pop(answer)
         counted = cell.key in self.wanted
         try:
-            found: WorkerReply = ray.get(answer)
-            if found.record is not None:
-                self.runner.store.write(found.record, ray.get(outputs))
+            reply: WorkerReply = ray.get(answer)
+            if reply.record is not None:
+                self.runner.store.write(reply.record, ray.get(outputs))
         except RayError as error:
             self.ledger.append(cell.key, cell.identity(), error)
             self._failed(cell, f"its worker died, {RETRIES + 1} times ({_summary(error)})", counted)
         except BenchmarkError as error:
             self._failed(cell, write_down(error, cell, self.ledger, self.runner.store.folder), counted)
         else:
-            if found.failure is not None:
-                self.ledger.append_failure(found.failure)
-                self._failed(cell, f"{found.failure.error}: {found.failure.message}", counted)
-            elif found.record is not None and counted:
-                self.outcome.finished.append(found.record)
-                self.progress.done(cell, found.record, seconds=found.seconds)
+            if reply.failure is not None:
+                self.ledger.append_failure(reply.failure)
+                self._failed(cell, f"{reply.failure.error}: {reply.failure.message}", counted)
+            elif reply.record is not None and counted:
+                self.outcome.finished.append(reply.record)
+                self.progress.done(cell, reply.record, seconds=reply.seconds)
 
     def _failed(self, cell: Cell, message: str, counted: bool) -> None:
         if counted or cell.method == ORIGINAL:

@@ -95,11 +95,11 @@ def run_cell(
             if reference.failure is not None:
                 raise ReferenceFailedError(f"{reference.failure.error}: {reference.failure.message}")
         metrics = dict(known)
-        metrics |= {each.record.key: each.record.metrics for each in references if each.record is not None}
+        metrics |= {reply.record.key: reply.record.metrics for reply in references if reply.record is not None}
         runner = _runner(setting)
         _prepare(runner, setting, cell)
-        made = runner.make(cell, runner.references(cell, lambda reference: metrics[reference.key]))
-        runner.tracker.summarise(made.record)
+        finished = runner.make(cell, runner.references(cell, lambda reference: metrics[reference.key]))
+        runner.tracker.summarise(finished.record)
     except KeyboardInterrupt:  # the driver cancels
         raise
     except BaseException as error:  # noqa: BLE001 - whatever a method raises is a failed cell, never the run's end
@@ -107,7 +107,7 @@ def run_cell(
             runner.tracker.close(failed=True)
         failure = Failure.of(cell.key, cell.identity(), error)
         return WorkerReply(None, failure, time.perf_counter() - start), None
-    return WorkerReply(made.record, None, time.perf_counter() - start), made.outputs
+    return WorkerReply(finished.record, None, time.perf_counter() - start), finished.outputs
 
 
 def _runner(setting: WorkerSetting) -> CellRunner:
@@ -122,10 +122,10 @@ def _runner(setting: WorkerSetting) -> CellRunner:
 
         torch.set_num_threads(setting.threads)
         registry = Registry([file for _, file in setting.plugins])
-        given = tuple(name for name, _ in setting.plugins)
+        plugin_names = tuple(name for name, _ in setting.plugins)
         tracker = Tracker(setting.results, setting.wandb)
         store = RecordStore(setting.results)
-        named = (given, setting.suite_file, setting.tuned_values)
+        named = (plugin_names, setting.suite_file, setting.tuned_values)
         _KEPT.runner = CellRunner(registry, setting.where, store, tracker, *named)
         _KEPT.setting, _KEPT.prepared = setting, set()
     return _KEPT.runner
@@ -133,8 +133,8 @@ def _runner(setting: WorkerSetting) -> CellRunner:
 
 def _prepare(runner: CellRunner, setting: WorkerSetting, cell: Cell) -> None:
     """Decode the images of a cell's data sets where that was not done: one worker of a machine does it for all."""
-    asked = (cell.model, cell.dataset, cell.others)
-    if asked not in _KEPT.prepared:
+    needs = (cell.model, cell.dataset, cell.others)
+    if needs not in _KEPT.prepared:
         with alone(setting.where.cache_dir / "prepared"):
             runner.check_needs([replace(cell, method="original")])
-        _KEPT.prepared.add(asked)
+        _KEPT.prepared.add(needs)

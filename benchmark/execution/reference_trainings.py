@@ -26,14 +26,20 @@ def missing_trainings(cells: Sequence[Cell], runner: CellRunner) -> list[Trainin
         cells: Those that are to run.
         runner: Runs them; it knows what they are compared with and where models are kept.
     """
-    every = {each.key: each for cell in cells for each in (cell, *runner.reference_cells(cell))}
-    golden = [cell for cell in every.values() if runner.registry.declaration(cell.method).card.regime == PRETRAINING]
+    all_cells = {
+        needed_cell.key: needed_cell for cell in cells for needed_cell in (cell, *runner.reference_cells(cell))
+    }
+    golden = [
+        cell for cell in all_cells.values() if runner.registry.declaration(cell.method).card.regime == PRETRAINING
+    ]
     attacked = {(cell.model, cell.dataset): cell for cell in cells if needs_shadows(cell)}
     retrained, shadows = runner.session.retrained, runner.session.shadows
     needed: list[Training] = [retrained.training(cell) for cell in golden]
-    needed += [each for cell in attacked.values() if not shadows.why_not(cell) for each in shadows.trainings(cell)]
-    found = {training.path: training for training in needed if not training.path.is_file()}
-    return list(found.values())
+    needed += [
+        training for cell in attacked.values() if not shadows.why_not(cell) for training in shadows.trainings(cell)
+    ]
+    missing = {training.path: training for training in needed if not training.path.is_file()}
+    return list(missing.values())
 
 
 def train_missing(cells: Sequence[Cell], runner: CellRunner, console: Console) -> None:

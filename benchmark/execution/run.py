@@ -96,8 +96,8 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> FinishedRun:
     present = [] if options.force else [plan.store.read(cell.key) for cell in plan.cells]
     records = {record.key: record for record in present if record is not None}
     stale = stale_records(records.values(), plan.where.digests)
-    whole = stale if options.ray is not None else {}  # a cluster runs them again from the start
-    recorded = {key for key in records if key not in whole}
+    rerun = stale if options.ray is not None else {}  # a cluster runs them again from the start
+    recorded = {key for key in records if key not in rerun}
     again = {key for key in recorded if options.save_weights and not has_weights(plan.store, key)}
     if options.save_weights:
         runner.keeper = WeightsKeeper(plan.store, again)

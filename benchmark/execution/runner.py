@@ -92,12 +92,12 @@ class CellRunner:
             Exception: Whatever the method raises; nothing is written then.
         """
         references = self.references(cell, partial(self.metrics_of, on_phase=on_phase, on_step=on_step))
-        made = self.make(cell, references, on_phase=on_phase, on_step=on_step)
-        record, weights = made.record, None
+        finished = self.make(cell, references, on_phase=on_phase, on_step=on_step)
+        record, weights = finished.record, None
         if self.keeper is None:
-            self.store.write(record, made.outputs)
+            self.store.write(record, finished.outputs)
         else:
-            record, weights = self.keeper.write(record, made.outputs, made.unlearned)
+            record, weights = self.keeper.write(record, finished.outputs, finished.unlearned)
         self.tracker.summarise(record, weights)
         return record
 

@@ -148,12 +148,12 @@ def work_of(
         dataset: In the place of the cell's data set: as a shadow model knows it.
         seed: In the place of the cell's.
     """
-    own, others = session.datasets(cell)
+    cell_dataset, others = session.datasets(cell)
     return Work(
         method=session.registry.declaration(cell.method),
         hparams=cell.hparams,
         clip=clip or session.pristine(cell.model)[0],
-        dataset=dataset or own,
+        dataset=dataset or cell_dataset,
         request=cell.request,
         seed=cell.random_seed() if seed is None else seed,
         others=others,

@@ -228,8 +228,8 @@ def evaluate_one(
     runner.session.dataset(cell.dataset, framing).split("test")
     with bar(f"measuring {cell.method}: {cell.request}", shown=progress) as shown:
         references = runner.references(cell)
-        made = runner.measure(cell, references, result.unlearned, on_phase=shown.phase, on_step=shown.step)
-    return EvaluationResult(made.record, references.before or made.record.metrics)
+        measured = runner.measure(cell, references, result.unlearned, on_phase=shown.phase, on_step=shown.step)
+    return EvaluationResult(measured.record, references.before or measured.record.metrics)
 
 
 def unmeasured_record(result: UnlearningResult) -> Record:
@@ -324,8 +324,8 @@ def families(measures: Sequence[str] | str) -> tuple[str, ...]:
 
 
 def _with_others(cell: Cell, others: Sequence[Dataset]) -> Cell:
-    revisions = {cell.dataset: cell.data_revisions[cell.dataset], **{each.name: each.revision for each in others}}
-    return replace(cell, others=tuple(each.name for each in others), data_revisions=revisions)
+    revisions = {cell.dataset: cell.data_revisions[cell.dataset], **{other.name: other.revision for other in others}}
+    return replace(cell, others=tuple(other.name for other in others), data_revisions=revisions)
 
 
 def _identity(runner: CellRunner, clip: Clip) -> str:

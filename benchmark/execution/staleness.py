@@ -55,8 +55,8 @@ def _same(recorded: str, today: str) -> bool:
 
 def stale_records(records: Iterable[Record], digests: Digests) -> dict[str, tuple[str, ...]]:
     """The stale families of each record that has some, by key."""
-    found = {record.key: stale_families(record, digests) for record in records}
-    return {key: families for key, families in found.items() if families}
+    families_by_key = {record.key: stale_families(record, digests) for record in records}
+    return {key: families for key, families in families_by_key.items() if families}
 
 
 def told(stale: Mapping[str, tuple[str, ...]]) -> list[str]:

@@ -126,8 +126,8 @@ class Tracker:
         run.log({"leaderboard": _table(rows)})
         if not points.empty:
             run.log({"pareto": _table(points)})
-            for board, own in points.groupby("board", sort=False):
-                plot = wandb.plot.scatter(_table(own), "forget", "retain", title=str(board))
+            for board, board_points in points.groupby("board", sort=False):
+                plot = wandb.plot.scatter(_table(board_points), "forget", "retain", title=str(board))
                 run.log({f"pareto/{_short(str(board))}": plot})
         run.finish()
 

@@ -100,7 +100,7 @@ def gaps(
             metric.value,
             again.metrics[name].value if name in again.metrics else None,
             rounding_of(name, recorded.metrics, tolerance),
-            spread_of([each.metrics.get(name) for each in seeds]),
+            spread_of([run.metrics.get(name) for run in seeds]),
         )
         for name, metric in recorded.metrics.items()
     ]
@@ -118,7 +118,7 @@ def rounding_of(name: str, metrics: Mapping[str, Metric], tolerance: float = TOL
     if items:
         return max(tolerance, 1 / items)
     part = "retain" if name.startswith("retain/") else "forget"
-    counts = [m.n for each in ("acc1", "mean_recall") if (m := metrics.get(f"{part}/{each}")) is not None and m.n]
+    counts = [m.n for measure in ("acc1", "mean_recall") if (m := metrics.get(f"{part}/{measure}")) is not None and m.n]
     if not counts:
         return tolerance
     return max(tolerance, (LEARNED_ITEMS if _learns(name) else 2) / counts[0])
@@ -142,14 +142,14 @@ def spread_of(values: Sequence[Metric | None]) -> float | None:
     return half * math.sqrt(2 * len(known))  # t s sqrt(2)
 
 
-def worst_of(found: Iterable[Gap]) -> Verdict:
+def worst_of(differences: Iterable[Gap]) -> Verdict:
     """The verdict of a whole record: that of its worst number."""
-    return max((gap.verdict for gap in found), key=VERDICTS.index, default="equal")
+    return max((gap.verdict for gap in differences), key=VERDICTS.index, default="equal")
 
 
-def largest(found: list[Gap]) -> Gap:
+def largest(differences: list[Gap]) -> Gap:
     """The gap of the metric that differs most."""
-    return max(found, key=lambda gap: gap.size, default=Gap("", 0.0, 0.0))
+    return max(differences, key=lambda gap: gap.size, default=Gap("", 0.0, 0.0))
 
 
 def siblings_of(record: Record, records: Iterable[Record]) -> list[Record]:
@@ -159,9 +159,9 @@ def siblings_of(record: Record, records: Iterable[Record]) -> list[Record]:
         record: The one.
         records: Those that there are, in any order.
     """
-    own = _but_seed(record)
-    found = {each.cell["seed"]: each for each in records if _but_seed(each) == own}
-    return [found[seed] for seed in sorted(found) if seed != record.cell["seed"]]
+    identity = _but_seed(record)
+    by_seed = {candidate.cell["seed"]: candidate for candidate in records if _but_seed(candidate) == identity}
+    return [by_seed[seed] for seed in sorted(by_seed) if seed != record.cell["seed"]]
 
 
 def _but_seed(record: Record) -> dict[str, object]:
@@ -170,9 +170,9 @@ def _but_seed(record: Record) -> dict[str, object]:
 
 def families_of(record: Record) -> tuple[str, ...]:
     """The families of further measures that a record has: its cell's, and those that `measure` added."""
-    asked = tuple(record.cell.get("measures", ()))
+    measures = tuple(record.cell.get("measures", ()))
     added = [name for name, family in FAMILIES.items() if any(metric in record.metrics for metric in family.metrics)]
-    return tuple(dict.fromkeys((*asked, *added)))
+    return tuple(dict.fromkeys((*measures, *added)))
 
 
 def as_recorded(cell: Cell, record: Record) -> Cell:

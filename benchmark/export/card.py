@@ -140,7 +140,7 @@ class CardWriter:
 
     def _warnings(self) -> str:
         again = self.record.metrics.get("forget/relearn_acc1@16")
-        found = (
+        relearning = (
             f"Fine-tuning on 16 images of a forgotten class brings its accuracy to {value_text(again, percent=True)}."
             if again is not None and again.value is not None
             else "How much a few images bring back was not measured for this model."
@@ -148,7 +148,7 @@ class CardWriter:
         return "\n".join(f"- {line}" for line in (
             "**Not a privacy guarantee.** Nothing shows that the influence of any training image is gone; do not use "
             "it to answer a request for erasure, or to claim that data were deleted.",
-            f"**Not a safety filter.** Who has the weights can bring the class back. {found}",
+            f"**Not a safety filter.** Who has the weights can bring the class back. {relearning}",
             "**Not a general model.** What else changed is known only for the data sets of the table above.",
             "**Not for people.** No surveillance, no recognition of faces, no decision about a person: the original "
             "model was not made for it, and forgetting a class does not change that.",

@@ -78,9 +78,9 @@ def open_clip_config(model: str, clip: Clip) -> dict[str, Any]:
 def _model_config(model: str) -> dict[str, Any]:
     architecture, tag, path = parse_model(model)
     if architecture == "compact" and path is not None:
-        mine = read_architecture(path, model)
-        text = {**mine.text, "vocab_size": VOCABULARY}
-        return {"embed_dim": mine.embed_dim, "vision_cfg": dict(mine.vision), "text_cfg": text}
+        compact = read_architecture(path, model)
+        text = {**compact.text, "vocab_size": VOCABULARY}
+        return {"embed_dim": compact.embed_dim, "vision_cfg": dict(compact.vision), "text_cfg": text}
     import open_clip
 
     config: dict[str, Any] = open_clip.get_model_config(built_architecture(architecture, tag))

@@ -50,7 +50,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         except OSError:
             if not target.is_dir():
                 raise
-            for file in sorted(work.iterdir(), key=lambda each: each.name == CONFIG):  # without it, it is no model
+            for file in sorted(work.iterdir(), key=lambda path: path.name == CONFIG):  # without it, it is no model
                 file.rename(target / file.name)
     except DiskFullError as error:
         raise DiskFullError(f"{target} cannot be written: {error}") from error
@@ -153,17 +153,17 @@ def check_model(folder: Path, clip: Clip, texts: Sequence[str]) -> float:
     model: Any = loaded.eval()
     if not torch.equal(tokens, clip.tokenize(list(texts))):
         raise ExportError("the exported tokenizer gives other tokens than the model's own: it cannot be exported")
-    mine = clip.copy()
-    mine.model.to("cpu").eval()
+    cpu_copy = clip.copy()
+    cpu_copy.model.to("cpu").eval()
     side = clip.preprocessing.image_size
     images = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0))
     gap = 0.0
     for was, now in (
-        (mine.encode_image(images), model.encode_image(images)),
-        (mine.encode_text(texts), model.encode_text(tokens)),
+        (cpu_copy.encode_image(images), model.encode_image(images)),
+        (cpu_copy.encode_text(texts), model.encode_text(tokens)),
     ):
-        ours, theirs = (torch.nn.functional.normalize(each.float(), dim=-1) for each in (was, now))
-        gap = max(gap, float((ours - theirs).abs().max()))
+        expected, exported = (torch.nn.functional.normalize(features.float(), dim=-1) for features in (was, now))
+        gap = max(gap, float((expected - exported).abs().max()))
     if not gap <= LARGEST_GAP:
         raise ExportError(
             f"open_clip reads back another model (features differ by {gap:.1e}): what this method left does not fit "

@@ -183,14 +183,14 @@ def generate(pipeline: Any, prompts: Sequence[Prompt], settings: Settings) -> It
     """
     for start in range(0, len(prompts), settings.batch):
         chosen = prompts[start : start + settings.batch]
-        made = pipeline(
+        output = pipeline(
             prompt=[prompt.text for prompt in chosen],
             num_inference_steps=settings.steps,
             guidance_scale=settings.guidance,
             generator=[torch.Generator("cpu").manual_seed(prompt.seed) for prompt in chosen],
             output_type="np",
         )
-        if not np.isfinite(made.images).all():
+        if not np.isfinite(output.images).all():
             raise GenerationError(f"the pipeline made an image that is not finite from {chosen[0].text!r}")
-        pixels = np.rint(made.images * 255).astype(np.uint8)
+        pixels = np.rint(output.images * 255).astype(np.uint8)
         yield torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()

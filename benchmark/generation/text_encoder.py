@@ -110,10 +110,10 @@ def relative_difference(one: nn.Module, other: nn.Module) -> float:
         0.0 exactly if all weights are equal; about 3e-4 if one was rounded to half precision.
     """
     gap = norm = 0.0
-    mine = one.state_dict()
-    for name, theirs in other.state_dict().items():
-        reference = theirs.float().cpu()
-        gap += float((mine[name].float().cpu() - reference).square().sum())
+    weights = one.state_dict()
+    for name, other_weight in other.state_dict().items():
+        reference = other_weight.float().cpu()
+        gap += float((weights[name].float().cpu() - reference).square().sum())
         norm += float(reference.square().sum())
     return float((gap / norm) ** 0.5) if norm else float(gap > 0)
 
@@ -122,10 +122,10 @@ def _renamed(name: str, value: Tensor) -> dict[str, Tensor]:
     """One tensor under its new names; none if it has no counterpart."""
     if name in _OUTSIDE:
         return {_OUTSIDE[name]: value}
-    found = _BLOCK.fullmatch(name)
-    if found is None:
+    match = _BLOCK.fullmatch(name)
+    if match is None:
         return {}
-    number, part, kind = found.groups()
+    number, part, kind = match.groups()
     layer = f"encoder.layers.{number}"
     if part == "attn" and kind in ("in_proj_weight", "in_proj_bias"):
         thirds = zip("qkv", value.chunk(3), strict=True)
@@ -141,13 +141,13 @@ def _check_function(encoder: nn.Module, clip: Clip) -> None:
         raise TowerError(clip, "the model's tokens see later tokens, the pipeline's do not")
     blocks: Any = text_transformer(clip)
     block = blocks.resblocks[0]
-    for what, mine, theirs in (
+    for what, of_model, of_pipeline in (
         ("activation", _activation(block.mlp.gelu), config.hidden_act),
         ("number of heads", block.attn.num_heads, config.num_attention_heads),
         ("epsilon of layer norm", block.ln_1.eps, config.layer_norm_eps),
     ):
-        if mine != theirs:
-            raise TowerError(clip, f"the {what} is {mine} in the model and {theirs} in the pipeline")
+        if of_model != of_pipeline:
+            raise TowerError(clip, f"the {what} is {of_model} in the model and {of_pipeline} in the pipeline")
 
 
 def _activation(module: nn.Module) -> str:

@@ -51,7 +51,7 @@ def gold_spread(records: Iterable[Record]) -> Interval | None:
             seeds[pair(record)[0]].append(record)
     means = []
     for models in seeds.values():
-        gaps = [retrain_gap(one.metrics, other.metrics).gap for one, other in combinations(models, 2)]
+        gaps = [retrain_gap(first.metrics, second.metrics).gap for first, second in combinations(models, 2)]
         if gaps:
             means.append(sum(gaps) / len(gaps))
     return t_interval(means) if means else None
@@ -59,12 +59,12 @@ def gold_spread(records: Iterable[Record]) -> Interval | None:
 
 def spread_note(records: Iterable[Record]) -> list[str]:
     """The note below a board; none where the spread is not known."""
-    found = gold_spread(records)
-    if found is None:
+    spread = gold_spread(records)
+    if spread is None:
         return []
     return [
-        f"\u2013 gap: two models trained again without the same data, from different seeds, are {100 * found.mean:.1f} "
-        "points apart: so much of a gap may be chance"
+        f"\u2013 gap: two models trained again without the same data, from different seeds, are "
+        f"{100 * spread.mean:.1f} points apart: so much of a gap may be chance"
     ]
 
 
@@ -157,22 +157,22 @@ class Board:
         import numpy as np
         import pandas as pd
 
-        def numbers(found: Iterable[float | None]) -> np.ndarray:
-            return np.array([*found], dtype=float)
+        def numbers(values: Iterable[float | None]) -> np.ndarray:
+            return np.array([*values], dtype=float)
 
-        def each(*names: str, dtype: Any = None) -> dict[str, Any]:
+        def fields(*names: str, dtype: Any = None) -> dict[str, Any]:
             return {name: pd.Series([getattr(row, name) for row in self.rows], dtype=dtype) for name in names}
 
         columns: dict[str, Any] = {
             **self.key._asdict(),
-            **each("method", "regime"),
-            **each("reference", "brought", dtype="bool"),
-            **each("rank", "rank_best", "rank_worst", dtype="Int64"),
-            **each("front", dtype="bool"),
-            **each("cells", "expected", dtype="int64"),
+            **fields("method", "regime"),
+            **fields("reference", "brought", dtype="bool"),
+            **fields("rank", "rank_best", "rank_worst", dtype="Int64"),
+            **fields("front", dtype="bool"),
+            **fields("cells", "expected", dtype="int64"),
             **{name: numbers(row.costs.get(name) for row in self.rows) for name in COSTS},
             "chip": self.chip,
-            **each("chip_cells", dtype="int64"),
+            **fields("chip_cells", dtype="int64"),
         }
         for name in sorted({*self.columns, *(name for row in self.rows for name in row.metrics)}):
             for column, end in ((name, "mean"), (f"{name}_low", "low"), (f"{name}_high", "high")):
@@ -203,12 +203,15 @@ def build(
     Raises:
         UnknownNameError: If no board has cells of that chip.
     """
-    every = list(records)
-    chips = sorted({chip_of(record) for record in every})
+    all_records = list(records)
+    chips = sorted({chip_of(record) for record in all_records})
     if chip is not None and not _fitting(chip, chips):
         raise UnknownNameError("device of these records", chip, chips)
-    measured = by_board(every, by_chip=True)
-    return [_board(key, own, measured[key], expected or {}, references, chip) for key, own in by_board(every).items()]
+    measured = by_board(all_records, by_chip=True)
+    return [
+        _board(key, board_records, measured[key], expected or {}, references, chip)
+        for key, board_records in by_board(all_records).items()
+    ]
 
 
 def _fitting(wanted: str | None, chips: Iterable[str]) -> list[str]:
@@ -229,13 +232,13 @@ def _board(
     on_chip = {record.key: record for record in measured if chip_of(record) == chip}
     rows, notes = [], [NOTE]
     counted: dict[str, list[Record]] = {}
-    for label, own in by_row(records).items():
-        method = own[0].cell["method"]
-        seeds = {record.cell["seed"] for record in own}
+    for label, row_records in by_row(records).items():
+        method = row_records[0].cell["method"]
+        seeds = {record.cell["seed"] for record in row_records}
         cells = expected.get((key, method), [(request, seed) for request in requests for seed in seeds])
-        row = _row(label, own, on_chip, set(cells), reference=method in references)
-        counted[label] = [record for record in own if pair(record) in set(cells)]
-        twice = sum(count > 1 for count in Counter(map(pair, own)).values())
+        row = _row(label, row_records, on_chip, set(cells), reference=method in references)
+        counted[label] = [record for record in row_records if pair(record) in set(cells)]
+        twice = sum(count > 1 for count in Counter(map(pair, row_records)).values())
         if twice:
             notes.append(
                 f"{UNRANKED} {label}: {twice} cells have several records (other data, weights or packages); "
@@ -273,12 +276,14 @@ def _board(
 def _row(
     label: str, records: list[Record], on_chip: Mapping[str, Record], expected: set[Pair], *, reference: bool
 ) -> Row:
-    own = [record for record in records if pair(record) in expected]
-    cells = {pair(record) for record in own}
-    whole = bool(expected) and len(own) == len(cells) == len(expected)
-    names = sorted({name for record in own for name in record.metrics})
-    there = [on_chip[record.key] for record in own if record.key in on_chip]
-    costs = {name: _mean_cost(name, there if name in OF_CHIP else own) if whole else None for name in COSTS}
+    expected_records = [record for record in records if pair(record) in expected]
+    cells = {pair(record) for record in expected_records}
+    complete = bool(expected) and len(expected_records) == len(cells) == len(expected)
+    names = sorted({name for record in expected_records for name in record.metrics})
+    there = [on_chip[record.key] for record in expected_records if record.key in on_chip]
+    costs = {
+        name: _mean_cost(name, there if name in OF_CHIP else expected_records) if complete else None for name in COSTS
+    }
     return Row(
         label,
         str(records[0].provenance.get("regime", "")),
@@ -286,7 +291,7 @@ def _row(
         None,
         len(cells),
         len(expected),
-        {name: _mean(name, [r.metrics.get(name) for r in own]) if whole else None for name in names},
+        {name: _mean(name, [r.metrics.get(name) for r in expected_records]) if complete else None for name in names},
         costs,
         len(there),
         brought=any(record.cell.get("brought") for record in records),
@@ -326,8 +331,8 @@ def _ranked(rows: list[Row]) -> list[Row]:
 
 def _with_ranges(rows: list[Row], counted: Mapping[str, list[Record]]) -> list[Row]:
     ranges = rank_ranges({row.method: cell_values(counted[row.method], RANKED_BY) for row in rows if row.rank})
-    found = ((row, ranges.get(row.method, (None, None))) for row in rows)
-    return [replace(row, rank_best=best, rank_worst=worst) for row, (best, worst) in found]
+    row_ranges = ((row, ranges.get(row.method, (None, None))) for row in rows)
+    return [replace(row, rank_best=best, rank_worst=worst) for row, (best, worst) in row_ranges]
 
 
 def _with_fronts(rows: list[Row], columns: Collection[str]) -> list[Row]:

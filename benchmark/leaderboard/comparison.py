@@ -87,31 +87,31 @@ class Comparison:
         import pandas as pd
 
         shared = {**self.key._asdict(), "a": self.a, "b": self.b}
-        intervals = [each.difference for each in self.differences]
-        numbers = {name: [getattr(each, name) for each in self.differences] for name in ("mean_a", "mean_b")}
+        intervals = [compared.difference for compared in self.differences]
+        numbers = {name: [getattr(compared, name) for compared in self.differences] for name in ("mean_a", "mean_b")}
         for name, end in (("difference", "mean"), ("difference_low", "low"), ("difference_high", "high")):
             numbers[name] = [getattr(interval, end, None) for interval in intervals]
-        numbers["p"] = [each.p for each in self.differences]
+        numbers["p"] = [compared.p for compared in self.differences]
         columns = {
-            "metric": [each.metric for each in self.differences],
+            "metric": [compared.metric for compared in self.differences],
             **{name: np.array(column, dtype=float) for name, column in numbers.items()},
             "requests": [0 if interval is None else interval.n for interval in intervals],
-            "pairs": [each.pairs for each in self.differences],
-            "verdict": [each.verdict for each in self.differences],
+            "pairs": [compared.pairs for compared in self.differences],
+            "verdict": [compared.verdict for compared in self.differences],
         }
         return pd.DataFrame({**shared, **columns}, index=range(len(self.differences)))
 
 
 def cell_values(records: Iterable[Record], metric: str) -> dict[str, dict[int, float]]:
     """One metric of a row's records; a cell without a value or with several records is left out."""
-    own = list(records)
-    counts = Counter(map(pair, own))
+    all_records = list(records)
+    counts = Counter(map(pair, all_records))
     values: dict[str, dict[int, float]] = {}
-    for record in own:
+    for record in all_records:
         request, seed = pair(record)
-        found = record.metrics.get(metric)
-        if found is not None and found.value is not None and counts[request, seed] == 1:
-            values.setdefault(request, {})[seed] = found.value
+        measured = record.metrics.get(metric)
+        if measured is not None and measured.value is not None and counts[request, seed] == 1:
+            values.setdefault(request, {})[seed] = measured.value
     return values
 
 
@@ -161,11 +161,13 @@ def rank_ranges(rows: Mapping[str, Values]) -> dict[str, tuple[int, int]]:
     """
     means = {label: fmean(v for seeds in values.values() for v in seeds.values()) for label, values in rows.items()}
     pairs = list(combinations(rows, 2))
-    found = [paired_difference("", rows[a], rows[b]) for a, b in pairs]
+    differences = [paired_difference("", rows[a], rows[b]) for a, b in pairs]
     better, worse = Counter[str](), Counter[str]()
-    for (a, b), each, apart in zip(pairs, found, holm([1.0 if d.p is None else d.p for d in found]), strict=True):
+    for (a, b), compared, apart in zip(
+        pairs, differences, holm([1.0 if d.p is None else d.p for d in differences]), strict=True
+    ):
         # Where rows have different seeds, the pairs and the means can disagree on the order: then it is not known.
-        if apart and each.difference is not None and each.difference.mean * (means[a] - means[b]) > 0:
+        if apart and compared.difference is not None and compared.difference.mean * (means[a] - means[b]) > 0:
             low, high = (a, b) if means[a] < means[b] else (b, a)
             better[high] += 1
             worse[low] += 1
@@ -188,23 +190,25 @@ def compare(records: Iterable[Record], a: str, b: str, columns: Mapping[BoardKey
     if a == b:
         raise BenchmarkError(f"a comparison needs two different methods, not {a!r} twice; see `leaderboard`")
     shared = _shared(records, a, b)
-    rows = {key: (_row(a, key, own), _row(b, key, own)) for key, own in shared.items()}
-    found = [_comparison(key, *both, columns.get(key, ())) for key, both in rows.items()]
-    found = [comparison for comparison in found if comparison.differences]
-    if not found:
+    rows = {key: (_row(a, key, board_rows), _row(b, key, board_rows)) for key, board_rows in shared.items()}
+    comparisons = [_comparison(key, *both, columns.get(key, ())) for key, both in rows.items()]
+    comparisons = [comparison for comparison in comparisons if comparison.differences]
+    if not comparisons:
         wanted = sorted({name for names in columns.values() for name in names})
-        known = _measured(record for both in rows.values() for _, own in both for record in own)
+        known = _measured(record for both in rows.values() for _, row_records in both for record in row_records)
         raise UnknownNameError("metric of these records", ", ".join(wanted), sorted(known))
-    if not any(each.difference for comparison in found for each in comparison.differences):
+    if not any(compared.difference for comparison in comparisons for compared in comparison.differences):
         cells = [[pair(record) for both in rows.values() for record in both[place][1]] for place in (0, 1)]
-        each = "; ".join(f"{name} has {_cells(own)}" for name, own in zip((a, b), cells, strict=True))
-        raise BenchmarkError(f"{a} and {b} have no measured request and seed in common: {each}")
-    return found
+        cells_by_name = "; ".join(
+            f"{name} has {_cells(row_cells)}" for name, row_cells in zip((a, b), cells, strict=True)
+        )
+        raise BenchmarkError(f"{a} and {b} have no measured request and seed in common: {cells_by_name}")
+    return comparisons
 
 
 def _shared(records: Iterable[Record], a: str, b: str) -> dict[BoardKey, dict[str, list[Record]]]:
     """The rows of each board that has both."""
-    boards = {key: by_row(own) for key, own in by_board(records).items()}
+    boards = {key: by_row(board_records) for key, board_records in by_board(records).items()}
     for name in (a, b):
         if not any(_labels(name, rows) for rows in boards.values()):
             known = sorted({label for rows in boards.values() for label in rows})
@@ -218,7 +222,9 @@ def _shared(records: Iterable[Record], a: str, b: str) -> dict[BoardKey, dict[st
 
 def _labels(name: str, rows: Mapping[str, list[Record]]) -> list[str]:
     """The rows that a name means: the one of this label, else all of this method."""
-    return [name] if name in rows else [label for label, own in rows.items() if own[0].cell["method"] == name]
+    if name in rows:
+        return [name]
+    return [label for label, row_records in rows.items() if row_records[0].cell["method"] == name]
 
 
 def _row(name: str, key: BoardKey, rows: Mapping[str, list[Record]]) -> tuple[str, list[Record]]:
@@ -247,13 +253,13 @@ def _comparison(
         for name in columns
         if name in measured
     ]
-    requests = [{pair(record)[0] for record in own} for _, own in (a, b)]
+    requests = [{pair(record)[0] for record in row_records} for _, row_records in (a, b)]
     notes = []
     if requests[0] != requests[1]:
         both, either = len(requests[0] & requests[1]), len(requests[0] | requests[1])
         notes.append(f"only the {both} of {either} requests that both have count")
-    for label, own in (a, b):
-        twice = sum(count > 1 for count in Counter(map(pair, own)).values())
+    for label, row_records in (a, b):
+        twice = sum(count > 1 for count in Counter(map(pair, row_records)).values())
         if twice:
             notes.append(
                 f"{label}: {twice} cells have several records and are left out until the stale ones are removed"

@@ -89,19 +89,19 @@ def by_row(records: Iterable[Record]) -> dict[str, list[Record]]:
         source = str(record.provenance.get("code") or record.provenance.get("method_source", ""))
         methods[record.cell["method"]][settings, source].append(record)
     labelled: dict[str, list[Record]] = {}
-    for method, found in sorted(methods.items()):
-        several_settings = len({settings for settings, _ in found}) > 1
-        several_sources = len({source for _, source in found}) > 1
-        for (settings, source), own in sorted(found.items()):
-            label = f"{method} {_differing(settings, found)}" if several_settings else method
-            labelled[f"{label} @{source.removeprefix('sha256:')[:8]}" if several_sources else label] = own
+    for method, by_setting in sorted(methods.items()):
+        several_settings = len({settings for settings, _ in by_setting}) > 1
+        several_sources = len({source for _, source in by_setting}) > 1
+        for (settings, source), row_records in sorted(by_setting.items()):
+            label = f"{method} {_differing(settings, by_setting)}" if several_settings else method
+            labelled[f"{label} @{source.removeprefix('sha256:')[:8]}" if several_sources else label] = row_records
     return labelled
 
 
-def _differing(settings: str, found: Iterable[tuple[str, str]]) -> str:
-    own, others = json.loads(settings), [json.loads(other) for other, _ in found]
+def _differing(settings: str, keys: Iterable[tuple[str, str]]) -> str:
+    values, others = json.loads(settings), [json.loads(other) for other, _ in keys]
     names = [name for name in sorted({n for o in others for n in o}) if len({repr(o.get(name)) for o in others}) > 1]
-    return " ".join(f"{name}={own.get(name)}" for name in names)
+    return " ".join(f"{name}={values.get(name)}" for name in names)
 
 
 RANKED_BY = "score/kravets"

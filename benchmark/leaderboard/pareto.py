@@ -38,8 +38,12 @@ def pareto_front(
         ValueError: If a row has another length than `better`.
     """
     known = {index: _as_gains(row, better) for index, row in enumerate(rows)}
-    whole = {index: gains for index, gains in known.items() if gains is not None}
-    return [i for i, mine in whole.items() if not any(_dominates(other, mine) for other in whole.values())]
+    complete = {index: gains for index, gains in known.items() if gains is not None}
+    return [
+        i
+        for i, gains in complete.items()
+        if not any(_dominates(other_gains, gains) for other_gains in complete.values())
+    ]
 
 
 def _as_gains(row: Sequence[float | None], better: Sequence[Direction]) -> tuple[float, ...] | None:
@@ -76,8 +80,8 @@ def axes_of(columns: Collection[str]) -> Axes | None:
 
 def point_of(metrics: RowMeans, axes: Axes) -> tuple[float | None, float | None]:
     """Forgetting and retention of a row: 1 less what is left of the forget set, and what is kept. In [0, 1]."""
-    left, kept = (metrics.get(name) for name in axes)
-    return (None if left is None else 1 - left.mean), (None if kept is None else kept.mean)
+    left, retained = (metrics.get(name) for name in axes)
+    return (None if left is None else 1 - left.mean), (None if retained is None else retained.mean)
 
 
 def front(rows: Mapping[str, tuple[RowMeans, Costs]], axes: Axes | None) -> frozenset[str]:
@@ -108,6 +112,6 @@ def pareto_points(leaderboard: pd.DataFrame) -> pd.DataFrame:
     for names, board in leaderboard.groupby(_BOARD, sort=False):
         axes = axes_of([*board.columns[board.notna().any()]])
         if axes is not None:
-            whole = board.dropna(subset=[*axes]).rename(columns=dict(zip(axes, ("forget", "retain"), strict=True)))
-            points.append(whole[_POINT].assign(board=" · ".join(map(str, names))))
+            complete = board.dropna(subset=[*axes]).rename(columns=dict(zip(axes, ("forget", "retain"), strict=True)))
+            points.append(complete[_POINT].assign(board=" · ".join(map(str, names))))
     return joined(points)

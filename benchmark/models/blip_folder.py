@@ -82,9 +82,12 @@ class BlipFolder:
                 f"model {self.name!r}: its images are resized by method {self.images['resample']}, but only bicubic "
                 "resizing (3) is supported"
             )
-        mean, std = (self.images.get(*each) for each in (("image_mean", OPENAI_MEAN), ("image_std", OPENAI_STD)))
+        mean, std = (
+            self.images.get(*key_and_default)
+            for key_and_default in (("image_mean", OPENAI_MEAN), ("image_std", OPENAI_STD))
+        )
         for values in (mean, std):
-            numbers = isinstance(values, (list, tuple)) and all(type(each) in (int, float) for each in values)
+            numbers = isinstance(values, (list, tuple)) and all(type(value) in (int, float) for value in values)
             if not numbers or len(values) != 3 or (values is std and 0 in values):
                 raise WeightsError(f"model {self.name!r}: its image_mean and image_std must have three values each")
         return Preprocessing(expected, (mean[0], mean[1], mean[2]), (std[0], std[1], std[2]), resize="squash")
@@ -126,12 +129,12 @@ def blip_folder(name: str, tag: str, path: Path | None) -> BlipFolder:
     if not folder.is_dir():
         raise WeightsError(f"model {name!r}: no folder {folder}; check the path after the colon, or {_recipe(EXAMPLE)}")
     config = _json(name, folder / "config.json")
-    found = config.get("architectures") or [config.get("model_type")]
-    if not isinstance(found, list):
+    architectures = config.get("architectures") or [config.get("model_type")]
+    if not isinstance(architectures, list):
         raise WeightsError(f"model {name!r}: architectures in {folder / 'config.json'} is no list")
-    if ARCHITECTURE not in found:
+    if ARCHITECTURE not in architectures:
         raise WeightsError(
-            f"model {name!r}: {folder / 'config.json'} is of a {found[0]}, but a {ARCHITECTURE} is needed, "
+            f"model {name!r}: {folder / 'config.json'} is of a {architectures[0]}, but a {ARCHITECTURE} is needed, "
             f"such as {EXAMPLE}"
         )
     weights = _weights(name, folder, source=tag.partition("@")[0] or str(folder))
@@ -151,8 +154,8 @@ def _weights(name: str, folder: Path, *, source: str) -> list[str]:
     if not (folder / WEIGHTS).is_file():
         if not (folder / INDEX).is_file():
             pickled = sorted(file.name for end in ("bin", "pt", "pth") for file in folder.glob(f"*.{end}"))
-            held = f"only {pickled[0]}, a pickle, and reading a pickle may run code" if pickled else "nothing"
-            raise WeightsError(f"model {name!r}: of {WEIGHTS} there is {held}; {_recipe(source)}")
+            beside = f"only {pickled[0]}, a pickle, and reading a pickle may run code" if pickled else "nothing"
+            raise WeightsError(f"model {name!r}: of {WEIGHTS} there is {beside}; {_recipe(source)}")
         shards = _json(name, folder / INDEX).get("weight_map")
         if not isinstance(shards, dict) or not shards:
             raise WeightsError(f"model {name!r}: {folder / INDEX} names no weights; copy it again")

@@ -94,7 +94,7 @@ class Architecture:
             if name not in ("mean", "std") or not numbers or len(values) != 3 or 0 in (name == "std") * list(values):
                 raise ValueError(f"preprocessing.{name} is not three numbers")
         layers = (self.text["layers"], *([] if TRUNK in self.vision else [self.vision["layers"]]))
-        if any(not 0 < layer <= 48 for each in layers for layer in (each if isinstance(each, list) else [each])):
+        if any(not 0 < layer <= 48 for depth in layers for layer in (depth if isinstance(depth, list) else [depth])):
             raise ValueError("a tower has 1 to 48 layers")
 
     def _vision_sizes(self) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def _read(path: Path, name: str, *, tensors: bool = True) -> tuple[Architecture,
         )
     read_header(path)
     try:
-        found, metadata = read_tensors(path, sealed=False) if tensors else ({}, read_metadata(path))
+        weights, metadata = read_tensors(path, sealed=False) if tensors else ({}, read_metadata(path))
     except (OSError, DamagedError) as error:
         raise WeightsError(
             f"model {name!r}: cannot read weights from {path} ({one_line(str(error))}); train them with "
@@ -213,7 +213,7 @@ def _read(path: Path, name: str, *, tensors: bool = True) -> tuple[Architecture,
     try:
         architecture = Architecture(**parse_json(metadata["architecture"], "its architecture", SMALL))
         architecture.check()
-        return architecture, found
+        return architecture, weights
     except (TypeError, ValueError, KeyError, AttributeError, DocumentError) as error:
         raise _damaged(path, error) from error
 

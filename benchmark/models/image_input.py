@@ -70,13 +70,13 @@ def of_transform(transform: Callable[[Any], Tensor]) -> Preprocessing:
     for step in getattr(transform, "transforms", [transform]):
         kind = type(step).__name__
         if kind in _RESIZING or kind in _CROPPING:
-            asked = _side(step.size)
-            if side is not None and asked != side:
+            step_side = _side(step.size)
+            if side is not None and step_side != side:
                 raise TransformError(
-                    f"the transform resizes to {side} pixels and crops {asked}: this project crops the size that it "
-                    "resizes to; give a transform with one size"
+                    f"the transform resizes to {side} pixels and crops {step_side}: this project crops the size that "
+                    "it resizes to; give a transform with one size"
                 )
-            side = asked
+            side = step_side
             if kind in _RESIZING:
                 interpolation, resize = _interpolation(step), _resize(step)
         elif kind == "Normalize":

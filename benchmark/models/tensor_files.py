@@ -125,7 +125,7 @@ def _checked(header: Any, data_bytes: int) -> Header:
 
 
 def _naturals(value: Any) -> bool:
-    return isinstance(value, list) and all(type(each) is int and each >= 0 for each in value)
+    return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:

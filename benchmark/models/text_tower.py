@@ -34,8 +34,8 @@ def encode_texts(clip: Clip, texts: Sequence[str], *, batch: int | None = None) 
     """
     batch = batch or BATCH
     if not reads_end_token(clip.model):
-        whole = [clip.encode_text(texts[start : start + batch]) for start in range(0, len(texts), batch)]
-        return torch.cat([part.float().cpu() for part in whole])
+        batches = [clip.encode_text(texts[start : start + batch]) for start in range(0, len(texts), batch)]
+        return torch.cat([part.float().cpu() for part in batches])
     tokens = clip.tokens(texts)
     lengths = tokens.argmax(dim=1).cpu() + 1
     order = torch.argsort(lengths, stable=True)
@@ -75,10 +75,10 @@ def _encode(model: nn.Module, tokens: Tensor) -> Tensor:
     """`encode_text` with a context as long as the tokens."""
     tower, length = TowerCall(model, "encode_text"), tokens.shape[1]
     prefix = "model." if hasattr(model, "positional_embedding") else "model.text."
-    whole = {**dict(tower.named_parameters()), **dict(tower.named_buffers())}
+    weights = {**dict(tower.named_parameters()), **dict(tower.named_buffers())}
     cut = {
-        f"{prefix}positional_embedding": whole[f"{prefix}positional_embedding"][:length],
-        f"{prefix}attn_mask": whole[f"{prefix}attn_mask"][:length, :length],
+        f"{prefix}positional_embedding": weights[f"{prefix}positional_embedding"][:length],
+        f"{prefix}attn_mask": weights[f"{prefix}attn_mask"][:length, :length],
     }
     return cast(Tensor, functional_call(tower, cut, (tokens,)))
 

@@ -86,9 +86,9 @@ class _Module:
 
     def __new__(cls) -> _Module:
         """Without `__init__`, as pickle makes objects."""
-        made = super().__new__(cls)
-        made.attributes = {}
-        return made
+        module = super().__new__(cls)
+        module.attributes = {}
+        return module
 
     def __setstate__(self, state: object) -> None:
         if isinstance(state, dict):
@@ -124,8 +124,8 @@ class _Builder:
         """What the function would give, as a description."""
         if self.name == "_rebuild_tensor_v2":
             storage, offset, shape, stride = arguments[:4]
-            whole = all(type(number) is int and number >= 0 for number in (offset, *shape, *stride))
-            if not isinstance(storage, _Storage) or not whole or len(shape) != len(stride) or len(shape) > 8:
+            natural = all(type(number) is int and number >= 0 for number in (offset, *shape, *stride))
+            if not isinstance(storage, _Storage) or not natural or len(shape) != len(stride) or len(shape) > 8:
                 raise ValueError("a tensor's description is not one")
             return _Stub(storage, offset, tuple(shape), tuple(stride))
         if self.name == "_rebuild_parameter":

@@ -91,7 +91,7 @@ class Checkpoints(Callback):
             return None
         content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
         identity, title = content.pop("identity", None), content.pop("title", "")
-        if set(content) != {each.name for each in fields(Standing)}:
+        if set(content) != {attribute.name for attribute in fields(Standing)}:
             return None  # of another version
         if identity != self.identity:
             raise OtherTrainingError(

@@ -123,30 +123,30 @@ class _Source:
         self.indices = np.flatnonzero(keep)
         self._captions = split.captions
         self._sets = dataset.label_sets("train")
-        self._shown = [np.unique(each.labels[self.indices]) for each in self._sets]
-        self._templates = [texts.templates or each.templates for each in self._sets]
+        self._shown = [np.unique(label_set.labels[self.indices]) for label_set in self._sets]
+        self._templates = [texts.templates or label_set.templates for label_set in self._sets]
         weights = np.array(texts.weights)
         self._template_chances = weights / weights.sum() if len(weights) else None
         self._classes = texts.label_loss == "classes"
         # Our choice: the more names, the harder, the more often (with the plain number shapes stay at 84 %).
-        squares = np.array([len(each.names) ** 2 for each in self._sets], dtype=float)
+        squares = np.array([len(label_set.names) ** 2 for label_set in self._sets], dtype=float)
         self._chances = squares / squares.sum() if len(squares) else squares
 
     def texts(self) -> set[str]:
         """Every text that may occur, and the prompts of names that were left out: a model knows their tokens, but
         learns nothing of them."""
-        found = (
+        texts = (
             {caption for i in self.indices for caption in self._captions[i]} if self._captions is not None else set()
         )
-        for each, templates in zip(self._sets, self._templates, strict=True):
-            found |= {template.format(name) for template in templates for name in each.names}
-        return found
+        for label_set, templates in zip(self._sets, self._templates, strict=True):
+            texts |= {template.format(name) for template in templates for name in label_set.names}
+        return texts
 
     def draw(self, indices: NDArray[np.int64], random: np.random.Generator, label_share: float) -> _Drawn:
         """A text for each image; a label that often where there are captions too, in [0, 1]."""
         if self._captions is not None and random.random() >= (label_share if self._sets else 0.0):
             captions = [self._captions[i] for i in indices]
-            return _paired([each[random.integers(len(each))] for each in captions])
+            return _paired([choices[random.integers(len(choices))] for choices in captions])
         number = random.choice(len(self._sets), p=self._chances)
         template = self._template(self._templates[number], random)
         chosen: LabelSet = self._sets[number]
@@ -243,16 +243,16 @@ class Corpus(IterableDataset[PretrainingBatch]):
 
     def again(self, epochs: float, seed: int, label_share: tuple[float, float]) -> Corpus:
         """The same corpus for another number of passes, in another order, with a share of labels of its own."""
-        other = copy(self)
-        other.steps, other._seed, other._done = int(len(self.items) * epochs) // self._batch, seed, 0
-        other._label_share = label_share
-        return other
+        corpus = copy(self)
+        corpus.steps, corpus._seed, corpus._done = int(len(self.items) * epochs) // self._batch, seed, 0
+        corpus._label_share = label_share
+        return corpus
 
     def after(self, steps: int) -> Corpus:
         """The same batches without the first ones: what is left of a training that was interrupted."""
-        other = copy(self)
-        other._done = steps
-        return other
+        corpus = copy(self)
+        corpus._done = steps
+        return corpus
 
     def __len__(self) -> int:
         return self.steps - self._done
@@ -284,14 +284,14 @@ class Corpus(IterableDataset[PretrainingBatch]):
             texts.extend(part.texts)
         rows = np.array([self._row[text] for text in texts])
         unique, place = np.unique(rows, return_inverse=True)
-        made = PretrainingBatch(
+        result = PretrainingBatch(
             images=torch.cat(images).contiguous(memory_format=torch.channels_last),
             tokens=self._tokens[unique].long(),
             text_of=torch.from_numpy(np.concatenate([place[start + part.text_of] for start, _, part in drawn])),
         )
         if self._in_blocks:
-            made["blocks"] = _blocks(drawn, place)
-        return made
+            result["blocks"] = _blocks(drawn, place)
+        return result
 
 
 def _stream(items: NDArray[np.int64], size: int, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:

@@ -113,8 +113,8 @@ class EdgeTask(nn.Module):
         with torch.no_grad():
             wanted = self.targets(images)
         errors = [
-            functional.mse_loss(head(each).float(), target)
-            for head, each, target in zip(self.heads, tokens, wanted, strict=True)
+            functional.mse_loss(head(features).float(), target)
+            for head, features, target in zip(self.heads, tokens, wanted, strict=True)
         ]
         return torch.stack(errors).sum()
 

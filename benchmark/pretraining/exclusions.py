@@ -23,13 +23,13 @@ def exclusions(datasets: Sequence[Dataset], home: str, request: ForgetRequest) -
         home: The data set that the request concerns.
         request: What to forget.
     """
-    found: dict[str, ForgetRequest] = {}
+    excluded: dict[str, ForgetRequest] = {}
     for dataset in datasets:
         meant = [request] if dataset.name == home else _elsewhere(dataset, request)
-        chosen = next((one for one in meant if _occurs(dataset, one)), None)
+        chosen = next((candidate for candidate in meant if _occurs(dataset, candidate)), None)
         if chosen is not None:
-            found[dataset.name] = chosen
-    return found
+            excluded[dataset.name] = chosen
+    return excluded
 
 
 def exclusions_everywhere(datasets: Sequence[Dataset], names: Sequence[str]) -> dict[str, ForgetRequest]:
@@ -44,7 +44,9 @@ def exclusions_everywhere(datasets: Sequence[Dataset], names: Sequence[str]) -> 
     """
     for name in names:
         if not exclusions(datasets, "", ForgetRequest(classes=(name,))):
-            known = dict.fromkeys(name for each in datasets for name in (*each.class_names, *each.concept_names))
+            known = dict.fromkeys(
+                name for dataset in datasets for name in (*dataset.class_names, *dataset.concept_names)
+            )
             where = ", ".join(dataset.name for dataset in datasets)
             raise UnknownNameError(f"class of {where}", name, known)
     return exclusions(datasets, "", ForgetRequest(classes=tuple(names)))

@@ -38,7 +38,7 @@ def encode_half_size(visual: nn.Module, images: Tensor) -> Tensor:
         ValueError: If the tower has no such table or an odd grid.
     """
     parameters = dict(visual.named_parameters())
-    name = next((each for each in _NAMES if each in parameters), None)
+    name = next((candidate for candidate in _NAMES if candidate in parameters), None)
     if name is None or int((len(parameters[name]) - 1) ** 0.5) % 2:
         raise ValueError("images at half their side need a vision tower with a position table over an even grid")
     small = functional.avg_pool2d(images, 2)
@@ -82,7 +82,7 @@ def encode_texts(model: nn.Module, tokens: Tensor) -> Tensor:
     Returns:
         Shape (U, D), of unit length.
     """
-    whole = cast(Any, model)
+    clip = cast(Any, model)
     lengths = tokens.argmax(dim=1) + 1
     short = int(lengths.median())
     parts, order = [], []
@@ -91,7 +91,7 @@ def encode_texts(model: nn.Module, tokens: Tensor) -> Tensor:
         if not len(rows):
             continue
         end = int(lengths[rows].max())
-        cut = {"positional_embedding": whole.positional_embedding[:end], "attn_mask": whole.attn_mask[:end, :end]}
+        cut = {"positional_embedding": clip.positional_embedding[:end], "attn_mask": clip.attn_mask[:end, :end]}
         _, features, _ = functional_call(model, cut, args=(), kwargs={"text": tokens[rows, :end]})
         parts.append(features)
         order.append(rows)

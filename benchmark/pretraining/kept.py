@@ -68,7 +68,7 @@ def trained_once(
             progress=progress,
             checkpoint=path.with_suffix(".training"),
             datasets=datasets,
-            kept=True,
+            cached=True,
         )
 
     ensure(

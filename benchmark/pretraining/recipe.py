@@ -146,10 +146,12 @@ class Recipe:
             raise ValueError(f"shares {list(shares)} must be one number a data set that add up to {self.batch_size}")
         if weights and len(weights) != len(self.templates):
             raise ValueError(f"template_weights must be one number a template: {len(self.templates)}")
-        whole = self.architecture.image_input.image_size
+        full_side = self.architecture.image_input.image_size
         ends = [part.until for part in self.resolutions]
-        if ends != sorted(set(ends)) or any(part.side > whole for part in self.resolutions):
-            raise ValueError(f"resolutions need sides of 1 to {whole} pixels and rising shares of the steps in (0, 1]")
+        if ends != sorted(set(ends)) or any(part.side > full_side for part in self.resolutions):
+            raise ValueError(
+                f"resolutions need sides of 1 to {full_side} pixels and rising shares of the steps in (0, 1]"
+            )
         if self.edge_weight and self.resolutions:
             raise ValueError("edge_weight needs images at their whole size: leave resolutions out")
 
@@ -164,8 +166,8 @@ class Recipe:
 
     def side_at(self, progress: float) -> int:
         """The side of the images when this share of the steps is over, in pixels."""
-        whole = self.architecture.image_input.image_size
-        return next((part.side for part in self.resolutions if progress < part.until), whole)
+        full_side = self.architecture.image_input.image_size
+        return next((part.side for part in self.resolutions if progress < part.until), full_side)
 
 
 def load_recipe(name: str) -> Recipe:

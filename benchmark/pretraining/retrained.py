@@ -68,7 +68,7 @@ class Retraining:
 
     def path(self, exclude: dict[str, ForgetRequest], seed: int) -> Path:
         """Where the model of these exclusions and this seed is kept."""
-        excluded = {name: each.to_dict() for name, each in sorted(exclude.items())}
+        excluded = {name: request.to_dict() for name, request in sorted(exclude.items())}
         return kept_path(
             self.cache_dir / "retrained",
             self.recipe,
@@ -106,7 +106,7 @@ class Retraining:
 
     def __getstate__(self) -> dict[str, Any]:
         """The attributes alone: images that were opened here are opened again by a process that gets this."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class ShadowModels:
 
     def __getstate__(self) -> dict[str, Any]:
         """The attributes alone: images that were opened here are opened again by a process that gets this."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def train_side_by_side(
     listener = Thread(target=listen, daemon=True)
     listener.start()
     try:
-        running = {pool.submit(_train, number, each): number for number, each in enumerate(trainings)}
+        running = {pool.submit(_train, number, training): number for number, training in enumerate(trainings)}
         for future in as_completed(running):
             number = running[future]
             try:
@@ -164,14 +164,14 @@ def _train(number: int, training: Training) -> str:
     Returns:
         Why it failed, in one line; empty if it did not. (Not every error survives pickling.)
     """
-    said = 0.0
+    last_report = 0.0
 
     def progress(step: int, steps: int, _: float) -> None:
-        nonlocal said
+        nonlocal last_report
         if _stop.is_set():
             raise _StoppedError
-        if time.monotonic() - said > REPORT_SECONDS:
-            said = time.monotonic()
+        if time.monotonic() - last_report > REPORT_SECONDS:
+            last_report = time.monotonic()
             _reports.put((number, step / steps))
 
     try:

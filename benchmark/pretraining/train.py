@@ -144,7 +144,7 @@ def pretrain(
     checkpoint: Path | None = None,
     datasets: Sequence[Dataset] | None = None,
     say: Callable[[str], None] | None = None,
-    kept: bool = False,
+    cached: bool = False,
 ) -> Trained:
     """Train a recipe and write the model.
 
@@ -162,7 +162,7 @@ def pretrain(
         checkpoint: Where the training keeps how far it is, every two minutes, and goes on from if it was killed.
         datasets: To train on in the place of the recipe's: other images of the same kinds.
         say: Told in a line from where a training goes on that was stopped.
-        kept: The model is one of the cache, which says under which name it was kept.
+        cached: The model is one of the cache, which says under which name it was kept.
     """
     unknown = sorted(set(exclude or {}) - set(recipe.data))
     if unknown:
@@ -184,11 +184,11 @@ def pretrain(
         "recipe": recipe.name,
         "seed": seed,
         "precision": chosen,
-        "pairs": sum(corpus.again(each.epochs, 0, each.label_share).steps for each in recipe.cycles())
+        "pairs": sum(corpus.again(cycle.epochs, 0, cycle.label_share).steps for cycle in recipe.cycles())
         * recipe.batch_size,
         "exclude": {name: request.to_dict() for name, request in (exclude or {}).items()},
     }
-    revisions = [each.revision for each in corpora]
+    revisions = [dataset.revision for dataset in corpora]
     if datasets is not None:
         about["data"] = revisions
     what = (seed, about["exclude"], where.type)
@@ -197,7 +197,7 @@ def pretrain(
     checkpoints = Checkpoints(checkpoint, identity, f"{recipe.name}, seed {seed}, {chosen}{without}")
     seconds, steps = _fit(model, recipe, corpus, checkpoints, _Run(where, chosen, compiled, seed, progress, say))
     about["seconds"] = round(seconds, 1)
-    if kept:
+    if cached:
         about[KEPT_AS] = out.name
     save_compact(out, model, corpus.token_ids, recipe.architecture, about)
     checkpoints.clear()
@@ -214,28 +214,28 @@ class _Run:
     say: Callable[[str], None] | None
 
 
-def _fit(model: nn.Module, recipe: Recipe, corpus: Corpus, kept: Checkpoints, run: _Run) -> tuple[float, int]:
+def _fit(model: nn.Module, recipe: Recipe, corpus: Corpus, checkpoints: Checkpoints, run: _Run) -> tuple[float, int]:
     """Train all cycles, from where the checkpoint stands; the seconds that it took and the steps."""
     cycles = [
-        (each, corpus.again(each.epochs, run.seed + n, each.label_share)) for n, each in enumerate(recipe.cycles())
+        (cycle, corpus.again(cycle.epochs, run.seed + n, cycle.label_share)) for n, cycle in enumerate(recipe.cycles())
     ]
     total, done = sum(part.steps for _, part in cycles), 0
-    standing = kept.load()
+    standing = checkpoints.load()
     seconds = 0.0 if standing is None else standing.seconds
-    if run.say is not None and kept.path is not None and kept.path.exists():
-        run.say(_where_from(kept.path, standing, [part.steps for _, part in cycles]))
+    if run.say is not None and checkpoints.path is not None and checkpoints.path.exists():
+        run.say(_where_from(checkpoints.path, standing, [part.steps for _, part in cycles]))
     if standing is not None:
         model.load_state_dict(standing.model)
         torch.set_rng_state(standing.random)
-    for n, (each, part) in enumerate(cycles):
-        own = standing if standing is not None and standing.cycle == n else None
-        offset = 0 if own is None else own.step
+    for n, (cycle, part) in enumerate(cycles):
+        resumed = standing if standing is not None and standing.cycle == n else None
+        offset = 0 if resumed is None else resumed.step
         if standing is None or n >= standing.cycle:
             start = time.perf_counter()
-            kept.begin(n, offset=offset, spent=seconds)
+            checkpoints.begin(n, offset=offset, spent=seconds)
             shown = None if run.progress is None else partial(_shown, run.progress, done, total)
-            module = ContrastivePretraining(model, each, part.steps, shown, compiled=run.compiled, standing=own)
-            trainer = make_trainer(run.device, run.precision, gradient_clip=1.0, callbacks=[kept])
+            module = ContrastivePretraining(model, cycle, part.steps, shown, compiled=run.compiled, standing=resumed)
+            trainer = make_trainer(run.device, run.precision, gradient_clip=1.0, callbacks=[checkpoints])
             fit(trainer, module, train_dataloaders=DataLoader(part.after(offset), batch_size=None))
             if module.edges is not None:
                 module.edges.detach()

@@ -114,11 +114,11 @@ def shard(cells: Sequence[Cell], part: str) -> list[Cell]:
         ValueError: If it is not of that form.
     """
     index, _, total = part.partition("/")
-    whole = all(text.isascii() and text.isdecimal() and len(text) < 10 for text in (index, total))
-    if whole and int(index) == 0 < int(total):
+    well_formed = all(text.isascii() and text.isdecimal() and len(text) < 10 for text in (index, total))
+    if well_formed and int(index) == 0 < int(total):
         raise ValueError(
             f"shard {part!r}: shards count from 1; with an array that counts from 0 write $((i + 1))/{total}"
         )
-    if not (whole and 1 <= int(index) <= int(total)):
+    if not (well_formed and 1 <= int(index) <= int(total)):
         raise ValueError(f"shard {part!r} is not of the form i/n with 1 <= i <= n, such as 1/4")
     return [cell for cell in cells if int(cell.key, 16) % int(total) == int(index) - 1]

@@ -84,14 +84,14 @@ class Ledger:
 
     def failures(self) -> dict[str, Failure]:
         """The latest failure of each key; a line that is torn, damaged or of another version is passed over."""
-        found: dict[str, Failure] = {}
+        failures: dict[str, Failure] = {}
         for content in _lines(self.path):
             try:
                 failure = Failure(**content)
             except TypeError:
                 continue
-            found[failure.key] = failure
-        return found
+            failures[failure.key] = failure
+        return failures
 
     @contextmanager
     def running(self, key: str) -> Iterator[None]:
@@ -109,14 +109,14 @@ class Ledger:
 
     def unended(self) -> dict[str, str]:
         """When each cell began that has not ended since, by key: it took its process with it, or it still runs."""
-        found: dict[str, str] = {}
+        beginnings: dict[str, str] = {}
         for content in _lines(self.begun_path):
             key, time, event = (content.get(name) for name in ("key", "time", "event"))
             if event == "began" and isinstance(key, str):
-                found[key] = str(time)
+                beginnings[key] = str(time)
             elif event == "ended":
-                found.pop(str(key), None)
-        return found
+                beginnings.pop(str(key), None)
+        return beginnings
 
 
 def _now() -> str:

@@ -22,7 +22,7 @@ def expected_seconds(records: Sequence[Record], models: Sequence[str]) -> dict[s
         if record.cell["model"] in models:
             spent = [record.cost.get("unlearn_seconds"), record.cost.get("evaluate_seconds")]
             times.setdefault(record.cell["method"], []).append(sum(float(s) for s in spent if s is not None))
-    return {method: sum(each) / len(each) for method, each in times.items()}
+    return {method: sum(seconds) / len(seconds) for method, seconds in times.items()}
 
 
 def known_records(store: RecordStore) -> list[Record]:
@@ -33,16 +33,16 @@ def known_records(store: RecordStore) -> list[Record]:
 def records_in(folders: Sequence[Path], suite: str | None = None) -> list[Record]:
     """The records of several folders; says on standard error which of them were set aside."""
     stores = [RecordStore(folder, read_only=True) for folder in folders if folder.is_dir()]
-    found = [record for store in stores for record in store.all(suite)]
+    records = [record for store in stores for record in store.all(suite)]
     for message in dict.fromkeys(line for store in stores for line in store.set_aside):
         complain(message)
-    return found
+    return records
 
 
 def left_alone(folders: Sequence[Path]) -> list[str]:
     """What is said of the records of another version in these folders: they cannot be run again by this one."""
     notes = []
-    for folder in (each for each in folders if each.is_dir()):
+    for folder in (folder for folder in folders if folder.is_dir()):
         store = RecordStore(folder)
         store.all()
         notes += [note for note in store.notes if note not in store.set_aside]
@@ -71,16 +71,16 @@ def find_record(key: str, results: Path, *, reference: bool = False) -> Record:
             raise BenchmarkError(f"{path} is not a record: {error}") from error
     folders = [REFERENCE] if reference else [results, REFERENCE]
     records = records_in(folders)
-    found = {record.key: record for record in reversed(records) if record.key.startswith(key)}
-    if len(found) != 1:
-        what = "no record has a key that begins" if not found else f"{len(found)} records have keys that begin"
-        near = near_keys(key, [record.key for record in records]) if not found else ""
-        some = ", ".join(f"{one.key[:12]} ({one.cell['method']})" for one in list(found.values())[:3])
+    matches = {record.key: record for record in reversed(records) if record.key.startswith(key)}
+    if len(matches) != 1:
+        what = "no record has a key that begins" if not matches else f"{len(matches)} records have keys that begin"
+        near = near_keys(key, [record.key for record in records]) if not matches else ""
+        some = ", ".join(f"{record.key[:12]} ({record.cell['method']})" for record in list(matches.values())[:3])
         some = f": {some}, ..." if some else ""
         place = "the reference records" if reference else f"{results} or the reference records"
-        left = "" if found else "".join(f"; {note}" for note in left_alone(folders))
+        left = "" if matches else "".join(f"; {note}" for note in left_alone(folders))
         raise BenchmarkError(f"{what} with {key!r} in {place}{near}{some}; see `plan` for keys{left}")
-    return next(iter(found.values()))
+    return next(iter(matches.values()))
 
 
 def cell_to_run(record: Record) -> Cell:

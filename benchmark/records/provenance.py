@@ -62,17 +62,17 @@ def command(
         tuned_values: The file of a tuned cell's values, if not the project's.
         devices: Those of the unlearning.
     """
-    given = [("--suite", suite), ("--model", cell.model), ("--methods", cell.method), ("--seeds", str(cell.seed))]
-    given += [("--precision", cell.precision), ("--device", cell.device)]
-    given += [("--plugin", str(file)) for file in plugins]
+    options = [("--suite", suite), ("--model", cell.model), ("--methods", cell.method), ("--seeds", str(cell.seed))]
+    options += [("--precision", cell.precision), ("--device", cell.device)]
+    options += [("--plugin", str(file)) for file in plugins]
     if cell.tuned and tuned_values:
-        given.append(("--tuned-values", tuned_values))
+        options.append(("--tuned-values", tuned_values))
     elif not cell.tuned:
-        given += [("--set", f"{cell.method}.{name}={json.dumps(value)}") for name, value in settings.items()]
+        options += [("--set", f"{cell.method}.{name}={json.dumps(value)}") for name, value in settings.items()]
     if devices.count > 1:
-        given += [("--devices", str(devices.count)), ("--strategy", devices.strategy)]
+        options += [("--devices", str(devices.count)), ("--strategy", devices.strategy)]
     flags = ["--tuned"] if cell.tuned and not tuned_values else []
-    words = [*(word for option in given for word in option), *flags, "--keys", cell.key[:12], "--force"]
+    words = [*(word for option in options for word in option), *flags, "--keys", cell.key[:12], "--force"]
     return f"python -m benchmark run {shlex.join(words)}"
 
 
@@ -84,10 +84,12 @@ def audit_command(cell: Cell, *, suite: str) -> str:
         suite: The suite's name or file, as it was given.
     """
     request = cell.request
-    given = [("--model", cell.model), ("--unlearned", "CHECKPOINT"), ("--name", cell.method), ("--suite", suite)]
-    given += [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
-    given += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
-    return f"python -m benchmark audit {shlex.join(word for option in given for word in option)}"
+    options = [("--model", cell.model), ("--unlearned", "CHECKPOINT"), ("--name", cell.method), ("--suite", suite)]
+    options += (
+        [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
+    )
+    options += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
+    return f"python -m benchmark audit {shlex.join(word for option in options for word in option)}"
 
 
 def unlearn_command(cell: Cell, method: str, hparams: Mapping[str, Any], *, names_only: bool) -> str:
@@ -103,26 +105,28 @@ def unlearn_command(cell: Cell, method: str, hparams: Mapping[str, Any], *, name
     if any(name.startswith(MEMORY_SCHEME) for name in named):
         return "from Python, with a model or images in memory: benchmark.unlearn(...)"
     request = cell.request
-    given = [("--model", cell.model), ("--method", method)]
-    given += [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
-    given += [] if names_only else [("--data", cell.dataset)]
-    given += [("--others", name) for name in cell.others]
-    given += [("--set", f"{cell.method}.{name}={json.dumps(value)}") for name, value in hparams.items()]
-    given += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
-    return f"python -m benchmark unlearn {shlex.join(word for option in given for word in option)} --out DIR"
+    options = [("--model", cell.model), ("--method", method)]
+    options += (
+        [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
+    )
+    options += [] if names_only else [("--data", cell.dataset)]
+    options += [("--others", name) for name in cell.others]
+    options += [("--set", f"{cell.method}.{name}={json.dumps(value)}") for name, value in hparams.items()]
+    options += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
+    return f"python -m benchmark unlearn {shlex.join(word for option in options for word in option)} --out DIR"
 
 
 @cache
 def package_versions() -> dict[str, str]:
     """The versions of this project and of the packages that can change a number."""
-    found = {DISTRIBUTION: VERSION}
+    versions = {DISTRIBUTION: VERSION}
     for name in (*PACKAGES, *OPTIONAL_PACKAGES):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             if name in PACKAGES:
-                found[name] = "not installed"
-    return found
+                versions[name] = "not installed"
+    return versions
 
 
 @cache

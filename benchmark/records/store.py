@@ -172,9 +172,9 @@ class RecordStore:
                 f"{path} holds {len(further)} records that {self.folder} does not: keep them with --add, or drop them "
                 "with --replace"
             )
-        kept = {} if replace else before.records
-        write_compact(path, {**kept, **records}.values())
-        return path, len({**kept, **records})
+        older = {} if replace else before.records
+        write_compact(path, {**older, **records}.values())
+        return path, len({**older, **records})
 
     def own(self) -> None:
         """Take charge of the folder before any work starts: from now on, what is no record is set aside.

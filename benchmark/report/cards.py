@@ -56,7 +56,7 @@ class RankPlace:
 
 def places(views: Sequence[View]) -> dict[str, list[RankPlace]]:
     """By method, its places in every column that has a direction; rows that do not compete have none."""
-    found: dict[str, list[RankPlace]] = {}
+    by_method: dict[str, list[RankPlace]] = {}
     for view in views:
         board = view.board
         competing = [row for row in board.rows if not row.reference]
@@ -70,8 +70,8 @@ def places(views: Sequence[View]) -> dict[str, list[RankPlace]]:
             for label, mean in means.items():
                 method = view.rows[label][0].cell["method"]
                 place = 1 + sum(sign * other < sign * mean for other in means.values())
-                found.setdefault(method, []).append(RankPlace(head, name, place, len(means)))
-    return found
+                by_method.setdefault(method, []).append(RankPlace(head, name, place, len(means)))
+    return by_method
 
 
 def _columns(board: Board) -> list[tuple[str, str, int]]:
@@ -85,10 +85,10 @@ def _value(row: Row, column: str) -> float | None:
     return row.costs.get(column) if mean is None else mean.mean
 
 
-def good_and_bad(found: Sequence[RankPlace]) -> tuple[list[RankPlace], list[RankPlace]]:
+def good_and_bad(rank_places: Sequence[RankPlace]) -> tuple[list[RankPlace], list[RankPlace]]:
     """The places furthest out at either end, by `RULE`; at one distance, those among more methods first."""
-    good = sorted((p for p in found if p.share <= STRONG), key=lambda p: (p.share, -p.among))
-    bad = sorted((p for p in found if p.share >= 1 - WEAK), key=lambda p: (-p.share, -p.among))
+    good = sorted((p for p in rank_places if p.share <= STRONG), key=lambda p: (p.share, -p.among))
+    bad = sorted((p for p in rank_places if p.share >= 1 - WEAK), key=lambda p: (-p.share, -p.among))
     return good[:SHOWN], bad[:SHOWN]
 
 
@@ -100,8 +100,8 @@ def cards(registry: Registry, views: Sequence[View]) -> list[dict[str, Any]]:
 
 def _card(declaration: Declaration, by_method: Mapping[str, Sequence[RankPlace]]) -> dict[str, Any]:
     card = declaration.card
-    own = by_method.get(card.name, ())
-    good, bad = good_and_bad(own)
+    method_places = by_method.get(card.name, ())
+    good, bad = good_and_bad(method_places)
     arxiv = _ARXIV.search(card.paper)
     return {
         **dataclasses.asdict(card),
@@ -111,7 +111,7 @@ def _card(declaration: Declaration, by_method: Mapping[str, Sequence[RankPlace]]
         "hyperparameters": [_hyper(field) for field in dataclasses.fields(declaration.hyperparameters)],
         "good": good,
         "bad": bad,
-        "measured": bool(own),
+        "measured": bool(method_places),
     }
 
 

@@ -51,23 +51,23 @@ def collect(gathered: Gathered, registry: Registry) -> Content:
     references = [name for name in registry.names() if registry.declaration(name).card.paper == "reference row"]
     boards = views(gathered.records, gathered.failures, references)
     keys = {record.key for record in gathered.records}
-    curves = {key: own for key, own in gathered.extras.curves.items() if key in keys}
-    predictions = {key: own for key, own in gathered.extras.predictions.items() if key in keys}
+    curves = {key: key_curves for key, key_curves in gathered.extras.curves.items() if key in keys}
+    predictions = {key: shown for key, shown in gathered.extras.predictions.items() if key in keys}
     notes = []
     for record in gathered.records:
-        own = curves_of(record, gathered.folders[record.key])
-        if own:
-            kept = {(c.name, c.unit) for c in own}
-            further = (c for c in curves.get(record.key, ()) if (c.name, c.unit) not in kept)
-            curves[record.key] = (*own, *further)
+        recorded = curves_of(record, gathered.folders[record.key])
+        if recorded:
+            known = {(c.name, c.unit) for c in recorded}
+            further = (c for c in curves.get(record.key, ()) if (c.name, c.unit) not in known)
+            curves[record.key] = (*recorded, *further)
         path = gathered.folders[record.key] / record.cell["suite"] / f"{record.key}.npz"
         if not is_there(path) or (of := _world(record)) is None:
             continue
         outputs = _outputs(path)
         if outputs is None:
             notes.append(f"not read: {path.parent.name}/{path.name}: damaged or of another version: no predictions")
-        elif (found := _predictions(record, outputs, of)) is not None:
-            predictions[record.key] = found
+        elif (predicted := _predictions(record, outputs, of)) is not None:
+            predictions[record.key] = predicted
     gathered = replace(gathered, notes=(*gathered.notes, *notes))
     return Content(gathered, boards, Extras(curves, predictions), registry)
 
@@ -93,11 +93,11 @@ def _predictions(record: Record, outputs: Outputs, of: World) -> Predictions | N
 def worth_keeping(content: Content) -> Extras:
     """The curves that are not in the records themselves, and the predictions."""
     listed = {r.key: {(c.name, c.unit) for c in curves_of(r, None)} for r in content.gathered.records}
-    found = {
-        key: tuple(curve for curve in own if (curve.name, curve.unit) not in listed[key])
-        for key, own in content.extras.curves.items()
+    unrecorded = {
+        key: tuple(curve for curve in curves if (curve.name, curve.unit) not in listed[key])
+        for key, curves in content.extras.curves.items()
     }
-    return Extras({key: own for key, own in found.items() if own}, content.extras.predictions)
+    return Extras({key: curves for key, curves in unrecorded.items() if curves}, content.extras.predictions)
 
 
 def board_data(content: Content) -> list[dict[str, Any]]:
@@ -105,12 +105,12 @@ def board_data(content: Content) -> list[dict[str, Any]]:
     regimes = content.regimes
     return [
         {
-            "key": each.key._asdict(),
-            "requests": list(each.single) or sorted({pair(record)[0] for record in each.records}),
-            "whole": plain(each.whole, regimes),
-            "single": {request: plain(view, regimes) for request, view in each.single.items()},
+            "key": board.key._asdict(),
+            "requests": list(board.single) or sorted({pair(record)[0] for record in board.records}),
+            "whole": plain(board.whole, regimes),
+            "single": {request: plain(view, regimes) for request, view in board.single.items()},
         }
-        for each in content.boards
+        for board in content.boards
     ]
 
 
@@ -170,14 +170,14 @@ def prediction_data(content: Content) -> dict[str, Any]:
     by_key = {record.key: record for record in content.gathered.records}
     worlds: dict[str, dict[str, Any]] = {}
     keys: dict[str, Any] = {}
-    for key, own in content.extras.predictions.items():
+    for key, predictions in content.extras.predictions.items():
         of = shown_world(by_key[key])
-        if of is None or any(not 0 <= index < of.drawn for index in own.images):
+        if of is None or any(not 0 <= index < of.drawn for index in predictions.images):
             continue
         shown = worlds.setdefault(of.name, {"names": list(of.class_names), "labels": {}, "images": {}})
-        for index in own.images:
+        for index in predictions.images:
             shown["labels"][str(index)] = int(of.labels[index])
             shown["images"].setdefault(str(index), of.png(index))
-        if all(0 <= label < len(of.class_names) for each in own.top for label, _ in each):
-            keys[key] = {"images": own.images, "top": own.top}
+        if all(0 <= label < len(of.class_names) for ranked in predictions.top for label, _ in ranked):
+            keys[key] = {"images": predictions.images, "top": predictions.top}
     return {"worlds": worlds, "by_key": keys}

@@ -36,9 +36,9 @@ def thinned(name: str, unit: str, points: Sequence[tuple[int, float]]) -> Curve 
     finite = [(step, value) for step, value in points if math.isfinite(value)]
     if len(finite) < 2:
         return None
-    every = math.ceil(len(finite) / POINTS)
-    kept = finite[::every]
-    return Curve(name, unit, tuple(step for step, _ in kept), tuple(float(f"{v:.6g}") for _, v in kept), every)
+    stride = math.ceil(len(finite) / POINTS)
+    shown = finite[::stride]
+    return Curve(name, unit, tuple(step for step, _ in shown), tuple(float(f"{v:.6g}") for _, v in shown), stride)
 
 
 def _listed(record: Record) -> Iterable[Curve]:

@@ -72,8 +72,8 @@ def write_extras(path: Path, extras: Extras) -> None:
         CannotWriteError: If the disk is full or refuses it.
     """
     parts: dict[str, dict[str, Any]] = {
-        "curves": {key: [asdict(curve) for curve in own] for key, own in extras.curves.items()},
-        "predictions": {key: asdict(own) for key, own in extras.predictions.items()},
+        "curves": {key: [asdict(curve) for curve in curves] for key, curves in extras.curves.items()},
+        "predictions": {key: asdict(predictions) for key, predictions in extras.predictions.items()},
     }
     lines = []
     for part, of in parts.items():
@@ -92,8 +92,10 @@ def read_extras(folder: Path) -> tuple[Extras, list[str]]:
             return Extras(), [f"not read: {FILE}: schema {data['schema']!r} instead of {SCHEMA}"]
         if data.pop("digest") != json_digest(data):
             return Extras(), [f"not read: {FILE}: its digest is not that of its content: it was changed or damaged"]
-        curves = {str(key): tuple(map(_curve, own)) for key, own in data["curves"].items()}
-        return Extras(curves, {str(key): _predictions(own) for key, own in data["predictions"].items()}), []
+        curves = {str(key): tuple(map(_curve, points)) for key, points in data["curves"].items()}
+        return Extras(
+            curves, {str(key): _predictions(prediction) for key, prediction in data["predictions"].items()}
+        ), []
     except FileNotFoundError:
         return Extras(), []
     except DocumentError as error:
@@ -114,7 +116,7 @@ def _curve(data: Mapping[str, Any]) -> Curve:
 
 
 def _predictions(data: Mapping[str, Any]) -> Predictions:
-    top = tuple(tuple((int(label), float(cosine)) for label, cosine in each) for each in data["top"])
+    top = tuple(tuple((int(label), float(cosine)) for label, cosine in ranked) for ranked in data["top"])
     images = tuple(map(int, data["images"]))
     if len(images) != len(top):
         raise ValueError("predictions need a list for each image")

@@ -89,7 +89,7 @@ def _free(name: str, taken: Sequence[str]) -> str:
     """A name that no other board has: two devices share the rest of their key."""
     if name not in taken:
         return name
-    return next(made for number in range(2, len(taken) + 3) if (made := f"{name}-{number}") not in taken)
+    return next(candidate for number in range(2, len(taken) + 3) if (candidate := f"{name}-{number}") not in taken)
 
 
 def _save(figure: Figure, folder: Path, name: str) -> None:
@@ -130,13 +130,13 @@ def _scores(board: Boards, content: Content) -> Figure | None:
 def _relearning(board: Boards, content: Content) -> Figure | None:
     """Accuracy after fine-tuning on a few images of the class."""
     lines = {row.method: [row.metrics.get(name) for name in RELEARNING] for row in board.whole.board.rows}
-    whole = {name: [100 * m.mean for m in own if m is not None] for name, own in lines.items()}
-    whole = {name: values for name, values in whole.items() if len(values) == len(SHOTS)}
-    if not whole:
+    complete = {name: [100 * m.mean for m in metrics if m is not None] for name, metrics in lines.items()}
+    complete = {name: values for name, values in complete.items() if len(values) == len(SHOTS)}
+    if not complete:
         return None
     regimes = {row.method: row.regime for row in board.whole.board.rows}
     figure, (axes,) = new_axes(5.2, 3.6)
-    for name, values in whole.items():
+    for name, values in complete.items():
         drawn = look(regimes[name])
         width = 2.2 if name in LANDMARKS else 1.0
         axes.plot(SHOTS, values, marker=drawn.marker, color=drawn.light, linewidth=width, markersize=3.5)
@@ -145,13 +145,13 @@ def _relearning(board: Boards, content: Content) -> Figure | None:
     axes.set_ylim(-2, 102)
     axes.set_xlabel("images of the class")
     axes.set_ylabel(head_of("forget/acc1"))
-    ordered = sorted(whole, key=lambda name: whole[name][-1])
-    heights = _apart([whole[name][-1] for name in ordered], 5.0)
+    ordered = sorted(complete, key=lambda name: complete[name][-1])
+    heights = _apart([complete[name][-1] for name in ordered], 5.0)
     for name, height in zip(ordered, heights, strict=True):
         line = {"arrowstyle": "-", "linewidth": 0.4, "color": "0.5", "relpos": (0, 0.5), "shrinkA": 1}
         axes.annotate(
             plain_text(name),
-            (SHOTS[-1], whole[name][-1]),
+            (SHOTS[-1], complete[name][-1]),
             (SHOTS[-1] * 1.15, height),
             fontsize=6.5,
             va="center",
@@ -188,8 +188,8 @@ def _curves(board: Boards, content: Content) -> Figure | None:
     columns = min(_PANELS, len(panels))
     rows = -(-len(panels) // columns)
     figure, all_axes = new_axes(1.8 * columns, 1.35 * rows + 0.3, columns, rows)
-    for axes, ((label, name, unit), own) in zip(all_axes, panels.items(), strict=False):
-        _panel(axes, own, look(regimes.get(label, "")).light)
+    for axes, ((label, name, unit), curves) in zip(all_axes, panels.items(), strict=False):
+        _panel(axes, curves, look(regimes.get(label, "")).light)
         axes.set_title(plain_text(f"{label}: {name}"), fontsize=6.5)
         axes.set_xlabel(unit, fontsize=6)
     for axes in all_axes[len(panels) :]:
@@ -197,8 +197,8 @@ def _curves(board: Boards, content: Content) -> Figure | None:
     return titled(figure, board)
 
 
-def _panel(axes: Any, own: Sequence[tuple[str, Curve]], colour: str) -> None:
-    for _, curve in own:
+def _panel(axes: Any, curves: Sequence[tuple[str, Curve]], colour: str) -> None:
+    for _, curve in curves:
         mark, style = "." if len(curve.steps) < 3 else "", _WATCHED.get(curve.name, "-")
         axes.plot(curve.steps, curve.values, color=colour, linewidth=0.8, marker=mark, linestyle=style)
         if curve.name in _WATCHED:

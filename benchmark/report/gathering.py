@@ -60,8 +60,8 @@ def gather(results: Path, reference: Path, *, which: Which = "all", suite: str |
         for record in store.all(suite):
             records[record.cell["suite"], record.key] = record
             folders[record.key], origins[record.key] = folder, origin
-        found, wrong = read_extras(folder)
-        extras = extras.joined(found)
+        folder_extras, wrong = read_extras(folder)
+        extras = extras.joined(folder_extras)
         notes += [*_unread(store, suite), *wrong]
     failures = () if which == "reference" else _open_failures(results, {key for _, key in records}, suite)
     return Gathered(tuple(records.values()), folders, origins, failures, extras, tuple(notes))
@@ -82,8 +82,8 @@ def _unread(store: RecordStore, suite: str | None) -> list[str]:
 
 
 def _open_failures(results: Path, keys: set[str], suite: str | None) -> tuple[Failure, ...]:
-    found: Sequence[Failure] = [each for key, each in Ledger(results).failures().items() if key not in keys]
-    return tuple(each for each in found if _is_cell(each.cell) and suite in (None, each.cell["suite"]))
+    failures: Sequence[Failure] = [failure for key, failure in Ledger(results).failures().items() if key not in keys]
+    return tuple(failure for failure in failures if _is_cell(failure.cell) and suite in (None, failure.cell["suite"]))
 
 
 def _is_cell(cell: Mapping[str, Any]) -> bool:

@@ -30,10 +30,10 @@ def place_labels(axes: Any, points: Sequence[tuple[str, float, float, float]]) -
     order = sorted(range(len(points)), key=lambda index: -points[index][3])
     for index in order:
         label, (x, y) = points[index][0], places[index]
-        found = _room(x, y, 0.58 * SIZE * len(label), taken, inside)
-        if found is None:
+        room = _room(x, y, 0.58 * SIZE * len(label), taken, inside)
+        if room is None:
             continue
-        box, far = found
+        box, far = room
         taken.append(box)
         at = ((box[0] + box[2]) / 2 - x, (box[1] + box[3]) / 2 - y)
         line = {"arrowstyle": "-", "linewidth": 0.4, "color": "0.4", "shrinkA": 0, "shrinkB": 0} if far else None

@@ -51,23 +51,23 @@ def render(content: Content, limit: int = LIMIT) -> str:
 
 
 def _data(content: Content) -> dict[str, Any]:
-    found = papers(content.gathered.records)
+    published = papers(content.gathered.records)
     return {
         "looks": {name: {"symbol": look.symbol, "means": look.means} for name, look in LOOKS.items()},
         "unknown": {"symbol": UNKNOWN.symbol, "means": UNKNOWN.means},
         "boards": board_data(content),
         "records": record_data(content),
-        "curves": {key: curve_data(own) for key, own in content.extras.curves.items()},
+        "curves": {key: curve_data(curves) for key, curves in content.extras.curves.items()},
         "predictions": prediction_data(content),
-        "published": pairs(found),
+        "published": pairs(published),
         "cards": list(content.registry.names()),
     }
 
 
 def _strip(data: Mapping[str, Any], of: str, names: Sequence[str]) -> None:
-    for each in data[of]:
+    for entry in data[of]:
         for name in names:
-            each[name] = {}
+            entry[name] = {}
 
 
 def _render(content: Content, data: Mapping[str, Any], left_out: Sequence[str]) -> str:
@@ -96,7 +96,7 @@ def _render(content: Content, data: Mapping[str, Any], left_out: Sequence[str]) 
         left_out=left_out,
         failures=gathered.failures,
         looks=LOOKS,
-        cards=cards(content.registry, [each.whole for each in content.boards]),
+        cards=cards(content.registry, [board.whole for board in content.boards]),
         rule=RULE,
         papers=papers(gathered.records),
         measures=MEASURES,

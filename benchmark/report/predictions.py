@@ -95,12 +95,12 @@ def _pixels(dataset: str) -> NDArray[np.uint8]:
 
 def shown_world(record: Record) -> World | None:
     """The world of a record whose predictions can be shown: a request by class, images of this version."""
-    found = world(record.cell["dataset"])
-    if found is None or not ForgetRequest.from_dict(record.cell["request"]).classes:
+    shown = world(record.cell["dataset"])
+    if shown is None or not ForgetRequest.from_dict(record.cell["request"]).classes:
         return None
     revisions = record.provenance.get("data_revisions")
-    same = isinstance(revisions, Mapping) and revisions.get(found.name) in (found.revision, *_SAME_DRAWINGS)
-    return found if same else None
+    same = isinstance(revisions, Mapping) and revisions.get(shown.name) in (shown.revision, *_SAME_DRAWINGS)
+    return shown if same else None
 
 
 def chosen_images(of: World, request: ForgetRequest) -> tuple[int, ...]:
@@ -144,4 +144,4 @@ def predictions_of(record: Record, outputs: Outputs, of: World) -> Predictions |
     cosines = (images[list(rows)] @ classifier.T).masked_fill(refused, -torch.inf)
     values, labels = cosines.topk(min(TOP, int((~refused).sum())), dim=-1)
     pairs = zip(labels.tolist(), values.tolist(), strict=True)
-    return Predictions(rows, tuple(tuple((a, round(b, 4)) for a, b in zip(*each, strict=True)) for each in pairs))
+    return Predictions(rows, tuple(tuple((a, round(b, 4)) for a, b in zip(*ranking, strict=True)) for ranking in pairs))

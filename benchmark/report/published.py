@@ -45,15 +45,15 @@ def _paper(name: str, records: Sequence[Record]) -> Paper:
         tables: list[PaperTable] = module.build(Measured([r for r in records if r.cell["suite"] in suites]))
     except BenchmarkError as error:
         return Paper(name, suites, (), 0, str(error))
-    held = tuple(table for table in tables if _holds_a_number(table))
-    return Paper(name, suites, held, len(tables) - len(held))
+    filled = tuple(table for table in tables if _holds_a_number(table))
+    return Paper(name, suites, filled, len(tables) - len(filled))
 
 
 def _holds_a_number(table: PaperTable) -> bool:
     return any(cell.published is not None or cell.measured is not None for _, cells in table.rows for cell in cells)
 
 
-def pairs(found: Sequence[Paper]) -> list[dict[str, object]]:
+def pairs(sources: Sequence[Paper]) -> list[dict[str, object]]:
     """Every number that is both published and measured, in per cent."""
     return [
         {
@@ -64,7 +64,7 @@ def pairs(found: Sequence[Paper]) -> list[dict[str, object]]:
             "before": cell.before,
             "differs": cell.differs,
         }
-        for paper in found
+        for paper in sources
         for table in paper.tables
         for label, cells in table.rows
         for head, cell in zip(table.columns, cells, strict=True)

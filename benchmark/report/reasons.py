@@ -31,7 +31,7 @@ def missing_cells(row: Row, records: Sequence[Record], expected: Collection[Pair
         return ""
     absent = sorted(set(expected) - set(map(pair, records)))
     lines = [f"{row.cells} of {row.expected} cells have a record; missing: {_cells(absent)}"]
-    lines += [f"{each.error}: {_line(each.message)}" for each in failures if pair_of(each) in absent][:1]
+    lines += [f"{failure.error}: {_line(failure.message)}" for failure in failures if pair_of(failure) in absent][:1]
     return "; it failed with ".join(lines)
 
 
@@ -39,9 +39,9 @@ def empty_metric(metric: str, records: Sequence[Record]) -> str:
     """Why a metric of a whole row is empty."""
     family = next((name for name, family in FAMILIES.items() if metric in family.metrics), None)
     for record in records:
-        told = record.report.get("not_measured")
-        if family is not None and isinstance(told, dict) and family in told:
-            return f"not measured: {_line(str(told[family]))}"
+        reasons = record.report.get("not_measured")
+        if family is not None and isinstance(reasons, dict) and family in reasons:
+            return f"not measured: {_line(str(reasons[family]))}"
     absent = [record for record in records if metric not in record.metrics]
     if len(absent) == len(records):
         how = f"; `measure {family}` adds it" if family else ""

@@ -24,8 +24,10 @@ def trade_off(board: Boards, content: Content) -> Figure | None:
     view = board.whole
     if view.axes is None:
         return None
-    points = [(row, kept, gone) for row in view.board.rows for gone, kept in [point_of(row.metrics, view.axes)]]
-    known = [(row, 100 * kept, 100 * gone) for row, kept, gone in points if kept is not None and gone is not None]
+    points = [(row, retained, gone) for row in view.board.rows for gone, retained in [point_of(row.metrics, view.axes)]]
+    known = [
+        (row, 100 * retained, 100 * gone) for row, retained, gone in points if retained is not None and gone is not None
+    ]
     if not known:
         return None
     figure, (axes,) = new_axes(5.2, 4.0)

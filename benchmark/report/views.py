@@ -69,20 +69,20 @@ def views(records: Sequence[Record], failures: Sequence[Failure], references: Co
         failures: Cells without a record; a method that failed everywhere is a row without numbers.
         references: Names of the methods that do not compete.
     """
-    found = []
-    for key, own in by_board(records).items():
-        failed = [each for each in failures if _is_of(each, key)]
-        requests = list(dict.fromkeys(pair(record)[0] for record in own))
+    boards = []
+    for key, board_records in by_board(records).items():
+        failed = [failure for failure in failures if _is_of(failure, key)]
+        requests = list(dict.fromkeys(pair(record)[0] for record in board_records))
         single = {
             request: _view(
-                [record for record in own if pair(record)[0] == request],
-                [each for each in failed if (cell := pair_of(each)) is not None and cell[0] == request],
+                [record for record in board_records if pair(record)[0] == request],
+                [failure for failure in failed if (cell := pair_of(failure)) is not None and cell[0] == request],
                 references,
             )
             for request in (sorted(requests) if len(requests) > 1 else ())
         }
-        found.append(Boards(key, own, _view(own, failed, references), single))
-    return found
+        boards.append(Boards(key, board_records, _view(board_records, failed, references), single))
+    return boards
 
 
 def _is_of(failure: Failure, key: BoardKey) -> bool:
@@ -97,32 +97,32 @@ def _is_of(failure: Failure, key: BoardKey) -> bool:
 
 
 def _view(records: Sequence[Record], failures: Sequence[Failure], references: Collection[str]) -> View:
-    ((key, own),) = by_board(records).items()
-    present = {record.cell["method"] for record in own}
+    ((key, board_records),) = by_board(records).items()
+    present = {record.cell["method"] for record in board_records}
     expected: dict[tuple[BoardKey, str], set[Pair]] = {}
     for failure in failures:
         cell = pair_of(failure)
         if failure.cell["method"] not in present and cell is not None:
             expected.setdefault((key, failure.cell["method"]), set()).add(cell)
-    (board,) = build(own, expected, references=references)
-    rows: dict[str, list[Record]] = by_row(own)
-    requests = {pair(record)[0] for record in own}
+    (board,) = build(board_records, expected, references=references)
+    rows: dict[str, list[Record]] = by_row(board_records)
+    requests = {pair(record)[0] for record in board_records}
     why = {}
     for row in board.rows:
-        mine = rows.setdefault(row.method, [])
-        seeds = {record.cell["seed"] for record in mine}
+        row_records = rows.setdefault(row.method, [])
+        seeds = {record.cell["seed"] for record in row_records}
         cells = expected.get((key, row.method), {(request, seed) for request in requests for seed in seeds})
-        method = mine[0].cell["method"] if mine else row.method
-        failed = [each for each in failures if each.cell["method"] == method]
-        why[row.method] = _reasons(board, row, mine, missing_cells(row, mine, cells, failed))
+        method = row_records[0].cell["method"] if row_records else row.method
+        failed = [failure for failure in failures if failure.cell["method"] == method]
+        why[row.method] = _reasons(board, row, row_records, missing_cells(row, row_records, cells, failed))
     return View(board, rows, why, axes_of(board.columns))
 
 
 def _reasons(board: Board, row: Row, records: Sequence[Record], missing: str) -> dict[str, str]:
     metrics = [name for name in board.columns if row.metrics.get(name) is None]
     costs = [name for name in board.costs if row.costs.get(name) is None]
-    found = {name: missing or empty_metric(name, records) for name in metrics}
-    return found | {name: missing or empty_cost(records) for name in costs}
+    reasons = {name: missing or empty_metric(name, records) for name in metrics}
+    return reasons | {name: missing or empty_cost(records) for name in costs}
 
 
 def plain(view: View, regimes: Mapping[str, str]) -> dict[str, Any]:

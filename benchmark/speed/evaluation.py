@@ -81,8 +81,8 @@ def retrieve(clip: Clip, dataset: Dataset, precision: Precision) -> dict[str, fl
     store = EmbeddingStore(None, precision)
     images = store.images(clip, dataset, "test")
     everything = torch.ones(len(images), dtype=torch.bool)
-    found = retrieval_metrics(store, clip, dataset, images, {"": everything})
-    return {name: metric.value for name, metric in found.items() if metric.value is not None and "@" in name}
+    metrics = retrieval_metrics(store, clip, dataset, images, {"": everything})
+    return {name: metric.value for name, metric in metrics.items() if metric.value is not None and "@" in name}
 
 
 def _compared(
@@ -94,12 +94,12 @@ def _compared(
     ours: Callable[[], dict[str, float]],
     theirs: Callable[[], dict[str, float]],
 ) -> SpeedFinding:
-    found: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, float]] = {}
     here, there = alternate(
-        lambda: found.update(ours=ours()), lambda: found.update(theirs=theirs()), bench.device, repeats=REPEATS
+        lambda: results.update(ours=ours()), lambda: results.update(theirs=theirs()), bench.device, repeats=REPEATS
     )
-    shared = found["ours"].keys() & found["theirs"].keys()
-    gap = max(abs(found["ours"][metric] - found["theirs"][metric]) for metric in shared)
+    shared = results["ours"].keys() & results["theirs"].keys()
+    gap = max(abs(results["ours"][metric] - results["theirs"][metric]) for metric in shared)
     return SpeedFinding(
         f"{what}, {precision}",
         (Side("clip_benchmark", count / there, "images/s"), Side("this suite", count / here, "images/s")),

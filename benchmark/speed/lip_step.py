@@ -38,11 +38,11 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
     with torch.random.fork_rng(devices=[]):
         noise = torch.randn(DRAWS * IMAGES, 3, side, side).to(bench.device)
         with same_noise(noise):
-            ours = step(lipschitz_loss)
+            suite_loss = step(lipschitz_loss)
         with same_noise(noise):
             plain = step(plain_loss)
         here, there = alternate(lambda: step(lipschitz_loss), lambda: step(plain_loss), bench.device, repeats=REPEATS)
-    gap = abs(ours - plain)
+    gap = abs(suite_loss - plain)
     yield SpeedFinding(
         f"{MODEL}, {DRAWS} draws of {IMAGES} images, fp32",
         (Side("plain loop", 1 / there, "steps/s"), Side("this suite", 1 / here, "steps/s")),
@@ -55,12 +55,12 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
 @contextmanager
 def same_noise(noise: Tensor) -> Iterator[None]:
     """Let `torch.randn_like` give these values, one image after another, while the block runs."""
-    drawn, given = torch.randn_like, 0
+    drawn, values_used = torch.randn_like, 0
 
     def next_values(like: Tensor) -> Tensor:
-        nonlocal given
-        given += len(like)
-        return noise[given - len(like) : given]
+        nonlocal values_used
+        values_used += len(like)
+        return noise[values_used - len(like) : values_used]
 
     torch.randn_like = next_values  # type: ignore[assignment]
     try:

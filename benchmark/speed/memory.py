@@ -23,18 +23,18 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
     with tempfile.TemporaryDirectory() as name:
         runner, cells = some_cells(bench, ("original", METHOD), Path(name))
         projections = [cell for cell in cells if cell.method == METHOD]
-        held = 0
+        before = 0
         for index in range(WARM_UP + CELLS):
             if index == WARM_UP:
                 gc.collect()
-                held = resident_bytes()
+                before = resident_bytes()
             cell = projections[index % len(projections)]
             runner.run(replace(cell, hparams={**cell.hparams, "alpha": 1 - index / (WARM_UP + CELLS)}))
         gc.collect()
-        grown = (resident_bytes() - held) / 1e6
+        grown = (resident_bytes() - before) / 1e6
     yield SpeedFinding(
         f"{CELLS} cells of shapes-resnet in one process",
-        (Side("held before", held / 1e6, "MB"), Side("grown by", grown, "MB")),
+        (Side("held before", before / 1e6, "MB"), Side("grown by", grown, "MB")),
         grown,
         "MB",
         most=MOST_MB,

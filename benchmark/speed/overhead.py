@@ -23,19 +23,19 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
         runner, cells = some_cells(bench, METHODS, Path(folder))
         runner.watcher = Watcher(lambda *_: None)  # as `run` has it
         runner.run(cells[0])
-        added, whole = [], []
+        added, totals = [], []
         for cell in cells[1:]:
             records: list[Record] = []
             total = seconds(lambda cell=cell, records=records: records.append(runner.run(cell)), bench.device)  # type: ignore[misc]
             cost = records[0].cost
             added.append(total - float(cost["unlearn_seconds"] or 0) - float(cost["evaluate_seconds"] or 0))
-            whole.append(total)
-    each = statistics.median(added)
+            totals.append(total)
+    overhead, cell_seconds = statistics.median(added), statistics.median(totals)
     yield SpeedFinding(
         f"shapes-resnet, {len(added)} cells of {', '.join(METHODS[1:])}",
-        (Side("a cell", statistics.median(whole), "s"), Side("beyond unlearning and evaluation", each, "s")),
-        each,
+        (Side("a cell", cell_seconds, "s"), Side("beyond unlearning and evaluation", overhead, "s")),
+        overhead,
         "s",
         most=MOST_SECONDS,
-        note=f"{100 * each / statistics.median(whole):.0f} % of these short cells; the first cell loads everything",
+        note=f"{100 * overhead / cell_seconds:.0f} % of these short cells; the first cell loads everything",
     )

@@ -75,10 +75,10 @@ def classify(
     loader = torch.utils.data.DataLoader(images, batch_size=BATCH)
     named = [template.replace("{}", "{c}") for template in templates]
     with _quiet():
-        found: dict[str, float] = zeroshot_classification.evaluate(
+        metrics: dict[str, float] = zeroshot_classification.evaluate(
             clip.model, loader, clip.tokenize, images.classes, named, bench.device.type, amp=precision == "bf16"
         )
-    return found
+    return metrics
 
 
 def _accuracy(output: torch.Tensor, target: torch.Tensor, topk: Sequence[int] = (1,)) -> list[float]:
@@ -94,7 +94,7 @@ def retrieve(clip: Clip, images: FirstItems, precision: Precision, bench: Bench)
 
     loader = torch.utils.data.DataLoader(images, batch_size=BATCH, collate_fn=image_captions_collate_fn)
     with _quiet():
-        found: dict[str, float] = zeroshot_retrieval.evaluate(
+        metrics: dict[str, float] = zeroshot_retrieval.evaluate(
             clip.model,
             loader,
             clip.tokenize,
@@ -102,7 +102,7 @@ def retrieve(clip: Clip, images: FirstItems, precision: Precision, bench: Bench)
             amp=precision == "bf16",
             recall_k_list=list(RECALLS),
         )
-    return found
+    return metrics
 
 
 def transform(clip: Clip) -> Callable[[Any], Any]:
@@ -110,7 +110,7 @@ def transform(clip: Clip) -> Callable[[Any], Any]:
     from open_clip.transform import image_transform
 
     wanted = clip.preprocessing
-    made: Callable[[Any], Any] = image_transform(
+    preprocess: Callable[[Any], Any] = image_transform(
         wanted.image_size,
         is_train=False,
         mean=wanted.mean,
@@ -118,7 +118,7 @@ def transform(clip: Clip) -> Callable[[Any], Any]:
         resize_mode=wanted.resize,
         interpolation=wanted.interpolation,
     )
-    return made
+    return preprocess
 
 
 @contextlib.contextmanager

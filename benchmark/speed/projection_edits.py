@@ -41,20 +41,25 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
         edited.append(copy)
     first = seconds(lambda: store.images(clip, dataset, "test", keep=True), bench.device)
     classify(clip, dataset, "fp32", store=store)
-    ours = seconds(lambda: [classify(each, dataset, "fp32", store=store, keep=True) for each in edited], bench.device)
+    suite_seconds = seconds(
+        lambda: [classify(model, dataset, "fp32", store=store, keep=True) for model in edited], bench.device
+    )
     count = min(THEIRS[bench.device.type], total)
     items = CIFAR100(str(bench.data_dir), train=False, transform=package.transform(clip))
-    one = partial(package.classify, clip, package.FirstItems(items, count, names), dataset.templates, "fp32", bench)
-    one()
-    theirs = EDITS * seconds(one, bench.device) * total / count
+    classify_once = partial(
+        package.classify, clip, package.FirstItems(items, count, names), dataset.templates, "fp32", bench
+    )
+    classify_once()
+    package_seconds = EDITS * seconds(classify_once, bench.device) * total / count
     yield SpeedFinding(
         f"{MODEL}, {EDITS} edits on the {total} test images of CIFAR-100, fp32",
         (
-            Side(f"clip_benchmark (from {count} images)", EDITS / theirs, "edits/s"),
-            Side("this suite, features at hand", EDITS / ours, "edits/s"),
-            Side("this suite, first features included", EDITS / (ours + first), "edits/s"),
+            Side(f"clip_benchmark (from {count} images)", EDITS / package_seconds, "edits/s"),
+            Side("this suite, features at hand", EDITS / suite_seconds, "edits/s"),
+            Side("this suite, first features included", EDITS / (suite_seconds + first), "edits/s"),
         ),
-        theirs / ours,
+        package_seconds / suite_seconds,
         least=LEAST,
-        note=f"{theirs / (ours + first):.1f} times with the one pass that computes the features; they are kept on disk",
+        note=f"{package_seconds / (suite_seconds + first):.1f} times with the one pass that computes the features; "
+        "they are kept on disk",
     )

@@ -14,10 +14,10 @@ from datamodules.flickr30k import IMAGES, KARPATHY_FILE, TOKEN_FILE, read_karpat
 class FirstImages(Dataset):
     """The first images of a data set with classes."""
 
-    def __init__(self, whole: Dataset, count: int) -> None:
-        super().__init__(whole.data_dir, whole.cache_dir, whole.framing)
-        self.card = whole.card  # type: ignore[misc]
-        self._whole, self._count = whole, count
+    def __init__(self, dataset: Dataset, count: int) -> None:
+        super().__init__(dataset.data_dir, dataset.cache_dir, dataset.framing)
+        self.card = dataset.card  # type: ignore[misc]
+        self._whole, self._count = dataset, count
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -49,9 +49,9 @@ class FirstPhotographs(FirstImages):
         captions: Those of each image.
     """
 
-    def __init__(self, whole: Dataset, count: int) -> None:
-        super().__init__(whole, count)
-        folder = Path(whole.data_dir or ".") / whole.card.folder
+    def __init__(self, dataset: Dataset, count: int) -> None:
+        super().__init__(dataset, count)
+        folder = Path(dataset.data_dir or ".") / dataset.card.folder
         listing = folder / KARPATHY_FILE
         entries = read_karpathy(listing) if listing.is_file() else read_token(folder / TOKEN_FILE)
         first = [(name, captions) for name, split, captions in entries if split == "test"][:count]

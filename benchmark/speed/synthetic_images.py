@@ -42,14 +42,17 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
     model = ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, encoder_key(clip))
     recipe = SyntheticRecipe(count=TOGETHER, iterations=ITERATIONS, tries=1).for_side(clip.preprocessing.image_size)
     climb(model, TARGET, replace(recipe, count=2, iterations=2))
-    taken, made, steps = 0.0, [], 0
-    together = seconds(lambda: made.append(climb(model, TARGET, recipe)), bench.device)
+    taken, batches, steps = 0.0, [], 0
+    together = seconds(lambda: batches.append(climb(model, TARGET, recipe)), bench.device)
     accepted = 0
     for index in range(ALONE):
-        one: list[tuple[Tensor | None, int]] = []
-        taken += seconds(lambda index=index, one=one: one.append(_climb_one(model, recipe, index)), bench.device)  # type: ignore[misc]
-        accepted += one[0][0] is not None
-        steps += one[0][1]
+        result: list[tuple[Tensor | None, int]] = []
+        taken += seconds(
+            lambda index=index, result=result: result.append(_climb_one(model, recipe, index)),  # type: ignore[misc]
+            bench.device,
+        )
+        accepted += result[0][0] is not None
+        steps += result[0][1]
     first = climb(model, TARGET, replace(recipe, count=ALONE))
     yield SpeedFinding(
         f"{MODEL}, {TOGETHER} images of {dataset.class_names[TARGET]!r}, at most {ITERATIONS} steps, fp32",
@@ -59,7 +62,7 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
         ),
         (TOGETHER / together) / (ALONE / taken),
         least=LEAST,
-        note=f"accepted: {accepted} of the first {ALONE} alone, {len(first)} together; {len(made[0])} of {TOGETHER}",
+        note=f"accepted: {accepted} of the first {ALONE} alone, {len(first)} together; {len(batches[0])} of {TOGETHER}",
     )
 
 

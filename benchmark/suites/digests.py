@@ -146,15 +146,15 @@ class Digests:
             model: From which was unlearned.
         """
         present = set(names)
-        own = {name: family_code(name, dataset) for name in present}
-        found = {}
+        code = {name: family_code(name, dataset) for name in present}
+        digests = {}
         for name in sorted(present):
             about = FAMILIES.get(name)
             read = sorted(present & set((BASE,) if about is None else about.reads) - {name})
-            found[name] = _mixed(own[name], *(own[each] for each in read)) if read else own[name]
+            digests[name] = _mixed(code[name], *(code[dependency] for dependency in read)) if read else code[name]
             if about is not None and {"retrained", "shadows"} & set(about.needs):
-                found[name] += f"+{self.training(model) or ''}"
-        return found
+                digests[name] += f"+{self.training(model) or ''}"
+        return digests
 
     def training(self, model: str) -> str | None:
         """The digest of how models like this one are trained; None if it has no recipe or its data are not here."""

@@ -147,9 +147,9 @@ def scale_of(model: str) -> str:
 
 def methods_of(suite: Suite, registry: Registry) -> tuple[str, ...]:
     """The methods of a suite by name, `ALL` spelled out."""
-    every = [name for name in registry.names() if registry.declaration(name).card.regime != PRETRAINING]
-    asked = suite.methods or (ALL,)
-    return tuple(dict.fromkeys(name for each in asked for name in (every if each == ALL else [each])))
+    all_names = [name for name in registry.names() if registry.declaration(name).card.regime != PRETRAINING]
+    wanted = suite.methods or (ALL,)
+    return tuple(dict.fromkeys(name for entry in wanted for name in (all_names if entry == ALL else [entry])))
 
 
 def references_first(method: str) -> int:
@@ -171,10 +171,10 @@ def retrain_of(cell: Cell, registry: Registry, where: Where) -> Cell:
 
 def _check_settings(suite: Suite, registry: Registry, scale: str) -> None:
     """Check every setting of a suite, those of methods that do not run this time included."""
-    given = list(suite.hparams.items())
-    given += [(variant.method, variant.hparams) for variant in suite.variants]
-    given += [item for setting in suite.by_request for item in setting.hparams.items()]
-    for name, values in given:
+    settings = list(suite.hparams.items())
+    settings += [(variant.method, variant.hparams) for variant in suite.variants]
+    settings += [item for setting in suite.by_request for item in setting.hparams.items()]
+    for name, values in settings:
         hyperparameters_of(registry, name, scale, values)
 
 
@@ -213,17 +213,17 @@ def with_overrides(
         BenchmarkError: If a setting is not of that form, or every task is for other models.
     """
     hparams = {name: dict(values) for name, values in suite.hparams.items()}
-    asked: set[tuple[str, str]] = set()
+    overridden: set[tuple[str, str]] = set()
     for setting in settings:
         method, name, value = setting_of(setting)
-        if (method, name) in asked:
+        if (method, name) in overridden:
             raise BenchmarkError(f"{method}.{name} is set twice: a setting has one value (variants go into a suite)")
         hparams.setdefault(method, {})[name] = value
-        asked.add((method, name))
+        overridden.add((method, name))
     tasks = suite.tasks
     if models:
-        own = [task.models and tuple(name for name in task.models if name in models) for task in tasks]
-        tasks = tuple(replace(t, models=m) for t, m in zip(tasks, own, strict=True) if m is None or m)
+        task_models = [task.models and tuple(name for name in task.models if name in models) for task in tasks]
+        tasks = tuple(replace(t, models=m) for t, m in zip(tasks, task_models, strict=True) if m is None or m)
         if not tasks:
             raise BenchmarkError(f"suite {suite.name!r} is for other models: {', '.join(suite.every_model)}")
     return replace(
@@ -234,7 +234,9 @@ def with_overrides(
         seeds_of={} if seeds else suite.seeds_of,
         models=tuple(models) or suite.models,
         hparams=hparams,
-        by_request=tuple(replace(each, hparams=_asked(each.hparams, hparams, asked)) for each in suite.by_request),
+        by_request=tuple(
+            replace(setting, hparams=_asked(setting.hparams, hparams, overridden)) for setting in suite.by_request
+        ),
     )
 
 
@@ -268,10 +270,12 @@ def _value(setting: str, text: str) -> Any:
 
 
 def _asked(
-    hparams: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, Mapping[str, Any]], asked: set[tuple[str, str]]
+    hparams: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, Mapping[str, Any]], overridden: set[tuple[str, str]]
 ) -> dict[str, dict[str, Any]]:
     """What a protocol sets by request; the command line's values take the place of its own."""
     return {
-        method: {name: chosen[method][name] if (method, name) in asked else value for name, value in values.items()}
+        method: {
+            name: chosen[method][name] if (method, name) in overridden else value for name, value in values.items()
+        }
         for method, values in hparams.items()
     }

@@ -73,8 +73,8 @@ def methods_overview(plugins: Sequence[Path] = ()) -> Overview:
         defaults = []
         for field in dataclasses.fields(declaration.hyperparameters):
             small = field.metadata.get("small")
-            other = f" ({_short(small)})" if small is not None else ""
-            defaults.append(f"{field.name}={_short(field.default)}{other}")
+            small_default = f" ({_short(small)})" if small is not None else ""
+            defaults.append(f"{field.name}={_short(field.default)}{small_default}")
         card = declaration.card
         rows.append((name, card.regime, ", ".join(card.edits), card.title, card.paper, " ".join(defaults)))
     return Overview(("method", "reads", "edits", "what", "paper", "defaults (small CLIPs)"), tuple(rows))

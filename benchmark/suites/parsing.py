@@ -210,9 +210,11 @@ def _check_new(tasks: Sequence[Task], at: str) -> None:
         == (last.dataset, last.others, last.models, last.measures)
     ]
     # The order of classes makes no other request.
-    asked = [(frozenset(each.classes), each.concept, each.words) for task in same for each in task.requests]
-    if len(set(asked)) < len(asked):
-        names = next(sorted(classes) or concept for classes, concept, _ in _twice(asked))
+    requests = [
+        (frozenset(request.classes), request.concept, request.words) for task in same for request in task.requests
+    ]
+    if len(set(requests)) < len(requests):
+        names = next(sorted(classes) or concept for classes, concept, _ in _twice(requests))
         raise SuiteError(f"{at}: the request for {names} stands twice")
 
 

@@ -105,11 +105,11 @@ def make_plan(
         except ValueError as error:
             raise BenchmarkError(str(error)) from error
     if keys:
-        every, cells = cells, [cell for cell in cells if cell.key.startswith(tuple(keys))]
+        all_cells, cells = cells, [cell for cell in cells if cell.key.startswith(tuple(keys))]
         if not cells:
-            near = near_keys(keys[0], [cell.key for cell in every])
-            asked = ",".join(keys)
-            raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {asked}{near}; see `plan`")
+            near = near_keys(keys[0], [cell.key for cell in all_cells])
+            prefixes = ",".join(keys)
+            raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {prefixes}{near}; see `plan`")
     tuned_values = str(tuned) if isinstance(tuned, Path) else ""
     store = RecordStore(results)
     return Plan(chosen, cells, registry, where, store, tuple(notes), suite, tuple(plugins), tuned_values)

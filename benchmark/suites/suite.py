@@ -108,11 +108,14 @@ class Suite:
         Returns:
             The overrides, and the names of those hyperparameters that `by_request` sets somewhere for this method.
         """
-        own = dict(self.hparams.get(method, {}))
+        overrides = dict(self.hparams.get(method, {}))
         named: set[str] = set()
         for setting in self.by_request:
             chosen = setting.hparams.get(method, {})
             named |= set(chosen)
             if setting.applies(model, dataset, request):
-                own |= chosen
-        return [own, *({**own, **each.hparams} for each in self.variants if each.method == method)], frozenset(named)
+                overrides |= chosen
+        return [
+            overrides,
+            *({**overrides, **variant.hparams} for variant in self.variants if variant.method == method),
+        ], frozenset(named)

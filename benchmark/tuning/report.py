@@ -10,23 +10,23 @@ from benchmark.tuning.search import TrialOutcome
 from benchmark.utils.table import Table, number_text
 
 
-def untuned_of(found: Sequence[TrialOutcome]) -> TrialOutcome:
+def untuned_of(outcomes: Sequence[TrialOutcome]) -> TrialOutcome:
     """The outcome of the untuned default."""
-    return next(outcome for outcome in found if outcome.trial.number == 0)
+    return next(outcome for outcome in outcomes if outcome.trial.number == 0)
 
 
-def trials_table(space: SearchSpace, found: Sequence[TrialOutcome]) -> str:
+def trials_table(space: SearchSpace, outcomes: Sequence[TrialOutcome]) -> str:
     """The trials of a search as a table.
 
     Args:
         space: What was searched.
-        found: Best first.
+        outcomes: Best first.
     """
-    base = untuned_of(found).objective
-    requests = [*found[0].scores]
+    base = untuned_of(outcomes).objective
+    requests = [*outcomes[0].scores]
     heads = ["#", "trial", "S ↓", "from untuned", *space.dimensions, *(f"S {request}" for request in requests)]
     rows = []
-    for rank, outcome in enumerate(found, start=1):
+    for rank, outcome in enumerate(outcomes, start=1):
         known = outcome.objective is not None
         row = [str(rank) if known else "–", "untuned" if outcome.trial.number == 0 else str(outcome.trial.number)]
         row += [number_text(outcome.objective, missing="failed"), _less(outcome.objective, base)]
@@ -35,14 +35,14 @@ def trials_table(space: SearchSpace, found: Sequence[TrialOutcome]) -> str:
     return Table.of_texts(heads, rows, words=()).text()
 
 
-def verdict(space: SearchSpace, found: Sequence[TrialOutcome]) -> str:
+def verdict(space: SearchSpace, outcomes: Sequence[TrialOutcome]) -> str:
     """What the search says, in one line."""
-    best, untuned = found[0], untuned_of(found)
+    best, untuned = outcomes[0], untuned_of(outcomes)
     if best.objective is None:
         return f"{space.method}: no trial gave a score: there is nothing to tune with"
     if best is untuned:
         score = f"S {best.objective:.3f}"
-        return f"{space.method}: the untuned default ({score}) is the best of {len(found)} trials: it stays"
+        return f"{space.method}: the untuned default ({score}) is the best of {len(outcomes)} trials: it stays"
     values = ", ".join(f"{name}={_shown(value)}" for name, value in best.trial.values.items())
     if untuned.objective is None:
         return f"{space.method}: S {best.objective:.3f} with {values}; the untuned default failed"

@@ -114,8 +114,8 @@ def to_run(cells: Mapping[int, Sequence[Cell]], store: RecordStore, failed: Mapp
         store: The records of earlier runs.
         failed: The failures of earlier runs, by key.
     """
-    every = {cell.key: cell for own in cells.values() for cell in own}
-    missing = (cell for key, cell in every.items() if store.read(key, cell.suite) is None)
+    by_key = {cell.key: cell for trial_cells in cells.values() for cell in trial_cells}
+    missing = (cell for key, cell in by_key.items() if store.read(key, cell.suite) is None)
     return [cell for cell in missing if cell.key not in failed or failed[cell.key].error not in BY_VALUES]
 
 
@@ -133,7 +133,7 @@ def outcomes(
         store: With the records of those that succeeded.
         failed: The failures of the others, by key.
     """
-    found = []
+    results = []
     for trial in trials:
         scores: dict[str, float | None] = {}
         failures = []
@@ -145,8 +145,8 @@ def outcomes(
             scores[name] = None if metric is None else metric.value
             if scores[name] is None:
                 failures.append(f"{name}: {_why(failed.get(cell.key) if record is None else None)}")
-        found.append(TrialOutcome(trial, scores, tuple(failures)))
-    return sorted(found, key=lambda o: (o.objective is None, o.objective or 0.0, o.trial.number))
+        results.append(TrialOutcome(trial, scores, tuple(failures)))
+    return sorted(results, key=lambda o: (o.objective is None, o.objective or 0.0, o.trial.number))
 
 
 def _why(failure: Failure | None) -> str:

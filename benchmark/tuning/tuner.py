@@ -105,17 +105,20 @@ class Tuner:
         return to_run(search.cells, self.runner.store, self.ledger.failures())
 
     def _announce(self, todo: Sequence[Sequence[Cell]]) -> None:
-        cells = [cell for own in todo for cell in own]
+        cells = [cell for method_cells in todo for cell in method_cells]
         if cells and len(todo) > 1:
             seconds = sum(self.expected.get(cell.method, 0.0) for cell in cells)
             self.say(f"{len(todo)} methods, {len(cells)} cells to run: about {clock(seconds)}")
 
     def _search(self, search: Search, todo: Sequence[Cell]) -> int:
-        space, own, store = search.space, search.cells, self.runner.store
-        self.say(f"{space.method}: {len(own)} trials of {len(own[0])} cells on {self.suite.name}, {own[0][0].model}")
+        space, cells_by_trial, store = search.space, search.cells, self.runner.store
+        first = cells_by_trial[0]
+        self.say(
+            f"{space.method}: {len(cells_by_trial)} trials of {len(first)} cells on {self.suite.name}, {first[0].model}"
+        )
         for name, dimension in space.dimensions.items():
             self.say(f"  {name}: {dimension}")
-        skipped = len({cell.key for cells in own.values() for cell in cells}) - len(todo)
+        skipped = len({cell.key for cells in cells_by_trial.values() for cell in cells}) - len(todo)
         ran = run_local(todo, self.runner, self.ledger, Progress(self.expected), skipped=skipped)
         for message in store.notes:
             self.say(message)
@@ -129,26 +132,26 @@ class Tuner:
                 f"machine; see {self.ledger.path}, then run the same command again"
             )
         failures = self.ledger.failures()
-        found = outcomes(search.trials, own, store, failures)
-        self.say(trials_table(space, found))
-        for outcome in found:
+        results = outcomes(search.trials, cells_by_trial, store, failures)
+        self.say(trials_table(space, results))
+        for outcome in results:
             for failure in outcome.failures:
                 self.say(f"trial {outcome.trial.number} failed: {failure}")
-        self.say(verdict(space, found))
-        self._keep(space.method, found)
+        self.say(verdict(space, results))
+        self._keep(space.method, results)
         return int(any(failures[cell.key].error not in BY_VALUES for cell, _ in ran.failed))
 
-    def _keep(self, method: str, found: Sequence[TrialOutcome]) -> None:
-        best = found[0]
+    def _keep(self, method: str, results: Sequence[TrialOutcome]) -> None:
+        best = results[0]
         if self.out is None or best.objective is None:
             return
-        untuned = untuned_of(found).objective
+        untuned = untuned_of(results).objective
         entry = Tuned(
             values=dict(best.trial.values),
             objective=round(best.objective, DIGITS),
             untuned_objective=None if untuned is None else round(untuned, DIGITS),
-            trials=len(found),
-            failed=sum(outcome.objective is None for outcome in found),
+            trials=len(results),
+            failed=sum(outcome.objective is None for outcome in results),
             suite=self.suite.name,
             model=self.suite.models[0],
             command=f"python -m benchmark tune {method}{self.options}",

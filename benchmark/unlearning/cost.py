@@ -150,15 +150,15 @@ def resident_bytes() -> int:
 
 @dataclass(frozen=True)
 class CountingHook:
-    """Adds the operations of a tower's pass to a cost, `each` an item; a class, to tell it from a method's hooks."""
+    """Adds the operations of a tower's pass to a cost; a class, to tell it from a method's hooks."""
 
     cost: Cost
-    each: int
+    flops_per_item: int
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """Called by torch after a pass."""
         backward = torch.is_grad_enabled() and isinstance(output, Tensor) and output.requires_grad
-        self.cost.flops += len(inputs[0]) * self.each * (3 if backward else 1)
+        self.cost.flops += len(inputs[0]) * self.flops_per_item * (3 if backward else 1)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CountingHook:
         """Itself: the passes of a copied model are counted too."""

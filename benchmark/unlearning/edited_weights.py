@@ -85,8 +85,8 @@ class KeptWeights:
             about = read_metadata(path)
         except (OSError, DamagedError):
             return False
-        mine = None if stored is None else hashlib.sha256(stored).hexdigest()
-        return about.get("key") == key and about.get("outputs") == mine
+        outputs_digest = None if stored is None else hashlib.sha256(stored).hexdigest()
+        return about.get("key") == key and about.get("outputs") == outputs_digest
 
     @torch.no_grad()
     def put_into(self, clip: Clip) -> None:

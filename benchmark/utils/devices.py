@@ -71,8 +71,8 @@ def _check_there(count: int, device: str) -> None:
         )
     import torch
 
-    found = torch.cuda.device_count()
-    if count > found:
+    gpus = torch.cuda.device_count()
+    if count > gpus:
         raise BenchmarkError(
-            f"--devices {count}, but torch sees {found} GPU{'s' * (found > 1)} here: use --devices {found}"
+            f"--devices {count}, but torch sees {gpus} GPU{'s' * (gpus > 1)} here: use --devices {gpus}"
         )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 def clock(seconds: float) -> str:
     """Seconds as h:mm:ss or m:ss."""
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
+    total = round(seconds)
+    hours, rest = divmod(total, 3600)
     minutes, left = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
 
@@ -19,10 +19,10 @@ class Pace:
     """What is seen of one job: a training that goes on from a checkpoint does not begin at zero.
 
     Attributes:
-        every: Seconds between two plain lines.
+        line_seconds: Seconds between two plain lines.
     """
 
-    every: float
+    line_seconds: float
 
     def __post_init__(self) -> None:
         self._first: tuple[float, float] | None = None
@@ -41,9 +41,9 @@ class Pace:
         return (now - began) * (1 - part) / (part - before) if part > before else None
 
     def due(self) -> bool:
-        """Whether a plain line is due; if so, the next one is due `every` seconds later."""
+        """Whether a plain line is due; if so, the next one is due `line_seconds` later."""
         now = time.monotonic()
-        if now - self._line < self.every:
+        if now - self._line < self.line_seconds:
             return False
         self._line = now
         return True

@@ -20,15 +20,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def near_keys(prefix: str, keys: Iterable[str]) -> str:
     """The same for the beginning of a key: keys are compared as far as it goes."""
-    asked = prefix.lower()
-    if len(asked) < TELLING:
+    beginning = prefix.lower()
+    if len(beginning) < TELLING:
         return ""
-    beginnings = {key[: len(asked)]: key[:SHOWN] for key in keys}
-    close = difflib.get_close_matches(asked, beginnings, n=3, cutoff=0.75)
-    return f": did you mean {' or '.join(beginnings[each] for each in close)}?" if close else ""
+    beginnings = {key[: len(beginning)]: key[:SHOWN] for key in keys}
+    close = difflib.get_close_matches(beginning, beginnings, n=3, cutoff=0.75)
+    return f": did you mean {' or '.join(beginnings[match] for match in close)}?" if close else ""
 
 
 def near_file(path: Path) -> str:
     """The same for a file that does not exist: files of its folder with its ending."""
     folder = path.parent if path.parent.is_dir() else Path()
-    return did_you_mean(path.name, (each.name for each in sorted(folder.glob(f"*{path.suffix}"))))
+    return did_you_mean(path.name, (file.name for file in sorted(folder.glob(f"*{path.suffix}"))))

@@ -79,7 +79,10 @@ class Table:
         """
         texts = zip(*rows, strict=True) if rows else ((),) * len(heads)
         columns = zip(heads, texts, strict=True)
-        return cls(title, [TableColumn(head, own, place in words) for place, (head, own) in enumerate(columns)])
+        return cls(
+            title,
+            [TableColumn(head, column_texts, place in words) for place, (head, column_texts) in enumerate(columns)],
+        )
 
     @property
     def heads(self) -> list[str]:

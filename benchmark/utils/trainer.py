@@ -67,10 +67,10 @@ def make_trainer(
     quiet_lightning()
     if strategy is None:
         rank_zero_only.rank = 0  # type: ignore[attr-defined]  # a surrounding job may have said otherwise when Lightning was imported
-    one: list[int] | int = [device.index or 0] if device.type == "cuda" else 1
+    one_device: list[int] | int = [device.index or 0] if device.type == "cuda" else 1
     return L.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=one if strategy is None else dist.get_world_size(),
+        devices=one_device if strategy is None else dist.get_world_size(),
         strategy="auto" if strategy is None else strategy,
         plugins=[Alone()] if strategy is None else None,
         use_distributed_sampler=False,  # every rank reads the whole batch

@@ -86,7 +86,7 @@ def read_declarations(
         scope |= _imported(node, {**_MODULES, **modules})
     needed = _needed(wanted, declared)
     as_text = __future__.annotations.compiler_flag
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for node in tree.body:
         names = _declared(node) & needed
         if not names:
@@ -97,8 +97,8 @@ def read_declarations(
             if dataclasses.is_dataclass(scope[name]) and isinstance(scope[name], type):
                 scope[name].__annotations__ = typing.get_type_hints(scope[name], globalns=scope)
             if name in wanted:
-                found[name] = scope[name]
-    return found
+                values[name] = scope[name]
+    return values
 
 
 _MODULES: dict[str, Names] = {
@@ -137,8 +137,8 @@ def _imported(node: ast.stmt, modules: Mapping[str, Names]) -> Names:
         known = modules[node.module or ""]
         return {alias.asname or alias.name: known[alias.name] for alias in node.names if alias.name in known}
     if isinstance(node, ast.Import):
-        whole = {alias.asname or alias.name: modules[alias.name] for alias in node.names if alias.name in modules}
-        return {name: SimpleNamespace(**known) for name, known in whole.items() if "." not in name}
+        imported = {alias.asname or alias.name: modules[alias.name] for alias in node.names if alias.name in modules}
+        return {name: SimpleNamespace(**known) for name, known in imported.items() if "." not in name}
     return {}
 
 
@@ -157,11 +157,11 @@ def _needed(wanted: Collection[str], declared: Mapping[str, ast.stmt]) -> set[st
 
 def _used(node: ast.AST) -> set[str]:
     """The names in a statement, those in annotations that are text included."""
-    names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
-    for each in ast.walk(node):
-        if isinstance(each, ast.AnnAssign) and isinstance(each.annotation, ast.Constant):
+    names = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+    for child in ast.walk(node):
+        if isinstance(child, ast.AnnAssign) and isinstance(child.annotation, ast.Constant):
             try:
-                names |= _used(ast.parse(str(each.annotation.value), mode="eval"))
+                names |= _used(ast.parse(str(child.annotation.value), mode="eval"))
             except SyntaxError:  # `typing.get_type_hints` says so, with the text
                 continue
     return names

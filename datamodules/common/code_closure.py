@@ -90,7 +90,7 @@ class Code:
         self._changed = dict(changed or {})
         self._signatures: dict[Path, Signature] = {}
         self._modules: dict[Path, CodeModule] = {}
-        self._found: dict[str, Path | None] = {}
+        self._files: dict[str, Path | None] = {}
         self._bound: dict[Path, dict[str, list[_Target]]] = {}
         self._meanings: dict[Place, tuple[Meaning, str]] = {}
         self._definitions: dict[Place, _Definition] = {}
@@ -98,16 +98,18 @@ class Code:
 
     def with_changed(self, changed: Mapping[Path, str]) -> Code:
         """The same code with other sources of some files; what is known of the other files is taken over."""
-        other = Code(self.root, {**self._changed, **changed})
+        code = Code(self.root, {**self._changed, **changed})
         for path in self._modules.keys() - changed.keys():
-            other._modules[path] = self._modules[path]
+            code._modules[path] = self._modules[path]
             if path in self._signatures:
-                other._signatures[path] = self._signatures[path]
-        other._meanings = {place: found for place, found in self._meanings.items() if place[0] not in changed}
-        if all(path in self._modules and other.module(path).binds == self.module(path).binds for path in changed):
-            other._bound = dict(self._bound)
-            other._definitions = {place: found for place, found in self._definitions.items() if place[0] not in changed}
-        return other
+                code._signatures[path] = self._signatures[path]
+        code._meanings = {place: meaning for place, meaning in self._meanings.items() if place[0] not in changed}
+        if all(path in self._modules and code.module(path).binds == self.module(path).binds for path in changed):
+            code._bound = dict(self._bound)
+            code._definitions = {
+                place: definition for place, definition in self._definitions.items() if place[0] not in changed
+            }
+        return code
 
     # -- what is asked ------------------------------------------------------------------------------------------------
 
@@ -133,23 +135,25 @@ class Code:
         lines: set[str] = set()
         refused = {self._place(stop) for stop in stops}
         for place in self._closure(starts, refused):
-            found = self._definition(place)
-            if not found.empty:
-                lines.add(found.digest)
-            lines.update(f"{found.digest} {use.local} is {self._identity(use, refused)}" for use in found.uses)
+            definition = self._definition(place)
+            if not definition.empty:
+                lines.add(definition.digest)
+            lines.update(
+                f"{definition.digest} {use.local} is {self._identity(use, refused)}" for use in definition.uses
+            )
         return lines
 
     def places(self, *starts: Start, stops: Collection[str] = ()) -> dict[Path, set[str]]:
         """The definitions of a closure by file; statements that an import runs have the name ""."""
         self._forget_what_changed()
-        found: dict[Path, set[str]] = {}
+        definitions: dict[Path, set[str]] = {}
         for path, name in self._closure(starts, {self._place(stop) for stop in stops}):
             if not self._definition((path, name)).empty:
-                found.setdefault(path, set()).add(name)
-        return found
+                definitions.setdefault(path, set()).add(name)
+        return definitions
 
     def _closure(self, starts: Sequence[Start], stops: Collection[Place]) -> set[Place]:
-        queue = [(each.resolve(), _EVERYTHING) if isinstance(each, Path) else self._place(each) for each in starts]
+        queue = [(start.resolve(), _EVERYTHING) if isinstance(start, Path) else self._place(start) for start in starts]
         seen: set[Place] = set()
         while queue:
             place = queue.pop()
@@ -159,10 +163,10 @@ class Code:
             path, name = place
             queue.append((path, _AT_ONCE))
             if name == _EVERYTHING:
-                queue += [(path, each) for each in self.module(path).definitions]
-            found = self._definition(place)
-            queue += [use.place for use in found.uses if use.place is not None]
-            queue += [(each, _AT_ONCE) for each in found.arrivals]
+                queue += [(path, defined) for defined in self.module(path).definitions]
+            definition = self._definition(place)
+            queue += [use.place for use in definition.uses if use.place is not None]
+            queue += [(arrival, _AT_ONCE) for arrival in definition.arrivals]
         return seen
 
     def _identity(self, use: _Use, stops: Collection[Place]) -> str:
@@ -199,16 +203,16 @@ class Code:
 
     def _forget_what_changed(self) -> None:
         if any(_signature(path) != seen for path, seen in self._signatures.items()):
-            for kept in (self._signatures, self._modules, self._found, self._bound):
-                kept.clear()
+            for cached in (self._signatures, self._modules, self._files, self._bound):
+                cached.clear()
             for derived in (self._meanings, self._definitions, self._digests):
                 derived.clear()
 
     def _meaning(self, place: Place) -> tuple[Meaning, str]:
         if place not in self._meanings:
             module, name = self.module(place[0]), place[1]
-            found = meaning_of(module.at_once if name == _AT_ONCE else module.definitions[name])
-            self._meanings[place] = (found, hashlib.sha256(found.text.encode()).hexdigest()[:DIGITS])
+            meaning = meaning_of(module.at_once if name == _AT_ONCE else module.definitions[name])
+            self._meanings[place] = (meaning, hashlib.sha256(meaning.text.encode()).hexdigest()[:DIGITS])
         return self._meanings[place]
 
     def _definition(self, place: Place) -> _Definition:
@@ -219,7 +223,7 @@ class Code:
     def _read_uses(self, place: Place) -> _Definition:
         path, name = place
         meaning, digest = self._meaning(place)
-        found = _Definition(digest, not meaning.text)
+        definition = _Definition(digest, not meaning.text)
         local = self._bindings(meaning.imports, path)
         shared = self._shared_bindings(path)
         for used in sorted(meaning.names):
@@ -230,40 +234,40 @@ class Code:
             else:
                 targets = shared.get(used, [])
             for target in targets:
-                self._use(target, used, found)
+                self._use(target, used, definition)
         for dotted in sorted(meaning.modules):
             if not dotted.endswith(".") and (module := self.find(dotted)) is not None:
-                self._use(_Target(module, ""), "", found)
-        for target in [each for targets in local.values() for each in targets]:
-            self._arrive(target, found)
+                self._use(_Target(module, ""), "", definition)
+        for target in [target for targets in local.values() for target in targets]:
+            self._arrive(target, definition)
         if name == _AT_ONCE:  # an import runs what the modules run that it imports
-            for target in [each for targets in shared.values() for each in targets]:
-                self._arrive(target, found)
+            for target in [target for targets in shared.values() for target in targets]:
+                self._arrive(target, definition)
                 if target.text.endswith(".*"):
-                    self._use(target, "*", found)
-        return found
+                    self._use(target, "*", definition)
+        return definition
 
-    def _use(self, target: _Target, local: str, found: _Definition) -> None:
-        self._arrive(target, found)
+    def _use(self, target: _Target, local: str, definition: _Definition) -> None:
+        self._arrive(target, definition)
         if target.path is None:
-            found.uses.append(_Use(local, None, target.text))
+            definition.uses.append(_Use(local, None, target.text))
         elif not target.name:
-            found.uses.append(_Use(local, (target.path, _EVERYTHING)))
+            definition.uses.append(_Use(local, (target.path, _EVERYTHING)))
         elif target.name in self.module(target.path).definitions:
-            found.uses.append(_Use(local, (target.path, target.name)))
+            definition.uses.append(_Use(local, (target.path, target.name)))
         else:  # handed on from another module
             lazy = self._bindings(self.module(target.path).lazy, target.path)
             for further in (*self._shared_bindings(target.path).get(target.name, []), *lazy.get(target.name, [])):
-                self._use(further, local, found)
+                self._use(further, local, definition)
 
-    def _arrive(self, target: _Target, found: _Definition) -> None:
+    def _arrive(self, target: _Target, definition: _Definition) -> None:
         """A module is imported, and the packages that it is in."""
-        if target.path is None or target.path in found.arrivals:
+        if target.path is None or target.path in definition.arrivals:
             return
-        found.arrivals.add(target.path)
+        definition.arrivals.add(target.path)
         folder = target.path.parent
         while folder != self.root and (package := folder / "__init__.py").is_file():
-            found.arrivals.add(package)
+            definition.arrivals.add(package)
             folder = folder.parent
 
     def _shared_bindings(self, path: Path) -> dict[str, list[_Target]]:
@@ -273,11 +277,11 @@ class Code:
         return self._bound[path]
 
     def _bindings(self, imports: Sequence[Import], importer: Path) -> dict[str, list[_Target]]:
-        found: dict[str, list[_Target]] = {}
+        bindings: dict[str, list[_Target]] = {}
         for statement in imports:
             for local, target in self._targets(statement, importer):
-                found.setdefault(local, []).append(target)
-        return found
+                bindings.setdefault(local, []).append(target)
+        return bindings
 
     # -- where a module lies ------------------------------------------------------------------------------------------
 
@@ -285,9 +289,9 @@ class Code:
         """The file of an absolute import; None for a package that is not this project's or beside the importer."""
         top, *rest = dotted.split(".")
         if top in PACKAGES:
-            if dotted not in self._found:
-                self._found[dotted] = self._below(self.root / top, rest)
-            return self._found[dotted]
+            if dotted not in self._files:
+                self._files[dotted] = self._below(self.root / top, rest)
+            return self._files[dotted]
         if importer is None or any(importer.is_relative_to(self.root / package) for package in PACKAGES):
             return None
         base = neighbour(importer, top)

@@ -34,25 +34,25 @@ def content_digest(folder: Path, names: Sequence[str], cache_dir: Path) -> str:
         names: Paths below it.
         cache_dir: Where digests are remembered.
     """
-    kept = _file(cache_dir, folder)
-    before = _remembered(kept)
+    digest_file = _file(cache_dir, folder)
+    before = _remembered(digest_file)
     with ThreadPoolExecutor(min(32, 2 * (os.cpu_count() or 1))) as pool:
         shown = list(pool.map(lambda name: _shown(folder / name, before.get(name)), names))
-    whole = hashlib.sha256()
-    for name, each in sorted(zip(names, shown, strict=True)):
-        whole.update(f"{name}\0{each[-1] if each else 'missing'}\n".encode(errors="surrogateescape"))
+    digest = hashlib.sha256()
+    for name, entry in sorted(zip(names, shown, strict=True)):
+        digest.update(f"{name}\0{entry[-1] if entry else 'missing'}\n".encode(errors="surrogateescape"))
     settled = (time.time() - RECENT_SECONDS) * 1e9
     certain = {n: s for n, s in zip(names, shown, strict=True) if s and max(int(s[1]), int(s[2])) < settled}
-    if any(before.get(name) != each for name, each in certain.items()):
-        keep_if_possible(kept, json.dumps({**before, **certain}).encode())
-    return whole.hexdigest()
+    if any(before.get(name) != entry for name, entry in certain.items()):
+        keep_if_possible(digest_file, json.dumps({**before, **certain}).encode())
+    return digest.hexdigest()
 
 
 def forget_digests(cache_dir: Path) -> None:
     """Have all files read again at their next use."""
     folder = cache_dir / _FOLDER
-    for kept in folder.glob("*.json") if folder.is_dir() else ():
-        remove_damaged(kept)
+    for digest_file in folder.glob("*.json") if folder.is_dir() else ():
+        remove_damaged(digest_file)
 
 
 def _shown(path: Path, before: Shown | None) -> Shown | None:
@@ -74,7 +74,7 @@ def _file(cache_dir: Path, folder: Path) -> Path:
     return cache_dir / _FOLDER / f"{name}.json"
 
 
-def _remembered(kept: Path) -> dict[str, Shown]:
-    content = read_sealed(kept)
-    found: dict[str, Shown] = {} if content is None else json.loads(content)
-    return found
+def _remembered(digest_file: Path) -> dict[str, Shown]:
+    content = read_sealed(digest_file)
+    entries: dict[str, Shown] = {} if content is None else json.loads(content)
+    return entries

@@ -201,8 +201,8 @@ class Dataset(ABC):
             mask = np.isin(labels, [self.label_of[name] for name in request.classes])
         else:
             captions = split.captions or ()
-            flat = [caption for each in captions for caption in each]
-            owner = np.repeat(np.arange(len(captions)), [len(each) for each in captions])
+            flat = [caption for texts in captions for caption in texts]
+            owner = np.repeat(np.arange(len(captions)), [len(texts) for texts in captions])
             mask = np.bincount(owner[mentions(flat, request.words)], minlength=len(captions)) > 0
         if not mask.any():
             hint = self._caption_hint(request.concept) if request.concept else ""

@@ -323,7 +323,7 @@ def parse_json(content: bytes | str, what: str, limits: Limits = LARGE) -> Any:
         raise DocumentError(f"{what} is larger than {limits.size_bytes:,} bytes: this is no file of this kind")
     text = decoded(content, what) if isinstance(content, bytes) else content
     try:
-        found = json.loads(
+        document = json.loads(
             text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_whole, parse_float=_finite
         )
     except json.JSONDecodeError as error:
@@ -333,19 +333,19 @@ def parse_json(content: bytes | str, what: str, limits: Limits = LARGE) -> Any:
     except ValueError as error:
         raise DocumentError(f"{what}: {error}") from error
     if text.count("[") + text.count("{") > limits.depth:
-        _check_depth(found, what, limits)
+        _check_depth(document, what, limits)
     if _HALF_PAIR.search(text):
-        _check_pairs(text, found, what)
-    return found
+        _check_pairs(text, document, what)
+    return document
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for number, key in enumerate(keys) if key in keys[:number])
         raise ValueError(f"the key {one_line(twice)[:40]!r} is given twice")
-    return found
+    return mapping
 
 
 def _no_constant(text: str) -> float:
@@ -369,7 +369,7 @@ def _finite(text: str) -> float:
 def _check_depth(content: Any, what: str, limits: Limits) -> None:
     level = [content] if isinstance(content, (dict, list)) else []
     for _ in range(limits.depth + 1):
-        below = [each.values() if isinstance(each, dict) else each for each in level]
+        below = [container.values() if isinstance(container, dict) else container for container in level]
         level = [value for values in below for value in values if isinstance(value, (dict, list))]
         if not level:
             return
@@ -380,5 +380,5 @@ def _check_pairs(text: str, content: Any, what: str) -> None:
     try:
         json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        line = next((n for n, each in enumerate(text.split("\n"), start=1) if _HALF_PAIR.search(each)), 1)
+        line = next((n for n, text_line in enumerate(text.split("\n"), start=1) if _HALF_PAIR.search(text_line)), 1)
         raise DocumentError(f"{what}, line {line}: half of a surrogate pair, which is no sign") from error

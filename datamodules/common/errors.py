@@ -34,10 +34,10 @@ class UnknownNameError(BenchmarkError):
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Up to three known names that are like a name, the likest first; capitals and hyphens do not count."""
-    plain = {each: each.lower().replace("-", "_") for each in known}
-    asked = name.lower().replace("-", "_")
-    close = difflib.get_close_matches(asked, dict.fromkeys(plain.values()), n=3, cutoff=0.5)
-    return [next(each for each, form in plain.items() if form == found) for found in close]
+    plain = {known_name: known_name.lower().replace("-", "_") for known_name in known}
+    plain_name = name.lower().replace("-", "_")
+    close = difflib.get_close_matches(plain_name, dict.fromkeys(plain.values()), n=3, cutoff=0.5)
+    return [next(known_name for known_name, form in plain.items() if form == close_form) for close_form in close]
 
 
 class DatasetNotFoundError(BenchmarkError):

@@ -40,13 +40,13 @@ def _checksum(path: Path, algorithm: Algorithm, shown: tuple[int, ...]) -> str:
 
 def file_sizes(folder: Path, names: Sequence[str]) -> dict[str, int]:
     """The size in bytes of each named file below `folder`; a file that is not there is absent."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for name in names:
         try:
-            found[name] = (folder / name).stat().st_size
+            sizes[name] = (folder / name).stat().st_size
         except (OSError, ValueError):  # not there, below a file, or no name that a file can have
             continue
-    return found
+    return sizes
 
 
 def require_images(card: DatasetCard, folder: Path, names: Sequence[str], sizes: dict[str, int]) -> None:

@@ -141,8 +141,8 @@ class HandedDataset(Dataset):
 
 def parts_of(regime: str) -> Sequence[Part]:
     """The parts of the train split that a data regime gives, by the regime's name."""
-    found: dict[str, tuple[Part, ...]] = {str(name): parts for name, parts in PARTS_OF.items()}
-    return found[regime]
+    parts_by_regime: dict[str, tuple[Part, ...]] = {str(name): parts for name, parts in PARTS_OF.items()}
+    return parts_by_regime[regime]
 
 
 __all__ = ["HandedDataset", "Regime", "parts_of", "write_names", "write_part"]

@@ -80,9 +80,9 @@ class Framing:
     def _middle(self, picture: Image.Image) -> Image.Image:
         """What the centre crop keeps of a long strip, resized alone."""
         short, long = sorted(picture.size)
-        whole = int(self.side * long / short)
-        start = round((whole - self.side) / 2)
-        ends = start * long / whole, (start + self.side) * long / whole
+        resized = int(self.side * long / short)
+        start = round((resized - self.side) / 2)
+        ends = start * long / resized, (start + self.side) * long / resized
         wide = picture.width == long
         box = (ends[0], 0.0, ends[1], float(short)) if wide else (0.0, ends[0], float(short), ends[1])
         return picture.resize((self.side, self.side), Image.Resampling[self.interpolation.upper()], box=box)
@@ -180,11 +180,11 @@ class ChosenImages(ImageArray):
         chosen = np.asarray(indices, dtype=np.int64)
         check_read(self.name, chosen)
         rows = self._rows[chosen]
-        found = np.empty((len(rows), *self._pixels.shape[1:]), dtype=np.uint8)
+        pixels = np.empty((len(rows), *self._pixels.shape[1:]), dtype=np.uint8)
         for part, start, end in zip(self._parts, self._starts, self._starts[1:], strict=False):
-            here = (rows >= start) & (rows < end)
-            found[here] = part._pixels[rows[here] - start]
-        return torch.from_numpy(found)
+            in_part = (rows >= start) & (rows < end)
+            pixels[in_part] = part._pixels[rows[in_part] - start]
+        return torch.from_numpy(pixels)
 
 
 def decode_once(

@@ -141,12 +141,12 @@ def checked_once(path: Path, check: Callable[[Path], bool]) -> bool:
         shown = (status.st_size, status.st_mtime_ns, status.st_ino)
         if _whole.get(str(path)) == shown:
             return True
-        whole = check(path)
+        passes = check(path)
     except OSError:
         return False
-    if whole and time.time_ns() - status.st_mtime_ns > _RECENT_NS:
+    if passes and time.time_ns() - status.st_mtime_ns > _RECENT_NS:
         _whole[str(path)] = shown
-    return whole
+    return passes
 
 
 def _has_seal(path: Path) -> bool:
@@ -268,11 +268,11 @@ def cannot_write(path: Path, error: OSError) -> CannotWriteError:
     return CannotWriteError(f"cannot write {path} ({error.strerror or error}); name another place")
 
 
-def _is_about(error: OSError, *ours: Path) -> bool:
+def _is_about(error: OSError, *written: Path) -> bool:
     """Whether an error is of the writing itself, not of what else a caller does while the stream is open."""
     named = {name for name in (error.filename, error.filename2) if name is not None}
-    own = {str(part) for path in ours for part in (path, *path.parents)}
-    return not named or bool({os.fsdecode(name) for name in named if isinstance(name, str | bytes)} & own)
+    related = {str(part) for path in written for part in (path, *path.parents)}
+    return not named or bool({os.fsdecode(name) for name in named if isinstance(name, str | bytes)} & related)
 
 
 def _claim(stream: BinaryIO, size_bytes: int, folder: Path) -> None:
@@ -307,7 +307,7 @@ def _sweep_once(folder: Path) -> None:
 
 def _seal(file: Path, size_bytes: int, name: str) -> bytes:
     """The seal of a file's first bytes under a name."""
-    whole = hashlib.sha256(f"{name}\n{size_bytes}\n".encode(errors="surrogateescape"))
+    digest = hashlib.sha256(f"{name}\n{size_bytes}\n".encode(errors="surrogateescape"))
     starts = range(0, size_bytes, BLOCK_BYTES)
     if len(starts) > 1:
         with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1, 8)) as pool:
@@ -315,8 +315,8 @@ def _seal(file: Path, size_bytes: int, name: str) -> bytes:
     else:
         blocks = [_block_digest(file, size_bytes, start) for start in starts]
     for block in blocks:
-        whole.update(block)
-    return (_MAGIC + whole.hexdigest().encode()).ljust(_SEAL_BYTES - 1) + b"\n"
+        digest.update(block)
+    return (_MAGIC + digest.hexdigest().encode()).ljust(_SEAL_BYTES - 1) + b"\n"
 
 
 def _block_digest(file: Path, size_bytes: int, start: int) -> bytes:

@@ -49,8 +49,8 @@ def meaning_of(statements: Iterable[ast.stmt]) -> Meaning:
     writer = _Writer()
     for statement in statements:
         writer.statement(statement)
-    writer.found.text = "".join(writer.parts)
-    return writer.found
+    writer.meaning.text = "".join(writer.parts)
+    return writer.meaning
 
 
 def is_type_checking(node: ast.AST) -> bool:
@@ -67,7 +67,7 @@ class _Writer:
 
     def __init__(self) -> None:
         self.parts: list[str] = []
-        self.found = Meaning()
+        self.meaning = Meaning()
         self._scopes: list[frozenset[str]] = []
         self._in_class = False
         self._in_raise = False
@@ -78,7 +78,7 @@ class _Writer:
         if isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             return  # a docstring
         if isinstance(node, ast.Import | ast.ImportFrom):
-            self.found.imports.append(node)
+            self.meaning.imports.append(node)
         elif isinstance(node, ast.AnnAssign):
             self._annotated(node)
         elif isinstance(node, _FUNCTIONS):
@@ -87,8 +87,8 @@ class _Writer:
         elif isinstance(node, ast.ClassDef):
             self._class(node)
         elif is_type_checking(node) and isinstance(node, ast.If):
-            for each in node.orelse:
-                self.statement(each)
+            for child in node.orelse:
+                self.statement(child)
         elif isinstance(node, ast.Raise):
             outer, self._in_raise = self._in_raise, True
             self._node(node)
@@ -154,13 +154,13 @@ class _Writer:
         if isinstance(node, ast.Name):
             self.parts.append(f"{node.id},")
             if not any(node.id in scope for scope in self._scopes):
-                self.found.names.add(node.id)
+                self.meaning.names.add(node.id)
         elif isinstance(node, ast.Constant):
             self._constant(node.value)
         elif isinstance(node, ast.Lambda):
             self._lambda(node)
         elif isinstance(node, _COMPREHENSIONS):
-            targets = [name for each in node.generators for name in _stored(each.target)]
+            targets = [name for generator in node.generators for name in _stored(generator.target)]
             self._value(node.generators[0].iter)  # of the scope outside
             self._scopes.append(frozenset(targets))
             self._node(node)
@@ -178,7 +178,7 @@ class _Writer:
                 value = ""
             elif named := _MODULE_NAME.fullmatch(value):
                 if named[2] is None:
-                    self.found.modules.add(value)
+                    self.meaning.modules.add(value)
                 value = f"<module>{named[2] or ''}"
         self.parts.append(f"{type(value).__name__}:{value!r},")
 
@@ -197,8 +197,8 @@ class _Writer:
 
     def _signature(self, arguments: ast.arguments) -> None:
         lists = (arguments.posonlyargs, arguments.args, arguments.kwonlyargs)
-        rest = [each and each.arg for each in (arguments.vararg, arguments.kwarg)]
-        self.parts.append(repr([[[each.arg for each in part] for part in lists], rest]))
+        rest = [argument and argument.arg for argument in (arguments.vararg, arguments.kwarg)]
+        self.parts.append(repr([[[argument.arg for argument in part] for part in lists], rest]))
 
     def _node(self, node: ast.AST) -> None:
         self.parts.append(f"{type(node).__name__}(")
@@ -220,8 +220,8 @@ def _called(node: ast.Call) -> str:
 def _bound(function: Function) -> frozenset[str]:
     """The names that are local to a function: its arguments, and what its own body binds."""
     arguments = function.args
-    given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-    names = {each.arg for each in given if each is not None}
+    parameters = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    names = {parameter.arg for parameter in parameters if parameter is not None}
     outside: set[str] = set()
     queue: list[ast.AST] = [*function.body] if isinstance(function.body, list) else [function.body]
     while queue:

@@ -110,7 +110,7 @@ class ForgetSpec:
         """
         dataset.check_request(request)
         forget, retain = dataset.names_for(request)
-        beside = tuple(NameSet(each.class_names, each.templates) for each in others if each.class_names)
+        beside = tuple(NameSet(other.class_names, other.templates) for other in others if other.class_names)
         return cls(request, forget, retain, dataset.templates, dataset.name, beside)
 
     @property
@@ -240,7 +240,7 @@ class PairPart(TorchDataset[Pairs]):
         labels = self._labels[chosen]
         if self._captions is not None:
             captions = [self._captions[p] for p in positions]
-            texts = [each[self._random.integers(len(each))] for each in captions]
+            texts = [choices[self._random.integers(len(choices))] for choices in captions]
         else:
             texts = [self._template.format(self._class_names[label]) for label in labels]
         images = self._preprocessing(self.images.read(self.indices[chosen]))
@@ -319,14 +319,14 @@ class UnlearningDataModule(L.LightningDataModule):
         Returns:
             For each part that the regime gives, its held-out batches; no batch where a part has one image only.
         """
-        held: dict[Part, list[Pairs]] = {}
+        held_out: dict[Part, list[Pairs]] = {}
         for part, pairs in self._parts.items():
             order = np.random.default_rng([self._seed, len(pairs)]).permutation(len(pairs))
             count = min(batches * self.batch_size, len(pairs) // 2)
             starts = range(0, count, self.batch_size)
-            held[part] = [pairs.__getitems__(order[k : min(k + self.batch_size, count)].tolist()) for k in starts]
+            held_out[part] = [pairs.__getitems__(order[k : min(k + self.batch_size, count)].tolist()) for k in starts]
             self._parts[part] = pairs.part(np.sort(order[count:]))
-        return held
+        return held_out
 
     def guard(self) -> ReadGuard:
         """A read guard that allows exactly the images handed out here."""
@@ -347,14 +347,14 @@ class UnlearningDataModule(L.LightningDataModule):
         if self.regime == "none":
             raise RegimeViolationError("a method of data regime 'none' asked for synthetic images of the names")
         if self._synthesis is not None:
-            made = self._synthesis(model, targets, recipe, self.meter)
+            forget_set = self._synthesis(model, targets, recipe, self.meter)
         elif self.cache_dir is None:
-            made = climb_set(model, targets, recipe).for_model(model, cached=False)
+            forget_set = climb_set(model, targets, recipe).for_model(model, cached=False)
         else:
-            made = make_or_load(model, targets, recipe, self.cache_dir)
-        if made.cached:
-            self.meter.add(seconds=made.seconds, flops=made.flops)
-        return made
+            forget_set = make_or_load(model, targets, recipe, self.cache_dir)
+        if forget_set.cached:
+            self.meter.add(seconds=forget_set.seconds, flops=forget_set.flops)
+        return forget_set
 
     def retrained(self) -> Retrained:
         """The model trained without the forget data: open to the data regime `pretraining` alone.

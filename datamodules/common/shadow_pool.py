@@ -79,16 +79,16 @@ def pool_of(dataset: Dataset) -> Pool:
     Raises:
         BenchmarkError: If no unseen images of its kind can be had.
     """
-    own = dataset.split("train")
-    drawn = dataset.unseen(len(own.images))
+    train = dataset.split("train")
+    drawn = dataset.unseen(len(train.images))
     if drawn is None:
         raise BenchmarkError(f"no further images of data set {dataset.name!r} can be drawn that no model has seen")
     further, labels = drawn
     label_sets = tuple(
-        LabelSet(mine.names, mine.templates, np.concatenate([mine.labels, theirs.labels]))
-        for mine, theirs in zip(dataset.label_sets("train"), labels, strict=True)
+        LabelSet(label_set.names, label_set.templates, np.concatenate([label_set.labels, unseen_set.labels]))
+        for label_set, unseen_set in zip(dataset.label_sets("train"), labels, strict=True)
     )
-    return Pool(dataset, further, label_sets, len(own.images), dataset.revision)
+    return Pool(dataset, further, label_sets, len(train.images), dataset.revision)
 
 
 class DrawnDataset(Dataset):
@@ -137,20 +137,20 @@ class DrawnDataset(Dataset):
         return tuple(LabelSet(s.names, s.templates, s.labels[self._rows]) for s in self._pool.label_sets)
 
     def _load(self, name: SplitName) -> Split:
-        own, further = self._pool.dataset.split(name), self._pool.further
+        split, further = self._pool.dataset.split(name), self._pool.further
         if name != "train":
-            return own
+            return split
         labels = None
-        if own.labels is not None and further.labels is not None:
-            labels = np.concatenate([own.labels, further.labels])[self._rows]
-        images = ChosenImages([own.images, further.images], self._rows, name=f"{own.images.name}/{self._choice}")
-        return Split(name, images, labels, _joined(own.captions, further.captions, self._rows))
+        if split.labels is not None and further.labels is not None:
+            labels = np.concatenate([split.labels, further.labels])[self._rows]
+        images = ChosenImages([split.images, further.images], self._rows, name=f"{split.images.name}/{self._choice}")
+        return Split(name, images, labels, _joined(split.captions, further.captions, self._rows))
 
 
 def _joined(
-    own: tuple[tuple[str, ...], ...] | None, further: tuple[tuple[str, ...], ...] | None, rows: NDArray[np.int64]
+    captions: tuple[tuple[str, ...], ...] | None, further: tuple[tuple[str, ...], ...] | None, rows: NDArray[np.int64]
 ) -> tuple[tuple[str, ...], ...] | None:
-    if own is None or further is None:
+    if captions is None or further is None:
         return None
-    both = own + further
+    both = captions + further
     return tuple(both[row] for row in rows.tolist())

@@ -19,7 +19,7 @@ def is_hidden(sign: str) -> bool:
 
 def printable(text: str) -> str:
     r"""A text on one line that no terminal acts on: signs that are not shown stand as escapes, such as \x1b."""
-    return _SUSPECT.sub(lambda found: _shown(found[0]), text)
+    return _SUSPECT.sub(lambda match: _shown(match[0]), text)
 
 
 def one_line(text: str) -> str:

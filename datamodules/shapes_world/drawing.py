@@ -83,7 +83,7 @@ def _draw_block(scenes: Scenes, rng: np.random.Generator) -> NDArray[np.uint8]:
         rng.uniform(-1.5, 1.5, (count, 2)),
         corner * room[:, None] * rng.uniform(0.75, 1.0, (count, 2)),
     )
-    x, y, radius, turn = (each.astype(np.float32) for each in (place[:, 0], place[:, 1], half, angle))
+    x, y, radius, turn = (values.astype(np.float32) for values in (place[:, 0], place[:, 1], half, angle))
     distance, across, down = _distances(scenes.shape, x, y, radius, turn)
 
     background = _backgrounds(scenes.background, rng)[:, None]

@@ -116,8 +116,8 @@ def score_table(columns: Sequence[tuple[str, Board]], order: Sequence[str]) -> l
         order: The methods to show.
     """
     scores = {name: [_score(board, name) for _, board in columns] for name in order}
-    whole = {name: [value for value in values if value is not None] for name, values in scores.items()}
-    full = {name: values for name, values in whole.items() if len(values) == len(columns)}
+    present = {name: [value for value in values if value is not None] for name, values in scores.items()}
+    full = {name: values for name, values in present.items() if len(values) == len(columns)}
     return [[name, *(f"{value:.3f}" for value in full[name])] for name in sorted(full, key=lambda n: sum(full[n]))]
 
 

@@ -21,8 +21,8 @@ def on_files(files: Any, config: Any) -> Any:
 
     for name, page in ROOT_PAGES.items():
         text = re.sub(r"\]\(docs/", "](", (ROOT / name).read_text(encoding="utf-8"))
-        for other, target in ROOT_PAGES.items():
-            text = text.replace(f"]({other})", f"]({target})")
+        for linked, target in ROOT_PAGES.items():
+            text = text.replace(f"]({linked})", f"]({target})")
         files.append(File.generated(config, page, content=text))
     return files
 

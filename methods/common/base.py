@@ -112,10 +112,10 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
     def original(self) -> Clip:
         """A frozen copy of the CLIP as it came; made on first use, which must be before the first edit."""
         if not self._original:
-            kept = self.clip.copy()
-            kept.model.requires_grad_(False)
-            kept.model.eval()
-            self._original.append(kept)
+            original = self.clip.copy()
+            original.model.requires_grad_(False)
+            original.model.eval()
+            self._original.append(original)
         return self._original[0]
 
     def classifier(self, *, clip: Clip | None = None) -> Tensor:

@@ -198,11 +198,11 @@ _EXPONENT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+")
 def _fitted(value: Any, annotation: Any) -> Any:
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
-        return value if any(type(value) is type(each) and value == each for each in inner) else _UNFIT
+        return value if any(type(value) is type(choice) and value == choice for choice in inner) else _UNFIT
     if origin in (Union, UnionType):
-        exact = [each for each in inner if type(value) is each]
-        fitting = (_fitted(value, each) for each in (*exact, *inner))
-        return next((each for each in fitting if each is not _UNFIT), _UNFIT)
+        exact = [member for member in inner if type(value) is member]
+        fitting = (_fitted(value, member) for member in (*exact, *inner))
+        return next((fitted for fitted in fitting if fitted is not _UNFIT), _UNFIT)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             return _UNFIT
@@ -222,7 +222,7 @@ def _words(annotation: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(map(_words, inner))
     if origin is tuple:
-        return f"a list of {' and '.join(_words(each) for each in inner if each is not ...)}"
+        return f"a list of {' and '.join(_words(item) for item in inner if item is not ...)}"
     return "None" if annotation is type(None) else str(annotation.__name__)
 
 
@@ -230,14 +230,14 @@ def _check_type(annotation: Any) -> None:
     """Raise a `TypeError` if a hyperparameter cannot be of this type: no file and no command line could set it."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, UnionType):
-        for each in inner:
-            _check_type(each)
+        for member in inner:
+            _check_type(member)
     elif origin is tuple and inner:
-        for each in inner:
-            _check_type(type(None) if each is ... else each)
+        for item in inner:
+            _check_type(type(None) if item is ... else item)
     elif origin is Literal:
-        for each in inner:
-            _check_type(type(each))
+        for choice in inner:
+            _check_type(type(choice))
     elif annotation not in _SIMPLE:
         raise TypeError(f"{annotation} is no type of a hyperparameter: use float, int, bool, str, Literal, or tuples")
 
@@ -271,11 +271,11 @@ def read_method(path: Path) -> Declaration | None:
         "SMALL_RULE": SMALL_RULE,
     }
     try:
-        found = read_declarations(path, ("CARD", "Hyperparameters"), namespace, dict.fromkeys(_PLACES, namespace))
-        card = found.get("CARD")
+        declared = read_declarations(path, ("CARD", "Hyperparameters"), namespace, dict.fromkeys(_PLACES, namespace))
+        card = declared.get("CARD")
         if not isinstance(card, MethodCard):
             return None
-        hyperparameters = found.get("Hyperparameters", NoHyperparameters)
+        hyperparameters = declared.get("Hyperparameters", NoHyperparameters)
         if not (isinstance(hyperparameters, type) and dataclasses.is_dataclass(hyperparameters)):
             raise TypeError("Hyperparameters must be a dataclass: put @dataclass(frozen=True) above it")
         _check_defaults(hyperparameters)

@@ -53,15 +53,15 @@ def linear_maps(clip: Clip) -> dict[str, LinearMap]:
     Raises:
         NoProjectionError: If the encoder does not end in a linear projection.
     """
-    projection, found = visual_projection(clip), {}
+    projection, maps = visual_projection(clip), {}
     for path, module in clip.visual.named_modules():
         if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
-            found[f"visual.{path}.in_proj_weight"] = LinearMap(module.in_proj_weight)
+            maps[f"visual.{path}.in_proj_weight"] = LinearMap(module.in_proj_weight)
         if isinstance(module, nn.Linear) or is_plain_convolution(module):
-            found[f"visual.{path}.weight"] = LinearMap(cast(nn.Parameter, module.weight))
+            maps[f"visual.{path}.weight"] = LinearMap(cast(nn.Parameter, module.weight))
     last = projection.state_names[0]
-    found.pop(last, None)
-    return {**found, last: LinearMap(projection.weight, transposed=not projection.transposed)}
+    maps.pop(last, None)
+    return {**maps, last: LinearMap(projection.weight, transposed=not projection.transposed)}
 
 
 def is_plain_convolution(module: nn.Module) -> bool:
@@ -123,7 +123,9 @@ def _attention(prefix: str, sink: Sink, layer: Any, inputs: tuple[Any, ...]) -> 
     # The layers inside are used as weights, not called: their inputs are made again here.
     tokens = inputs[0] if layer.batch_first else inputs[0].transpose(0, 1)
     mapped = F.linear(tokens, layer.in_proj_weight, layer.in_proj_bias).chunk(3, dim=-1)
-    query, key, value = (each.reshape(*each.shape[:2], layer.num_heads, -1).transpose(1, 2) for each in mapped)
+    query, key, value = (
+        projected.reshape(*projected.shape[:2], layer.num_heads, -1).transpose(1, 2) for projected in mapped
+    )
     mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
     sink(prefix + "in_proj_weight", tokens.flatten(0, 1))
     sink(prefix + "out_proj.weight", mixed.flatten(0, 1))

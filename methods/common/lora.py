@@ -52,7 +52,9 @@ class VisualLoRA:
         self._scale = alpha / math.sqrt(rank)
         named = dict(clip.visual.named_parameters())
         attention = [name for name in named if name.endswith(FUSED + SINGLE)]
-        convolutions = [f"{path}.weight" for path, each in clip.visual.named_modules() if is_plain_convolution(each)]
+        convolutions = [
+            f"{path}.weight" for path, module in clip.visual.named_modules() if is_plain_convolution(module)
+        ]
         self._weights = {name: named[name] for name in attention or convolutions}
         if not self._weights:
             raise NoAttentionError(

@@ -57,8 +57,12 @@ def import_plugin(path: Path, *, once: bool = False) -> ModuleType:
             importlib.import_module(".".join([package, *folders]))
         return _run(name, path)
     except Exception as error:
-        for each in [each for each in sys.modules if each == package or each.startswith(f"{package}.")]:
-            del sys.modules[each]
+        for module_name in [
+            module_name
+            for module_name in sys.modules
+            if module_name == package or module_name.startswith(f"{package}.")
+        ]:
+            del sys.modules[module_name]
         raise ContractError(f"{path.name} cannot be imported: {type(error).__name__}: {error}") from error
 
 
@@ -93,8 +97,8 @@ class _Loader(SourceFileLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         package = module.__name__.partition(".")[0]
-        own = partial(_import, package, Path(self.path))
-        vars(module)["__builtins__"] = {**vars(builtins), "__import__": own}
+        plugin_import = partial(_import, package, Path(self.path))
+        vars(module)["__builtins__"] = {**vars(builtins), "__import__": plugin_import}
         super().exec_module(module)
 
 
@@ -133,9 +137,9 @@ def _import(
     if beside is None:
         return usual(name, globals, locals, fromlist, level)
     parts = beside.with_suffix("").relative_to(top_folder(importer)).parts
-    found = ".".join([package, *parts])
-    whole = f"{found}.{rest}" if rest else found
+    module_name = ".".join([package, *parts])
+    full_name = f"{module_name}.{rest}" if rest else module_name
     if fromlist:
-        return usual(whole, globals, locals, fromlist, 0)
-    importlib.import_module(whole)
-    return sys.modules[found]
+        return usual(full_name, globals, locals, fromlist, 0)
+    importlib.import_module(full_name)
+    return sys.modules[module_name]

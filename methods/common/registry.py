@@ -120,8 +120,8 @@ def import_method(path: Path, card: MethodCard, *, once: bool = False) -> type[U
     """
     from methods.common.base import UnlearningMethod
 
-    own = path.parent == _HERE
-    module = importlib.import_module(f"methods.{path.stem}") if own else import_plugin(path, once=once)
+    built_in = path.parent == _HERE
+    module = importlib.import_module(f"methods.{path.stem}") if built_in else import_plugin(path, once=once)
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, UnlearningMethod) and vars(value).get("card") == card:
             return value

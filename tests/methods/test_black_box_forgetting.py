@@ -52,7 +52,7 @@ def test_the_edit_is_the_originals_prompt_with_a_learned_context() -> None:
     clip = tiny_clip("vit")
     pristine = clip.copy()
     torch.manual_seed(0)
-    context = PromptContext(clip, tiny_spec(), shared=3, own=2)
+    context = PromptContext(clip, tiny_spec(), shared=3, unique=2)
     latents = np.random.default_rng(0).standard_normal(sum(context.dimensions))
     assert context.dimensions == [2, 2, 2, 2, 3]
     context.set(latents)
@@ -74,7 +74,7 @@ def test_projection_has_the_spread_of_the_tokens_that_exist() -> None:
     with torch.no_grad():
         clip.model.token_embedding.weight[100:] = 0
     torch.manual_seed(0)
-    projection = PromptContext(clip, tiny_spec(), shared=300, own=100).projection
+    projection = PromptContext(clip, tiny_spec(), shared=300, unique=100).projection
     spread = clip.model.token_embedding.weight[:100].std().item()
     assert float(projection.std()) == pytest.approx(spread, rel=0.05)
 

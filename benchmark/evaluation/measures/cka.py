@@ -71,10 +71,10 @@ def measure(context: Context) -> Metrics:
     """`score/cka_original` and `score/cka_retrained`, of the unit-norm embeddings of all test images."""
     images = context.images()
     n = len(images)
-    found = {"score/cka_original": Metric(linear_cka(images, context.images(context.original)), n, None)}
+    metrics = {"score/cka_original": Metric(linear_cka(images, context.images(context.original)), n, None)}
     if context.retrained is None:
         reasons = context.report.setdefault("not_measured", {})
         reasons["score/cka_retrained"] = context.no_retrained or "there is no retrained model"
     else:
-        found["score/cka_retrained"] = Metric(linear_cka(images, context.images(context.retrained)), n, None)
-    return found
+        metrics["score/cka_retrained"] = Metric(linear_cka(images, context.images(context.retrained)), n, None)
+    return metrics

@@ -60,7 +60,7 @@ class ConfusionAudit:
         entropy_bits: Of the predicted classes.
         entropy_normalised: The same over its largest possible value; 0 for a single image.
         entropy_change_bits: Minus the original's entropy; positive where the images scatter more.
-        kept: Share that is still given to its own class.
+        correct: Share that is still given to its own class.
         moved: Share whose prediction differs from the original's.
         distance: Total variation between the two distributions of predictions.
         receivers: The classes that receive most, the largest share first, then the lower label; none without images.
@@ -70,7 +70,7 @@ class ConfusionAudit:
     entropy_bits: float
     entropy_normalised: float
     entropy_change_bits: float
-    kept: float
+    correct: float
     moved: float
     distance: float
     receivers: tuple[Receiver, ...]
@@ -93,7 +93,7 @@ def confusion_audit(
         NotMeasurableError: If there is no image.
         ValueError: If the shapes differ or a class is not in [0, C).
     """
-    now, was, true = (each.cpu().long() for each in (predicted, original, labels))
+    now, was, true = (tensor.cpu().long() for tensor in (predicted, original, labels))
     _check(now, was, true, classes)
     n = len(now)
     p, q = _shares(now, classes), _shares(was, classes)
@@ -102,7 +102,7 @@ def confusion_audit(
         entropy_bits=bits,
         entropy_normalised=min(1.0, bits / most) if most > 0 else 0.0,
         entropy_change_bits=bits - _entropy(q),
-        kept=float((now == true).double().mean()),
+        correct=float((now == true).double().mean()),
         moved=float((now != was).double().mean()),
         distance=float((p - q).abs().sum() / 2),
         receivers=_receivers(now, was, true, classes, receivers),
@@ -124,8 +124,8 @@ def _receivers(now: Tensor, was: Tensor, true: Tensor, classes: int, count: int)
     wrong_now = torch.bincount(now[now != true], minlength=classes).double() / len(now)
     wrong_was = torch.bincount(was[was != true], minlength=classes).double() / len(was)
     order = torch.sort(wrong_now, descending=True, stable=True).indices[:count].tolist()
-    found = [Receiver(c, float(wrong_now[c]), float(wrong_now[c] - wrong_was[c])) for c in order]
-    return tuple(receiver for receiver in found if receiver.share > 0)
+    receivers = [Receiver(c, float(wrong_now[c]), float(wrong_now[c] - wrong_was[c])) for c in order]
+    return tuple(receiver for receiver in receivers if receiver.share > 0)
 
 
 def _shares(predicted: Tensor, classes: int) -> Tensor:
@@ -145,9 +145,9 @@ def measure(context: Context) -> Metrics:
         return predict(images, context.classifier(clip), refused=clip.is_refused_class(names))
 
     labels = context.labels()[context.forget]
-    found = confusion_audit(predictions(context.clip), predictions(context.original), labels, len(names))
+    audit = confusion_audit(predictions(context.clip), predictions(context.original), labels, len(names))
     context.report["confusion"] = {
-        "kept": found.kept,
-        "receivers": {names[each.label]: round(each.share, 4) for each in found.receivers},
+        "kept": audit.correct,
+        "receivers": {names[receiver.label]: round(receiver.share, 4) for receiver in audit.receivers},
     }
-    return {"forget/confusion_entropy": Metric(found.entropy_normalised, found.n, None)}
+    return {"forget/confusion_entropy": Metric(audit.entropy_normalised, audit.n, None)}

@@ -125,8 +125,8 @@ def _drops(before: Tensor, after: Tensor) -> Tensor:
 def _damage(drops: Tensor, chosen: Tensor) -> Damage:
     if len(chosen) == 0:
         raise NotMeasurableError("no retained class has test images")
-    found = tuple(ClassDrop(c, float(drops[c])) for c in chosen.tolist())
-    return Damage(sum(each.drop for each in found) / len(found), found)
+    class_drops = tuple(ClassDrop(c, float(drops[c])) for c in chosen.tolist())
+    return Damage(sum(class_drop.drop for class_drop in class_drops) / len(class_drops), class_drops)
 
 
 def measure(context: Context) -> Metrics:
@@ -143,8 +143,8 @@ def measure(context: Context) -> Metrics:
     retained[context.forget_labels] = False
     worst = worst_classes(before, after, retained)
     near = neighbour_classes(before, after, retained, context.classifier(context.original))
-    for title, found in (("worst_classes", worst), ("nearest_classes", near)):
-        context.report[title] = {names[each.label]: round(each.drop, 4) for each in found.classes}
+    for title, damage in (("worst_classes", worst), ("nearest_classes", near)):
+        context.report[title] = {names[class_drop.label]: round(class_drop.drop, 4) for class_drop in damage.classes}
     return {
         "retain/worst10_drop": Metric(worst.mean_drop, len(worst.classes), None),
         "retain/neighbour_drop": Metric(near.mean_drop, len(near.classes), None),

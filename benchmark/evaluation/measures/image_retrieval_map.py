@@ -68,7 +68,7 @@ def image_retrieval_map(images: Tensor, labels: Tensor, forget: Tensor) -> Image
     queries = torch.nonzero(forget & (relevant > 0)).flatten()
     if len(queries) == 0:
         raise NotMeasurableError("no forgotten test image has another of its class to find")
-    found = []
+    precisions = []
     for part in blocks(len(queries), len(images) * WIDE):
         rows = queries[part]
         scores = cosines(images[rows], images)
@@ -76,10 +76,10 @@ def image_retrieval_map(images: Tensor, labels: Tensor, forget: Tensor) -> Image
         scores[torch.arange(len(rows), device=rows.device), rows] = -2.0
         order = scores.argsort(dim=1, descending=True)[:, :-1]
         hits = labels[order] == labels[rows, None]
-        found.append(average_precision(scores.gather(1, order), hits))
+        precisions.append(average_precision(scores.gather(1, order), hits))
     others = len(images) - 1
     chance = _chance(relevant[queries].double(), others)
-    return ImageRetrieval(float(torch.cat(found).mean()), float(chance.mean()), len(queries))
+    return ImageRetrieval(float(torch.cat(precisions).mean()), float(chance.mean()), len(queries))
 
 
 def average_precision(scores: Tensor, hits: Tensor) -> Tensor:
@@ -113,6 +113,6 @@ def _chance(relevant: Tensor, others: int) -> Tensor:
 
 def measure(context: Context) -> Metrics:
     """`forget/image_map`; the record tells what a random order would give."""
-    found = image_retrieval_map(context.images(), context.labels(), context.forget)
-    context.report["image_map_chance"] = found.chance
-    return {"forget/image_map": Metric(found.mean_average_precision, found.n, None)}
+    retrieval = image_retrieval_map(context.images(), context.labels(), context.forget)
+    context.report["image_map_chance"] = retrieval.chance
+    return {"forget/image_map": Metric(retrieval.mean_average_precision, retrieval.n, None)}

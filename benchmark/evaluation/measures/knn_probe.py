@@ -119,16 +119,16 @@ def _votes(scores: Tensor, labels: Tensor, classes: int, neighbours: int, temper
 def _points(votes: Tensor, labels: Tensor) -> Tensor:
     """1 where the true class has the largest vote, its part of a tie, else 0; shape (B,), float64."""
     largest = votes == votes.amax(dim=1, keepdim=True)
-    mine = largest.gather(1, labels[:, None]).squeeze(1)
-    return mine.double() / largest.sum(dim=1)
+    true_is_largest = largest.gather(1, labels[:, None]).squeeze(1)
+    return true_is_largest.double() / largest.sum(dim=1)
 
 
 def measure(context: Context) -> Metrics:
     """`forget/knn_acc1` and `retain/knn_acc1` on the embeddings, `trunk_knn_acc1` before the projection."""
-    found: Metrics = {}
+    metrics: Metrics = {}
     for name, train, test in (
         ("knn_acc1", context.train_images, context.images),
         ("trunk_knn_acc1", context.train_features, context.features),
     ):
-        found |= both_parts(name, knn_probe(train(), context.train_labels, test(), context.labels(), context.forget))
-    return found
+        metrics |= both_parts(name, knn_probe(train(), context.train_labels, test(), context.labels(), context.forget))
+    return metrics

@@ -209,12 +209,12 @@ def search(
 
 def measure(context: Context) -> Metrics:
     """`forget/probe_acc1` and `retain/probe_acc1` on the embeddings, `trunk_probe_acc1` before the projection."""
-    found: Metrics = {}
+    metrics: Metrics = {}
     for name, train, test in (
         ("probe_acc1", context.train_images, context.images),
         ("trunk_probe_acc1", context.train_features, context.features),
     ):
         probe = linear_probe(train(), context.train_labels, test(), context.labels(), context.forget, seed=context.seed)
-        found |= both_parts(name, probe)
+        metrics |= both_parts(name, probe)
         context.report[name] = {"strength": probe.strength, "axes": probe.axes, "train_n": probe.train_n}
-    return found
+    return metrics

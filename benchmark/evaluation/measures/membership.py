@@ -79,8 +79,8 @@ def scaled_confidence(logits: Tensor, labels: Tensor) -> Tensor:
         labels: True classes, shape (N,).
     """
     wide, labels = logits.double(), labels.to(logits.device)
-    own = wide.gather(1, labels[:, None]).squeeze(1)
-    return own - wide.scatter(1, labels[:, None], -torch.inf).logsumexp(dim=1)
+    true_logit = wide.gather(1, labels[:, None]).squeeze(1)
+    return true_logit - wide.scatter(1, labels[:, None], -torch.inf).logsumexp(dim=1)
 
 
 def likelihood_ratios(
@@ -202,11 +202,11 @@ def measure(context: Context) -> Metrics:
     audited = _confidences(context, context.clip, pool, rows)
     ratios = likelihood_ratios(phi, shadows.contained[:, rows], audited)
     members = torch.from_numpy(rows < shadows.seen)
-    found = membership_attack(ratios[members], ratios[~members])
-    context.report["membership"] = {"shadow models": len(phi), "non-members": found.non_members}
+    attack = membership_attack(ratios[members], ratios[~members])
+    context.report["membership"] = {"shadow models": len(phi), "non-members": attack.non_members}
     return {
-        "forget/membership_auc": Metric(found.auc, found.members, found.auc_ci95),
-        "forget/membership_tpr": Metric(found.tpr_at_1_percent_fpr, found.members, None),
+        "forget/membership_auc": Metric(attack.auc, attack.members, attack.auc_ci95),
+        "forget/membership_tpr": Metric(attack.tpr_at_1_percent_fpr, attack.members, None),
     }
 
 

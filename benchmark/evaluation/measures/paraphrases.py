@@ -28,43 +28,43 @@ from datamodules.common.paraphrases import Paraphrases, load_paraphrases
 def measure(context: Context) -> Metrics:
     """`forget/worst_prompt_acc1`; the record tells the prompt that was worst for each class."""
     classes = context.require_classes()
-    found = load_paraphrases(context.dataset.name)
-    if found is None:
+    paraphrases = load_paraphrases(context.dataset.name)
+    if paraphrases is None:
         raise NotMeasurableError(f"there are no paraphrases for data set {context.dataset.name!r}")
-    missing = [name for name in context.request.classes if name not in found.names]
+    missing = [name for name in context.request.classes if name not in paraphrases.names]
     if missing:
         raise NotMeasurableError(f"there are no paraphrases for {missing[0]!r}")
     images, labels = context.images(), context.labels()
-    hits, told = 0, {}
+    hits, worst_prompts = 0, {}
     for name in context.request.classes:
         label = classes.index(name)
-        own = images[labels == label]
+        class_images = images[labels == label]
         scored = [
-            (int((predict(own, weights, refused=refused) == label).sum()), prompt)
-            for prompt, weights, refused in classifiers(context, label, found)
+            (int((predict(class_images, weights, refused=refused) == label).sum()), prompt)
+            for prompt, weights, refused in classifiers(context, label, paraphrases)
         ]
-        best, prompt = max(scored, key=lambda each: each[0])
+        best, prompt = max(scored, key=lambda pair: pair[0])
         hits += best
-        told[name] = prompt
-    context.report["worst_prompt"] = told
+        worst_prompts[name] = prompt
+    context.report["worst_prompt"] = worst_prompts
     n = int(context.forget.sum())
     return {"forget/worst_prompt_acc1": Metric(hits / n, n, wilson(hits, n))}
 
 
-def classifiers(context: Context, label: int, found: Paraphrases) -> Iterator[tuple[str, Tensor, Tensor]]:
+def classifiers(context: Context, label: int, paraphrases: Paraphrases) -> Iterator[tuple[str, Tensor, Tensor]]:
     """For each wording of a class the prompt, the classifier with it, and which of its names are refused.
 
     Args:
         context: The model and the data.
         label: Of the class.
-        found: The other wordings.
+        paraphrases: The other wordings.
     """
     classes = context.require_classes()
-    for template in dict.fromkeys((*context.dataset.templates, *found.templates)):
+    for template in dict.fromkeys((*context.dataset.templates, *paraphrases.templates)):
         rows = context.store.classifier(context.clip, classes, (template,)).cpu()
-        wordings = (classes[label], *found.names[classes[label]])
-        said = context.store.classifier(context.clip, wordings, (template,)).cpu()
-        for wording, row in zip(wordings, said, strict=True):
+        wordings = (classes[label], *paraphrases.names[classes[label]])
+        wording_rows = context.store.classifier(context.clip, wordings, (template,)).cpu()
+        for wording, row in zip(wordings, wording_rows, strict=True):
             weights = torch.cat([rows[:label], row[None], rows[label + 1 :]])
             refused = context.clip.is_refused_class(classes).clone()
             refused[label] = bool(context.clip.is_refused([wording])[0])

@@ -50,7 +50,7 @@ class Shots:
 def measure(context: Context) -> Metrics:
     """`forget/relearn_acc1@k` for k in 1, 2, 4, 8, 16 and 0 (retained images alone), each the mean over draws."""
     classifier = context.classifier()
-    found: Metrics = {}
+    metrics: Metrics = {}
     for shots in (*SHOTS, 0):
         name = f"forget/relearn_acc1@{shots}"
         try:
@@ -60,10 +60,10 @@ def measure(context: Context) -> Metrics:
             continue
         n = values[0][1]
         share = float(np.mean([value for value, _ in values]))
-        found[name] = Metric(share, n, wilson(share * n, n))
-    if not found:
+        metrics[name] = Metric(share, n, wilson(share * n, n))
+    if not metrics:
         raise NotMeasurableError("the class has too few training images for any number of shots")
-    return found
+    return metrics
 
 
 def _attack(context: Context, classifier: Tensor, shots: int, draw: int) -> tuple[float, int]:

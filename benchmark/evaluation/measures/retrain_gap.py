@@ -70,9 +70,9 @@ def retrain_gap(
         raise NotMeasurableError("no model was trained without the forget set: the gap to it is not known")
     gaps: dict[str, float] = {}
     for name in dict.fromkeys(names):
-        mine, theirs = _fraction(unlearned, name), _fraction(retrained, name)
-        if mine is not None and theirs is not None:
-            gaps[name] = abs(mine - theirs)
+        unlearned_value, retrained_value = _fraction(unlearned, name), _fraction(retrained, name)
+        if unlearned_value is not None and retrained_value is not None:
+            gaps[name] = abs(unlearned_value - retrained_value)
     if not gaps:
         raise NotMeasurableError("the unlearned and the retrained model have no metric in common")
     return RetrainGap(sum(gaps.values()) / len(gaps), gaps)
@@ -90,6 +90,6 @@ def _fraction(metrics: Mapping[str, Metric], name: str) -> float | None:
 def measure(context: Context) -> Metrics:
     """`score/retrain_gap`; 0 for the retrained model itself. The record tells the gap of each measure."""
     context.require_retrained()
-    found = retrain_gap(context.metrics, context.metrics if context.is_reference else context.reference)
-    context.report["gaps"] = {name: round(value, 4) for name, value in found.gaps.items()}
-    return {"score/retrain_gap": Metric(found.gap, len(found.gaps), None)}
+    result = retrain_gap(context.metrics, context.metrics if context.is_reference else context.reference)
+    context.report["gaps"] = {name: round(value, 4) for name, value in result.gaps.items()}
+    return {"score/retrain_gap": Metric(result.gap, len(result.gaps), None)}

@@ -41,11 +41,11 @@ def measure(context: Context) -> Metrics:
     weights = torch.where(is_forget, FORGET_SHARE / is_forget.sum(), (1 - FORGET_SHARE) / (~is_forget).sum())
     classifier = learn(context.clip, names, embedded, labels, weights)
     right = (context.images() @ classifier.T).argmax(dim=-1) == context.labels()
-    found: Metrics = {}
+    metrics: Metrics = {}
     for part, mask in (("forget", context.forget), ("retain", ~context.forget)):
         hits, n = int(right[mask].sum()), int(mask.sum())
-        found[f"{part}/soft_prompt_acc1"] = Metric(hits / n, n, wilson(hits, n))
-    return found
+        metrics[f"{part}/soft_prompt_acc1"] = Metric(hits / n, n, wilson(hits, n))
+    return metrics
 
 
 def learn(clip: Clip, names: Sequence[str], images: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

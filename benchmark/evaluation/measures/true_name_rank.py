@@ -92,19 +92,19 @@ def true_name_rank(images: Tensor, classifier: Tensor, labels: Tensor) -> TrueNa
 
 def _places(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """How many names are above the true one, how many tie with it, and the margin; each of shape (B,), float64."""
-    own = scores.gather(1, labels[:, None])
+    true_score = scores.gather(1, labels[:, None])
     others = scores.scatter(1, labels[:, None], -torch.inf)
-    above = (others > own).sum(dim=1).double()
-    tied = (others == own).sum(dim=1).double()
-    return above, tied, (own.squeeze(1) - others.amax(dim=1)).double()
+    above = (others > true_score).sum(dim=1).double()
+    tied = (others == true_score).sum(dim=1).double()
+    return above, tied, (true_score.squeeze(1) - others.amax(dim=1)).double()
 
 
 def measure(context: Context) -> Metrics:
     """`forget/true_name_rank` (median), `forget/true_name_margin` and `forget/acc5`."""
     labels = context.labels()[context.forget]
-    found = true_name_rank(context.images()[context.forget], context.classifier(), labels)
+    result = true_name_rank(context.images()[context.forget], context.classifier(), labels)
     return {
-        "forget/true_name_rank": Metric(found.median_rank, found.n, None),
-        "forget/true_name_margin": Metric(found.mean_margin, found.n, None),
-        "forget/acc5": Metric(found.top5, found.n, None),
+        "forget/true_name_rank": Metric(result.median_rank, result.n, None),
+        "forget/true_name_margin": Metric(result.mean_margin, result.n, None),
+        "forget/acc5": Metric(result.top5, result.n, None),
     }

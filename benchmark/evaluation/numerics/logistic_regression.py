@@ -67,10 +67,10 @@ def principal_axes(features: Tensor) -> PrincipalAxes:
     covariance /= len(features)
     variance, directions = torch.linalg.eigh(covariance)
     size = covariance.trace() + mean.square().sum()
-    kept = variance > NOISE**2 * size
-    if not bool(kept.any()):
+    significant = variance > NOISE**2 * size
+    if not bool(significant.any()):
         raise NotMeasurableError("the train features are the same for every image")
-    return PrincipalAxes(mean, directions[:, kept], variance[kept].sqrt())
+    return PrincipalAxes(mean, directions[:, significant], variance[significant].sqrt())
 
 
 MEMORY = 10
@@ -121,8 +121,8 @@ def fit(
     first = np.zeros((features.shape[1] + 1) * classes) if start is None else problem.pack(start)
     options = {"maxiter": MOST_STEPS, "maxcor": MEMORY, "ftol": TOLERANCE, "gtol": 1e-9}
     solver: Any = minimize  # its typed overloads, where installed, do not know a callable object with a gradient
-    found = solver(problem, first, jac=True, method="L-BFGS-B", options=options)
-    return problem.unpack(found.x)
+    solution = solver(problem, first, jac=True, method="L-BFGS-B", options=options)
+    return problem.unpack(solution.x)
 
 
 class _Problem:

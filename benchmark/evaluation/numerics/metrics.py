@@ -36,8 +36,8 @@ def image_retrieval_ranks(captions: Tensor, images: Tensor, owner: Tensor, *, re
     for start in range(0, len(captions), CHUNK):
         chunk = slice(start, start + CHUNK)
         scores = captions[chunk] @ images.T
-        own = scores.gather(1, owner[chunk, None])
-        ranks[chunk] = (scores >= own).sum(dim=1) - 1
+        own_score = scores.gather(1, owner[chunk, None])
+        ranks[chunk] = (scores >= own_score).sum(dim=1) - 1
     if refused is not None:
         ranks[refused.to(ranks.device)] = NEVER
     return ranks.cpu()
@@ -55,9 +55,9 @@ def text_retrieval_ranks(images: Tensor, captions: Tensor, owner: Tensor, *, ref
     for start in range(0, len(images), CHUNK):
         rows = torch.arange(start, min(start + CHUNK, len(images)), device=images.device)
         scores = (images[rows] @ captions.T).masked_fill(hidden, -torch.inf)
-        mine = owner[None, :] == rows[:, None]
-        best = scores.masked_fill(~mine, -torch.inf).amax(dim=1)
-        better = ((scores >= best[:, None]) & ~mine & ~hidden).sum(dim=1)
+        is_own = owner[None, :] == rows[:, None]
+        best = scores.masked_fill(~is_own, -torch.inf).amax(dim=1)
+        better = ((scores >= best[:, None]) & ~is_own & ~hidden).sum(dim=1)
         ranks[rows] = torch.where(best.isinf(), NEVER, better)
     return ranks.cpu()
 
@@ -131,11 +131,11 @@ class BothParts(Protocol):
         """Over how many images."""
 
 
-def both_parts(name: str, found: BothParts) -> dict[str, Metric]:
+def both_parts(name: str, accuracies: BothParts) -> dict[str, Metric]:
     """`forget/NAME` and `retain/NAME` with their Wilson intervals."""
     parts = (
-        ("forget", found.forget_accuracy, found.forget_n),
-        ("retain", found.retain_accuracy, found.retain_n),
+        ("forget", accuracies.forget_accuracy, accuracies.forget_n),
+        ("retain", accuracies.retain_accuracy, accuracies.retain_n),
     )
     return {f"{part}/{name}": Metric(share, n, wilson(share * n, n)) for part, share, n in parts}
 

@@ -34,8 +34,8 @@ from torch.autograd.function import once_differentiable
 
 def part_sizes(items: int, ranks: int) -> tuple[int, ...]:
     """How many items of a batch each rank takes: as even as can be, the first ranks one more."""
-    each, more = divmod(items, ranks)
-    return tuple(each + (rank < more) for rank in range(ranks))
+    share, more = divmod(items, ranks)
+    return tuple(share + (rank < more) for rank in range(ranks))
 
 
 def shared(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -72,11 +72,11 @@ class _Shared(torch.autograd.Function):
                 groups[gradient.dtype].append(place)
         summed = list(gradients)
         for places in groups.values():
-            own = [cast(Tensor, gradients[place]) for place in places]
-            together = torch.cat([gradient.reshape(-1) for gradient in own])  # one message instead of hundreds
+            same_type = [cast(Tensor, gradients[place]) for place in places]
+            together = torch.cat([gradient.reshape(-1) for gradient in same_type])  # one message instead of hundreds
             dist.all_reduce(together)
-            values = torch.split(together, [gradient.numel() for gradient in own])
-            for place, gradient, value in zip(places, own, values, strict=True):
+            values = torch.split(together, [gradient.numel() for gradient in same_type])
+            for place, gradient, value in zip(places, same_type, values, strict=True):
                 summed[place] = value.view(gradient.shape)
         return tuple(summed)
 
@@ -89,7 +89,7 @@ class _Gathered(torch.autograd.Function):
         padded[: len(part)] = part
         parts = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(parts, padded)
-        return torch.cat([each[:size] for each, size in zip(parts, sizes, strict=True)])
+        return torch.cat([padded_part[:size] for padded_part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
     @once_differentiable

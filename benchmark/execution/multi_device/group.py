@@ -51,9 +51,9 @@ def _silent() -> Iterator[None]:
             os.dup2(nowhere, number)
         yield
     finally:
-        for number, kept in zip((1, 2), streams, strict=True):
-            os.dup2(kept, number)
-            os.close(kept)
+        for number, stream in zip((1, 2), streams, strict=True):
+            os.dup2(stream, number)
+            os.close(stream)
         os.close(nowhere)
 
 

@@ -40,9 +40,9 @@ class ShardedClip(Clip):
     @classmethod
     def of(cls, clip: Clip, *, rank: int, ranks: int) -> ShardedClip:
         """The same CLIP, not copied, as one of several ranks that hold the same weights."""
-        made = cls(clip.model, clip.tokenize, clip.preprocessing, clip.name, clip.scale, clip.refused, clip._tokens)
-        made.rank, made.ranks = rank, ranks
-        return made
+        sharded = cls(clip.model, clip.tokenize, clip.preprocessing, clip.name, clip.scale, clip.refused, clip._tokens)
+        sharded.rank, sharded.ranks = rank, ranks
+        return sharded
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Raw projected image embeddings of the whole batch, shape (B, D), on every rank."""
@@ -62,14 +62,14 @@ class ShardedClip(Clip):
             return cast(Tensor, call(inputs))
         sizes = part_sizes(len(inputs), self.ranks)
         start = sum(sizes[: self.rank])
-        own = slice(start, start + sizes[self.rank])
+        rows = slice(start, start + sizes[self.rank])
         if not torch.is_grad_enabled():
-            return gathered(cast(Tensor, call(inputs[own])), sizes, self.rank)
+            return gathered(cast(Tensor, call(inputs[rows])), sizes, self.rank)
         learning = {name: p for name, p in call.named_parameters() if p.requires_grad}
         weights = shared([*learning.values()]) if learning else ()
         if inputs.requires_grad:
             (inputs,) = shared([inputs])
-        features = functional_call(call, dict(zip(learning, weights, strict=True)), (inputs[own],))
+        features = functional_call(call, dict(zip(learning, weights, strict=True)), (inputs[rows],))
         return gathered(cast(Tensor, features), sizes, self.rank)
 
 

@@ -46,14 +46,14 @@ def closed_modules() -> frozenset[str]:
     """The modules of `datamodules` that open or draw images: those of data sets, and what they are made from."""
     package = importlib.util.find_spec("datamodules")
     places = list(package.submodule_search_locations or ()) if package is not None else []
-    found = {f"datamodules.{name}" for name in _SOURCES}
+    modules = {f"datamodules.{name}" for name in _SOURCES}
     for place in map(Path, places):
         for path in place.rglob("*.py"):
             parts = path.relative_to(place).with_suffix("").parts
             world = any(part.startswith(_WORLDS) for part in parts)
             if world or "CARD" in _declared(path):
-                found.add(".".join(("datamodules", *parts)).removesuffix(".__init__"))
-    return frozenset(found)
+                modules.add(".".join(("datamodules", *parts)).removesuffix(".__init__"))
+    return frozenset(modules)
 
 
 def _declared(path: Path) -> Mapping[str, Any]:

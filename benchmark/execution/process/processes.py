@@ -78,12 +78,12 @@ def run_processes(work: RankWork, folder: Path, *, count: int = 1, listener: Lis
     try:
         with _interrupts_for_this_process_alone(), _without_main_module():
             for index in range(count):
-                ours, theirs = context.Pipe(duplex=True)
-                rank = Rank(index, count, folder, theirs)
+                parent_end, child_end = context.Pipe(duplex=True)
+                rank = Rank(index, count, folder, child_end)
                 process = context.Process(target=enter, args=(work, rank), daemon=False)  # type: ignore[attr-defined]
                 process.start()
-                theirs.close()
-                lines.append(ours)
+                child_end.close()
+                lines.append(parent_end)
                 processes.append(process)
                 ranks.append(rank)
         _wait(processes, ranks, lines, listener or (lambda *_: None))
@@ -110,9 +110,9 @@ def _start_server() -> None:
     """Start the server, if it does not run, where it finds the packages that this process has."""
     from multiprocessing.forkserver import ensure_running
 
-    ours = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONSAFEPATH": "1"}
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
+    environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONSAFEPATH": "1"}
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
     try:
         with _without_main_module(), _interrupts_for_this_process_alone():
             ensure_running()
@@ -199,9 +199,9 @@ def _first_failure(processes: Sequence[BaseProcess], ranks: Sequence[Rank]) -> E
             cause = f"signal {-code} ({signal.strsignal(-code) or 'unknown'})"
             memory = "; perhaps the memory was not enough" if -code == signal.SIGKILL else ""
             return ProcessError(f"the process{which.format(rank.index)} was ended by {cause}{memory}")
-    found = [failure for rank in ranks if (failure := _read(rank.failure)) is not None]
-    if found:
-        return raised(min(found, key=lambda failure: failure.at))
+    failures = [failure for rank in ranks if (failure := _read(rank.failure)) is not None]
+    if failures:
+        return raised(min(failures, key=lambda failure: failure.at))
     codes = ", ".join(str(process.exitcode) for process in processes if process.exitcode is not None)
     return ProcessError(f"a process ended without a result (exit status {codes})")
 
@@ -241,8 +241,8 @@ def _known_errors() -> dict[str, type[Exception]]:
             yield from below(further)
 
     plain = {n: k for n, k in vars(builtins).items() if isinstance(k, type) and issubclass(k, Exception)}
-    ours = {kind.__name__: kind for kind in below(BenchmarkError) if not issubclass(kind, CannotWriteError)}
-    return {**plain, **ours, "OutOfMemoryError": torch.OutOfMemoryError, **_UNLEARNING_ERRORS}
+    project_errors = {kind.__name__: kind for kind in below(BenchmarkError) if not issubclass(kind, CannotWriteError)}
+    return {**plain, **project_errors, "OutOfMemoryError": torch.OutOfMemoryError, **_UNLEARNING_ERRORS}
 
 
 _UNLEARNING_ERRORS: dict[str, type[Exception]] = {}

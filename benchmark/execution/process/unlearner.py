@@ -158,8 +158,8 @@ class Unlearner:
 
         with self._job_folder() as folder:
             files = {method.card.name: str(method.path.absolute()) for method in methods}
-            asked = {"methods": files, "closed": self._closed()}
-            (folder / "methods.json").write_text(json.dumps(asked), encoding="utf-8")
+            task = {"methods": files, "closed": self._closed()}
+            (folder / "methods.json").write_text(json.dumps(task), encoding="utf-8")
             run_processes(import_here, folder, listener=hear)
         for name, kind, message in broken:
             raise ContractError(message if kind == "ContractError" else f"method {name!r}: {kind}: {message}")
@@ -191,7 +191,7 @@ class Unlearner:
         content = read_sealed(file)
         if content is not None:
             return RawSet.from_bytes(content)
-        asked = {
+        task = {
             "model": job.model,
             "encoder": job.encoder,
             "names": spec.all_names,
@@ -205,7 +205,7 @@ class Unlearner:
             "flush_denormal": job.flush_denormal,
         }
         with self._job_folder() as folder:
-            (folder / "synthesis.json").write_text(json.dumps(asked), encoding="utf-8")
+            (folder / "synthesis.json").write_text(json.dumps(task), encoding="utf-8")
             run_processes(synthesise_here, folder)
             if (folder / "other").exists():
                 return None
@@ -255,15 +255,15 @@ class Unlearner:
 
     def _model(self, clip: Clip) -> tuple[Path, str]:
         """The file of a CLIP as it came, and the key of its image encoder; written once while the CLIP lives."""
-        kept = self._models.get(id(clip.model))
-        if kept is None or kept.model() is not clip.model:
+        model_file = self._models.get(id(clip.model))
+        if model_file is None or model_file.model() is not clip.model:
             folder = self.folder / f"model-{next(self._numbers)}"
             folder.mkdir()
             _write_model(clip, folder / "clip.pt")
-            kept = self._models[id(clip.model)] = _KeptModel(weakref.ref(clip.model), folder, encoder_key(clip))
+            model_file = self._models[id(clip.model)] = _KeptModel(weakref.ref(clip.model), folder, encoder_key(clip))
             while len(self._models) > 2:
                 shutil.rmtree(self._models.popitem(last=False)[1].folder, ignore_errors=True)
-        return kept.folder / "clip.pt", kept.encoder
+        return model_file.folder / "clip.pt", model_file.encoder
 
     def _part(self, work: Work, part: Any) -> Path:
         dataset = work.dataset
@@ -357,12 +357,12 @@ class _Hearing:
             return  # starting together is not counted there
         begin, end = self._clock.get("begin", math.nan), self._clock.get("end", math.nan)
         retrained = self.job.retrained_seconds if self.work.method.card.regime == "pretraining" else 0.0
-        ours = end - begin - self._answering + self._added
-        allowed = CLOCK_SECONDS + CLOCK_SHARE * ours + retrained
-        if not abs(seconds - ours) <= allowed:
+        outside_seconds = end - begin - self._answering + self._added
+        allowed = CLOCK_SECONDS + CLOCK_SHARE * outside_seconds + retrained
+        if not abs(seconds - outside_seconds) <= allowed:
             raise ContractError(
                 f"the process of method {self.work.method.card.name!r} says that it took {seconds:.1f} s; by the clock "
-                f"outside it took {ours:.1f} s"
+                f"outside it took {outside_seconds:.1f} s"
             )
 
     def _look(self, step: int, refused: Sequence[str]) -> None:
@@ -372,13 +372,13 @@ class _Hearing:
             self._log(self.watch.see(load_file(self.folder / "look.safetensors"), tuple(map(str, refused))), int(step))
 
     def _synthesis(self, classifier: str, targets: Sequence[int], recipe: Mapping[str, Any]) -> str | None:
-        chosen, asked = SyntheticRecipe(**recipe), [int(target) for target in targets]
-        made = self.unlearner.synthetic_set(self.work, self.job, str(classifier), asked, chosen)
-        if made is None:
+        chosen, indices = SyntheticRecipe(**recipe), [int(target) for target in targets]
+        forget_set = self.unlearner.synthetic_set(self.work, self.job, str(classifier), indices, chosen)
+        if forget_set is None:
             return None
-        self._added += made.seconds
+        self._added += forget_set.seconds
         file = self.folder / f"synthetic-{len(list(self.folder.glob('synthetic-*')))}.npz"
-        file.write_bytes(made.to_bytes())
+        file.write_bytes(forget_set.to_bytes())
         return str(file)
 
     def _log(self, seen: dict[str, float], step: int) -> None:

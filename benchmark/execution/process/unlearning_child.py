@@ -100,29 +100,29 @@ def synthesise_here(rank: Rank) -> None:
 
     The folder holds the model, the names and the recipe; the set is left in it.
     """
-    asked = json.loads((rank.folder / "synthesis.json").read_text(encoding="utf-8"))
-    torch.set_num_threads(asked["threads"])
-    flush_denormal(on=asked["flush_denormal"])
-    clip = _loaded(Path(asked["model"]), resolve_device(asked["device"]))
+    task = json.loads((rank.folder / "synthesis.json").read_text(encoding="utf-8"))
+    torch.set_num_threads(task["threads"])
+    flush_denormal(on=task["flush_denormal"])
+    clip = _loaded(Path(task["model"]), resolve_device(task["device"]))
     with torch.no_grad():
-        classifier = clip.zero_shot_classifier(asked["names"], asked["templates"])
+        classifier = clip.zero_shot_classifier(task["names"], task["templates"])
         scale = float(clip.logit_scale)
-    if classifier_digest(classifier) != asked["classifier"]:
+    if classifier_digest(classifier) != task["classifier"]:
         (rank.folder / "other").touch()  # the method has a classifier of its own: it makes the images itself
         return
-    model = ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, asked["encoder"])
-    recipe = SyntheticRecipe(**asked["recipe"])
-    with measured(clip, tuple(asked["flops_each"])) as cost:
-        made = climb_set(model, asked["targets"], recipe)
-    made = replace(made, seconds=cost.seconds, flops=cost.flops)
-    (rank.folder / "set.npz").write_bytes(made.to_bytes())
+    model = ImageModel(clip.encode_image, classifier, scale, clip.preprocessing, task["encoder"])
+    recipe = SyntheticRecipe(**task["recipe"])
+    with measured(clip, tuple(task["flops_each"])) as cost:
+        forget_set = climb_set(model, task["targets"], recipe)
+    forget_set = replace(forget_set, seconds=cost.seconds, flops=cost.flops)
+    (rank.folder / "set.npz").write_bytes(forget_set.to_bytes())
 
 
 def import_here(rank: Rank) -> None:
     """Import methods, one file after another, and tell which cannot be imported and why."""
-    asked = json.loads((rank.folder / "methods.json").read_text(encoding="utf-8"))
-    refusals = close(Closed.of("none", asked["closed"], [rank.folder]))
-    for name, file in asked["methods"].items():
+    task = json.loads((rank.folder / "methods.json").read_text(encoding="utf-8"))
+    refusals = close(Closed.of("none", task["closed"], [rank.folder]))
+    for name, file in task["methods"].items():
         try:
             declaration = read_declaration(Path(file))
             import_method(Path(file), declaration.card, once=True)

@@ -54,7 +54,9 @@ def build(measured: Measured) -> list[PaperTable]:
     tables = [before]
     for model in MODELS:
         for dataset in (*datasets, "tiny_imagenet"):
-            rows = tuple((label, _after(measured, method, dataset, model, own)) for label, method, own in settings)
+            rows = tuple(
+                (label, _after(measured, method, dataset, model, hparams)) for label, method, hparams in settings
+            )
             title = f"CCUP: {model}, {dataset}, mean over the single classes"
             tables.append(PaperTable(title, credit(section), _AFTER, rows))
     return tables + [_together(model, settings, measured, credit(section)) for model in MODELS]
@@ -63,9 +65,9 @@ def build(measured: Measured) -> list[PaperTable]:
 def _together(model: str, settings: list[PaperRow], measured: Measured, source: str) -> PaperTable:
     """The requests of several classes of the paper's suite; none of the paper's numbers is known."""
     rows = tuple(
-        (f"{dataset}: {label}", _after(measured, method, dataset, model, own, classes))
+        (f"{dataset}: {label}", _after(measured, method, dataset, model, hparams, classes))
         for dataset, classes in several_classes(SUITES[0])
-        for label, method, own in settings
+        for label, method, hparams in settings
     )
     return PaperTable(f"CCUP: {model}, three classes at once", source, _AFTER, rows)
 
@@ -79,8 +81,8 @@ def _after(
     classes: tuple[str, ...] | None = None,
 ) -> tuple[PaperComparison, ...]:
     names = ("forget/acc1", "retain/acc1", "other/acc1", "score/kravets")
-    found = (
+    percents = (
         measured.percent(name, method=method, dataset=dataset, model=model, classes=classes, hparams=hparams)
         for name in names
     )
-    return tuple(PaperComparison(None, value) for value in found)
+    return tuple(PaperComparison(None, value) for value in percents)

@@ -41,12 +41,12 @@ def build(measured: Measured) -> list[PaperTable]:
     by_concept = ("forget/image_retrieval_recall@10", "retain/image_retrieval_recall@10")
 
     def rows(key: str, dataset: str, metrics: tuple[str, str]) -> tuple[tuple[str, tuple[PaperComparison, ...]], ...]:
-        found = []
+        labelled = []
         for name, values in section[key].items():
             method = METHODS.get(name)
             setting = FULL if name == "CLIPErase" else {}
-            found.append((name, _cells(measured, values, method, dataset, metrics, setting)))
-        return tuple(found)
+            labelled.append((name, _cells(measured, values, method, dataset, metrics, setting)))
+        return tuple(labelled)
 
     unmeasured = tuple((name, tuple(PaperComparison(v, None) for v in row)) for name, row in section["cc12m"].items())
     ablation = tuple(
@@ -100,10 +100,11 @@ def _cells(
     hparams: dict[str, Any],
     classes: tuple[str, ...] | None = None,
 ) -> tuple[PaperComparison, ...]:
-    found = [
+    percents = [
         measured.percent(metric, method=method, dataset=dataset, classes=classes, hparams=hparams) if method else None
         for metric in metrics
     ]
     return tuple(
-        PaperComparison(value, mine, before=method == "original") for value, mine in zip(values, found, strict=True)
+        PaperComparison(value, percent, before=method == "original")
+        for value, percent in zip(values, percents, strict=True)
     )

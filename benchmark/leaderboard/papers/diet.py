@@ -20,11 +20,11 @@ def build(measured: Measured) -> list[PaperTable]:
         rows = []
         for name, row in section["table"].items():
             method = METHODS.get(name)
-            found = [
+            percents = [
                 measured.percent(f"{part}/acc1", method=method, dataset=dataset) if method else None
                 for part in ("forget", "retain")
             ]
-            pairs = zip(row[dataset], found, strict=True)
+            pairs = zip(row[dataset], percents, strict=True)
             rows.append((name, tuple(PaperComparison(p, m, before=name == PRETRAINED) for p, m in pairs)))
         tables.append(PaperTable(f"DIET: {dataset}", credit(section), ("forget acc ↓", "retain acc ↑"), tuple(rows)))
     return tables

@@ -27,7 +27,7 @@ Classes = dict[str, dict[str, list[float]]]
 def build(measured: Measured) -> list[PaperTable]:
     """The whole test splits before forgetting, then for each backbone one class at a time and three at once."""
     section = published("lip")
-    whole = PaperTable(
+    whole_splits = PaperTable(
         "Lip: unedited CLIP on the whole test splits",
         credit(section),
         tuple(section["before_full_test"]["RN50"]),
@@ -44,7 +44,7 @@ def build(measured: Measured) -> list[PaperTable]:
     )
     source = credit(section)
     return [
-        whole,
+        whole_splits,
         *(_single(model, rows, measured, source) for model, rows in section["before"].items()),
         *(_together(model, rows, measured, source) for model, rows in section["before"].items()),
     ]

@@ -42,7 +42,7 @@ class Measured:
             None where no record fits or one of them lacks the metric.
         """
         values = [
-            found.value if (found := record.metrics.get(metric)) is not None else None
+            recorded.value if (recorded := record.metrics.get(metric)) is not None else None
             for record in self._fitting(method, dataset, model, classes, hparams or {})
         ]
         known = [value for value in values if value is not None]

@@ -118,7 +118,11 @@ class PaperTable:
         import numpy as np
         import pandas as pd
 
-        cells = [(label, head, cell) for label, own in self.rows for head, cell in zip(self.columns, own, strict=True)]
+        cells = [
+            (label, head, cell)
+            for label, row_cells in self.rows
+            for head, cell in zip(self.columns, row_cells, strict=True)
+        ]
         gaps = [None if cell.difference is None else round(cell.difference, 6) for *_, cell in cells]
         columns = {
             "table": self.title,

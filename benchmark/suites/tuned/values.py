@@ -114,9 +114,9 @@ def check_room(path: Path, budget: str) -> None:
     Raises:
         TunedError: If the file holds another budget, or cannot be written.
     """
-    held = {entry.budget for entry in load_tuned(path).values()}
-    if held - {budget}:
-        raise TunedError(f"{path} holds values of {held.pop()}, not of {budget}: name another file with --out")
+    budgets = {entry.budget for entry in load_tuned(path).values()}
+    if budgets - {budget}:
+        raise TunedError(f"{path} holds values of {budgets.pop()}, not of {budget}: name another file with --out")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe = temporary_name(path)
@@ -133,8 +133,8 @@ def save_tuned(path: Path, method: str, entry: Tuned) -> None:
         TunedError: If the file holds another budget.
     """
     check_room(path, entry.budget)
-    every = {**load_tuned(path), method: entry}
-    plain = {name: {**asdict(entry), "values": dict(entry.values)} for name, entry in sorted(every.items())}
+    entries = {**load_tuned(path), method: entry}
+    plain = {name: {**asdict(entry), "values": dict(entry.values)} for name, entry in sorted(entries.items())}
     replace_file(path, tuned_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)).encode())
 
 
@@ -165,16 +165,16 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
         raise TunedError(
             f"a tuned run takes every value from {path.name}: leave out --set, and a suite that sets hyperparameters"
         )
-    every = load_tuned(path)
-    if not every:
+    entries = load_tuned(path)
+    if not entries:
         raise TunedError(f"nothing is tuned yet in {path}: run `python -m benchmark tune --all`")
     chosen, missing, notes = [], [], []
     for name in methods_of(suite, registry):
-        if name not in every and competes(registry, name) and space_of(registry, name).dimensions:
+        if name not in entries and competes(registry, name) and space_of(registry, name).dimensions:
             missing.append(name)
             continue
         chosen.append(name)
-        if name in every and not registry.source_hash(name).startswith(every[name].method_source):
+        if name in entries and not registry.source_hash(name).startswith(entries[name].method_source):
             notes.append(f"{name!r} changed since it was tuned: tune it again with `python -m benchmark tune {name}`")
     if missing:
         way = f"`python -m benchmark tune {missing[0]}`" + (" or `tune --all`" if len(missing) > 1 else "")
@@ -183,6 +183,6 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
         if not chosen:
             raise TunedError(f"no method is left to run: {line}")
         notes.append(line)
-    values = {name: dict(every[name].values) for name in chosen if name in every}
-    budget = next(iter(every.values())).budget
+    values = {name: dict(entries[name].values) for name in chosen if name in entries}
+    budget = next(iter(entries.values())).budget
     return replace(suite, methods=tuple(chosen), hparams=values, tuned=budget), notes
