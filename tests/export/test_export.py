@@ -290,9 +290,9 @@ TEXTS = ["a photo of a dog", "Ünüsual tokens ☃", "word " * 90]
 
 @dataclass(frozen=True)
 class Exported:
-    """A model, its exported folder, and what a fresh process was given to encode with it."""
+    """A model, whether its trunk is ours, its exported folder, and what a fresh process was given to encode with it."""
 
-    model: str
+    trunk: bool
     clip: Clip
     folder: Path
     given: Path
@@ -318,7 +318,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
             side = clip.preprocessing.image_size
             pixels = np.random.default_rng(0).integers(0, 256, (3, 3, side, side), dtype=np.uint8)
             _give(folder / "given", pixels, TEXTS)
-            made[kind] = Exported(model, clip, folder / "model", folder / "given", pixels)
+            made[kind] = Exported(needs_trunk(model), clip, folder / "model", folder / "given", pixels)
     _read_elsewhere(*((each.folder, each.given) for each in made.values()))
     return made
 
@@ -335,7 +335,7 @@ def test_every_kind_of_model_survives(kind: str, exported: dict[str, Exported]) 
     assert json.loads((made.folder / CONFIG).read_text())["model_cfg"].get("quick_gelu", False) == (
         kind in ("resnet", "vit")
     )
-    assert (made.folder / f"{TRUNK_MODULE}.py").exists() == needs_trunk(made.model) == (kind == "trunk")
+    assert (made.folder / f"{TRUNK_MODULE}.py").exists() == made.trunk == (kind == "trunk")
 
 
 def test_the_card_says_what_must_be_imported_before_a_trunk_of_ours() -> None:
