@@ -54,19 +54,12 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SLOWEST = (
-    *("test_ray", "test_paper_suites", "test_tune", "test_traps", "test_cli", "test_devices", "test_kill_resume"),
-    *(
-        "test_reliability",
-        "test_export",
-        "test_side_by_side",
-        "test_oracle",
-        "test_tracking",
-        "test_speed",
-        "test_keys",
-    ),
-    *("test_processes", "test_endings", "test_nearest", "test_report", "test_real_suites", "test_verify"),
-    *("test_docs", "test_readme", "test_notebook"),
-)
+    "test_ray", "test_cli", "test_devices", "test_tune", "test_paper_suites", "test_export", "test_real_suites",
+    "test_traps", "test_keys", "test_oracle", "test_report", "test_kill_resume", "test_side_by_side",
+    "test_api", "test_notebook", "test_tracking", "test_reliability", "test_contract", "test_verify",
+    "test_retraining", "test_processes", "test_audit", "test_docs", "test_endings", "test_nearest",
+    "test_bad_input", "test_speed", "test_readme",
+)  # fmt: skip
 """Files of half a minute and more, as measured, the slowest first: begun last, one of them would keep one core busy
 while the others are done."""
 

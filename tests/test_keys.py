@@ -417,21 +417,21 @@ def no_unlearning(*_: Any, **__: Any) -> Any:
     raise AssertionError("a cell was unlearned again")
 
 
-def test_the_folder_of_a_model_s_file_changes_no_key(world: World, tmp_path: Path) -> None:
+def test_the_folder_of_a_model_s_file_changes_no_key(short_world: World, tmp_path: Path) -> None:
     """As on two machines: the same file elsewhere is the same model, another file is not."""
-    assert world.run("--methods", "original,random_noise", "--seeds", "1").status == 0
-    model = Path(next(iter(world.records().values())).cell["model"])
+    assert short_world.run("--methods", "original,random_noise", "--seeds", "1").status == 0
+    model = Path(next(iter(short_world.records().values())).cell["model"])
     elsewhere = tmp_path / "elsewhere" / model.name
     elsewhere.parent.mkdir()
     shutil.copyfile(model, elsewhere)
-    again = world.run("--methods", "original,random_noise", "--seeds", "1", "--model", elsewhere)
+    again = short_world.run("--methods", "original,random_noise", "--seeds", "1", "--model", elsewhere)
     assert again.status == 0 and "nothing to do" in again.out
     assert without_folder("ViT-B-16:/data/a.pt") == without_folder("ViT-B-16:b/a.pt") != without_folder("ViT-B-32:a.pt")
     assert without_folder("ViT-B-32/openai") == "ViT-B-32/openai" and without_folder("shapes-resnet") == "shapes-resnet"
     other = elsewhere.with_name("other.safetensors")
-    keys = {cell.key for cell in world.plan("--model", elsewhere).cells}
+    keys = {cell.key for cell in short_world.plan("--model", elsewhere).cells}
     shutil.copyfile(model, other)
-    assert keys.isdisjoint(cell.key for cell in world.plan("--model", other).cells)
+    assert keys.isdisjoint(cell.key for cell in short_world.plan("--model", other).cells)
 
 
 @pytest.fixture

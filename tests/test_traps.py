@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import ARCHITECTURES, CONTEXT, SIDE, tiny_clip
-from world import ROOT, World, metrics_of, write_plugin
+from world import ROOT, SHORT, Answer, World, metrics_of, small_world, write_plugin, write_suite
 
 from benchmark.evaluation import embeddings
 from benchmark.evaluation.embeddings import EmbeddingStore
@@ -22,7 +22,7 @@ from benchmark.execution.runner import CellRunner
 from benchmark.execution.tracking import Tracker
 from benchmark.models.loading import load_clip
 from benchmark.records.cell import Cell
-from benchmark.records.failures import Ledger
+from benchmark.records.failures import Failure, Ledger
 from benchmark.records.store import RecordStore
 from benchmark.suites.expansion import expand
 from benchmark.unlearning.cost import tower_flops
@@ -174,11 +174,11 @@ def test_the_loaded_model_is_never_edited(world: World, tmp_path: Path) -> None:
 # -- cost ----------------------------------------------------------------------------------------------------
 
 
-def test_runtime_is_the_unlearning_alone(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runtime_is_the_unlearning_alone(short_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = write_plugin(tmp_path, body="import time; time.sleep(0.2); visual_projection(self.clip).weight.mul_(0.5)")
     options = ("--plugin", plugin, "--methods", "stranger", "--keys")
-    key = next(c.key for c in world.plan(*options[:-1]).cells)
-    assert world.run("--methods", "original").status == 0
+    key = next(c.key for c in short_world.plan(*options[:-1]).cells)
+    assert short_world.run("--methods", "original").status == 0
     measure = Evaluation.measure
 
     def slow(self: Evaluation, *args: object, **kwargs: object) -> object:
@@ -186,16 +186,16 @@ def test_runtime_is_the_unlearning_alone(world: World, tmp_path: Path, monkeypat
         return measure(self, *args, **kwargs)
 
     monkeypatch.setattr(Evaluation, "measure", slow)
-    assert world.run(*options, key).status == 0
-    cost = world.records()[key].cost
+    assert short_world.run(*options, key).status == 0
+    cost = short_world.records()[key].cost
     assert 0.2 <= cost["unlearn_seconds"] < 0.8 and cost["evaluate_seconds"] >= 1
 
 
 @pytest.mark.parametrize("seconds", [50.0, -1000.0, float("nan")])
-def test_a_method_has_no_say_in_its_cost(world: World, tmp_path: Path, seconds: float) -> None:
+def test_a_method_has_no_say_in_its_cost(short_world: World, tmp_path: Path, seconds: float) -> None:
     body = f"self.reused_seconds = float('{seconds}'); visual_projection(self.clip).weight.mul_(0.5)"
-    assert world.run("--plugin", write_plugin(tmp_path, body=body), "--methods", "stranger").status == 0
-    spent = [r.cost["unlearn_seconds"] for r in world.records().values() if r.cell["method"] == "stranger"]
+    assert short_world.run("--plugin", write_plugin(tmp_path, body=body), "--methods", "stranger").status == 0
+    spent = [r.cost["unlearn_seconds"] for r in short_world.records().values() if r.cell["method"] == "stranger"]
     assert spent and all(0 < seconds < 20 for seconds in spent)
 
 
@@ -347,8 +347,8 @@ def test_tampered_features_come_back_and_deleted_ones_are_made_again(
     assert torch.equal(store.images(clip, shapes, "test", keep=True), true) and store.computed == 1
 
 
-def test_features_of_edited_trunks_are_not_kept(world: World, tmp_path: Path) -> None:
-    own = World(world.suite, tmp_path / "cache", world.results)
+def test_features_of_edited_trunks_are_not_kept(short_world: World, tmp_path: Path) -> None:
+    own = World(short_world.suite, tmp_path / "cache", short_world.results)
     assert own.run("--methods", "original", "--seeds", "0").status == 0
     kept = {path.name for path in (tmp_path / "cache" / "features").iterdir()}
     assert len(kept) == 2  # one a data set
@@ -380,6 +380,8 @@ BODIES = {
         "data regime 'none'",
     ),
     "exits": ("import sys; sys.exit(0)", "SystemExit", "the method raised SystemExit(0)"),
+    "exits_plainly": ("exit(0)", "SystemExit", "the method raised SystemExit(0)"),
+    "closes": ("raise GeneratorExit", "GeneratorExit", "the method raised GeneratorExit"),
     "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt", "the method raised KeyboardInterrupt"),
     "leaves": ("import os; os._exit(0)", "ProcessError", "ended without a result (exit status 0)"),
     "dies": ("import ctypes; ctypes.string_at(0)", "ProcessError", "ended by signal 11"),
@@ -387,37 +389,56 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize("kind", BODIES)
-def test_a_failing_cell_stops_no_other_and_is_not_hidden(world: World, tmp_path: Path, kind: str) -> None:
-    body, error, message = BODIES[kind]
-    plugin = write_plugin(tmp_path, body=body)
-    answer = world.run("--plugin", plugin, "--methods", "original,stranger,nullspace")
-    assert answer.status == 1 and "4 cells run, 0 were done, 2 failed" in answer.out
-    assert {r.cell["method"] for r in world.records().values()} == {"original", "nullspace"}
+@pytest.fixture(scope="module")
+def broken(
+    tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[World, Answer, dict[str, Failure]]:
+    """One run of every broken method, between one that is not broken and another; its failures by method."""
+    folder = tmp_path_factory.mktemp("broken")
+    plugins = ",".join(str(write_plugin(folder, kind, body=body)) for kind, (body, _, _) in BODIES.items())
+    with small_world():
+        world = World(write_suite(folder, tiny_world.model, SHORT), tiny_world.cache, folder / "results")
+        answer = world.run("--plugin", plugins, "--methods", ",".join(("original", *BODIES, "nullspace")))
+        cells = world.plan("--plugin", plugins, "--methods", ",".join(("original", *BODIES, "nullspace"))).cells
     failures = Ledger(world.results).failures()
-    assert len(failures) == 2 and all(f.error == error and message in f.message for f in failures.values())
-    assert all("Traceback (most recent call last)" in f.traceback and error in f.traceback for f in failures.values())
-    assert "failures.jsonl" in answer.err and message in " ".join(answer.err.split())
+    return world, answer, {cell.method: failures[cell.key] for cell in cells if cell.key in failures}
 
 
-def test_a_mended_method_runs_and_a_failed_cell_is_tried_again(world: World, tmp_path: Path) -> None:
+def test_failing_cells_stop_no_other(broken: tuple[World, Answer, dict[str, Failure]]) -> None:
+    world, answer, failures = broken
+    assert answer.status == 1 and f"2 cells run, 0 were done, {len(BODIES)} failed" in answer.out
+    assert {r.cell["method"] for r in world.records().values()} == {"original", "nullspace"}
+    assert set(failures) == set(BODIES) and "failures.jsonl" in answer.err
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_a_failing_cell_is_not_hidden(broken: tuple[World, Answer, dict[str, Failure]], kind: str) -> None:
+    _, error, message = BODIES[kind]
+    _, answer, failures = broken
+    assert failures[kind].error == error and message in failures[kind].message
+    assert "Traceback (most recent call last)" in failures[kind].traceback and error in failures[kind].traceback
+    told = " ".join(answer.err.split())
+    assert f"{kind} forgets" in told and message in told
+
+
+def test_a_mended_method_runs_and_a_failed_cell_is_tried_again(short_world: World, tmp_path: Path) -> None:
     plugin = write_plugin(tmp_path, body="raise RuntimeError('broken on purpose')")
     options = ("--plugin", plugin, "--methods", "original,stranger")
-    assert world.run(*options).status == 1 and world.run(*options).status == 1
-    assert len((world.results / "failures.jsonl").read_text().splitlines()) == 4
+    assert short_world.run(*options).status == 1 and short_world.run(*options).status == 1
+    assert len((short_world.results / "failures.jsonl").read_text().splitlines()) == 2
     write_plugin(tmp_path, "mended")
-    assert world.run("--plugin", tmp_path / "mended.py", "--methods", "original,mended").status == 0
+    assert short_world.run("--plugin", tmp_path / "mended.py", "--methods", "original,mended").status == 0
 
 
-def test_a_plugin_edited_between_runs_of_a_process_is_imported_anew(world: World, tmp_path: Path) -> None:
+def test_a_plugin_edited_between_runs_of_a_process_is_imported_anew(short_world: World, tmp_path: Path) -> None:
     plugin = write_plugin(tmp_path, body="raise RuntimeError('broken on purpose')")
     options = ("--plugin", plugin, "--methods", "original,stranger")
-    assert world.run(*options).status == 1
+    assert short_world.run(*options).status == 1
     write_plugin(tmp_path)
-    assert world.run(*options).status == 0
+    assert short_world.run(*options).status == 0
 
 
-def test_ctrl_c_within_an_unlearning_ends_the_run_and_keeps_what_is_done(world: World, tmp_path: Path) -> None:
+def test_ctrl_c_within_an_unlearning_ends_the_run_and_keeps_what_is_done(short_world: World, tmp_path: Path) -> None:
     import signal
 
     mark = tmp_path / "unlearning"
@@ -431,11 +452,11 @@ def test_ctrl_c_within_an_unlearning_ends_the_run_and_keeps_what_is_done(world: 
     threading.Thread(target=interrupt, daemon=True).start()
     handler = signal.getsignal(signal.SIGINT)
     try:
-        answer = world.run("--plugin", plugin, "--methods", "original,stranger")
+        answer = short_world.run("--plugin", plugin, "--methods", "original,stranger")
         restored = signal.getsignal(signal.SIGINT) == handler
     finally:
         signal.signal(signal.SIGINT, handler)
-    assert {r.cell["method"] for r in world.records().values()} == {"original"}
+    assert {r.cell["method"] for r in short_world.records().values()} == {"original"}
     assert answer.status == 130 and "go on with:" in answer.out and restored
 
 

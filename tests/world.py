@@ -32,6 +32,7 @@ tasks:
     others: [shapes_colours]
     requests: [{{classes: [star]}}, {{concept: striped}}]
 """
+SHORT = SUITE.replace(", {{concept: striped}}", "")
 PLUGIN = '''"""A stranger's method: shrinks the last layer."""
 from dataclasses import dataclass
 
@@ -212,6 +213,13 @@ def world(tiny_world: SimpleNamespace, tmp_path: Path) -> Iterator[World]:
     """The small world with an empty results folder."""
     with small_world():
         yield World(write_suite(tmp_path, tiny_world.model), tiny_world.cache, tmp_path / "results")
+
+
+@pytest.fixture
+def short_world(tiny_world: SimpleNamespace, tmp_path: Path) -> Iterator[World]:
+    """The small world with an empty results folder and one request, by class: half the cells."""
+    with small_world():
+        yield World(write_suite(tmp_path, tiny_world.model, SHORT), tiny_world.cache, tmp_path / "results")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from benchmark.records.cell import Cell
@@ -27,7 +28,13 @@ def expected_seconds(records: Sequence[Record], models: Sequence[str]) -> dict[s
 
 def known_records(store: RecordStore) -> list[Record]:
     """The records of a results folder and the reference records of the package."""
-    return [*RecordStore(REFERENCE, older=True).all(), *store.all()] if REFERENCE.is_dir() else store.all()
+    return [*_kept_store(REFERENCE).all(), *store.all()] if REFERENCE.is_dir() else store.all()
+
+
+@cache
+def _kept_store(folder: Path) -> RecordStore:
+    """One store for all plans of this process: it reads a compact file again only when that has changed."""
+    return RecordStore(folder, older=True)
 
 
 def records_in(folders: Sequence[Path], suite: str | None = None) -> list[Record]:

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forked import Server
 from numpy.typing import NDArray
 from rank_work import Case, dies, fails_in_the_last, on_ranks, sleeps, told, unlearned
 from tiny import tiny_clip
-from world import ROOT, World
+from world import World
 
 from benchmark.execution.multi_device.collectives import part_sizes
 from benchmark.execution.process.answer import Answer, RanksDifferError, put_together
@@ -164,26 +163,32 @@ def _losses(file: Path) -> list[float]:
     return [float(row["loss"]) for row in csv.DictReader(file.open()) if row["loss"]]
 
 
-def test_a_run_on_two_devices_gives_the_record_of_one(world: World, tmp_path: Path) -> None:
+def test_a_run_on_two_devices_gives_the_record_of_one(short_world: World, tmp_path: Path) -> None:
     settings = "cliperase.max_steps=3,cliperase.batch_size=5"
     chosen = ("--seeds", "0", "--methods", "cliperase", "--set", settings)
-    (key,) = (cell.key for cell in world.plan(*chosen).cells if cell.request.classes)
+    (key,) = (cell.key for cell in short_world.plan(*chosen).cells if cell.request.classes)
     chosen = (*chosen, "--keys", key)
-    assert world.run(*chosen).status == 0
+    assert short_world.run(*chosen).status == 0
     both = tmp_path / "both"
-    shutil.copytree(world.results, both)
+    shutil.copytree(short_world.results, both)
     (both / "tiny" / f"{key}.json").unlink()
-    where = ("--suite", world.suite, "--results", both, "--cache-dir", world.cache, "--device", "cpu")
-    line = [sys.executable, ROOT / "tests" / "world.py", "run", *where, *chosen, "--devices", "2"]
-    done = subprocess.run([*map(str, line)], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "1 cells run" in done.stdout and "Gloo" not in done.stdout + done.stderr
-    one, two = (_record(folder, "cliperase") for folder in (world.results, both))
+    where = ("--suite", short_world.suite, "--results", both, "--cache-dir", short_world.cache, "--device", "cpu")
+    server = Server()
+    status, _ = server.run(["run", *where, *chosen, "--devices", "2"], out=tmp_path / "said.txt", new_server=True)
+    server.close()
+    said = (tmp_path / "said.txt").read_text()
+    assert status == 0, said
+    assert "1 cells run" in said and "Gloo" not in said
+    one, two = (_record(folder, "cliperase") for folder in (short_world.results, both))
     assert one.key == two.key and one.references == two.references
     assert one.metrics.keys() == two.metrics.keys()  # their values may differ: an image on the border changes sides
     before, once, twice = (
         _images(folder, method)
-        for folder, method in ((world.results, "original"), (world.results, "cliperase"), (both, "cliperase"))
+        for folder, method in (
+            (short_world.results, "original"),
+            (short_world.results, "cliperase"),
+            (both, "cliperase"),
+        )
     )
     assert np.abs(once - twice).max() < SPREAD < 0.1 * np.abs(once - before).max()
     for name in ("flops", "edited_bytes", "items_read", "items_distinct"):
@@ -191,12 +196,12 @@ def test_a_run_on_two_devices_gives_the_record_of_one(world: World, tmp_path: Pa
     assert "devices" not in one.provenance and "--devices" not in one.provenance["command"]
     assert (two.provenance["devices"], two.provenance["strategy"]) == (2, "ddp")
     assert "--devices 2 --strategy ddp" in two.provenance["command"]
-    losses = [_losses(folder / "logs" / "tiny" / key[:12] / "metrics.csv") for folder in (world.results, both)]
+    losses = [_losses(folder / "logs" / "tiny" / key[:12] / "metrics.csv") for folder in (short_world.results, both)]
     assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=SPREAD)
     assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-5), "before any step there is nothing but a sum's order"
 
 
-def test_what_a_method_raises_in_a_rank_is_in_the_ledger(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_method_raises_in_a_rank_is_in_the_ledger(short_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmark.execution.process import unlearner
 
     def fail(*_: Any, **__: Any) -> None:
@@ -204,9 +209,9 @@ def test_what_a_method_raises_in_a_rank_is_in_the_ledger(world: World, monkeypat
 
     monkeypatch.setattr(unlearner, "run_processes", fail)
     monkeypatch.setattr(unlearner.Unlearner, "check_imports", lambda *_: None)
-    answer = world.run("--methods", "nullspace", "--seeds", "0", "--devices", "2")
+    answer = short_world.run("--methods", "nullspace", "--seeds", "0", "--devices", "2")
     assert answer.status == 1 and "OddError: 3 sheep are odd" in answer.err
-    line = json.loads((world.results / "failures.jsonl").read_text().splitlines()[0])
+    line = json.loads((short_world.results / "failures.jsonl").read_text().splitlines()[0])
     assert line["error"] == "OddError" and "in rank 1" in line["traceback"] and "rank_work.py" in line["traceback"]
 
 

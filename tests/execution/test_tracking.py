@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from world import World, command, small_world, write_suite
+from world import SHORT, World, command, small_world, write_suite
 
 pytest_plugins = ("world",)
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,30 +28,39 @@ def _losses(results: Path, key: str) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(stream) if row["loss"]]
 
 
-def test_an_iterative_method_leaves_its_losses(world: World) -> None:
-    assert world.run(*TWO_STEPS).status == 0
-    keys = [r.key for r in world.records().values() if r.cell["method"] == "cliperase"]
-    assert len(keys) == 2 and all(len(_losses(world.results, key)) == 3 for key in keys)
-    assert not (world.results / "wandb").exists()
+@pytest.fixture(scope="module")
+def logged(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A tiny suite after a run with an iterative method; not to be changed."""
+    folder = tmp_path_factory.mktemp("logged")
+    with small_world():
+        world = World(write_suite(folder, tiny_world.model, SHORT), tiny_world.cache, folder / "results")
+        answer = world.run(*TWO_STEPS)
+        assert answer.status == 0, answer.err
+        yield world
 
 
-def test_verify_leaves_the_logs(world: World) -> None:
-    assert world.run(*TWO_STEPS).status == 0
-    key = next(r.key for r in world.records().values() if r.cell["method"] == "cliperase")
-    before = {path: (world.results / path).stat().st_mtime_ns for path in world.files()}
+def test_an_iterative_method_leaves_its_losses(logged: World) -> None:
+    (key,) = [r.key for r in logged.records().values() if r.cell["method"] == "cliperase"]
+    assert len(_losses(logged.results, key)) == 3
+    assert not (logged.results / "wandb").exists()
+
+
+def test_verify_leaves_the_logs(logged: World) -> None:
+    key = next(r.key for r in logged.records().values() if r.cell["method"] == "cliperase")
+    before = {path: (logged.results / path).stat().st_mtime_ns for path in logged.files()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(world.results.parent)
-        answer = command("verify", key, "--results", world.results, "--cache-dir", world.cache)
+        patch.chdir(logged.results.parent)
+        answer = command("verify", key, "--results", logged.results, "--cache-dir", logged.cache)
     assert answer.status == 0, answer.out
-    assert {path: (world.results / path).stat().st_mtime_ns for path in world.files()} == before
+    assert {path: (logged.results / path).stat().st_mtime_ns for path in logged.files()} == before
 
 
-def test_a_forced_run_writes_its_log_anew_and_is_quiet(world: World, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_forced_run_writes_its_log_anew_and_is_quiet(short_world: World, recwarn: pytest.WarningsRecorder) -> None:
     for options in ((), ("--force",)):
-        answer = world.run(*TWO_STEPS, *options)
+        answer = short_world.run(*TWO_STEPS, *options)
         assert answer.status == 0
-    keys = [r.key for r in world.records().values() if r.cell["method"] == "cliperase"]
-    assert all(len(_losses(world.results, key)) == 3 for key in keys)
+    keys = [r.key for r in short_world.records().values() if r.cell["method"] == "cliperase"]
+    assert all(len(_losses(short_world.results, key)) == 3 for key in keys)
     assert not [str(warning.message) for warning in recwarn if "log" in str(warning.message).lower()]
 
 
@@ -59,7 +68,7 @@ def test_a_forced_run_writes_its_log_anew_and_is_quiet(world: World, recwarn: py
 
 
 def test_a_run_imports_wandb_only_where_it_is_asked_for(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """wandb is broken in a way of its own, as with another version of protobuf."""
     broken = tmp_path / "broken"
@@ -68,8 +77,8 @@ def test_a_run_imports_wandb_only_where_it_is_asked_for(
     with monkeypatch.context() as patch:
         patch.syspath_prepend(broken)
         patch.delitem(sys.modules, "wandb", raising=False)
-        asked = world.run("--methods", "original", "--wandb", "offline")
-    assert asked.status == 2 and not world.records()
+        asked = short_world.run("--methods", "original", "--wandb", "offline")
+    assert asked.status == 2 and not short_world.records()
     assert "wandb cannot be imported (TypeError: descriptors" in asked.error and "leave out --wandb" in asked.error
 
     # All that a run imports, here and in the processes that unlearn; tests/test_wheel.py runs one.
@@ -245,11 +254,10 @@ def test_an_attempt_that_is_repeated_is_uploaded_once(tracked_world: World, trac
     assert set_aside == before - {run["folder"].name for run in runs} and len(set_aside) == 3
 
 
-def test_the_log_holds_the_accuracy_as_it_falls(world: World) -> None:
-    assert world.run(*TWO_STEPS).status == 0
-    for record in world.records().values():
+def test_the_log_holds_the_accuracy_as_it_falls(logged: World) -> None:
+    for record in logged.records().values():
         steps = 3 if record.cell["method"] == "cliperase" else 1
-        with (world.results / "logs" / "tiny" / record.key[:12] / "metrics.csv").open() as stream:
+        with (logged.results / "logs" / "tiny" / record.key[:12] / "metrics.csv").open() as stream:
             rows = [row for row in csv.DictReader(stream) if row["watch/forget_accuracy"]]
         looks = [int(row["step"]) for row in rows]
         assert looks == sorted({0, *looks, steps}), "a busy machine may skip one between: see test_a_few_looks_are_free"

@@ -27,12 +27,8 @@ from datamodules.common.request import ForgetRequest
 from methods.common.clip import Clip, changed_tensors
 
 pytest_plugins = ("world",)
-METHODS = "original,cliperase,gradient_ascent,diet"
-SETTINGS = ",".join(
-    f"{method}.{name}={value}"
-    for method in ("cliperase", "gradient_ascent")
-    for name, value in (("max_steps", 4), ("batch_size", 4))
-)
+METHODS = "original,cliperase,diet"
+SETTINGS = "cliperase.max_steps=4,cliperase.batch_size=4"
 
 
 def _made(world: World, watcher: Watcher | None) -> dict[str, Any]:

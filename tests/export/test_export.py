@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +32,7 @@ from benchmark.pretraining.recipe import load_recipe
 from benchmark.records.record import Metric, Record
 from benchmark.records.store import RecordStore
 from methods.common.card import MethodCard
+from methods.common.clip import Clip
 
 pytest_plugins = ("world",)
 
@@ -42,30 +43,46 @@ from PIL import Image
 from pathlib import Path
 
 torch.set_num_threads(1)
-folder, given = sys.argv[1], Path(sys.argv[2])
-assert not [name for name in sys.modules if name.split(".")[0] in ("benchmark", "methods", "datamodules")]
-if (Path(folder) / "clip_trunks.py").exists():
-    sys.path.insert(0, folder)
-    import clip_trunks
-model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
-model.eval()
-assert not [name for name in sys.modules if name.split(".")[0] in ("benchmark", "methods", "datamodules")]
-tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(json.loads((given / "texts.json").read_text()))
-pictures = torch.stack([preprocess(Image.open(path)) for path in sorted(given.glob("*.png"))])
-with torch.no_grad():
-    np.savez(given / "read.npz", images=model.encode_image(pictures).numpy(), texts=model.encode_text(tokens).numpy())
+for model, given in zip(sys.argv[1::2], map(Path, sys.argv[2::2])):
+    path, modules = sys.path[:], set(sys.modules)
+    assert not [name for name in modules if name.split(".")[0] in ("benchmark", "methods", "datamodules")]
+    if (Path(model) / "clip_trunks.py").exists():
+        sys.path.insert(0, model)
+        import clip_trunks
+    clip, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{model}")
+    clip.eval()
+    assert not [name for name in sys.modules if name.split(".")[0] in ("benchmark", "methods", "datamodules")]
+    tokens = open_clip.get_tokenizer(f"local-dir:{model}")(json.loads((given / "texts.json").read_text()))
+    pictures = torch.stack([preprocess(Image.open(path)) for path in sorted(given.glob("*.png"))])
+    with torch.no_grad():
+        images, texts = clip.encode_image(pictures).numpy(), clip.encode_text(tokens).numpy()
+    np.savez(given / "read.npz", images=images, texts=texts)
+    sys.path[:] = path
 """
 
 
-def _read_elsewhere(folder: Path, given: Path, pixels: np.ndarray, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The features of pictures and texts in a fresh process, through open_clip's own transforms and tokenizer."""
+def _give(given: Path, pixels: np.ndarray, texts: list[str]) -> None:
+    """Write pictures and texts for a fresh process."""
     given.mkdir()
     for number, picture in enumerate(pixels):
         Image.fromarray(picture.transpose(1, 2, 0)).save(given / f"{number:05d}.png")
     (given / "texts.json").write_text(json.dumps(texts))
-    arguments = [sys.executable, "-c", READER, str(folder), str(given)]
-    done = subprocess.run(arguments, capture_output=True, text=True, cwd=given, env={"PATH": "/usr/bin:/bin"})
+
+
+def _read_elsewhere(*pairs: tuple[Path, Path]) -> None:
+    """Encode what was given with a model, in a fresh process, through open_clip's own transforms and tokenizer.
+
+    Args:
+        pairs: A model's folder and the folder of pictures and texts. Models with modules of their own come last: what
+            one of them brings, those after it would find.
+    """
+    arguments = [sys.executable, "-c", READER, *(str(folder) for pair in pairs for folder in pair)]
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=pairs[0][1], env={"PATH": "/usr/bin:/bin"})
     assert done.returncode == 0, done.stderr
+
+
+def _features(given: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Of the pictures and of the texts, as the fresh process left them."""
     with np.load(given / "read.npz") as content:
         return content["images"], content["texts"]
 
@@ -155,7 +172,9 @@ def test_a_fresh_process_meets_the_record(real: World, tmp_path: Path) -> None:
         pixels = split.images.read(range(len(split.images))).numpy()
         forget = dataset.forget_mask(split, real.plan().cells[0].request)
     prompts = [template.format(name) for name in dataset.class_names for template in dataset.templates]
-    images, texts = _read_elsewhere(tmp_path / "model", tmp_path / "given", pixels, prompts)
+    _give(tmp_path / "given", pixels, prompts)
+    _read_elsewhere((tmp_path / "model", tmp_path / "given"))
+    images, texts = _features(tmp_path / "given")
     classes = _unit(_unit(texts).reshape(len(dataset.class_names), len(dataset.templates), -1).mean(axis=1))
     right = (_unit(images) @ classes.T).argmax(axis=1) == split.labels
     assert right[forget].mean() == record.metrics["forget/acc1"].value
@@ -265,31 +284,58 @@ def _of_a_trunk(folder: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("kind", ["mini", "trunk", "resnet", "vit"])
-def test_every_kind_of_model_survives(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+KINDS = ("mini", "resnet", "vit", "trunk")
+TEXTS = ["a photo of a dog", "Ünüsual tokens ☃", "word " * 90]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model, whether its trunk is ours, its exported folder, and what a fresh process was given to encode with it."""
+
+    trunk: bool
+    clip: Clip
+    folder: Path
+    given: Path
+    pixels: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
+    """A model of each kind, exported, and read by one fresh process."""
+    made = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in KINDS:
+            folder = tmp_path_factory.mktemp(kind)
+            model = kind
+            if kind == "trunk":
+                model = _of_a_trunk(folder)
+            elif kind != "mini":
+                model = _tiny_architecture(patch, folder, RESNET if kind == "resnet" else VIT)
+            clip = load_clip(model)
+            (folder / "model").mkdir()
+            write_model(folder / "model", clip, model)
+            assert check_model(folder / "model", clip, ["an apple", "a very unusual word: zxcv"]) < 1e-5
+            side = clip.preprocessing.image_size
+            pixels = np.random.default_rng(0).integers(0, 256, (3, 3, side, side), dtype=np.uint8)
+            _give(folder / "given", pixels, TEXTS)
+            made[kind] = Exported(needs_trunk(model), clip, folder / "model", folder / "given", pixels)
+    _read_elsewhere(*((each.folder, each.given) for each in made.values()))
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_model_survives(kind: str, exported: dict[str, Exported]) -> None:
     """Equal features in a fresh process: QuickGELU, channel statistics, context length and tokenizer included."""
-    model = kind
-    if kind == "trunk":
-        model = _of_a_trunk(tmp_path)
-    elif kind != "mini":
-        model = _tiny_architecture(monkeypatch, tmp_path, RESNET if kind == "resnet" else VIT)
-    clip = load_clip(model)
-    folder = tmp_path / "model"
-    folder.mkdir()
-    write_model(folder, clip, model)
-    assert check_model(folder, clip, ["an apple", "a very unusual word: zxcv"]) < 1e-5
-    side = clip.preprocessing.image_size
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, side, side), dtype=np.uint8)
-    texts = ["a photo of a dog", "Ünüsual tokens ☃", "word " * 90]
-    images, read = _read_elsewhere(folder, tmp_path / "given", pixels, texts)
+    made = exported[kind]
+    images, read = _features(made.given)
     with torch.no_grad():
-        mine = clip.encode_image(clip.preprocessing(torch.from_numpy(pixels)))
+        mine = made.clip.encode_image(made.clip.preprocessing(torch.from_numpy(made.pixels)))
         assert np.abs(_unit(images) - _unit(mine)).max() < 1e-5
-        assert np.abs(_unit(read) - _unit(clip.encode_text(texts))).max() < 1e-5
-    assert json.loads((folder / CONFIG).read_text())["model_cfg"].get("quick_gelu", False) == (
+        assert np.abs(_unit(read) - _unit(made.clip.encode_text(TEXTS))).max() < 1e-5
+    assert json.loads((made.folder / CONFIG).read_text())["model_cfg"].get("quick_gelu", False) == (
         kind in ("resnet", "vit")
     )
-    assert (folder / f"{TRUNK_MODULE}.py").exists() == needs_trunk(model) == (kind == "trunk")
+    assert (made.folder / f"{TRUNK_MODULE}.py").exists() == made.trunk == (kind == "trunk")
 
 
 def test_the_card_says_what_must_be_imported_before_a_trunk_of_ours() -> None:
@@ -387,11 +433,11 @@ def test_plain_text_is_left_alone() -> None:
     assert value_text(Metric(0.25), percent=False) == "0.250" and value_text(None, percent=True) == "not measured"
 
 
-def test_a_stranger_s_method_is_exported(world: World, tmp_path: Path) -> None:
+def test_a_stranger_s_method_is_exported(short_world: World, tmp_path: Path) -> None:
     plugin = write_plugin(tmp_path)
-    assert world.run("--plugin", plugin, "--methods", "stranger", "--save-weights").status == 0
-    key = _record(world, "stranger").key
-    where = ("--results", world.results, "--cache-dir", world.cache)
+    assert short_world.run("--plugin", plugin, "--methods", "stranger", "--save-weights").status == 0
+    key = _record(short_world, "stranger").key
+    where = ("--results", short_world.results, "--cache-dir", short_world.cache)
     assert "unknown method 'stranger'" in command("export", key, tmp_path / "model", *where).error
     assert command("export", key, tmp_path / "model", *where, "--plugin", plugin).status == 0
     assert "nobody 2025" in (tmp_path / "model" / CARD).read_text()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from filelock import FileLock
@@ -20,6 +18,7 @@ from tiny import ARCHITECTURES
 from world import small_world
 
 from benchmark.execution import reference_trainings as trainings
+from benchmark.execution.process.processes import started
 from benchmark.execution.runner import CellRunner
 from benchmark.execution.tracking import Tracker
 from benchmark.pretraining.recipe import Recipe, load_recipe
@@ -83,35 +82,48 @@ def test_side_by_side_gives_the_models_of_one_after_another_and_names_what_fails
     assert [done for done, _ in said] == sorted(done for done, _ in said)
 
 
+def fork_workers() -> pytest.MonkeyPatch:
+    """Let workers be forked from the server that has imported PyTorch, where how they begin is not what is tested."""
+    patch, context = pytest.MonkeyPatch(), multiprocessing.get_context("forkserver")
+    patch.setattr(multiprocessing, "get_context", lambda _: context)
+    return patch
+
+
 def test_ctrl_c_stops_all_of_them(tmp_path: Path) -> None:
+    started()
+    patch = fork_workers()
     endless = one_of_each(tmp_path, epochs=10_000.0)
-    with pytest.raises(KeyboardInterrupt):
-        train_side_by_side(endless, Shares(2, 1), lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_side_by_side(endless, Shares(2, 1), lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    finally:
+        patch.undo()
     assert not multiprocessing.active_children()
     assert not any(training.path.exists() for training in endless)
 
 
-KILLED = """
-import sys
-from pathlib import Path
-sys.path[:0] = {paths!r}
-from test_side_by_side import Shares, one_of_each, train_side_by_side
-if __name__ == "__main__":
-    endless = one_of_each(Path({folder!r}), epochs=10_000.0)
-    train_side_by_side(endless, Shares(2, 1), lambda *_: print("on its way", flush=True))
-"""
+def endless_run(folder: Path) -> None:
+    """In a process of its own: two trainings that do not end; says which processes work on them."""
+    fork_workers()
+
+    def say(*_: object) -> None:
+        workers = " ".join(str(worker.pid) for worker in multiprocessing.active_children())
+        (folder / "workers.tmp").write_text(workers)
+        (folder / "workers.tmp").replace(folder / "workers")
+
+    train_side_by_side(one_of_each(folder, epochs=10_000.0), Shares(2, 1), say)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
-    script = tmp_path / "run.py"
-    here = Path(__file__).parent
-    script.write_text(KILLED.format(paths=[str(here), str(here.parent)], folder=str(tmp_path)))
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None and run.stdout.readline() == "on its way\n"
-        workers = children_of(run.pid)
-        assert len(workers) >= 2
-        run.kill()
+    run = forked.process(endless_run, tmp_path)
+    while not (tmp_path / "workers").exists():
+        assert run.is_alive()
+        time.sleep(0.05)
+    workers = [int(word) for word in (tmp_path / "workers").read_text().split()]
+    assert len(workers) == 2 and all(map(is_running, workers))
+    run.kill()
+    run.join()
     deadline = time.monotonic() + 30.0
     while any(map(is_running, workers)) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -124,17 +136,6 @@ def is_running(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def children_of(process: int) -> list[int]:
-    """The processes that a process has started and that still run."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            words = stat.read_text().rpartition(")")[2].split()
-            if int(words[1]) == process:
-                found.append(int(stat.parent.name))
-    return found
 
 
 def test_a_model_that_another_process_trains_is_awaited(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Commands that are killed at random moments: nothing is half written, nothing is lost, and the same command goes on.
 
-A server process that has imported everything forks each command, so it dies by a real signal without an import each.
+Each command is a forked process (tests/forked.py), so it dies by a real signal without an import each.
 What each command gives when nobody disturbs it is made once; a case kills it at a random part of that time.
 """
 
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import atexit
 import itertools
-import json
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from tests import forked
 from tests.reliability.case import Case
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,75 +40,40 @@ seeds: [0]
 methods: [original, nullspace]
 tasks: [{{dataset: shapes, requests: [{{classes: [star]}}]}}]
 """
-SERVER = """
-import json, os, signal, sys, time
-sys.path[:0] = [sys.argv[1], sys.argv[2]]
-import torch, lightning, open_clip, world
-import benchmark.execution.runner, benchmark.execution.local, benchmark.leaderboard.tables
-import benchmark.tuning.tuner, benchmark.report.page, benchmark.export.folder
-from functools import partial
-from multiprocessing import forkserver
-from benchmark.models.compact import Architecture
-from benchmark.execution.process.processes import started
-from benchmark.pretraining import recipe, train
-from benchmark.__main__ import main
 
-vision = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32}
-tiny = recipe.Recipe(
-    name="tiny", title="tiny", data=("shapes",), epochs=8, batch_size=16, learning_rate=1e-3, weight_decay=0.1,
-    warmup=0.2, flip=False, shift=0.03, templates=(),
-    label_share=(0.5, 0.5),
-    further_cycles=({"epochs": 2, "learning_rate": 1e-4, "warmup": 0.1},),
-    architecture=Architecture(16, vision, {"context_length": 24, "width": 32, "heads": 2, "layers": 1}),
-)
-load_recipe = recipe.load_recipe
-recipe.load_recipe = lambda name: tiny if name == "tiny" else load_recipe(name)
-train.Checkpoints = partial(train.Checkpoints, every_seconds=0.1)
 
-def work(arguments, out):
-    os.setsid()
-    torch.set_num_threads(1)
-    # the server that forks processes for unlearning is started once; its pid is no child of this process
-    forkserver._forkserver.ensure_running = forkserver.ensure_running = lambda: None
-    handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(handle, 1), os.dup2(handle, 2)
-    sys.argv = ["benchmark", *arguments]
-    with world.small_world():
-        status = main(arguments)
-    sys.stdout.flush(), sys.stderr.flush()
-    os._exit(status)
+def prepare(model: Path) -> None:
+    """In the server: a recipe that is trained in seconds, checkpoints many times a second, and the tiny model."""
+    from tiny_model import write_tiny_model
+    from world import small_world
 
-if sys.argv[3] != "-":
-    with world.small_world():
-        from pathlib import Path
-        from tiny_model import write_tiny_model
-        write_tiny_model(Path(sys.argv[3]))
-started()
-for line in sys.stdin:
-    job = json.loads(line)
-    start = time.monotonic()
-    child = os.fork()
-    if not child:
-        work(job["arguments"], job["out"])
-    ended = 0
-    while not ended:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if not ended and job["after"] is not None and time.monotonic() - start >= job["after"]:
-            os.kill(child, job["signal"])
-            ended, status = os.waitpid(child, 0)
-        time.sleep(0.002)
-    print(json.dumps([os.waitstatus_to_exitcode(status), time.monotonic() - start]), flush=True)
-"""
+    import benchmark.export.folder
+    import benchmark.report.page
+    import benchmark.tuning.tuner  # noqa: F401
+    from benchmark.models.compact import Architecture
+    from benchmark.pretraining import recipe, train
+
+    vision = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32}
+    tiny = recipe.Recipe(
+        name="tiny", title="tiny", data=("shapes",), epochs=3, batch_size=16, learning_rate=1e-3, weight_decay=0.1,
+        warmup=0.2, flip=False, shift=0.03, templates=(), label_share=(0.5, 0.5),
+        further_cycles=({"epochs": 1, "learning_rate": 1e-4, "warmup": 0.1},),
+        architecture=Architecture(16, vision, {"context_length": 24, "width": 32, "heads": 2, "layers": 1}),
+    )  # fmt: skip
+    load_recipe = recipe.load_recipe
+    recipe.load_recipe = lambda name: tiny if name == "tiny" else load_recipe(name)
+    train.Checkpoints = partial(train.Checkpoints, every_seconds=0.1)  # type: ignore[misc, assignment]
+    with small_world():
+        write_tiny_model(model)
 
 
 class Server:
-    """Runs the command line on a tiny world in forked processes, and kills them."""
+    """Runs the command line on a tiny world in forked processes, and sends them signals."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="kills-"))
         self.cache, self.model = self.folder / "cache", self.folder / "tiny.safetensors"
-        command = [sys.executable, "-c", SERVER, str(ROOT), str(ROOT / "tests"), str(self.model), str(self.cache)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        self._server = forked.Server(partial(prepare, self.model))
         atexit.register(self.close)
 
     def run(self, arguments: list[Any], *, number: int = 0, after: float | None = None) -> tuple[int, float, str]:
@@ -118,19 +82,13 @@ class Server:
         Returns:
             Its exit status (negative if a signal killed it), its seconds and what it said.
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
         out = self.folder / "said.txt"
-        job = {"arguments": [str(each) for each in arguments], "out": str(out), "signal": number, "after": after}
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        status, seconds = json.loads(self._process.stdout.readline())
+        status, seconds = self._server.run(arguments, out=out, number=number, after=after)
         return status, seconds, out.read_text(errors="replace")
 
     def close(self) -> None:
         """End the server and remove its folder."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            self._process.stdin.close()
-            self._process.wait(timeout=30)
+        self._server.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

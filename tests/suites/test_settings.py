@@ -70,12 +70,12 @@ def test_rows_and_repetition(settings: World) -> None:
         assert [cell.key for cell in plan.cells] == [key], "the command in the record names this cell"
 
 
-def test_a_method_may_know_the_names_of_the_other_data_sets(world: World) -> None:
+def test_a_method_may_know_the_names_of_the_other_data_sets(short_world: World) -> None:
     """More names in CCUP's objective make another W (tests/methods/test_projection.py), so other embeddings. Accuracies
     may well be the same, and without the names the two runs would be one computation, equal to the last bit."""
     for names in ("dataset", "all"):
-        assert world.run("--methods", "ccup", "--set", f"ccup.retain_names={names}").status == 0
-    store = RecordStore(world.results)
+        assert short_world.run("--methods", "ccup", "--set", f"ccup.retain_names={names}").status == 0
+    store = RecordStore(short_world.results)
     chosen = [r for r in store.all() if r.cell["method"] == "ccup" and "classes" in r.cell["request"]]
     outputs = {r.cell["hparams"]["retain_names"]: store.outputs(r.cell["suite"], r.key) for r in chosen}
     one, other = outputs["dataset"], outputs["all"]

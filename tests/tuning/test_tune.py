@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from world import Answer, World, command, small_world, write_plugin, write_suite
+from world import SHORT, Answer, World, command, small_world, write_plugin, write_suite
 
 from benchmark.execution.runner import CellRunner
 from benchmark.leaderboard.grouping import board_key
 from benchmark.records.failures import Failure
 from benchmark.records.lookup import cell_of
-from benchmark.records.record import key_of
+from benchmark.records.record import Record, key_of
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.report.views import views
 from benchmark.suites.tuned.space import competes, space_of
@@ -32,6 +32,7 @@ models: [{model}]
 seeds: [0]
 tasks: [{{dataset: shapes, requests: [{{classes: [heart]}}, {{classes: [trapezoid]}}]}}]
 """
+ONE_REQUEST = TUNING_SUITE.replace(", {{classes: [trapezoid]}}", "")
 BEST = 1.0
 KNOWN = """
         projection = visual_projection(self.clip)
@@ -59,9 +60,11 @@ BREAKS = """
 class Bench:
     """A tuning suite, a stranger's method, and the file of the values found."""
 
-    def __init__(self, tiny: SimpleNamespace, folder: Path, body: str = KNOWN, best: float = BEST) -> None:
+    def __init__(
+        self, tiny: SimpleNamespace, folder: Path, body: str = KNOWN, best: float = BEST, requests: str = TUNING_SUITE
+    ) -> None:
         self.model, self.cache, self.results, self.out = tiny.model, tiny.cache, folder / "results", folder / "t.yaml"
-        self.suite = write_suite(folder, tiny.model, TUNING_SUITE, "unreported.yaml")
+        self.suite = write_suite(folder, tiny.model, requests, "unreported.yaml")
         self.plugin = write_plugin(folder, body=body.replace("BEST", str(best)), regime="names")
         self.world = World(write_suite(folder, tiny.model), tiny.cache, self.results)
 
@@ -178,7 +181,7 @@ def test_ctrl_c_keeps_what_is_done_and_no_value(bench: Bench, monkeypatch: pytes
 
 
 def test_the_default_stays_where_it_is_the_best(tiny_world: SimpleNamespace, tmp_path: Path) -> None:
-    bench = Bench(tiny_world, tmp_path, best=0.5)
+    bench = Bench(tiny_world, tmp_path, best=0.5, requests=ONE_REQUEST)
     with small_world():
         answer = bench.tune("stranger", "--trials", "4")
     assert "the untuned default" in answer.out and "is the best of 4 trials: it stays" in answer.out
@@ -190,7 +193,7 @@ def test_the_default_stays_where_it_is_the_best(tiny_world: SimpleNamespace, tmp
 
 
 def test_a_trial_that_diverges_is_the_worst_and_is_not_run_again(tiny_world: SimpleNamespace, tmp_path: Path) -> None:
-    bench = Bench(tiny_world, tmp_path, DIVERGES)
+    bench = Bench(tiny_world, tmp_path, DIVERGES, requests=ONE_REQUEST)
     with small_world():
         first, second = (bench.tune("stranger", "--trials", "5") for _ in range(2))
     assert first.status == second.status == 0, first.err
@@ -203,7 +206,7 @@ def test_a_trial_that_diverges_is_the_worst_and_is_not_run_again(tiny_world: Sim
 def test_another_failure_is_the_worst_too_but_ends_with_status_1_and_runs_again(
     tiny_world: SimpleNamespace, tmp_path: Path
 ) -> None:
-    bench = Bench(tiny_world, tmp_path, BREAKS)
+    bench = Bench(tiny_world, tmp_path, BREAKS, requests=ONE_REQUEST)
     with small_world():
         first, second = (bench.tune("stranger", "--trials", "5") for _ in range(2))
     assert first.status == second.status == 1
@@ -212,7 +215,7 @@ def test_another_failure_is_the_worst_too_but_ends_with_status_1_and_runs_again(
 
 
 def test_where_every_trial_fails_nothing_is_kept(tiny_world: SimpleNamespace, tmp_path: Path) -> None:
-    bench = Bench(tiny_world, tmp_path, DIVERGES.replace("> 0.5", "> 0.0"))
+    bench = Bench(tiny_world, tmp_path, DIVERGES.replace("> 0.5", "> 0.0"), requests=ONE_REQUEST)
     with small_world():
         answer = bench.tune("stranger", "--trials", "2")
     assert "no trial gave a score" in answer.out and not bench.out.exists()
@@ -222,20 +225,34 @@ def test_where_every_trial_fails_nothing_is_kept(tiny_world: SimpleNamespace, tm
 
 
 @pytest.fixture
-def both(tuned: tuple[Bench, Answer], tmp_path: Path) -> Iterator[tuple[World, tuple[object, ...]]]:
-    """An untuned run, and the options that make the same run tuned."""
+def asked(tuned: tuple[Bench, Answer], tmp_path: Path) -> Iterator[tuple[World, tuple[object, ...]]]:
+    """The world without results, and the options of a tuned run in it."""
     bench = tuned[0]
-    world = World(bench.world.suite, bench.cache, tmp_path / "results")
+    world = World(write_suite(tmp_path, bench.model, SHORT), bench.cache, tmp_path / "results")
     options = ("--plugin", bench.plugin, "--methods", "original,stranger,random_noise,lip")
     with small_world():
-        assert world.run("--plugin", bench.plugin, "--methods", "original,stranger").status == 0
         yield world, (*options, "--tuned-values", bench.out)
 
 
-def test_tuned_and_untuned_rows_never_meet(both: tuple[World, tuple[object, ...]]) -> None:
-    world, options = both
-    untuned = world.records()
-    answer = world.run(*options)
+@pytest.fixture(scope="module")
+def both(
+    tuned: tuple[Bench, Answer], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[World, tuple[object, ...], dict[str, Record], Answer]]:
+    """A world after an untuned run and the same run tuned: the options of the latter, the records of the former, and
+    what the latter said; not to be changed."""
+    bench, folder = tuned[0], tmp_path_factory.mktemp("both")
+    world = World(write_suite(folder, bench.model, SHORT), bench.cache, folder / "results")
+    options = ("--plugin", bench.plugin, "--methods", "original,stranger,random_noise,lip", "--tuned-values", bench.out)
+    with small_world():
+        assert world.run("--plugin", bench.plugin, "--methods", "original,stranger").status == 0
+        untuned = world.records()
+        yield world, options, untuned, world.run(*options)
+
+
+def test_tuned_and_untuned_rows_never_meet(
+    both: tuple[World, tuple[object, ...], dict[str, Record], Answer],
+) -> None:
+    world, _, untuned, answer = both
     assert answer.status == 0, answer.err
     assert "1 method is not tuned and left out (lip): run `python -m benchmark tune lip`" in answer.err
     fresh = {key: record for key, record in world.records().items() if key not in untuned}
@@ -245,29 +262,29 @@ def test_tuned_and_untuned_rows_never_meet(both: tuple[World, tuple[object, ...]
     assert all(r.references["original"] in fresh for r in fresh.values() if r.cell["method"] != "original")
     shown = command("leaderboard", "--results", world.results).out
     titles = [line for line in shown.splitlines() if line.startswith("tiny ·")]
-    assert len(titles) == 4 and sum("tuned: 12 trials on unreported" in title for title in titles) == 2
+    assert len(titles) == 2 and sum("tuned: 12 trials on unreported" in title for title in titles) == 1
     assert "stranger factor=" not in shown, "on one board two settings of a method would be told apart by name"
 
 
-def test_a_tuned_record_says_what_it_is_and_repeats(both: tuple[World, tuple[object, ...]]) -> None:
-    world, options = both
-    assert world.run(*options).status == 0
+def test_a_tuned_record_says_what_it_is_and_repeats(
+    both: tuple[World, tuple[object, ...], dict[str, Record], Answer],
+) -> None:
+    world, options, _, _ = both
     record = next(r for r in world.records().values() if r.cell["method"] == "stranger" and r.cell.get("tuned"))
     file = str(options[-1])
     assert record.cell["hparams"] == dict(load_tuned(Path(file))["stranger"].values)
     assert cell_of(record).key == record.key
-    asked = record.provenance["command"].split()
-    assert asked[asked.index("--tuned-values") + 1] == file and "--set" not in asked
-    plan = command(
-        "plan", *asked[4:-3], "--results", world.results, "--cache-dir", world.cache
-    )  # but for --keys KEY --force
+    typed = record.provenance["command"].split()
+    assert typed[typed.index("--tuned-values") + 1] == file and "--set" not in typed
+    # but for --keys KEY --force
+    plan = command("plan", *typed[4:-3], "--results", world.results, "--cache-dir", world.cache)
     assert record.key[:12] in plan.out and f"tuned: {record.cell['tuned']}" in plan.out
 
 
 def test_reference_rows_and_methods_with_nothing_to_tune_run_as_they_are(
-    both: tuple[World, tuple[object, ...]],
+    asked: tuple[World, tuple[object, ...]],
 ) -> None:
-    world, options = both
+    world, options = asked
     with_leace = [str(each).replace(",lip", ",leace") for each in options]
     plan = world("plan", *with_leace)
     assert plan.status == 0 and "not tuned" not in plan.err and " leace " in plan.out
@@ -276,8 +293,8 @@ def test_reference_rows_and_methods_with_nothing_to_tune_run_as_they_are(
     )
 
 
-def test_a_method_that_changed_since_is_named(both: tuple[World, tuple[object, ...]], tmp_path: Path) -> None:
-    world, options = both
+def test_a_method_that_changed_since_is_named(asked: tuple[World, tuple[object, ...]], tmp_path: Path) -> None:
+    world, options = asked
     content = yaml.safe_load(Path(str(options[-1])).read_text())
     content["stranger"]["method_source"] = "0" * 16
     (tmp_path / "old.yaml").write_text(tuned_text(yaml.safe_dump(content)))
@@ -391,9 +408,10 @@ def test_a_search_that_is_not_the_common_one_is_not_kept_in_the_project(bench: B
     assert (TUNED.read_bytes() if TUNED.exists() else b"") == before
 
 
-def test_a_failed_tuned_cell_is_a_row_of_the_tuned_board_alone(both: tuple[World, tuple[object, ...]]) -> None:
-    world, options = both
-    assert world.run(*options).status == 0
+def test_a_failed_tuned_cell_is_a_row_of_the_tuned_board_alone(
+    both: tuple[World, tuple[object, ...], dict[str, Record], Answer],
+) -> None:
+    world = both[0]
     records = [*world.records().values()]
     of = next(r for r in records if r.cell["method"] == "stranger" and r.cell.get("tuned"))
     failure = Failure.of("f" * 64, {**of.cell, "method": "ccup"}, RuntimeError("no"))
