@@ -27,7 +27,7 @@ from datamodules.common.text import hidden_sign
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
 Images = Sequence[Image.Image] | NDArray[np.uint8]
 """PIL images of any size, or one uint8 array of shape (N, H, W, 3) or (N, 3, H, W)."""
-Part = Literal["train", "test"]
+SplitPart = Literal["train", "test"]
 
 
 class InMemoryError(BenchmarkError):
@@ -66,7 +66,7 @@ class InMemoryDataset(Dataset):
         captions: Sequence[str] | Sequence[Sequence[str]] | None = None,
         templates: Sequence[str] | None = None,
         concepts: Sequence[str] | None = None,
-        parts: Sequence[Part] | None = None,
+        parts: Sequence[SplitPart] | None = None,
         test_share: float = 0.5,
         seed: int = 0,
         framing: int | Framing | None = None,
@@ -296,8 +296,8 @@ def _checked_templates(templates: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _split_rows(
-    count: int, labels: NDArray[np.int64] | None, parts: Sequence[Part] | None, *, test_share: float, seed: int
-) -> dict[Part, NDArray[np.int64]]:
+    count: int, labels: NDArray[np.int64] | None, parts: Sequence[SplitPart] | None, *, test_share: float, seed: int
+) -> dict[SplitPart, NDArray[np.int64]]:
     """The rows of each split, ascending."""
     if parts is not None:
         part_names = np.array(list(parts), dtype=str)
@@ -312,7 +312,10 @@ def _split_rows(
         for group in groups:
             chosen = max(1, round(len(group) * test_share)) if len(group) > 1 else 0
             is_test[draw.permutation(group)[: min(chosen, len(group) - 1)]] = True
-    rows_by_part: dict[Part, NDArray[np.int64]] = {"train": np.flatnonzero(~is_test), "test": np.flatnonzero(is_test)}
+    rows_by_part: dict[SplitPart, NDArray[np.int64]] = {
+        "train": np.flatnonzero(~is_test),
+        "test": np.flatnonzero(is_test),
+    }
     for part, rows in rows_by_part.items():
         if not len(rows):
             raise InMemoryError(f"the {part} split is empty: give more images, or parts=['train', 'test', ...]")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from datamodules.common.dataset import Dataset
-    from datamodules.in_memory import Images, Part
+    from datamodules.in_memory import Images, SplitPart
     from methods.common.clip import Clip
 
 PathLike = str | Path
@@ -78,7 +78,7 @@ def load_dataset(
     captions: Sequence[str] | Sequence[Sequence[str]] | None = None,
     templates: Sequence[str] | None = None,
     concepts: Sequence[str] | None = None,
-    parts: Sequence[Part] | None = None,
+    parts: Sequence[SplitPart] | None = None,
     test_share: float = 0.5,
     seed: int = 0,
 ) -> Dataset:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from benchmark.cli.arguments import Option
-from benchmark.cli.options import Chosen, Name, Plugins, Records, Shown
+from benchmark.cli.options import Chosen, Name, Plugins, Records, TableOptions
 from benchmark.leaderboard.leaderboard import read_leaderboard
 from benchmark.utils.table import Format
 from datamodules.common.errors import BenchmarkError
@@ -21,7 +21,7 @@ def leaderboard_command(
     chosen: Chosen,
     plugins: Plugins,
     records: Records,
-    shown: Shown,
+    shown: TableOptions,
     reference: bool = False,
     with_reference: bool = False,
     compare: Annotated[tuple[str, str], Option(("A", "B"), tuple)] | None = None,

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from benchmark.suites.plan import Plan
 
 Name = Annotated[str, Option("NAME")]
-Names = Annotated[tuple[str, ...], Option("NAME,...", words)]
+NameList = Annotated[tuple[str, ...], Option("NAME,...", words)]
 Models = Annotated[tuple[str, ...], Option("NAME", models)]
 Files = Annotated[tuple[Path, ...], Option("FILE", paths)]
-Settings = Annotated[tuple[str, ...], Option("METHOD.NAME=VALUE", settings)]
+SettingList = Annotated[tuple[str, ...], Option("METHOD.NAME=VALUE", settings)]
 Folder = Annotated[Path, Option("DIR", file_or_folder)]
 File = Annotated[Path, Option("FILE", file_or_folder)]
 
@@ -63,10 +63,10 @@ class Selection:
     """
 
     suite: Name = "quick"
-    methods: Names = ()
+    methods: NameList = ()
     seeds: Annotated[tuple[int, ...], Option("N,...", seeds)] = ()
     model: Models = ()
-    set: Settings = ()
+    set: SettingList = ()
     tuned: bool = False
     tuned_values: File | None = None
     shard: Annotated[str, Option("I/N")] | None = None
@@ -128,7 +128,7 @@ class Forget:
         concept: A word of captions to forget, in the place of classes.
     """
 
-    classes: Names = ()
+    classes: NameList = ()
     concept: str | None = None
 
 
@@ -244,7 +244,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Shown:
+class TableOptions:
     """How it is shown.
 
     Attributes:
@@ -255,7 +255,7 @@ class Shown:
 
 
 Seed = Annotated[int, Option("N", low=0, high=MOST_NUMBER, title=title_of(Device))]
-Precision = Annotated[str, Option("NAME", title=title_of(Device))]
+PrecisionName = Annotated[str, Option("NAME", title=title_of(Device))]
 Tolerance = Annotated[float, Option(low=0, high=1000)]
 WhereFile = Annotated[Path, Option("FILE", file_or_folder, title=title_of(Records))]
 WhereFolder = Annotated[Path, Option("DIR", file_or_folder, title=title_of(Records))]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json as json_module
 
-from benchmark.cli.options import Device, Folders, Names, WhereFile
+from benchmark.cli.options import Device, Folders, NameList, WhereFile
 from benchmark.utils.folders import check_cache
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.kept_files import replace_file
 
 
-def speed_command(*, only: Names = (), json: WhereFile | None = None, folders: Folders, hardware: Device) -> int:
+def speed_command(*, only: NameList = (), json: WhereFile | None = None, folders: Folders, hardware: Device) -> int:
     """Measure the suite's speed on this machine: ratios to plain loops, to another package, and to the chip's ceiling.
 
     Both sides of a ratio take turns in one run, so other load on the machine meets both. A measurement that needs a

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Literal
 
-from benchmark.cli.options import Records, Shown
+from benchmark.cli.options import Records, TableOptions
 
 if TYPE_CHECKING:
     from benchmark.leaderboard.papers.table import PaperTable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def tables_command(
-    paper: Literal["lip", "ccup", "cliperase", "diet", "negmerge"], /, *, records: Records, shown: Shown
+    paper: Literal["lip", "ccup", "cliperase", "diet", "negmerge"], /, *, records: Records, shown: TableOptions
 ) -> int:
     """Show a paper's tables: published number, measured number, difference.
 

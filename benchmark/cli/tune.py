@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from benchmark.cli.arguments import Option, title_of
 from benchmark.cli.listing import words
-from benchmark.cli.options import Device, Name, Names, Places, Plugins, Selection, WhereFile
+from benchmark.cli.options import Device, Name, NameList, Places, Plugins, Selection, WhereFile
 from benchmark.records.lookup import expected_seconds, known_records
 from benchmark.tuning.search import MODEL, SEARCH_SEED, SUITE, TRIALS
 from benchmark.utils.folders import check_cache
@@ -23,7 +23,7 @@ FOLDER = "tuning"
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchBudget:
     """What to search.
 
     Attributes:
@@ -40,11 +40,11 @@ class Search:
 
 
 def tune_command(
-    method: Names = (),
+    method: NameList = (),
     /,
     *,
-    all: Annotated[bool, Option(title=title_of(Search))] = False,
-    search: Search,
+    all: Annotated[bool, Option(title=title_of(SearchBudget))] = False,
+    search: SearchBudget,
     plugins: Plugins,
     out: WhereFile | None = None,
     places: Places,
@@ -78,7 +78,7 @@ def tune_command(
     check_unreported(plan.suite)
     plan.store.own()
     check_cache(plan.where.cache_dir)
-    usual = search == Search() and not plugins.plugin
+    usual = search == SearchBudget() and not plugins.plugin
     file = out or (TUNED if usual else None)
     if file is not None:
         check_room(file, budget_of(search.trials, plan.suite.name, search.model))
@@ -92,7 +92,7 @@ def tune_command(
     searches = [plan_search(runner, name, plan.cells, count=count, seed=seed) for name in names]
     expected = expected_seconds(known_records(plan.store), plan.suite.every_model)
     chosen = {**vars(search), "out": out, "data_dir": places.data_dir, "device": hardware.device}
-    usually = {**vars(Search()), **vars(Device()), "out": None, "data_dir": None}
+    usually = {**vars(SearchBudget()), **vars(Device()), "out": None, "data_dir": None}
     changed = [(f"--{name.replace('_', '-')}", value) for name, value in chosen.items() if value != usually[name]]
     options = [*changed, *(("--plugin", plugin) for plugin in plugins.plugin)]
     again = "".join(f" {name} {shlex.quote(str(value))}" for name, value in options)

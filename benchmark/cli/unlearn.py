@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from benchmark.cli.arguments import Option, title_of
-from benchmark.cli.options import Device, Folders, Forget, Name, Names, Precision, Seed, Settings
+from benchmark.cli.options import Device, Folders, Forget, Name, NameList, PrecisionName, Seed, SettingList
 from datamodules.common.errors import BenchmarkError
 
 
@@ -15,16 +15,16 @@ def unlearn_command(
     *,
     model: Name,
     method: Name,
-    set: Settings = (),
+    set: SettingList = (),
     forget: Forget,
     data: Name | None = None,
-    others: Names = (),
-    keep: Names = (),
-    measures: Names = (),
+    others: NameList = (),
+    keep: NameList = (),
+    measures: NameList = (),
     out: Annotated[str, Option("DIR", title=title_of(Folders))],
     folders: Folders,
     seed: Seed = 0,
-    precision: Precision = "fp32",
+    precision: PrecisionName = "fp32",
     hardware: Device,
 ) -> int:
     """Unlearn classes or a concept from a model and write it as a folder that open_clip loads, with a model card.

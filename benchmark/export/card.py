@@ -28,7 +28,7 @@ PROBES = ("linear_probe", "knn_probe", "paraphrases", "soft_prompt", "relearning
 _SCORES = ("forget/acc1", "retain/acc1", "forget/mean_recall", "retain/mean_recall")
 _COMPOSITE = ("score/kravets", "score/harmonic", "score/robust", "score/retrain_gap")
 _HEADS = {"forget": "to forget", "retain": "to retain", "score": "score"}
-Metrics = Mapping[str, Metric]
+MetricsByName = Mapping[str, Metric]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class CardWriter:
     record: Record
     method: MethodCard
     origin: Origin
-    before: Metrics | None = None
-    retrained: Metrics | None = None
+    before: MetricsByName | None = None
+    retrained: MetricsByName | None = None
     trunk: str | None = None
 
     def write(self) -> str:
@@ -185,7 +185,7 @@ class CardWriter:
         return Table.of_texts(head, rows, words=(0,)).markdown()
 
 
-def _cell(metrics: Metrics | None, name: str, *, percent: bool) -> str:
+def _cell(metrics: MetricsByName | None, name: str, *, percent: bool) -> str:
     return "not at hand" if metrics is None else value_text(metrics.get(name), percent=percent)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from benchmark.models.compact import is_whole_compact, load_compact
 from benchmark.pretraining.identity import training_identity
 from benchmark.pretraining.recipe import Recipe
-from benchmark.pretraining.train import Progress, pretrain
+from benchmark.pretraining.train import ProgressCallback, pretrain
 from benchmark.utils.hardware import resolve_device, resolve_precision
 from datamodules.common.cache import ensure
 from datamodules.common.dataset import Dataset
@@ -43,7 +43,7 @@ def trained_once(
     cache_dir: Path,
     seed: int,
     device: str,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     exclude: dict[str, ForgetRequest] | None = None,
     datasets: Sequence[Dataset] | None = None,
 ) -> Clip:

@@ -19,7 +19,7 @@ MuonParameters = Literal["blocks", "convolutions"]
 Decay = Literal["cosine", "linear"]
 Border = Literal["edge", "reflect"]
 LabelLoss = Literal["pairs", "classes"]
-Share = Annotated[float, Ge(0), Le(1)]
+Fraction = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0)]
 Count = Annotated[int, Ge(1)]
 
@@ -29,8 +29,8 @@ class Cycle(TypedDict):
 
     epochs: Positive
     learning_rate: Positive
-    warmup: Share
-    label_share: NotRequired[tuple[Share, Share]]
+    warmup: Fraction
+    label_share: NotRequired[tuple[Fraction, Fraction]]
 
 
 Cycle.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
@@ -53,7 +53,7 @@ class MuonSettings:
 
     parameters: MuonParameters
     learning_rate: Positive
-    momentum: Share
+    momentum: Fraction
     iterations: Count
     weight_decay: float
 
@@ -121,11 +121,11 @@ class Recipe:
     batch_size: Count
     learning_rate: Positive
     weight_decay: float
-    warmup: Share
+    warmup: Fraction
     flip: bool
-    shift: Share
+    shift: Fraction
     templates: tuple[str, ...]
-    label_share: tuple[Share, Share]
+    label_share: tuple[Fraction, Fraction]
     edge_weight: float = 0.0
     further_cycles: tuple[Cycle, ...] = ()
     shares: tuple[Count, ...] = ()

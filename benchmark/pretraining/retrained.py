@@ -14,7 +14,7 @@ from benchmark.models.tensor_files import WeightsError
 from benchmark.pretraining.exclusions import exclusions
 from benchmark.pretraining.kept import kept_path, trained_once
 from benchmark.pretraining.recipe import Recipe, load_recipe
-from benchmark.pretraining.train import Progress
+from benchmark.pretraining.train import ProgressCallback
 from benchmark.utils.randomness import isolated
 from datamodules.common.dataset import Dataset
 from datamodules.common.registry import open_dataset
@@ -80,7 +80,7 @@ class Retraining:
         )
 
     def model(
-        self, exclude: dict[str, ForgetRequest], seed: int, *, progress: Progress | None = None
+        self, exclude: dict[str, ForgetRequest], seed: int, *, progress: ProgressCallback | None = None
     ) -> tuple[Clip, float]:
         """The model and the seconds that its training took, now or when it was trained.
 
@@ -134,11 +134,11 @@ class RetrainedTraining:
         """Where the model is kept."""
         return self.retraining.path(self.exclude, self.seed)
 
-    def train(self, progress: Progress | None = None) -> None:
+    def train(self, progress: ProgressCallback | None = None) -> None:
         """Train it, if it is not there."""
         self.get(progress)
 
-    def get(self, progress: Progress | None = None) -> tuple[Clip, float]:
+    def get(self, progress: ProgressCallback | None = None) -> tuple[Clip, float]:
         """The model, trained first if it is not there, and the seconds that its training took."""
         with isolated(self.seed):
             return self.retraining.model(self.exclude, self.seed, progress=progress)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmark.pretraining.kept import kept_path, trained_once
 from benchmark.pretraining.recipe import Recipe
-from benchmark.pretraining.train import Progress
+from benchmark.pretraining.train import ProgressCallback
 from benchmark.utils.randomness import isolated
 from datamodules.common.registry import open_dataset
 from datamodules.common.shadow_pool import DrawnDataset, Pool, pool_of
@@ -71,7 +71,7 @@ class ShadowModels:
             name=f"{self.recipe.name}-{number}",
         )
 
-    def model(self, number: int, *, progress: Progress | None = None) -> Clip:
+    def model(self, number: int, *, progress: ProgressCallback | None = None) -> Clip:
         """A shadow model; a training that was killed goes on from its last checkpoint.
 
         Args:
@@ -115,7 +115,7 @@ class ShadowTraining:
         """Where the model is kept."""
         return self.models.path(self.number)
 
-    def train(self, progress: Progress | None = None) -> None:
+    def train(self, progress: ProgressCallback | None = None) -> None:
         """Train it, if it is not there."""
         with isolated(FIRST_SEED + self.number):
             self.models.model(self.number, progress=progress)

@@ -16,7 +16,7 @@ from queue import Empty
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Protocol
 
-from benchmark.pretraining.train import Progress
+from benchmark.pretraining.train import ProgressCallback
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -39,7 +39,7 @@ class Training(Protocol):
     def path(self) -> Path:
         """Where it is kept."""
 
-    def train(self, progress: Progress | None = None) -> None:
+    def train(self, progress: ProgressCallback | None = None) -> None:
         """Train it, if it is not there, and keep it."""
 
 

@@ -34,7 +34,7 @@ from datamodules.common.request import ForgetRequest
 from methods.common.clip import contrastive_loss
 
 MAX_LOGIT_SCALE = math.log(100)  # CLIP (Radford et al. 2021, section 2.5)
-Progress = Callable[[int, int, float], None]
+ProgressCallback = Callable[[int, int, float], None]
 
 
 class ContrastivePretraining(L.LightningModule):
@@ -45,7 +45,7 @@ class ContrastivePretraining(L.LightningModule):
         model: nn.Module,
         recipe: Recipe,
         steps: int,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         *,
         compiled: bool = False,
         standing: Standing | None = None,
@@ -140,7 +140,7 @@ def pretrain(
     device: str = "auto",
     precision: str = "auto",
     compiled: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     checkpoint: Path | None = None,
     datasets: Sequence[Dataset] | None = None,
     say: Callable[[str], None] | None = None,
@@ -195,7 +195,7 @@ def pretrain(
     identity = training_identity(recipe, *what, revisions=revisions, precision=chosen)
     without = "".join(f", without {request} of {name}" for name, request in sorted((exclude or {}).items()))
     checkpoints = Checkpoints(checkpoint, identity, f"{recipe.name}, seed {seed}, {chosen}{without}")
-    seconds, steps = _fit(model, recipe, corpus, checkpoints, _Run(where, chosen, compiled, seed, progress, say))
+    seconds, steps = _fit(model, recipe, corpus, checkpoints, _Training(where, chosen, compiled, seed, progress, say))
     about["seconds"] = round(seconds, 1)
     if cached:
         about[KEPT_AS] = out.name
@@ -205,16 +205,18 @@ def pretrain(
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Training:
     device: torch.device
     precision: Precision
     compiled: bool
     seed: int
-    progress: Progress | None
+    progress: ProgressCallback | None
     say: Callable[[str], None] | None
 
 
-def _fit(model: nn.Module, recipe: Recipe, corpus: Corpus, checkpoints: Checkpoints, run: _Run) -> tuple[float, int]:
+def _fit(
+    model: nn.Module, recipe: Recipe, corpus: Corpus, checkpoints: Checkpoints, run: _Training
+) -> tuple[float, int]:
     """Train all cycles, from where the checkpoint stands; the seconds that it took and the steps."""
     cycles = [
         (cycle, corpus.again(cycle.epochs, run.seed + n, cycle.label_share)) for n, cycle in enumerate(recipe.cycles())
@@ -252,5 +254,5 @@ def _where_from(path: Path, standing: Standing | None, steps: Sequence[int]) -> 
     return f"goes on after step {done} of {sum(steps)}, {standing.seconds:.0f} s of training, kept in {path}"
 
 
-def _shown(progress: Progress, before: int, total: int, step: int, _: int, loss: float) -> None:
+def _shown(progress: ProgressCallback, before: int, total: int, step: int, _: int, loss: float) -> None:
     progress(before + step, total, loss)

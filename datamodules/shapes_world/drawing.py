@@ -58,20 +58,6 @@ def draw(scenes: Scenes, key: str) -> NDArray[np.uint8]:
     return pixels
 
 
-def silhouettes(radius: float) -> Floats:
-    """The coverage of every shape, upright in the centre: shape (shapes, 64, 64), in [0, 1].
-
-    Args:
-        radius: Half the longer side in pixels.
-    """
-    count = len(VOCABULARY["shape"])
-    middle = np.full(count, IMAGE_SIZE / 2, dtype=np.float32)
-    size, still = np.full(count, radius, dtype=np.float32), np.zeros(count, dtype=np.float32)
-    distance, _, _ = _distances(np.arange(count), middle, middle, size, still)
-    cover: Floats = np.clip(0.5 - distance, 0, 1)
-    return cover
-
-
 def _draw_block(scenes: Scenes, rng: np.random.Generator) -> NDArray[np.uint8]:
     count = len(scenes)
     half = np.array(RADII)[scenes.size] * rng.uniform(0.96, 1.04, count)

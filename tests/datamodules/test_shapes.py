@@ -16,8 +16,8 @@ from datamodules.common.registry import dataset_cards, open_dataset
 from datamodules.common.request import ForgetRequest, mentions
 from datamodules.shapes import Shapes
 from datamodules.shapes_world.captions import FILLINGS, FULL_PATTERNS, LOOSE_PATTERNS, write_captions
-from datamodules.shapes_world.drawing import RADII, draw, silhouettes
-from datamodules.shapes_world.vocabulary import SYNONYMS, TEMPLATES, VOCABULARY, Scenes, sample_scenes
+from datamodules.shapes_world.drawing import RADII, _distances, draw
+from datamodules.shapes_world.vocabulary import IMAGE_SIZE, SYNONYMS, TEMPLATES, VOCABULARY, Scenes, sample_scenes
 
 NAMES = ("shapes", "shapes_colours", "shapes_textures", "shapes_backgrounds")
 CANONICAL = {word: attribute for attribute, words in VOCABULARY.items() for word in words}
@@ -68,7 +68,10 @@ def test_attributes_are_independent() -> None:
 
 @pytest.mark.parametrize("radius", RADII)
 def test_shapes_differ(radius: float) -> None:
-    masks = silhouettes(radius).reshape(len(VOCABULARY["shape"]), -1)
+    count = len(VOCABULARY["shape"])
+    middle, size, still = (np.full(count, value, dtype=np.float32) for value in (IMAGE_SIZE / 2, radius, 0.0))
+    distance, _, _ = _distances(np.arange(count), middle, middle, size, still)
+    masks = np.clip(0.5 - distance, 0, 1).reshape(count, -1)  # the coverage of each shape, upright in the centre
     area = masks.sum(-1)
     difference = np.abs(masks[:, None] - masks[None]).sum(-1) / np.maximum(area[:, None], area)
     np.fill_diagonal(difference, 1)
