@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import site
 import subprocess
@@ -112,8 +113,8 @@ def installed(wheel: Path, tmp_path: Path) -> Iterator[Path]:
 
 def cells_of(plan: str) -> dict[tuple[str, str], str]:
     """By method and forgotten class, the key of each cell of a plan as it is shown."""
-    rows = [[cell.strip() for cell in line.split("│")] for line in plan.splitlines() if "│ missing │" in line]
-    return {(row[3], row[4]): row[1] for row in rows}
+    rows = [re.split(r" {2,}", line.strip()) for line in plan.splitlines() if "   missing   " in line]
+    return {(row[2], row[3]): row[0] for row in rows}
 
 
 @pytest.mark.skipif("TESTS_WHEEL" not in os.environ, reason="a minute: TESTS_WHEEL=1 runs it, as .ci/run does")
