@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_recipe import TINY
 
 from benchmark.__main__ import main
-from benchmark.models.compact import VOCABULARY, Architecture, save_compact
+from benchmark.models.compact import VOCABULARY, save_compact
 
-ARCHITECTURE = Architecture(
-    embed_dim=16,
-    vision={"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32},
-    text={"context_length": 24, "width": 32, "heads": 2, "layers": 1},
-)
+ARCHITECTURE = TINY.architecture
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def records_in(folders: Sequence[Path], suite: str | None = None) -> list[Record
 def left_alone(folders: Sequence[Path]) -> list[str]:
     """What is said of the records of another version in these folders: they cannot be run again by this one."""
     notes = []
-    for folder in (folder for folder in folders if folder.is_dir()):
+    for folder in filter(Path.is_dir, folders):
         store = RecordStore(folder)
         store.all()
         notes += [note for note in store.notes if note not in store.set_aside]

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tiny_recipe import SHORT_CYCLE, TINY
 from world import ROOT, SHRINK, World, command, metrics_of, small_world, write_plugin
 
 from benchmark.cli.parser import COMMANDS
@@ -484,18 +485,12 @@ def test_a_plugin_is_a_row_of_the_leaderboard(copied: World, tmp_path: Path) -> 
 
 
 def test_pretrain_leaves_the_excluded_class_out(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.models.compact import Architecture, load_compact
+    from benchmark.models.compact import load_compact
     from benchmark.pretraining import corpus, recipe
     from datamodules.common.registry import open_dataset
     from datamodules.shapes_world.vocabulary import SYNONYMS
 
-    vision = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32}
-    tiny = recipe.Recipe(
-        name="tiny", title="tiny", data=("shapes",), epochs=2, batch_size=16, learning_rate=1e-3, weight_decay=0.1,
-        warmup=0.2, flip=False, shift=0.03, templates=(), label_share=(0.5, 0.5),
-        further_cycles=({"epochs": 1, "learning_rate": 1e-4, "warmup": 0.1},),
-        architecture=Architecture(16, vision, {"context_length": 24, "width": 32, "heads": 2, "layers": 1}),
-    )  # fmt: skip
+    tiny = replace(TINY, further_cycles=(SHORT_CYCLE,))
     monkeypatch.setattr(recipe, "load_recipe", lambda name: tiny)
     read, texts = [], []
 

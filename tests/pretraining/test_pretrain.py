@@ -11,25 +11,20 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+from tiny_recipe import TINY
 from world import Answer, World, command
 
-from benchmark.models.compact import Architecture, about_of
+from benchmark.models.compact import about_of
 from benchmark.pretraining import recipe, train
 
 pytest_plugins = ("world",)
-VISION = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32}
 STOP_AT = 7
 
 
 @pytest.fixture
 def pretrain(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
     """`pretrain` of a tiny recipe that keeps how far it is after every step."""
-    tiny = recipe.Recipe(
-        name="tiny", title="tiny", data=("shapes",), epochs=2, batch_size=16, learning_rate=1e-3, weight_decay=0.1,
-        warmup=0.2, flip=False, shift=0.03, templates=(), label_share=(0.5, 0.5),
-        architecture=Architecture(16, VISION, {"context_length": 24, "width": 32, "heads": 2, "layers": 1}),
-    )  # fmt: skip
-    monkeypatch.setattr(recipe, "load_recipe", lambda name: tiny)
+    monkeypatch.setattr(recipe, "load_recipe", lambda name: TINY)
     monkeypatch.setattr(train, "Checkpoints", partial(train.Checkpoints, every_seconds=0.0))
     where = ("--cache-dir", world.cache, "--device", "cpu", "--precision", "fp32")
     return lambda out, *options: command("pretrain", "tiny", "--out", out, *where, *options)

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -45,21 +45,15 @@ tasks: [{{dataset: shapes, requests: [{{classes: [star]}}]}}]
 def prepare(model: Path) -> None:
     """In the server: a recipe that is trained in seconds, checkpoints many times a second, and the tiny model."""
     from tiny_model import write_tiny_model
+    from tiny_recipe import SHORT_CYCLE, TINY
     from world import small_world
 
     import benchmark.export.folder
     import benchmark.report.page
     import benchmark.tuning.tuner  # noqa: F401
-    from benchmark.models.compact import Architecture
     from benchmark.pretraining import recipe, train
 
-    vision = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 32}
-    tiny = recipe.Recipe(
-        name="tiny", title="tiny", data=("shapes",), epochs=3, batch_size=16, learning_rate=1e-3, weight_decay=0.1,
-        warmup=0.2, flip=False, shift=0.03, templates=(), label_share=(0.5, 0.5),
-        further_cycles=({"epochs": 1, "learning_rate": 1e-4, "warmup": 0.1},),
-        architecture=Architecture(16, vision, {"context_length": 24, "width": 32, "heads": 2, "layers": 1}),
-    )  # fmt: skip
+    tiny = replace(TINY, epochs=3, further_cycles=(SHORT_CYCLE,))
     load_recipe = recipe.load_recipe
     recipe.load_recipe = lambda name: tiny if name == "tiny" else load_recipe(name)
     train.Checkpoints = partial(train.Checkpoints, every_seconds=0.1)  # type: ignore[misc, assignment]
