@@ -130,8 +130,12 @@ class _LocalRun:
             return
         record = self._attempt(cell)
         if record is not None and cell.key in self.wanted:
-            self.outcome.finished.append(record)
             self.progress.done(cell, record)
+
+    def _kept(self, record: Record) -> None:
+        """Count a record at once: a stop that comes while a tracker hears of it finds it counted."""
+        if record.key in self.wanted:
+            self.outcome.finished.append(record)
 
     def _reference(self, reference: Cell) -> None:
         if self.runner.store.read(reference.key) is None:
@@ -141,7 +145,9 @@ class _LocalRun:
         """The record of a cell; None where it failed, which is written down."""
         try:
             with self.ledger.running(cell.key):
-                record = self.runner.run(cell, on_phase=self.progress.phase, on_step=self.progress.step)
+                record = self.runner.run(
+                    cell, on_phase=self.progress.phase, on_step=self.progress.step, on_kept=self._kept
+                )
             stop_if_asked()
         except KeyboardInterrupt:
             raise
@@ -155,6 +161,7 @@ class _LocalRun:
         message = write_down(error, cell, self.ledger, self.runner.store.folder)
         self.runner.tracker.close(failed=True)
         self.broken[cell.key] = message
+        self.outcome.finished[:] = [record for record in self.outcome.finished if record.key != cell.key]
         self.outcome.failed.append((cell, message))
         self.progress.failed(cell, message)
         self.outcome.not_the_method = self.outcome.blame_elsewhere()

@@ -80,13 +80,21 @@ class CellRunner:
     def __post_init__(self) -> None:
         self.session = Session(self.registry, self.where, (self.store.folder,), self.devices)
 
-    def run(self, cell: Cell, *, on_phase: Phase | None = None, on_step: StepReport | None = None) -> Record:
+    def run(
+        self,
+        cell: Cell,
+        *,
+        on_phase: Phase | None = None,
+        on_step: StepReport | None = None,
+        on_kept: Callable[[Record], None] | None = None,
+    ) -> Record:
         """Run a cell and write its record. Those of its references are made first if they are not there.
 
         Args:
             cell: What to run.
             on_phase: Told when a new phase begins.
             on_step: Told of each step of the unlearning.
+            on_kept: Given the record as soon as it is written, before a tracker hears of it.
 
         Raises:
             Exception: Whatever the method raises; nothing is written then.
@@ -98,6 +106,8 @@ class CellRunner:
             self.store.write(record, finished.outputs)
         else:
             record, weights = self.keeper.write(record, finished.outputs, finished.unlearned)
+        if on_kept is not None:
+            on_kept(record)
         self.tracker.summarise(record, weights)
         return record
 

@@ -13,6 +13,8 @@ import pytest
 from world import World
 
 from benchmark.execution.runner import CellRunner
+from benchmark.execution.tracking import Tracker
+from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
 
 pytest_plugins = ("world",)
@@ -54,6 +56,23 @@ def test_it_says_what_is_done_and_how_to_go_on(
     assert len(RecordStore(short_world.results).all()) == 2 and not list(short_world.results.rglob("*.tmp"))
     again = short_world.run()
     assert again.status == 0 and "2 cells run, 2 were done, 0 failed" in again.out
+
+
+def test_a_record_that_is_written_is_counted_whenever_the_stop_comes(
+    short_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop while the tracker hears of the second record."""
+    heard: list[Record] = []
+
+    def second(self: Tracker, record: Record, weights: Path | None = None) -> None:
+        heard.append(record)
+        if len(heard) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Tracker, "summarise", second)
+    answer = short_world.run()
+    assert answer.status == 130 and len(RecordStore(short_world.results).all()) == 2
+    assert "interrupted: 2 cells finished now, 0 were done, 2 left" in answer.out
 
 
 def test_a_forced_run_goes_on_with_the_cells_that_are_left(

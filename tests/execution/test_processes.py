@@ -69,6 +69,10 @@ class Ended:
     cache: Path
 
 
+def _begun(ledger: Path) -> int:
+    return ledger.read_text().count('"began"') if ledger.exists() else 0
+
+
 @pytest.fixture(scope="module")
 def ended(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Ended:
     """The real thing: a script in an interpreter and a session of its own, one task of a surrounding job; Ctrl-C comes
@@ -87,8 +91,8 @@ def ended(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory)
             stdout=said, stderr=complaints,
         )  # fmt: skip
         latest = time.monotonic() + 240
-        # Two cells are done and the third, which never ends by itself, is handed over.
-        while len(list(folder.glob("runs/*/*.json"))) < 2 or not list(folder.glob("cache/jobs/*")):
+        # Two cells are done and the third, which never ends by itself, has begun and is handed over.
+        while _begun(folder / "runs" / "begun.jsonl") < 3 or not list(folder.glob("cache/jobs/*/job-*")):
             if process.poll() is not None or time.monotonic() > latest:
                 process.kill()
                 pytest.fail((folder / "err.txt").read_text())
