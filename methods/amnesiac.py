@@ -58,7 +58,7 @@ class Amnesiac(UnlearningMethod[Hyperparameters]):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with its common defaults, as in the source."""
-        return torch.optim.Adam(self.editable_parameters(), lr=self.h.learning_rate)
+        return torch.optim.Adam(self.editable_parameters(), lr=self.h.learning_rate, fused=True)
 
     def on_fit_start(self) -> None:
         """Take the class weights before the first step, and the seed of the labels."""

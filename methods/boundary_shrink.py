@@ -67,7 +67,8 @@ class BoundaryShrink(UnlearningMethod[Hyperparameters]):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD with momentum, as in the official code."""
-        return torch.optim.SGD(self.editable_parameters(), lr=self.h.learning_rate, momentum=self.h.momentum)
+        rate, momentum = self.h.learning_rate, self.h.momentum
+        return torch.optim.SGD(self.editable_parameters(), lr=rate, momentum=momentum, fused=True)
 
     def on_fit_start(self) -> None:
         """Keep the original and the class weights before the first step."""

@@ -120,7 +120,7 @@ class DIET(UnlearningMethod[Hyperparameters]):
         images, h = batch["forget"]["images"], self.h
         with torch.no_grad():
             prototypes = self.classifier()[len(self.spec.forget_names) :]
-        optimizer = torch.optim.AdamW(self.lora.factors(), lr=h.learning_rate, weight_decay=h.weight_decay)
+        optimizer = torch.optim.AdamW(self.lora.factors(), lr=h.learning_rate, weight_decay=h.weight_decay, fused=True)
         floor = h.learning_rate * FINAL_RATE / PUBLISHED_RATE
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, h.epochs, eta_min=floor)
         losses = []

@@ -78,7 +78,7 @@ class EMMN(UnlearningMethod[Hyperparameters]):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with its common defaults, as in the source."""
-        return torch.optim.Adam(self.editable_parameters(), lr=self.h.learning_rate)
+        return torch.optim.Adam(self.editable_parameters(), lr=self.h.learning_rate, fused=True)
 
     def on_fit_start(self) -> None:
         """Make the noise through the model as it came, and the order in which it is seen."""
@@ -139,7 +139,7 @@ def optimise_noise(
         norm_weight: Of the squared length of each image.
     """
     noise = noise.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([noise], lr=rate)
+    optimizer = torch.optim.Adam([noise], lr=rate, fused=True)
     for _ in range(steps):
         with torch.enable_grad():
             error = F.cross_entropy(f(noise), labels, reduction="sum")

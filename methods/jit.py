@@ -65,7 +65,7 @@ class JiT(UnlearningMethod[Hyperparameters]):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Plain SGD, as in the official code."""
-        return torch.optim.SGD(self.editable_parameters(), lr=self.h.learning_rate)
+        return torch.optim.SGD(self.editable_parameters(), lr=self.h.learning_rate, fused=True)
 
     def on_fit_start(self) -> None:
         """Take the class weights before the first step."""

@@ -80,7 +80,9 @@ class MultiDelete(UnlearningMethod[Hyperparameters]):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW."""
-        return torch.optim.AdamW(self.editable_parameters(), lr=self.h.learning_rate, weight_decay=self.h.weight_decay)
+        return torch.optim.AdamW(
+            self.editable_parameters(), lr=self.h.learning_rate, weight_decay=self.h.weight_decay, fused=True
+        )
 
     def on_fit_start(self) -> None:
         """Keep the original before the first step."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import psutil
 import torch
@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from methods.common.clip import Clip, text_transformer
+from methods.common.text_tower import context_length
 
 SAMPLING_SECONDS = 0.01
 
@@ -150,15 +151,26 @@ def resident_bytes() -> int:
 
 @dataclass(frozen=True)
 class CountingHook:
-    """Adds the operations of a tower's pass to a cost; a class, to tell it from a method's hooks."""
+    """Adds the operations of a tower's pass to a cost.
+
+    Attributes:
+        cost: Whose.
+        flops_per_item: Operations of one item.
+        context: Tokens of an item for which that holds; 0 for images. Shorter texts are counted by their share of the
+            tokens, as nearly all layers cost; attention costs less still.
+        only_counts: Tells it from a method's hooks, which want to see every item.
+    """
 
     cost: Cost
     flops_per_item: int
+    context: int = 0
+    only_counts: ClassVar[bool] = True
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """Called by torch after a pass."""
         backward = torch.is_grad_enabled() and isinstance(output, Tensor) and output.requires_grad
-        self.cost.flops += len(inputs[0]) * self.flops_per_item * (3 if backward else 1)
+        share = inputs[0].shape[1] / self.context if self.context else 1.0
+        self.cost.flops += round(len(inputs[0]) * self.flops_per_item * share) * (3 if backward else 1)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CountingHook:
         """Itself: the passes of a copied model are counted too."""
@@ -170,7 +182,7 @@ def _counted_flops(clip: Clip, cost: Cost, flops_each: tuple[int, int]) -> Itera
     visual_each, text_each = flops_each
     handles = [
         clip.visual.register_forward_hook(CountingHook(cost, visual_each)),
-        text_transformer(clip).register_forward_hook(CountingHook(cost, text_each)),
+        text_transformer(clip).register_forward_hook(CountingHook(cost, text_each, context_length(clip.model, 0))),
     ]
     try:
         yield
@@ -205,7 +217,7 @@ def _count_tower_flops(clip: Clip, side: int) -> tuple[int, int]:
     try:
         passes: tuple[Callable[[], Tensor], ...] = (
             lambda: clip.encode_image(image),
-            lambda: clip.encode_text(["a photo"]),
+            lambda: cast(Tensor, cast(Any, clip.model).encode_text(clip.tokens(["a photo"]))),
         )
         for encode in passes:
             counter = FlopCounterMode(display=False)

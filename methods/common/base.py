@@ -95,6 +95,7 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
             betas=(0.9, 0.98),
             eps=1e-6,
             weight_decay=float(getattr(self.h, "weight_decay", 0.0)),
+            fused=True,
         )
 
     # -- what a method may use ---------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.common.images import Preprocessing
+from methods.common.text_tower import TowerCall, reads_end_token
 
 Scale = Literal["published", "small"]
 ParameterGroup = Literal["visual", "text", "logit_scale"]
@@ -57,20 +58,45 @@ class Clip:
         """The temperature's inverse, exp of the stored logarithm; scalar."""
         return cast(Tensor, self.model.logit_scale).exp()
 
-    def tokens(self, texts: Sequence[str]) -> Tensor:
-        """Token ids of texts, on the model's device; each different text is tokenized once."""
+    def tokens(self, texts: Sequence[str], *, cut: bool = False) -> Tensor:
+        """Token ids of texts, on the model's device; each different text is tokenized once.
+
+        Args:
+            texts: B texts.
+            cut: Whether to leave out what stands after the last end token, which is the highest id.
+
+        Returns:
+            Shape (B, context length), or less with `cut`.
+        """
         fresh = [text for text in dict.fromkeys(texts) if text not in self._tokens]
         if fresh:
             self._tokens.update(zip(fresh, self.tokenize(fresh), strict=True))
-        return torch.stack([self._tokens[text] for text in texts]).to(self.device)
+        tokens = torch.stack([self._tokens[text] for text in texts])
+        if cut:
+            tokens = tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
+        return tokens.to(self.device)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Raw projected image embeddings, shape (B, D); not normalised."""
         return cast(Tensor, cast(Any, self.model).encode_image(images))
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Raw projected text embeddings, shape (B, D); not normalised."""
-        return cast(Tensor, cast(Any, self.model).encode_text(self.tokens(texts)))
+        """Raw projected text embeddings, shape (B, D); not normalised.
+
+        Each different text is encoded once, and not beyond the end of the longest, where that changes nothing. Where
+        hooks are in the model, they see every text at the whole context.
+        """
+        if is_observed(self.model):
+            return self._text_features(self.tokens(texts))
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        features = self._text_features(self.tokens(list(places), cut=reads_end_token(self.model)))
+        if len(places) == len(texts):
+            return features
+        return features[torch.tensor([places[text] for text in texts], device=features.device)]
+
+    def _text_features(self, tokens: Tensor) -> Tensor:
+        """Raw embeddings of tokens, perhaps of a shorter context than the model's. Shape (B, D)."""
+        return cast(Tensor, TowerCall(self.model, "encode_text")(tokens))
 
     def zero_shot_classifier(self, names: Sequence[str], templates: Sequence[str]) -> Tensor:
         """One unit-norm column of class weights a name: the mean of its unit-norm prompt embeddings. Shape (C, D).
@@ -103,6 +129,21 @@ class Clip:
             self.refused,
             self._tokens,
         )
+
+
+def is_observed(model: nn.Module) -> bool:
+    """Whether anything but counters of cost is hooked into a model: then each item must pass as it stands."""
+    return any(
+        not getattr(hook, "only_counts", False)
+        for module in model.modules()
+        for hooks in (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+            module._backward_hooks,
+            module._backward_pre_hooks,
+        )
+        for hook in hooks.values()
+    )
 
 
 def parameter_group(name: str) -> ParameterGroup:

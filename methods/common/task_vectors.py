@@ -82,7 +82,7 @@ class TaskVectorMethod(UnlearningMethod[H]):
         if step == 0:
             recipe = self.recipes[run]
             self.optimizer = torch.optim.AdamW(
-                self.editable_parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+                self.editable_parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
             )
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipes[run].learning_rate * schedule(step, self.steps_each)

@@ -43,7 +43,12 @@ def test_a_tower_that_looks_ahead_is_not_cut() -> None:
     clip.model.text_pool_type = "last"
     assert not reads_end_token(clip.model)
     clip.model.text_pool_type = "argmax"
-    clip.model.attn_mask = torch.zeros_like(clip.model.attn_mask)
+    causal = clip.model.attn_mask
+    clip.model.attn_mask = causal.clone()
+    assert reads_end_token(clip.model)
+    clip.model.attn_mask[0, 1] = 0  # written to, and not replaced
+    assert not reads_end_token(clip.model)
+    clip.model.attn_mask = torch.zeros_like(causal)
     assert not reads_end_token(clip.model) and not reads_end_token(nn.Linear(2, 2))
     with torch.inference_mode():
         assert torch.equal(encode_texts(clip, TEXTS[:2], batch=2), clip.encode_text(TEXTS[:2]).float())

@@ -191,8 +191,10 @@ def test_a_run_on_two_devices_gives_the_record_of_one(short_world: World, tmp_pa
         )
     )
     assert np.abs(once - twice).max() < SPREAD < 0.1 * np.abs(once - before).max()
-    for name in ("flops", "edited_bytes", "items_read", "items_distinct"):
+    for name in ("edited_bytes", "items_read", "items_distinct"):
         assert one.cost[name] == two.cost[name]
+    # The one name to forget, which a batch encodes once, is too short to share: both encode it.
+    assert one.cost["flops"] <= two.cost["flops"] < 1.02 * one.cost["flops"]
     assert "devices" not in one.provenance and "--devices" not in one.provenance["command"]
     assert (two.provenance["devices"], two.provenance["strategy"]) == (2, "ddp")
     assert "--devices 2 --strategy ddp" in two.provenance["command"]

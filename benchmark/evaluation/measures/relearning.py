@@ -99,7 +99,7 @@ def fine_tune(context: Context, classifier: Tensor, shots: Shots, random: np.ran
     clip.model.requires_grad_(False)
     clip.visual.requires_grad_(True)
     clip.model.eval()
-    optimizer = torch.optim.AdamW(clip.visual.parameters(), lr=RATES[clip.scale], weight_decay=0.0)
+    optimizer = torch.optim.AdamW(clip.visual.parameters(), lr=RATES[clip.scale], weight_decay=0.0, fused=True)
     weights = classifier.to(clip.device)
     labels = context.labels("train")
     images = context.dataset.split("train").images

@@ -14,16 +14,15 @@ Items must not depend on one another within a tower: so it is in evaluation mode
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from benchmark.execution.multi_device.collectives import gathered, part_sizes, shared
-from benchmark.models.text_tower import TowerCall
-from benchmark.unlearning.cost import CountingHook
-from methods.common.clip import Clip
+from methods.common.clip import Clip, is_observed
+from methods.common.text_tower import TowerCall
 
 
 class ShardedClip(Clip):
@@ -48,9 +47,8 @@ class ShardedClip(Clip):
         """Raw projected image embeddings of the whole batch, shape (B, D), on every rank."""
         return self._encode("encode_image", images)
 
-    def encode_text(self, texts: Any) -> Tensor:
-        """Raw projected text embeddings of the whole batch, shape (B, D), on every rank."""
-        return self._encode("encode_text", self.tokens(texts))
+    def _text_features(self, tokens: Tensor) -> Tensor:
+        return self._encode("encode_text", tokens)
 
     def copy(self) -> ShardedClip:
         """An independent copy of the model, encoding over the same ranks."""
@@ -58,7 +56,7 @@ class ShardedClip(Clip):
 
     def _encode(self, tower: str, inputs: Tensor) -> Tensor:
         call = TowerCall(self.model, tower)
-        if len(inputs) < self.ranks or _is_observed(self.model):
+        if len(inputs) < self.ranks or is_observed(self.model):
             return cast(Tensor, call(inputs))
         sizes = part_sizes(len(inputs), self.ranks)
         start = sum(sizes[: self.rank])
@@ -71,18 +69,3 @@ class ShardedClip(Clip):
             (inputs,) = shared([inputs])
         features = functional_call(call, dict(zip(learning, weights, strict=True)), (inputs[rows],))
         return gathered(cast(Tensor, features), sizes, self.rank)
-
-
-def _is_observed(model: nn.Module) -> bool:
-    """Whether anything but the cost's counters is hooked into a model."""
-    return any(
-        not isinstance(hook, CountingHook)
-        for module in model.modules()
-        for hooks in (
-            module._forward_hooks,
-            module._forward_pre_hooks,
-            module._backward_hooks,
-            module._backward_pre_hooks,
-        )
-        for hook in hooks.values()
-    )
