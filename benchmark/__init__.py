@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from benchmark.api import unlearn as unlearn
     from benchmark.execution.single import EvaluationResult as EvaluationResult
     from benchmark.execution.single import UnlearningResult as UnlearningResult
-    from benchmark.leaderboard.leaderboard import Leaderboard as Leaderboard
+    from benchmark.leaderboards.leaderboard import Leaderboard as Leaderboard
     from benchmark.records.record import Metric as Metric
     from benchmark.records.record import Record as Record
     from benchmark.suites.overview import Overview as Overview
@@ -66,7 +66,7 @@ _PLACES = {
     ),
     "EvaluationResult": "benchmark.execution.single",
     "UnlearningResult": "benchmark.execution.single",
-    "Leaderboard": "benchmark.leaderboard.leaderboard",
+    "Leaderboard": "benchmark.leaderboards.leaderboard",
     "Metric": "benchmark.records.record",
     "Record": "benchmark.records.record",
     "Overview": "benchmark.suites.overview",

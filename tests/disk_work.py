@@ -106,7 +106,7 @@ def _report(folder: Path) -> None:
 
 
 def _export(folder: Path) -> None:
-    from benchmark.export.folder import new_folder, write_model
+    from benchmark.exporting.folder import new_folder, write_model
     from tests.tiny import tiny_clip
 
     clip = tiny_clip("vit")

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from world import Answer, World, command, metrics_of, small_world, write_suite
 
 import benchmark as cub
-from benchmark.leaderboard.boards import COSTS
+from benchmark.leaderboards.boards import COSTS
 from benchmark.models.loading import weights_hash
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore

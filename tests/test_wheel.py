@@ -80,7 +80,7 @@ def test_an_installed_package_below_a_foreign_repository_names_no_commit_of_it(w
     code = (
         "import json; from benchmark.utils.project import VERSION, checkout, git_commit, project_results\n"
         "from benchmark.records.store import REFERENCE, RecordStore\n"
-        "from benchmark.leaderboard.papers.published import published\n"
+        "from benchmark.leaderboards.papers.published import published\n"
         "print(json.dumps([VERSION, str(checkout()), str(git_commit()), str(project_results()),"
         " len(RecordStore(REFERENCE, older=True).all()), sorted(published('lip'))]))"
     )

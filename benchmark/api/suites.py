@@ -22,7 +22,7 @@ from datamodules.common.errors import BenchmarkError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from benchmark.leaderboard.leaderboard import Leaderboard
+    from benchmark.leaderboards.leaderboard import Leaderboard
     from benchmark.records.record import Record
     from benchmark.suites.plan import Plan
 
@@ -42,8 +42,8 @@ class RunResult:
 
     def leaderboard(self) -> Leaderboard:
         """The boards of these records; a row that lacks one of the suite's cells has empty means."""
-        from benchmark.leaderboard.boards import boards_of
-        from benchmark.leaderboard.leaderboard import Leaderboard
+        from benchmark.leaderboards.boards import boards_of
+        from benchmark.leaderboards.leaderboard import Leaderboard
 
         boards = boards_of(self.records, self._plan.registry, cells=self._plan.cells)
         return Leaderboard(tuple(boards), self.records)
@@ -171,7 +171,7 @@ def leaderboard(
         >>> "score/kravets" in frame.columns, "original" in set(frame["method"])
         (True, True)
     """
-    from benchmark.leaderboard.leaderboard import read_leaderboard
+    from benchmark.leaderboards.leaderboard import read_leaderboard
 
     return read_leaderboard(
         Path(results).expanduser(),

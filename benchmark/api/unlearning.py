@@ -218,10 +218,10 @@ def export(
         ['README.md', 'open_clip_config.json', 'open_clip_model.safetensors', 'record.json']
     """
     from benchmark.execution.single import UnlearningResult, unmeasured_record
-    from benchmark.export.card import CardWriter
-    from benchmark.export.config import check_exportable, check_no_filter
-    from benchmark.export.folder import check_target, export_model
-    from benchmark.export.origin import origin_of
+    from benchmark.exporting.card import CardWriter
+    from benchmark.exporting.config import check_exportable, check_no_filter
+    from benchmark.exporting.folder import check_target, export_model
+    from benchmark.exporting.origin import origin_of
 
     clip = model.clip if isinstance(model, UnlearningResult) else model
     name = clip.name if architecture is None else f"{architecture}:{clip.name}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from benchmark.cli.arguments import Option
 from benchmark.cli.options import Forget, Hardware, Name, Places, Seed, Selection
-from benchmark.leaderboard.grouping import board_key, pair
+from benchmark.leaderboards.grouping import board_key, pair
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:

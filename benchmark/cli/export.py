@@ -42,10 +42,10 @@ def export_command(
     """
     from benchmark.execution.runner import CellRunner
     from benchmark.execution.tracking import Tracker
-    from benchmark.export.card import CardWriter
-    from benchmark.export.config import TRUNK_MODULE, check_exportable, needs_trunk
-    from benchmark.export.folder import CARD, check_target, export_model
-    from benchmark.export.origin import origin_of
+    from benchmark.exporting.card import CardWriter
+    from benchmark.exporting.config import TRUNK_MODULE, check_exportable, needs_trunk
+    from benchmark.exporting.folder import CARD, check_target, export_model
+    from benchmark.exporting.origin import origin_of
     from benchmark.records.store import RecordStore
     from benchmark.utils.hardware import resolve_device
     from methods.common.registry import Registry
@@ -114,7 +114,7 @@ def _again(
         ExportError: If it does not give the numbers of the record.
     """
     from benchmark.execution.verification import as_recorded, gaps, largest
-    from benchmark.export.config import ExportError
+    from benchmark.exporting.config import ExportError
 
     if runner.where.digests.code(runner.registry, cell.method, cell.model) != cell.code:
         print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
@@ -133,7 +133,7 @@ def _again(
 
 
 def _check_filter(refused: tuple[str, ...], cell: Cell) -> None:
-    from benchmark.export.config import ExportError
+    from benchmark.exporting.config import ExportError
 
     if refused:
         raise ExportError(

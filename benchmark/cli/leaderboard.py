@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from benchmark.cli.arguments import Option
 from benchmark.cli.options import Chosen, Name, Plugins, Records, TableOptions
-from benchmark.leaderboard.leaderboard import read_leaderboard
+from benchmark.leaderboards.leaderboard import read_leaderboard
 from benchmark.utils.table import Format
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
-    from benchmark.leaderboard.boards import Board
+    from benchmark.leaderboards.boards import Board
     from benchmark.records.record import Record
 
 
@@ -75,8 +75,8 @@ def _compared(
     records: Sequence[Record], boards: Sequence[Board], names: tuple[str, str], metric: str | None, format: Format
 ) -> str:
     from benchmark.evaluation.catalogue import describe
-    from benchmark.leaderboard.comparison import compare
-    from benchmark.leaderboard.tables import render_comparisons
+    from benchmark.leaderboards.comparison import compare
+    from benchmark.leaderboards.tables import render_comparisons
 
     if metric:
         describe(metric)

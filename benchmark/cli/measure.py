@@ -40,7 +40,7 @@ def measure_command(
     from benchmark.execution.runner import CellRunner
     from benchmark.execution.staleness import stale_families
     from benchmark.execution.tracking import Tracker
-    from benchmark.leaderboard.leaderboard import no_records
+    from benchmark.leaderboards.leaderboard import no_records
     from benchmark.records.failures import Ledger
     from benchmark.records.lookup import cell_of
     from benchmark.records.store import RecordStore

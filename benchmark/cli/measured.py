@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def before_and_after(measured: EvaluationResult) -> str:
     """What was measured, as tables: the original, the unlearned model, what probes bring back; and what was not."""
     from benchmark.evaluation.families import FAMILIES
-    from benchmark.export.card import PROBES
+    from benchmark.exporting.card import PROBES
 
     probes = {metric for family in PROBES for metric in FAMILIES[family].metrics}
     rows = measured.rows()
@@ -26,7 +26,7 @@ def before_and_after(measured: EvaluationResult) -> str:
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """One line a metric: the original's value, the model's, its 95 % interval over the test items, their number."""
     from benchmark.evaluation.catalogue import ARROWS, describe
-    from benchmark.leaderboard.tables import unit_of
+    from benchmark.leaderboards.tables import unit_of
     from benchmark.utils.table import Table, ends_text, number_text
 
     lines = []

@@ -107,9 +107,9 @@ def _same_command(further: Sequence[str]) -> str:
 
 
 def _show_leaderboard(plan: Plan, records: Sequence[Record], tracker: Tracker) -> None:
-    from benchmark.leaderboard.boards import boards_of
-    from benchmark.leaderboard.leaderboard import Leaderboard
-    from benchmark.leaderboard.pareto import pareto_points
+    from benchmark.leaderboards.boards import boards_of
+    from benchmark.leaderboards.leaderboard import Leaderboard
+    from benchmark.leaderboards.pareto import pareto_points
 
     if not records:
         return

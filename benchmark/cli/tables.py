@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from benchmark.cli.options import Records, TableOptions
 
 if TYPE_CHECKING:
-    from benchmark.leaderboard.papers.table import PaperTable
+    from benchmark.leaderboards.papers.table import PaperTable
     from benchmark.records.record import Record
 
 
@@ -25,11 +25,11 @@ def tables_command(
     """
     import sys
 
-    from benchmark.leaderboard.papers.table import render
+    from benchmark.leaderboards.papers.table import render
     from benchmark.records.store import RecordStore
 
     store = RecordStore(records.results)
-    suites: tuple[str, ...] = importlib.import_module(f"benchmark.leaderboard.papers.{paper}").SUITES
+    suites: tuple[str, ...] = importlib.import_module(f"benchmark.leaderboards.papers.{paper}").SUITES
     measured = [record for suite in suites for record in store.all(suite)]
     for message in store.notes:
         print(message, file=sys.stderr)
@@ -41,7 +41,8 @@ def tables_command(
 
 def tables_of(paper: str, records: list[Record]) -> list[PaperTable]:
     """The tables of a paper from some records."""
-    from benchmark.leaderboard.papers.measured import Measured
+    from benchmark.leaderboards.papers.measured import Measured
 
-    tables: list[PaperTable] = importlib.import_module(f"benchmark.leaderboard.papers.{paper}").build(Measured(records))
+    module = importlib.import_module(f"benchmark.leaderboards.papers.{paper}")
+    tables: list[PaperTable] = module.build(Measured(records))
     return tables

@@ -46,8 +46,8 @@ def unlearn_command(
     """
     from benchmark import api
     from benchmark.cli.measured import before_and_after
-    from benchmark.export.config import check_exportable
-    from benchmark.export.folder import check_target
+    from benchmark.exporting.config import check_exportable
+    from benchmark.exporting.folder import check_target
     from methods.common.registry import read_declaration
 
     if bool(forget.classes) == bool(forget.concept):

@@ -105,7 +105,7 @@ class Tracker:
         Args:
             suite: Names the run.
             rows: The leaderboard.
-            points: What forgetting costs, see `benchmark.leaderboard.pareto.pareto_points`.
+            points: What forgetting costs, see `benchmark.leaderboards.pareto.pareto_points`.
         """
         if self.wandb == "off" or self.folder is None or rows.empty:
             return

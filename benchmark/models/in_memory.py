@@ -19,7 +19,7 @@ from datamodules.common.card import MEMORY_SCHEME
 from methods.common.clip import Clip
 
 EXPORTED = "open_clip_model.safetensors"
-"""The weights in a folder in open_clip's format, as `benchmark.export` writes it."""
+"""The weights in a folder in open_clip's format, as `benchmark.exporting` writes it."""
 _IGNORED = ("attn_mask", "num_batches_tracked")
 """Entries of a state dict that no evaluation reads."""
 

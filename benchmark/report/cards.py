@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.evaluation.catalogue import describe
-from benchmark.leaderboard.boards import Board, Row
-from benchmark.leaderboard.tables import COST_UNITS
+from benchmark.leaderboards.boards import Board, Row
+from benchmark.leaderboards.tables import COST_UNITS
 from benchmark.report.views import View
 from methods.common.card import Declaration
 from methods.common.registry import Registry

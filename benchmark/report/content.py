@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.leaderboard.grouping import pair
+from benchmark.leaderboards.grouping import pair
 from benchmark.records.record import Metric, Record
 from benchmark.report.curves import curves_of
 from benchmark.report.extras import Curve, Extras, Predictions

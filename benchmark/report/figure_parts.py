@@ -6,7 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from benchmark.evaluation.catalogue import describe
-from benchmark.leaderboard.tables import title
+from benchmark.leaderboards.tables import title
 from benchmark.report.views import Boards
 
 Figure = Any

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.evaluation.families import SHOTS
-from benchmark.leaderboard.grouping import RANKED_BY, pair
+from benchmark.leaderboards.grouping import RANKED_BY, pair
 from benchmark.report.content import Content
 from benchmark.report.extras import Curve
 from benchmark.report.figure_parts import Figure, head_of, new_axes, plain_text, titled

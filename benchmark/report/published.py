@@ -6,8 +6,8 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.leaderboard.papers.measured import Measured
-from benchmark.leaderboard.papers.table import PaperTable
+from benchmark.leaderboards.papers.measured import Measured
+from benchmark.leaderboards.papers.table import PaperTable
 from benchmark.records.record import Record
 from datamodules.common.errors import BenchmarkError
 
@@ -39,7 +39,7 @@ def papers(records: Sequence[Record]) -> list[Paper]:
 
 
 def _paper(name: str, records: Sequence[Record]) -> Paper:
-    module = importlib.import_module(f"benchmark.leaderboard.papers.{name}")
+    module = importlib.import_module(f"benchmark.leaderboards.papers.{name}")
     suites: tuple[str, ...] = module.SUITES
     try:
         tables: list[PaperTable] = module.build(Measured([r for r in records if r.cell["suite"] in suites]))

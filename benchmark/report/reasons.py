@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 
 from benchmark.evaluation.catalogue import find
 from benchmark.evaluation.families import FAMILIES
-from benchmark.leaderboard.boards import Row
-from benchmark.leaderboard.grouping import Pair, pair
+from benchmark.leaderboards.boards import Row
+from benchmark.leaderboards.grouping import Pair, pair
 from benchmark.records.failures import Failure
 from benchmark.records.record import Record
 from datamodules.common.errors import RequestError

@@ -7,8 +7,8 @@ from math import log
 from typing import Any
 
 from benchmark.evaluation.catalogue import describe
-from benchmark.leaderboard.boards import Row
-from benchmark.leaderboard.pareto import point_of
+from benchmark.leaderboards.boards import Row
+from benchmark.leaderboards.pareto import point_of
 from benchmark.report.content import Content
 from benchmark.report.figure_parts import Figure, head_of, new_axes, plain_text, titled
 from benchmark.report.labels import place_labels

@@ -8,10 +8,10 @@ from typing import Any
 
 from benchmark.evaluation.catalogue import describe, find
 from benchmark.evaluation.families import SHOTS
-from benchmark.leaderboard.boards import Board, Row, build
-from benchmark.leaderboard.grouping import BoardKey, Pair, by_board, by_row, pair
-from benchmark.leaderboard.pareto import axes_of, point_of
-from benchmark.leaderboard.tables import COST_UNITS, board_table, unit_of
+from benchmark.leaderboards.boards import Board, Row, build
+from benchmark.leaderboards.grouping import BoardKey, Pair, by_board, by_row, pair
+from benchmark.leaderboards.pareto import axes_of, point_of
+from benchmark.leaderboards.tables import COST_UNITS, board_table, unit_of
 from benchmark.records.failures import Failure
 from benchmark.records.record import Record
 from benchmark.report.reasons import empty_cost, empty_metric, missing_cells, pair_of

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.leaderboard.boards import boards_of
-from benchmark.leaderboard.tables import render
+from benchmark.leaderboards.boards import boards_of
+from benchmark.leaderboards.tables import render
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
 from benchmark.speed.bench import Bench

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from benchmark.leaderboard.boards import Board, Row, boards_of
-from benchmark.leaderboard.tables import render, unit_of
+from benchmark.leaderboards.boards import Board, Row, boards_of
+from benchmark.leaderboards.tables import render, unit_of
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.utils.table import Table
 from methods.common.registry import Registry

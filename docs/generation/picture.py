@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from benchmark.leaderboard.boards import Board, Row
+from benchmark.leaderboards.boards import Board, Row
 from docs.generation.boards import BASELINES, headline_board, headline_rows
 
 MARKS = (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.leaderboard.pareto import pareto_front
+from benchmark.leaderboards.pareto import pareto_front
 
 value = st.one_of(st.none(), st.integers(0, 3).map(float))
 rows = st.lists(st.tuples(value, value, value), max_size=12)

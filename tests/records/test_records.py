@@ -290,7 +290,7 @@ def test_a_killed_writer_leaves_only_whole_records(tmp_path: Path) -> None:
 
 def test_records_and_leaderboard_import_nothing_heavy() -> None:
     code = (
-        "import sys, benchmark.records.record, benchmark.records.failures, benchmark.leaderboard.tables; "
+        "import sys, benchmark.records.record, benchmark.records.failures, benchmark.leaderboards.tables; "
         "sys.exit(any(m in sys.modules for m in ('torch', 'lightning', 'open_clip', 'pandas', 'scipy')))"
     )
     root = Path(__file__).resolve().parents[2]

@@ -60,7 +60,7 @@ FAST = frozenset(
         "benchmark/unlearning/unlearn.py: unlearn",
         "benchmark/evaluation/measures/linear_probe.py: search",
         "benchmark/pretraining/optimizers.py: make_optimizer",
-        "benchmark/leaderboard/tables.py: COST_UNITS",
+        "benchmark/leaderboards/tables.py: COST_UNITS",
         "datamodules/shapes_world/outlines.py: _star",
         "datamodules/common/synthetic.py: climb",
         "methods/lip.py: lipschitz_loss",

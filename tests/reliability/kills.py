@@ -48,7 +48,7 @@ def prepare(model: Path) -> None:
     from tiny_recipe import SHORT_CYCLE, TINY
     from world import small_world
 
-    import benchmark.export.folder
+    import benchmark.exporting.folder
     import benchmark.report.page
     import benchmark.tuning.tuner  # noqa: F401
     from benchmark.pretraining import recipe, train

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from world import Answer, command
 
-from benchmark.leaderboard.pareto import pareto_front
-from benchmark.leaderboard.tables import board_table
-from benchmark.leaderboard.tables import render as tables
+from benchmark.leaderboards.pareto import pareto_front
+from benchmark.leaderboards.tables import board_table
+from benchmark.leaderboards.tables import render as tables
 from benchmark.records.failures import Ledger
 from benchmark.records.kept_outputs import Outputs
 from benchmark.records.record import SCHEMA, Metric, Record, key_of

@@ -13,7 +13,7 @@ import yaml
 from world import SHORT, Answer, World, command, small_world, write_plugin, write_suite
 
 from benchmark.execution.runner import CellRunner
-from benchmark.leaderboard.grouping import board_key
+from benchmark.leaderboards.grouping import board_key
 from benchmark.records.failures import Failure
 from benchmark.records.lookup import cell_of
 from benchmark.records.record import Record, key_of

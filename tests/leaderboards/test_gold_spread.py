@@ -6,7 +6,7 @@ import pytest
 from test_leaderboard import record
 
 from benchmark.evaluation.measures.retrain_gap import GAP_METRICS
-from benchmark.leaderboard.boards import build, gold_spread, spread_note
+from benchmark.leaderboards.boards import build, gold_spread, spread_note
 from benchmark.records.record import Metric, Record
 
 

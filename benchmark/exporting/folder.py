@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from benchmark.export.config import (
+from benchmark.exporting.config import (
     TRUNK_MODULE,
     ExportError,
     needs_trunk,

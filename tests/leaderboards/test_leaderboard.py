@@ -15,10 +15,10 @@ import pytest
 
 from benchmark.evaluation.catalogue import MEASURES, describe, find
 from benchmark.evaluation.families import FAMILIES
-from benchmark.leaderboard.boards import NOTE, Board, Row, build
-from benchmark.leaderboard.leaderboard import Leaderboard, read_leaderboard
-from benchmark.leaderboard.pareto import FRONT_NOTE
-from benchmark.leaderboard.tables import board_table, render, unit_of
+from benchmark.leaderboards.boards import NOTE, Board, Row, build
+from benchmark.leaderboards.leaderboard import Leaderboard, read_leaderboard
+from benchmark.leaderboards.pareto import FRONT_NOTE
+from benchmark.leaderboards.tables import board_table, render, unit_of
 from benchmark.records.record import Metric, Record
 from benchmark.records.store import REFERENCE
 from benchmark.utils.table import FORMATS, number_text, records, values

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from test_leaderboard import record
 
-from benchmark.leaderboard.boards import build
-from benchmark.leaderboard.comparison import Comparison, compare, paired_difference
-from benchmark.leaderboard.tables import render_comparisons
+from benchmark.leaderboards.boards import build
+from benchmark.leaderboards.comparison import Comparison, compare, paired_difference
+from benchmark.leaderboards.tables import render_comparisons
 from benchmark.records.record import Metric, Record
 from benchmark.utils.table import FORMATS
 from datamodules.common.errors import BenchmarkError, UnknownNameError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark.leaderboard.papers.measured import Measured, several_classes
-from benchmark.leaderboard.papers.published import credit, published
-from benchmark.leaderboard.papers.table import PaperComparison, PaperTable
+from benchmark.leaderboards.papers.measured import Measured, several_classes
+from benchmark.leaderboards.papers.published import credit, published
+from benchmark.leaderboards.papers.table import PaperComparison, PaperTable
 
 SUITES = ("paper-cliperase",)
 METHODS = {

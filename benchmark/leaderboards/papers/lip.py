@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.leaderboard.papers.measured import Measured
-from benchmark.leaderboard.papers.published import credit, published
-from benchmark.leaderboard.papers.table import PaperComparison, PaperTable
+from benchmark.leaderboards.papers.measured import Measured
+from benchmark.leaderboards.papers.published import credit, published
+from benchmark.leaderboards.papers.table import PaperComparison, PaperTable
 
 SUITES = ("paper-lip",)
 _COLUMNS = (

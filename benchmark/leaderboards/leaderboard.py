@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.leaderboard.boards import Board, boards_of
-from benchmark.leaderboard.tables import render
+from benchmark.leaderboards.boards import Board, boards_of
+from benchmark.leaderboards.tables import render
 from benchmark.records.record import Record
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.utils.suggestions import did_you_mean
@@ -65,7 +65,7 @@ def read_leaderboard(
         reference: The reference records that come with the project, in the place of the folder's.
         with_reference: The folder's records and the reference records; of a cell that both have, the folder's counts.
         plugins: Files of further methods, which say what are baselines.
-        chip: Whose seconds and memory to show, see `benchmark.leaderboard.boards.build`.
+        chip: Whose seconds and memory to show, see `benchmark.leaderboards.boards.build`.
 
     Raises:
         BenchmarkError: If there are no records, or no such chip.

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmark.evaluation.catalogue import Column, describe
-from benchmark.leaderboard.boards import UNRANKED, Board
-from benchmark.leaderboard.comparison import Comparison
-from benchmark.leaderboard.pareto import MARK
+from benchmark.leaderboards.boards import UNRANKED, Board
+from benchmark.leaderboards.comparison import Comparison
+from benchmark.leaderboards.pareto import MARK
 from benchmark.utils.table import Format, Table, TableColumn, ends_text, number_text, records, values
 from benchmark.utils.table import render as render_tables
 
@@ -28,7 +28,7 @@ def render(boards: Sequence[Board], format: Format) -> str:
     """Boards as text, with a newline at the end.
 
     Args:
-        boards: As `benchmark.leaderboard.boards.build` gives them.
+        boards: As `benchmark.leaderboards.boards.build` gives them.
         format: "table", "markdown", "latex" and "html" show the columns of each board; "csv" and "json" hold every
             metric.
     """
@@ -114,7 +114,7 @@ def render_comparisons(comparisons: Sequence[Comparison], format: Format) -> str
     """Comparisons as text, with a newline at the end.
 
     Args:
-        comparisons: As `benchmark.leaderboard.comparison.compare` gives them.
+        comparisons: As `benchmark.leaderboards.comparison.compare` gives them.
         format: "csv" and "json" are for programs, the others for people.
     """
     return render_tables([comparison_table(comparison) for comparison in comparisons], format)

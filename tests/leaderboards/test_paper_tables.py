@@ -14,8 +14,8 @@ import yaml
 from world import command
 
 from benchmark.cli.tables import tables_of
-from benchmark.leaderboard.papers.published import FILE, published
-from benchmark.leaderboard.papers.table import NOT_KNOWN, NOT_MEASURED, PaperComparison, PaperTable, render
+from benchmark.leaderboards.papers.published import FILE, published
+from benchmark.leaderboards.papers.table import NOT_KNOWN, NOT_MEASURED, PaperComparison, PaperTable, render
 from benchmark.records.record import SCHEMA, Metric, Record, json_digest
 from benchmark.records.store import RecordStore
 from datamodules.common.errors import BenchmarkError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmark.leaderboard.comparison import Difference, paired_difference, rank_ranges
+from benchmark.leaderboards.comparison import Difference, paired_difference, rank_ranges
 from benchmark.utils.statistics import Interval, paired_bootstrap, paired_t, t_interval, wilson
 
 Array = NDArray[np.float64]

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.evaluation.catalogue import find
 from benchmark.evaluation.measures.retrain_gap import retrain_gap
-from benchmark.leaderboard.comparison import cell_values, rank_ranges
-from benchmark.leaderboard.grouping import RANKED_BY, BoardKey, Pair, by_board, by_row, chip_of, columns_of, pair
-from benchmark.leaderboard.pareto import FRONT_NOTE, axes_of, front
+from benchmark.leaderboards.comparison import cell_values, rank_ranges
+from benchmark.leaderboards.grouping import RANKED_BY, BoardKey, Pair, by_board, by_row, chip_of, columns_of, pair
+from benchmark.leaderboards.pareto import FRONT_NOTE, axes_of, front
 from benchmark.models.registry import PRETRAINING
 from benchmark.records.record import Metric, Record
 from benchmark.utils.statistics import Interval, t_interval
@@ -103,9 +103,9 @@ class Row:
         costs: Mean by cost, in the units of its name; None likewise. Those of `OF_CHIP` are over the cells that ran on
             the board's chip, and None where none did.
         chip_cells: How many of its cells ran on that chip.
-        rank_best: The best rank that the row may hold (`benchmark.leaderboard.comparison.rank_ranges`); None without a
+        rank_best: The best rank that the row may hold (`benchmark.leaderboards.comparison.rank_ranges`); None without a
         rank. rank_worst: The worst, likewise. front: Whether no other method forgets as much, retains as much and takes
-        as little time (`benchmark.leaderboard.pareto`).
+        as little time (`benchmark.leaderboards.pareto`).
         brought: Whether the models were unlearned elsewhere and brought as checkpoints: what they read and cost is not
             known.
     """
@@ -373,7 +373,7 @@ def boards_of(
         records: The records.
         registry: Tells which methods are reference rows.
         cells: The plan, if there is one: a row that lacks one of its cells has empty means.
-        chip: Whose seconds and memory to show, see `benchmark.leaderboard.boards.build`.
+        chip: Whose seconds and memory to show, see `benchmark.leaderboards.boards.build`.
     """
     references = [n for n in registry.names() if registry.declaration(n).card.paper == "reference row"]
     expected: dict[tuple[BoardKey, str], set[Pair]] = {}

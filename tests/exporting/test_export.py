@@ -21,11 +21,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from world import SUITE, Answer, World, command, metrics_of, small_world, write_plugin, write_suite
 
-from benchmark.export.card import CardWriter, usage, value_text
-from benchmark.export.config import TRUNK_MODULE, needs_trunk
-from benchmark.export.folder import CARD, CONFIG, MODEL, RECORD, check_model, write_model
-from benchmark.export.markdown import plain
-from benchmark.export.origin import Origin, origin_of
+from benchmark.exporting.card import CardWriter, usage, value_text
+from benchmark.exporting.config import TRUNK_MODULE, needs_trunk
+from benchmark.exporting.folder import CARD, CONFIG, MODEL, RECORD, check_model, write_model
+from benchmark.exporting.markdown import plain
+from benchmark.exporting.origin import Origin, origin_of
 from benchmark.models.compact import ClipTokenizer, save_compact
 from benchmark.models.loading import load_clip
 from benchmark.pretraining.recipe import load_recipe
@@ -346,7 +346,7 @@ def test_the_card_says_what_must_be_imported_before_a_trunk_of_ours() -> None:
 
 
 def test_a_configuration_that_does_not_fit_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.export.config import ExportError
+    from benchmark.exporting.config import ExportError
 
     model = _tiny_architecture(monkeypatch, tmp_path, VIT)
     clip = load_clip(model)

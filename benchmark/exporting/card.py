@@ -14,8 +14,8 @@ import yaml
 
 from benchmark.evaluation.catalogue import find
 from benchmark.evaluation.families import FAMILIES
-from benchmark.export.markdown import plain
-from benchmark.export.origin import Origin
+from benchmark.exporting.markdown import plain
+from benchmark.exporting.origin import Origin
 from benchmark.records.record import Metric, Record
 from benchmark.utils.table import Table, ends_text, number_text
 from datamodules.common.card import MEMORY_SCHEME

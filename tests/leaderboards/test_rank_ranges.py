@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_leaderboard import record, rows
 
-from benchmark.leaderboard.boards import RANGE_NOTE, Board, build
-from benchmark.leaderboard.comparison import rank_ranges
-from benchmark.leaderboard.tables import render
+from benchmark.leaderboards.boards import RANGE_NOTE, Board, build
+from benchmark.leaderboards.comparison import rank_ranges
+from benchmark.leaderboards.tables import render
 from benchmark.records.record import Record
 from benchmark.utils.statistics import holm
 

@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from benchmark.evaluation.catalogue import find
-from benchmark.leaderboard.grouping import BoardKey, Pair, by_board, by_row, pair
+from benchmark.leaderboards.grouping import BoardKey, Pair, by_board, by_row, pair
 from benchmark.records.record import Record
 from benchmark.utils.statistics import CONFIDENCE, Interval, holm, paired_t
 from datamodules.common.errors import BenchmarkError, UnknownNameError
