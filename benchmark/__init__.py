@@ -9,15 +9,12 @@ From Python:
     result = cub.unlearn(clip, "ccup", data, classes=["star"])
     cub.evaluate(result).to_pandas()
 
-Names are fetched when they are asked for: importing this package imports neither PyTorch nor pandas. Two of them,
-`leaderboard` and `export`, are also the names of subpackages: these can be called, and are then the functions.
+Names are fetched when they are asked for: importing this package imports neither PyTorch nor pandas.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,24 +43,12 @@ if TYPE_CHECKING:
     from methods.common.clip import Clip as Clip
 
 __version__ = "0.1.0"
+_API = (
+    *("load_model", "load_dataset", "unlearn", "evaluate", "audit", "export", "run", "leaderboard", "RunResult"),
+    *("list_methods", "list_datasets", "list_models", "list_suites", "list_measures"),
+)
 _PLACES = {
-    **dict.fromkeys(
-        (
-            *(
-                "load_model",
-                "load_dataset",
-                "unlearn",
-                "evaluate",
-                "audit",
-                "export",
-                "run",
-                "leaderboard",
-                "RunResult",
-            ),
-            *("list_methods", "list_datasets", "list_models", "list_suites", "list_measures"),
-        ),
-        "benchmark.api",
-    ),
+    **dict.fromkeys(_API, "benchmark.api"),
     "EvaluationResult": "benchmark.execution.single",
     "UnlearningResult": "benchmark.execution.single",
     "Leaderboard": "benchmark.leaderboards.leaderboard",
@@ -84,22 +69,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_PLACES])
-
-
-class _CallableModule(ModuleType):
-    """A subpackage that has the name of a function of this package, and may be called as that function."""
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return __getattr__(self.__name__.rpartition(".")[2])(*arguments, **named)
-
-
-class _Package(ModuleType):
-    """This package: importing a subpackage puts it in the place of a function of its name, which must stay callable."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _PLACES and type(value) is ModuleType:
-            value.__class__ = _CallableModule
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

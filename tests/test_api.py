@@ -6,6 +6,7 @@ import ast
 import doctest
 import inspect
 import io
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,12 @@ def test_every_name_of_the_package_is_there_and_typed() -> None:
     assert all(getattr(cub, name) is not None for name in typed)
     with pytest.raises(AttributeError, match="no attribute 'unlern'"):
         cub.unlern  # noqa: B018
+
+
+def test_no_module_has_the_name_of_what_the_package_offers() -> None:
+    """Importing a module puts it in its package under its name, in the place of a function of that name."""
+    modules = {module.name for module in pkgutil.iter_modules(cub.__path__)}
+    assert len(modules) > 10 and not modules & set(cub._PLACES)
 
 
 def test_no_key_depends_on_the_api() -> None:
