@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from benchmark.leaderboards.leaderboard import Leaderboard
     from benchmark.records.record import Record
-    from benchmark.suites.plan import Plan
+    from benchmark.suites.expansion import Plan
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,8 +122,7 @@ def run(
     from rich.console import Console
 
     from benchmark.execution.run import RunOptions, run_plan
-    from benchmark.suites.expansion import Where
-    from benchmark.suites.plan import make_plan
+    from benchmark.suites.expansion import Where, make_plan
 
     plan = make_plan(
         *(suite, Where(folder_of(data_dir), cache_folder(cache_dir), device), Path(results).expanduser()),

@@ -13,8 +13,7 @@ from benchmark.utils.table import Format
 from datamodules.common.documents import MOST_NUMBER
 
 if TYPE_CHECKING:
-    from benchmark.suites.expansion import Where
-    from benchmark.suites.plan import Plan
+    from benchmark.suites.expansion import Plan, Where
 
 Name = Annotated[str, Option("NAME")]
 NameList = Annotated[tuple[str, ...], Option("NAME,...", words)]
@@ -87,7 +86,7 @@ class Selection:
         Raises:
             BenchmarkError: On anything that is wrong.
         """
-        from benchmark.suites.plan import make_plan
+        from benchmark.suites.expansion import make_plan
 
         return make_plan(
             self.suite,

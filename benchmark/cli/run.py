@@ -15,7 +15,7 @@ from datamodules.common.errors import BenchmarkError
 if TYPE_CHECKING:
     from benchmark.execution.tracking import Tracker
     from benchmark.records.record import Record
-    from benchmark.suites.plan import Plan
+    from benchmark.suites.expansion import Plan
 
 
 def run_command(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from benchmark.execution.runner import CellRunner
     from benchmark.records.cell import Cell
     from benchmark.records.failures import Ledger
-    from benchmark.suites.plan import Plan
+    from benchmark.suites.expansion import Plan
 
 OBJECT_STORE_BYTES = 512 * 2**20
 """Of a cluster that we start: what travels is records and test outputs, a few MB a cell."""

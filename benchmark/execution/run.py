@@ -22,7 +22,7 @@ from benchmark.records.cell import Cell
 from benchmark.records.failures import Ledger
 from benchmark.records.lookup import expected_seconds, known_records
 from benchmark.records.record import Record
-from benchmark.suites.plan import Plan
+from benchmark.suites.expansion import Plan
 from benchmark.utils.devices import Devices
 from benchmark.utils.folders import check_cache
 from datamodules.common.errors import BenchmarkError

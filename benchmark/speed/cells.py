@@ -12,7 +12,7 @@ from benchmark.records.cell import Cell
 from benchmark.records.store import RecordStore
 from benchmark.speed.bench import Bench
 from benchmark.suites.expansion import Where, expand, with_overrides
-from benchmark.suites.parsing import load_suite
+from benchmark.suites.suite import load_suite
 from methods.common.registry import Registry
 
 

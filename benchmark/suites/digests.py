@@ -30,7 +30,7 @@ UNLEARNS = (
     "benchmark.execution.process.unlearner:Unlearner",
     "benchmark.execution.process.unlearning_child:unlearn_here",
     "benchmark.execution.process.unlearning_child:synthesise_here",
-    "benchmark.execution.process.answer:put_together",
+    "benchmark.execution.process.job:put_together",
     "benchmark.records.cell:random_seed",
     "benchmark.utils.randomness:isolated",
     "datamodules.common.dataset:Dataset",

@@ -18,8 +18,7 @@ from typing import Any
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Failure
 from benchmark.records.store import RecordStore
-from benchmark.suites.parsing import load_suite, suite_names
-from benchmark.suites.suite import Suite
+from benchmark.suites.suite import Suite, load_suite, suite_names
 from benchmark.suites.tuned.space import SearchSpace
 from datamodules.common.errors import BenchmarkError
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from benchmark.models.registry import recipe_titles, shipped_models
-from benchmark.suites.parsing import load_suite, suite_names
+from benchmark.suites.suite import load_suite, suite_names
 from benchmark.suites.tuned.space import competes
 from benchmark.utils.table import Table
 from datamodules.common.registry import dataset_cards

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from tiny import tiny_clip
 
-from benchmark.execution.process.answer import Answer, put_together
 from benchmark.execution.process.child import Rank
+from benchmark.execution.process.job import Answer, put_together
 from benchmark.unlearning.unlearn import DivergedError
 from methods.common.card import ContractError, MethodCard
 

@@ -22,7 +22,7 @@ from tiny import tiny_clip
 from world import World
 
 from benchmark.execution.multi_device.collectives import part_sizes
-from benchmark.execution.process.answer import Answer, RanksDifferError, put_together
+from benchmark.execution.process.job import Answer, RanksDifferError, put_together
 from benchmark.execution.process.processes import ProcessError
 from benchmark.records.store import RecordStore
 from methods.common.card import MethodCard

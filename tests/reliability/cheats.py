@@ -131,7 +131,7 @@ FAKES: dict[str, dict[str, str]] = {
     },
     "leaves weights that are no numbers": {"body": "visual_projection(self.clip).weight.fill_(float('nan'))"},
     "writes its own answer": {
-        "body": "from pathlib import Path; import benchmark.execution.process.answer as a; "
+        "body": "from pathlib import Path; import benchmark.execution.process.job as a; "
         "a.Answer.write = lambda self, rank: (rank.folder / '0.answer.json').write_text('{{\"seconds\": -1}}')",
     },
     "sends garbage": {
@@ -139,7 +139,7 @@ FAKES: dict[str, dict[str, str]] = {
         "[o.parent.send_bytes(b'\\xff' * 100) for o in gc.get_objects() if isinstance(o, Rank)]"
     },
     "answers by code": {
-        "body": "import pickle, benchmark.execution.process.answer as a; "
+        "body": "import pickle, benchmark.execution.process.job as a; "
         "a.Answer.write = lambda self, rank: (rank.folder / '0.answer.json').write_bytes("
         "pickle.dumps(__import__('os').getcwd))",
     },

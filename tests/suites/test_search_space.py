@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from world import write_plugin
 
-from benchmark.suites.parsing import load_suite, suite_names
+from benchmark.suites.suite import load_suite, suite_names
 from benchmark.suites.tuned.space import Choice, Range, SpaceError, _project_spaces, competes, space_of
 from benchmark.tuning.search import SUITE, TRIALS, check_unreported, trials_of
 from datamodules.common.errors import BenchmarkError, UnknownNameError

@@ -1,14 +1,31 @@
-"""The job of a process that unlearns: all that it is told, as one JSON file beside the files that it is handed."""
+"""What a process that unlearns is told, and what it gives back: files without code, checked when they are read.
+
+`job.json` is all that it is told, beside the files that it is handed. A rank answers with `N.answer.json`, rank 0 also
+with `tensors.safetensors`. The parent puts the tensors into a CLIP that it built itself; nothing else of the process
+reaches the model that is measured.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-FILE = "job.json"
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from benchmark.execution.process.child import Rank
+from benchmark.execution.process.processes import register_error
+from benchmark.unlearning.cost import Cost
+from benchmark.unlearning.unlearn import DivergedError, StoppedEarlyError, Unlearned
+from methods.common.base import declared
+from methods.common.card import ContractError, MethodCard
+from methods.common.clip import Clip, state_hash
 
 
 @dataclass(frozen=True)
@@ -63,10 +80,187 @@ class Job:
 
     def write(self, folder: Path) -> None:
         """Leave the job in its folder."""
-        (folder / FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
+        (folder / "job.json").write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Job:
         """The job of a folder."""
-        content: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((folder / "job.json").read_text(encoding="utf-8"))
         return cls(**{**content, **{name: tuple(content[name]) for name in ("others", "closed", "flops_each")}})
+
+
+LARGEST_REPORT = 64 * 2**20
+"""Bytes of a report; the largest of ours have some kilobytes."""
+register_error(DivergedError)
+register_error(StoppedEarlyError)
+
+
+@register_error
+class RanksDifferError(Exception):
+    """The devices do not hold the same weights after the unlearning."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a rank gives back; the edited tensors come from rank 0 alone, on the CPU.
+
+    Attributes:
+        weights: sha256 of all weights that the rank holds.
+        seconds: As in `Cost`, likewise the next two.
+        peak_memory_bytes: Of this rank.
+        flops: Of this rank.
+        items_read: Images read, repeats counted.
+        items_distinct: Different images read.
+        report: What the method tells of its run.
+        refused: Names that the model refuses from now on.
+        tensors: The edited tensors by name; none from the other ranks.
+    """
+
+    weights: str
+    seconds: float
+    peak_memory_bytes: int | None
+    flops: int
+    items_read: int
+    items_distinct: int
+    report: dict[str, Any]
+    refused: tuple[str, ...]
+    tensors: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, rank: Rank, done: Unlearned) -> Answer:
+        """The answer of a rank, from its result."""
+        state = done.clip.model.state_dict()
+        return cls(
+            weights=state_hash(done.clip.model, lambda _: True) if rank.count > 1 else "",
+            seconds=done.cost.seconds,
+            peak_memory_bytes=done.cost.peak_memory_bytes,
+            flops=done.cost.flops,
+            items_read=done.items_read,
+            items_distinct=done.items_distinct,
+            report=done.report,
+            refused=done.clip.refused,
+            tensors={name: state[name].detach().cpu() for name in done.edited} if rank.index == 0 else {},
+        )
+
+    def write(self, rank: Rank) -> None:
+        """Leave the answer in the rank's folder.
+
+        Raises:
+            ContractError: If the method's report is not JSON.
+        """
+        about = {name: value for name, value in vars(self).items() if name != "tensors"}
+        try:
+            text = json.dumps(about, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ContractError(f"the report of the method cannot be written as JSON: {error}") from error
+        if rank.index == 0:  # cloned: views of one tensor would be refused
+            tensors = {name: value.clone().contiguous() for name, value in self.tensors.items()}
+            save_file(tensors, rank.folder / "tensors.safetensors")
+        (rank.folder / f"{rank.index}.answer.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path, index: int) -> Answer:
+        """The answer that a rank left.
+
+        Raises:
+            ContractError: If it is none: numbers that no run can have, or a report beyond all measure.
+        """
+        file = folder / f"{index}.answer.json"
+        try:
+            if file.stat().st_size > LARGEST_REPORT:
+                raise ValueError(f"a report of {file.stat().st_size} bytes")
+            content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_constant)
+            tensors = load_file(folder / "tensors.safetensors") if index == 0 else {}
+            answer = cls(tensors=tensors, **{**content, "refused": tuple(content["refused"])})
+            answer.check()
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+            raise ContractError(f"the process of the method left no result that can be read: {error}") from error
+        return answer
+
+    def check(self) -> None:
+        """Check that every number is one that a run can have.
+
+        Raises:
+            ValueError: If one is not.
+        """
+        counts = {"flops": self.flops, "items_read": self.items_read, "items_distinct": self.items_distinct}
+        if self.peak_memory_bytes is not None:
+            counts["peak_memory_bytes"] = self.peak_memory_bytes
+        for name, value in counts.items():
+            if type(value) is not int or value < 0:
+                raise ValueError(f"{name} is {value!r}")
+        if not isinstance(self.seconds, float) or not math.isfinite(self.seconds) or self.seconds < 0:
+            raise ValueError(f"seconds are {self.seconds!r}")
+        if not isinstance(self.report, dict) or not all(isinstance(name, str) for name in self.refused):
+            raise ValueError("the report is no mapping, or a refused name no text")
+
+
+def put_together(card: MethodCard, clip: Clip, answers: Sequence[Answer]) -> Unlearned:
+    """The result of all ranks, in a CLIP of the parent's.
+
+    Time is that of the slowest rank; memory that of the device that took most; operations are the sum over ranks;
+    images read are those of the run, which every rank reads alike.
+
+    Args:
+        card: What the registry knows of the method: the contract, whatever the method's instance said.
+        clip: The CLIP as it came; gets the edited tensors.
+        answers: One a rank, in order.
+
+    Raises:
+        ContractError: If a tensor was edited that the card does not declare, or is another one than the model has.
+        DivergedError: If a tensor holds values that are not finite.
+        RanksDifferError: If the weights of the ranks differ.
+    """
+    if len({answer.weights for answer in answers}) > 1:
+        raise RanksDifferError(
+            f"the {len(answers)} devices hold different weights after the unlearning: the method draws or decides "
+            "something that is not the same in every process (an unseeded generator, the clock); use --devices 1"
+        )
+    first = answers[0]
+    _check(card, clip, first)
+    peaks = [answer.peak_memory_bytes for answer in answers if answer.peak_memory_bytes is not None]
+    cost = Cost(
+        seconds=max(answer.seconds for answer in answers),
+        peak_memory_bytes=max(peaks, default=None),
+        flops=sum(answer.flops for answer in answers),
+    )
+    with torch.no_grad():
+        state = clip.model.state_dict()
+        for name, value in first.tensors.items():
+            state[name].copy_(value)
+    clip.refused = first.refused
+    clip.model.eval()
+    clip.model.requires_grad_(False)
+    return Unlearned(
+        clip=clip,
+        cost=cost,
+        edited_bytes=sum(value.numel() * value.element_size() for value in first.tensors.values()),
+        edited=tuple(sorted(first.tensors)),
+        items_read=first.items_read,
+        items_distinct=first.items_distinct,
+        report=first.report,
+    )
+
+
+def _check(card: MethodCard, clip: Clip, answer: Answer) -> None:
+    state = clip.model.state_dict()
+    for name, value in answer.tensors.items():
+        if name not in state or (state[name].shape, state[name].dtype) != (value.shape, value.dtype):
+            raise ContractError(f"method {card.name!r} left a tensor {name!r} that the model does not have")
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise DivergedError(f"{name} holds values that are not finite")
+    undeclared = sorted(name for name in answer.tensors if not declared(card, name, clip))
+    if undeclared:
+        raise ContractError(
+            f"method {card.name!r} changed {undeclared[0]} ({len(undeclared)} tensors in all), "
+            f"but its card declares edits of {', '.join(card.edits)} only"
+        )
+    if answer.refused and not card.refuses:
+        raise ContractError(
+            f"method {card.name!r} refuses names at inference, but its card does not declare it: an output filter is "
+            "no unlearning; reference rows alone may declare refuses=True"
+        )
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")

@@ -31,8 +31,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from benchmark.execution.preview import Watch
-from benchmark.execution.process.answer import Answer, put_together
-from benchmark.execution.process.job import Job
+from benchmark.execution.process.job import Answer, Job, put_together
 from benchmark.execution.process.processes import run_processes, started
 from benchmark.execution.process.unlearning_child import import_here, synthesise_here, unlearn_here
 from benchmark.unlearning.cost import tower_flops

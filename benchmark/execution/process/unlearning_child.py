@@ -20,10 +20,9 @@ from lightning.pytorch.loggers import Logger
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmark.execution.process.answer import Answer
 from benchmark.execution.process.child import Rank
 from benchmark.execution.process.closed import Closed, close
-from benchmark.execution.process.job import Job
+from benchmark.execution.process.job import Answer, Job
 from benchmark.unlearning.cost import measured
 from benchmark.unlearning.looks import LookBudget
 from benchmark.unlearning.unlearn import unlearn
