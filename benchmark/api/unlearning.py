@@ -188,8 +188,8 @@ def audit(
     cell = brought_cell(replace(plain, measures=families(measures)), name, model, seed=seed, registered=names)
     if folder is not None:
         runner.store.own()
-    with bar(f"measuring {name}: {request}", shown=progress) as shown:
-        return audit_cell(runner, cell, model, write=folder is not None, on_phase=shown.phase)
+    with bar(f"measuring {name}: {request}", shown=progress) as shown, runner.showing(shown):
+        return audit_cell(runner, cell, model, write=folder is not None)
 
 
 def export(

@@ -54,8 +54,8 @@ def audit_command(
     cell = brought_cell(original, name, clip, seed=seed, registered=plan.registry.names())
     plan.store.own()
     runner.check_needs([original])
-    with bar(f"measuring {name}: {cell.request}", shown=True) as shown:
-        measured = audit_cell(runner, cell, clip, write=True, on_phase=shown.phase)
+    with bar(f"measuring {name}: {cell.request}", shown=True) as shown, runner.showing(shown):
+        measured = audit_cell(runner, cell, clip, write=True)
     print(before_and_after(measured))
     print(f"{measured.path}: the record of {name}, marked as brought")
     if missing := _missing(plan.cells, plan.store, cell):

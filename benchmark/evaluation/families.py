@@ -7,7 +7,7 @@ Each is a file of this folder with a function `measure(context)`, which gives th
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -140,3 +140,13 @@ class NotMeasurableError(BenchmarkError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def asks_for(need: str, measures: Iterable[str]) -> bool:
+    """Whether one of some families of measures needs something, such as the retrained model."""
+    return any(need in FAMILIES[name].needs for name in measures)
+
+
+def families_with(measures: Collection[str]) -> tuple[str, ...]:
+    """The families that a cell's record holds when it is made: those that every cell has, and these."""
+    return (BASE, SCORES, *(name for name in FAMILIES if name in measures))

@@ -168,7 +168,8 @@ def _references(runner: CellRunner, record: Record, cell: Cell, families: Sequen
         )
         return stored.metrics if stored else runner.make(reference, runner.references(reference)).record.metrics
 
-    return runner.references(measured_cell, metrics_of)
+    cells = runner.reference_cells(measured_cell)
+    return runner.references(measured_cell, {reference.key: metrics_of(reference) for reference in cells})
 
 
 def _from_model(

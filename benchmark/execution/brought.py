@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from benchmark.execution.runner import CellRunner, Phase
+from benchmark.execution.runner import CellRunner
 from benchmark.execution.single import EvaluationResult
 from benchmark.models.loading import weights_hash
 from benchmark.records.cell import Cell
@@ -49,9 +48,7 @@ def brought_cell(original: Cell, name: str, unlearned: Clip, *, seed: int, regis
     )
 
 
-def audit_cell(
-    runner: CellRunner, cell: Cell, unlearned: Clip, *, write: bool, on_phase: Phase | None = None
-) -> EvaluationResult:
+def audit_cell(runner: CellRunner, cell: Cell, unlearned: Clip, *, write: bool) -> EvaluationResult:
     """Measure a brought model.
 
     Args:
@@ -59,7 +56,6 @@ def audit_cell(
         cell: Of `brought_cell`.
         unlearned: The model, of the original's architecture.
         write: Whether to write its record into the runner's store, and before it those that it is compared with.
-        on_phase: Told when a new phase begins.
 
     Raises:
         BroughtModelError: If it is the original, to the last bit.
@@ -73,7 +69,7 @@ def audit_cell(
         )
     size = sum(value.numel() * value.element_size() for value in changed.values())
     result = Unlearned(unlearned, Cost(), size, tuple(sorted(changed)), 0, 0, {})
-    references = runner.references(cell, partial(runner.metrics_of, on_phase=on_phase) if write else None)
-    measured = runner.measure(cell, references, result, on_phase=on_phase)
+    references = runner.references(cell, runner.recorded_references(cell) if write else None)
+    measured = runner.measure(cell, references, result)
     path: Path | None = runner.store.write(measured.record, measured.outputs) if write else None
     return EvaluationResult(measured.record, references.before or {}, path)

@@ -36,7 +36,7 @@ class WeightsKeeper:
         """Where the weights of a record lie or would lie."""
         return weights_path(self.store.path(record.cell["suite"], record.key))
 
-    def write(self, record: Record, outputs: Outputs, result: Unlearned) -> tuple[Record, Path]:
+    def write(self, record: Record, outputs: Outputs, result: Unlearned) -> Record:
         """Write the weights of a cell, then its record if it has none yet.
 
         Args:
@@ -45,7 +45,7 @@ class WeightsKeeper:
             result: What the method left.
 
         Returns:
-            The record that now lies there, and the file of its weights.
+            The record that now lies there.
 
         Raises:
             DifferentNumbersError: If the cell has a record of other numbers; nothing is written then.
@@ -71,7 +71,7 @@ class WeightsKeeper:
             replace_sealed(outputs_path(path), outputs.to_bytes())
         if before is None:
             self.store.write(record, outputs)
-        return record, path
+        return record
 
 
 def weights_path(record: Path) -> Path:

@@ -82,11 +82,12 @@ def run_local(
     order = _killers_last(todo, runner, ledger, progress)
     progress.start(order, skipped=skipped)
     try:
-        for cell in order:
-            progress.cell(cell)
-            run.cell(cell)
-            if run.outcome.not_the_method:
-                break
+        with runner.showing(progress):
+            for cell in order:
+                progress.cell(cell)
+                run.cell(cell)
+                if run.outcome.not_the_method:
+                    break
     except KeyboardInterrupt as stop:
         run.outcome.interruption = stop
         runner.tracker.close(failed=True)
@@ -132,11 +133,6 @@ class _LocalRun:
         if record is not None and cell.key in self.wanted:
             self.progress.done(cell, record)
 
-    def _kept(self, record: Record) -> None:
-        """Count a record at once: a stop that comes while a tracker hears of it finds it counted."""
-        if record.key in self.wanted:
-            self.outcome.finished.append(record)
-
     def _reference(self, reference: Cell) -> None:
         if self.runner.store.read(reference.key) is None:
             self._attempt(reference)
@@ -145,9 +141,10 @@ class _LocalRun:
         """The record of a cell; None where it failed, which is written down."""
         try:
             with self.ledger.running(cell.key):
-                record = self.runner.run(
-                    cell, on_phase=self.progress.phase, on_step=self.progress.step, on_kept=self._kept
-                )
+                record = self.runner.run(cell)
+                if cell.key in self.wanted:  # at once: a stop that comes while the tracker hears of it finds it counted
+                    self.outcome.finished.append(record)
+                self.runner.log(record)
             stop_if_asked()
         except KeyboardInterrupt:
             raise

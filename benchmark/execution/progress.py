@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,6 +27,26 @@ NARROW, WIDE = 100, 120
 
 
 @dataclass
+class CellProgress(Protocol):
+    """Told how far the running cell is."""
+
+    def phase(self, name: str) -> None:
+        """A phase of the cell begins."""
+
+    def step(self, done: int, total: int) -> None:
+        """A step of the phase is done."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def phase(self, name: str) -> None:
+        """Nothing is shown."""
+
+    def step(self, done: int, total: int) -> None:
+        """Nothing, likewise."""
+
+
 class Progress:
     """Shows the progress of a run on standard error.
 

@@ -98,7 +98,7 @@ def run_cell(
         metrics |= {reply.record.key: reply.record.metrics for reply in references if reply.record is not None}
         runner = _runner(setting)
         _prepare(runner, setting, cell)
-        finished = runner.make(cell, runner.references(cell, lambda reference: metrics[reference.key]))
+        finished = runner.make(cell, runner.references(cell, metrics))
         runner.tracker.summarise(finished.record)
     except KeyboardInterrupt:  # the driver cancels
         raise

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
+from benchmark.evaluation.families import asks_for
 from benchmark.execution.progress import PLAIN_EVERY_SECONDS
-from benchmark.execution.references import needs_shadows
 from benchmark.execution.runner import CellRunner
 from benchmark.models.registry import PRETRAINING
 from benchmark.pretraining.side_by_side import Shares, Training, shares, train_side_by_side
@@ -32,7 +32,7 @@ def missing_trainings(cells: Sequence[Cell], runner: CellRunner) -> list[Trainin
     golden = [
         cell for cell in all_cells.values() if runner.registry.declaration(cell.method).card.regime == PRETRAINING
     ]
-    attacked = {(cell.model, cell.dataset): cell for cell in cells if needs_shadows(cell)}
+    attacked = {(cell.model, cell.dataset): cell for cell in cells if asks_for("shadows", cell.measures)}
     retrained, shadows = runner.session.retrained, runner.session.shadows
     needed: list[Training] = [retrained.training(cell) for cell in golden]
     needed += [

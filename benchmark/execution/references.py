@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from benchmark.evaluation.evaluate import Metrics
-from benchmark.evaluation.families import FAMILIES, NotMeasurableError
 from benchmark.pretraining.recipe import Recipe
 from benchmark.pretraining.retrained import RetrainedTraining, Retraining, recipe_of
 from benchmark.pretraining.shadows import COUNT, ShadowModels, ShadowTraining
 from benchmark.records.cell import Cell
 from benchmark.suites.expansion import Where
-from benchmark.unlearning.unlearn import DivergedError, StepReport
-from benchmark.utils.hardware import resolve_device
-from benchmark.utils.randomness import isolated
-from datamodules.common.dataset import Dataset
+from benchmark.unlearning.unlearn import StepReport
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.module import Retrained
 from methods.common.clip import Clip
@@ -43,20 +35,6 @@ class References:
     retrain: str | None = None
     after_retraining: Metrics | None = None
     no_retrained: str = ""
-
-
-def needs_retrained(cell: Cell) -> bool:
-    """Whether a measure of a cell compares with the retrained model."""
-    return _needs(cell, "retrained")
-
-
-def needs_shadows(cell: Cell) -> bool:
-    """Whether a measure of a cell asks shadow models."""
-    return _needs(cell, "shadows")
-
-
-def _needs(cell: Cell, what: str) -> bool:
-    return any(what in FAMILIES[name].needs for name in cell.measures)
 
 
 @dataclass
@@ -123,10 +101,6 @@ def _shown(on_step: StepReport, step: int, steps: int, _: float) -> None:
     on_step(step, steps)
 
 
-UnlearnFunction = Callable[[Clip, Dataset, int], Clip]
-"""Lets a cell's method unlearn: from a CLIP that it may edit, with the data set as that CLIP knows it, and a seed."""
-
-
 @dataclass
 class RunShadows:
     """The shadow models of a run, each trained once and kept in the cache.
@@ -166,11 +140,11 @@ class RunShadows:
 
     def trainings(self, cell: Cell) -> list[ShadowTraining]:
         """The training of each model of a cell that can have them."""
-        return self._of(self._recipe(cell)).trainings()
+        return self.models(cell).trainings()
 
-    def of(self, cell: Cell, unlearner: UnlearnFunction) -> CellShadows:
+    def models(self, cell: Cell) -> ShadowModels:
         """The shadow models of a cell that can have them."""
-        return CellShadows(cell, self._of(self._recipe(cell)), unlearner, self.where.device)
+        return self._of(self._recipe(cell))
 
     def _recipe(self, cell: Cell) -> Recipe:
         recipe = self.recipe_of(cell.model)
@@ -184,50 +158,6 @@ class RunShadows:
                 recipe, self.where.data_dir, self.where.cache_dir, self.where.device
             )
         return self._models[recipe.name]
-
-
-@dataclass(frozen=True)
-class CellShadows:
-    """What the measure of membership asks for; see `benchmark.evaluation.measures.membership`."""
-
-    cell: Cell
-    models: ShadowModels
-    unlearner: UnlearnFunction
-    device: str
-
-    @property
-    def pool(self) -> Dataset:
-        """The cell's data set with all images of the pool as its training split: those that the original saw first."""
-        pool = self.models.pools[self.cell.dataset]
-        return pool.choose(np.arange(pool.size), "pool")
-
-    @property
-    def seen(self) -> int:
-        """How many images of the pool the original was trained on."""
-        return self.models.pools[self.cell.dataset].seen
-
-    @property
-    def contained(self) -> Tensor:
-        """Which images of the pool each model was trained on, boolean, shape (S, size)."""
-        return torch.from_numpy(self.models.contained[self.cell.dataset])
-
-    def unlearned(self) -> Iterator[Clip]:
-        """Each model after the cell's method has unlearned the cell's request from it.
-
-        Raises:
-            NotMeasurableError: If the method diverges on one of them.
-        """
-        for number in range(COUNT):
-            clip = self.models.model(number)
-            clip.model.to(resolve_device(self.device))
-            dataset = self.models.dataset(self.cell.dataset, number)
-            seed = (self.cell.random_seed() + 1 + number) % 2**32
-            try:
-                with isolated(seed):
-                    clip = self.unlearner(clip, dataset, seed)
-            except DivergedError as error:
-                raise NotMeasurableError(f"the method diverged on shadow model {number}: {error}") from error
-            yield clip
 
 
 def _shown_of_all(on_step: StepReport, number: int, step: int, steps: int, _: float) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmark.evaluation.context import Context, Shadows, measure_families
 from benchmark.evaluation.evaluate import Evaluation, Metrics
+from benchmark.evaluation.families import asks_for, families_with
 from benchmark.evaluation.kept_features import outputs_of
 from benchmark.execution.edited_weights_store import WeightsKeeper
 from benchmark.execution.preview import Watcher
-from benchmark.execution.references import CellShadows, References, needs_retrained, needs_shadows
-from benchmark.execution.session import Session, precision_of, trunk_edited, work_of
-from benchmark.execution.staleness import families_of
+from benchmark.execution.progress import CellProgress, Silent
+from benchmark.execution.references import References
+from benchmark.execution.session import CellShadows, Session, precision_of, trunk_edited, work_of
 from benchmark.execution.tracking import Tracker
 from benchmark.models.registry import PRETRAINING
 from benchmark.records.cell import BROUGHT, Cell
@@ -25,17 +26,13 @@ from benchmark.records.provenance import audit_command, command, provenance
 from benchmark.records.record import SCHEMA, Record
 from benchmark.records.store import RecordStore
 from benchmark.suites.expansion import ORIGINAL, RETRAIN, Where, original_of, retrain_of
-from benchmark.unlearning.unlearn import StepReport, Unlearned
+from benchmark.unlearning.unlearn import Unlearned
 from benchmark.utils.devices import Devices
 from benchmark.utils.hardware import device_name
 from benchmark.utils.randomness import isolated
-from datamodules.common.dataset import Dataset
 from datamodules.common.module import Retrained
 from methods.common.card import MethodCard, resolve
-from methods.common.clip import Clip
 from methods.common.registry import Registry
-
-Phase = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -63,6 +60,7 @@ class CellRunner:
         watcher: Shows how the accuracy falls while a method unlearns; None shows nothing.
         devices: Over which each cell's unlearning is spread; everything else is done on the first.
         command: What repeats a cell that no suite holds, for its record; by default the command `run`.
+        progress: Told how far the running cell is.
     """
 
     registry: Registry
@@ -76,137 +74,119 @@ class CellRunner:
     watcher: Watcher | None = None
     devices: Devices = field(default_factory=Devices)
     command: str = ""
+    progress: CellProgress = field(default_factory=Silent)
 
     def __post_init__(self) -> None:
         self.session = Session(self.registry, self.where, (self.store.folder,), self.devices)
 
-    def run(
-        self,
-        cell: Cell,
-        *,
-        on_phase: Phase | None = None,
-        on_step: StepReport | None = None,
-        on_kept: Callable[[Record], None] | None = None,
-    ) -> Record:
-        """Run a cell and write its record. Those of its references are made first if they are not there.
+    @contextmanager
+    def showing(self, progress: CellProgress) -> Iterator[None]:
+        """Show with `progress` how far each cell is that runs within the block."""
+        self.progress = progress
+        try:
+            yield
+        finally:
+            self.progress = Silent()
 
-        Args:
-            cell: What to run.
-            on_phase: Told when a new phase begins.
-            on_step: Told of each step of the unlearning.
-            on_kept: Given the record as soon as it is written, before a tracker hears of it.
+    def run(self, cell: Cell) -> Record:
+        """Run a cell and write its record. Those of its references are made first if they are not there.
 
         Raises:
             Exception: Whatever the method raises; nothing is written then.
         """
-        references = self.references(cell, partial(self.metrics_of, on_phase=on_phase, on_step=on_step))
-        finished = self.make(cell, references, on_phase=on_phase, on_step=on_step)
-        record, weights = finished.record, None
-        if self.keeper is None:
-            self.store.write(record, finished.outputs)
-        else:
-            record, weights = self.keeper.write(record, finished.outputs, finished.unlearned)
-        if on_kept is not None:
-            on_kept(record)
-        self.tracker.summarise(record, weights)
-        return record
+        finished = self.make(cell, self.references(cell, self.recorded_references(cell)))
+        if self.keeper is not None:
+            return self.keeper.write(finished.record, finished.outputs, finished.unlearned)
+        self.store.write(finished.record, finished.outputs)
+        return finished.record
 
-    def metrics_of(self, cell: Cell, *, on_phase: Phase | None = None, on_step: StepReport | None = None) -> Metrics:
-        """The metrics of a cell's record; it is run, and its record written, if there is none."""
-        record = self.store.read(cell.key)
-        return (record if record is not None else self.run(cell, on_phase=on_phase, on_step=on_step)).metrics
+    def log(self, record: Record) -> None:
+        """Tell the tracker of a record that is written, and of the weights beside it, and end the cell's log."""
+        self.tracker.summarise(record, None if self.keeper is None else self.keeper.path(record))
+
+    def recorded_references(self, cell: Cell) -> dict[str, Metrics]:
+        """The metrics of the cells that a cell is compared with, by key: from their records, which are made if need be.
+
+        Raises:
+            Exception: Whatever their methods raise.
+        """
+        return {
+            reference.key: (self.store.read(reference.key) or self.run(reference)).metrics
+            for reference in self.reference_cells(cell)
+        }
 
     def reference_cells(self, cell: Cell) -> list[Cell]:
-        """The cells whose metrics `references` asks for: they must be run before this one."""
+        """The cells whose metrics `references` takes: they must be run before this one."""
         if cell.method == RETRAIN:
             return []
         needed = [] if cell.method == ORIGINAL else [original_of(cell, self.registry)]
-        if needs_retrained(cell) and not self.session.retrained.why_not(cell.model):
+        if asks_for("retrained", cell.measures) and not self.session.retrained.why_not(cell.model):
             needed.append(retrain_of(cell, self.registry, self.where))
         return needed
 
-    def references(self, cell: Cell, metrics_of: Callable[[Cell], Metrics] | None = None) -> References:
+    def references(self, cell: Cell, metrics: Mapping[str, Metrics] | None = None) -> References:
         """What a cell is compared with.
 
         Args:
             cell: Of any method.
-            metrics_of: Gives the metrics of a reference's cell; by default it is run again and not written.
+            metrics: Those of `reference_cells`, by key; by default they are run again, and nothing is written.
         """
-        again = metrics_of or (lambda reference: self.make(reference, self.references(reference)).record.metrics)
         original = original_of(cell, self.registry)
         if cell.method == RETRAIN:  # the original's record is itself compared with this one
             plain = replace(original, measures=())
             return References(original.key, self.make(plain, References(plain.key, None)).record.metrics)
-        before = None if cell.method == ORIGINAL else again(original)
-        if not needs_retrained(cell):
+        if metrics is None:
+            metrics = {
+                reference.key: self.make(reference, self.references(reference)).record.metrics
+                for reference in self.reference_cells(cell)
+            }
+        before = None if cell.method == ORIGINAL else metrics[original.key]
+        if not asks_for("retrained", cell.measures):
             return References(original.key, before)
         why_not = self.session.retrained.why_not(cell.model)
         if why_not:
             return References(original.key, before, no_retrained=why_not)
         gold = retrain_of(cell, self.registry, self.where)
-        return References(original.key, before, gold.key, again(gold))
+        return References(original.key, before, gold.key, metrics[gold.key])
 
     def check_needs(self, cells: Sequence[Cell]) -> None:
         """Check, before any work, all that these cells need; see `benchmark.execution.session`."""
         self.session.check_needs(cells)
 
-    def make(
-        self,
-        cell: Cell,
-        references: References,
-        *,
-        on_phase: Phase | None = None,
-        on_step: StepReport | None = None,
-    ) -> Made:
+    def make(self, cell: Cell, references: References) -> Made:
         """Run a cell without writing anything.
 
         Args:
             cell: What to run.
             references: What it is compared with.
-            on_phase: Told when a new phase begins.
-            on_step: Told of each step.
         """
-        say = on_phase or (lambda _: None)
-        say("loading")
+        self.progress.phase("loading")
         self.session.pristine(cell.model)
-        retrained = self._retrained(cell, say, on_step)
-        shadows = self._shadows(cell, say, on_step)
+        retrained = self._retrained(cell)
+        shadows = self._shadows(cell)
         with isolated(cell.random_seed()):
-            say("unlearning")
-            result = self._unlearn(cell, on_step, retrained)
-        return self._measured(cell, references, result, shadows, say)
+            self.progress.phase("unlearning")
+            result = self._unlearn(cell, retrained)
+        return self._measured(cell, references, result, shadows)
 
-    def measure(
-        self,
-        cell: Cell,
-        references: References,
-        result: Unlearned,
-        *,
-        on_phase: Phase | None = None,
-        on_step: StepReport | None = None,
-    ) -> Made:
+    def measure(self, cell: Cell, references: References, result: Unlearned) -> Made:
         """Measure a model that is unlearned already, as `make` does; nothing is written.
 
         Args:
             cell: What the model is of.
             references: What it is compared with.
             result: The unlearned model.
-            on_phase: Told when a new phase begins.
-            on_step: Told of each step of a training that a measure needs.
         """
-        say = on_phase or (lambda _: None)
-        return self._measured(cell, references, result, self._shadows(cell, say, on_step), say)
+        return self._measured(cell, references, result, self._shadows(cell))
 
-    def _measured(
-        self, cell: Cell, references: References, result: Unlearned, shadows: CellShadows | str, say: Phase
-    ) -> Made:
-        say("evaluating")
+    def _measured(self, cell: Cell, references: References, result: Unlearned, shadows: CellShadows | str) -> Made:
+        self.progress.phase("evaluating")
         pristine, _ = self.session.pristine(cell.model)
         start = time.perf_counter()
         with isolated(cell.random_seed()), self.session.features(precision_of(cell)).fixed(result.clip, pristine):
             metrics, report, outputs = evaluate_cell(cell, references, result, self.session, shadows)
         seconds = time.perf_counter() - start
-        families = self.where.digests.families(families_of(cell), cell.dataset, cell.model)
+        families = self.where.digests.families(families_with(cell.measures), cell.dataset, cell.model)
         record = self.record_of(cell, references, result, seconds=seconds)
         return Made(replace(record, metrics=metrics, report=report, measures=families), outputs, result)
 
@@ -242,42 +222,30 @@ class CellRunner:
             report=dict(result.report),
         )
 
-    def unlearned(self, cell: Cell, *, on_step: StepReport | None = None) -> Unlearned:
-        """Let a cell's method unlearn as it did for its record; nothing is measured or written.
-
-        Args:
-            cell: What to run.
-            on_step: Told of each step.
-        """
-        retrained = self._retrained(cell, lambda _: None, on_step)
+    def unlearned(self, cell: Cell) -> Unlearned:
+        """Let a cell's method unlearn as it did for its record; nothing is measured or written."""
+        retrained = self._retrained(cell)
         with isolated(cell.random_seed()):
-            return self._unlearn(cell, on_step, retrained)
+            return self._unlearn(cell, retrained)
 
-    def _retrained(self, cell: Cell, say: Phase, on_step: StepReport | None) -> Retrained | None:
+    def _retrained(self, cell: Cell) -> Retrained | None:
         if self.registry.declaration(cell.method).card.regime != PRETRAINING:
             return None
-        say("training without the forget data")
-        return self.session.retrained.state(cell, on_step=on_step)
+        self.progress.phase("training without the forget data")
+        return self.session.retrained.state(cell, on_step=self.progress.step)
 
-    def _shadows(self, cell: Cell, say: Phase, on_step: StepReport | None) -> CellShadows | str:
+    def _shadows(self, cell: Cell) -> CellShadows | str:
         """The shadow models of a cell, trained; why there are none, where there are none or no measure asks."""
-        if not needs_shadows(cell):
+        if not asks_for("shadows", cell.measures):
             return "no measure asks for shadow models"
         if cell.brought:
             return "the model was unlearned elsewhere: nothing here can unlearn shadow models in the same way"
         why_not = self.session.shadows.why_not(cell)
         if why_not:
             return why_not
-        say("training the shadow models")
-        self.session.shadows.train(cell, on_step=on_step)
-
-        def unlearner(clip: Clip, dataset: Dataset, seed: int) -> Clip:
-            if self.registry.declaration(cell.method).card.regime == PRETRAINING:
-                return clip  # trained again it would know nothing of any image: the fits are those of doing nothing
-            work = work_of(cell, self.session, clip=clip, dataset=dataset, seed=seed)
-            return self.session.unlearner.unlearn(work).clip
-
-        return self.session.shadows.of(cell, unlearner)
+        self.progress.phase("training the shadow models")
+        self.session.shadows.train(cell, on_step=self.progress.step)
+        return CellShadows(cell, self.session)
 
     def _command(self, cell: Cell) -> str:
         if cell.brought:
@@ -290,12 +258,12 @@ class CellRunner:
             cell, suite=suite, settings=settings, plugins=self.plugins, tuned_values=tuned, devices=self.devices
         )
 
-    def _unlearn(self, cell: Cell, on_step: StepReport | None, retrained: Retrained | None) -> Unlearned:
+    def _unlearn(self, cell: Cell, retrained: Retrained | None) -> Unlearned:
         work, watch = work_of(cell, self.session, retrained=retrained), None
         if self.watcher is not None:
             watch = self.watcher.watch(work.clip, work.dataset, cell.request, work.precision)
         logger = self.tracker.logger(cell)
-        return self.session.unlearner.unlearn(work, logger=logger, on_step=on_step, watch=watch)
+        return self.session.unlearner.unlearn(work, logger=logger, on_step=self.progress.step, watch=watch)
 
 
 def _cost(result: Unlearned, card: MethodCard) -> dict[str, float | int | None]:

@@ -5,22 +5,29 @@ Each is loaded once; `work_of` says what of them one cell's unlearning is given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from benchmark.evaluation.embeddings import EmbeddingStore
+from benchmark.evaluation.families import NotMeasurableError
 from benchmark.execution.process.unlearner import Unlearner, Work
 from benchmark.execution.references import References, RetrainedModels, RunShadows
 from benchmark.models.loading import load_clip, weights_hash
 from benchmark.models.registry import PRETRAINING
+from benchmark.pretraining.shadows import COUNT, ShadowModels
 from benchmark.records.cell import Cell
 from benchmark.records.store import REFERENCE
 from benchmark.suites.expansion import RETRAIN, Where
-from benchmark.unlearning.unlearn import Unlearned
+from benchmark.unlearning.unlearn import DivergedError, Unlearned
 from benchmark.utils.devices import Devices
 from benchmark.utils.hardware import Precision, resolve_device
+from benchmark.utils.randomness import isolated
 from datamodules.common.dataset import Dataset, SplitName
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.images import Framing
@@ -160,6 +167,59 @@ def work_of(
         precision=precision_of(cell),
         retrained=retrained,
     )
+
+
+@dataclass(frozen=True)
+class CellShadows:
+    """The shadow models of a cell: what the measure of membership asks for."""
+
+    cell: Cell
+    session: Session
+
+    @property
+    def models(self) -> ShadowModels:
+        """The models, before any unlearning."""
+        return self.session.shadows.models(self.cell)
+
+    @property
+    def pool(self) -> Dataset:
+        """The cell's data set with all images of the pool as its training split: those that the original saw first."""
+        pool = self.models.pools[self.cell.dataset]
+        return pool.choose(np.arange(pool.size), "pool")
+
+    @property
+    def seen(self) -> int:
+        """How many images of the pool the original was trained on."""
+        return self.models.pools[self.cell.dataset].seen
+
+    @property
+    def contained(self) -> Tensor:
+        """Which images of the pool each model was trained on, boolean, shape (S, size)."""
+        return torch.from_numpy(self.models.contained[self.cell.dataset])
+
+    def unlearned(self) -> Iterator[Clip]:
+        """Each model after the cell's method has unlearned the cell's request from it.
+
+        Raises:
+            NotMeasurableError: If the method diverges on one of them.
+        """
+        for number in range(COUNT):
+            clip = self.models.model(number)
+            clip.model.to(resolve_device(self.session.where.device))
+            dataset = self.models.dataset(self.cell.dataset, number)
+            seed = (self.cell.random_seed() + 1 + number) % 2**32
+            try:
+                with isolated(seed):
+                    clip = self._unlearned(clip, dataset, seed)
+            except DivergedError as error:
+                raise NotMeasurableError(f"the method diverged on shadow model {number}: {error}") from error
+            yield clip
+
+    def _unlearned(self, clip: Clip, dataset: Dataset, seed: int) -> Clip:
+        if self.session.registry.declaration(self.cell.method).card.regime == PRETRAINING:
+            return clip  # trained again it would know nothing of any image: the fits are those of doing nothing
+        work = work_of(self.cell, self.session, clip=clip, dataset=dataset, seed=seed)
+        return self.session.unlearner.unlearn(work).clip
 
 
 def precision_of(cell: Cell) -> Precision:

@@ -196,9 +196,9 @@ def unlearn_one(
         dataset.check_request(request)
     else:
         runner.session.check_needs([cell])
-    with bar(f"{name}: {request}", shown=progress) as shown:
+    with bar(f"{name}: {request}", shown=progress) as shown, runner.showing(shown):
         shown.phase("unlearning")
-        unlearned = runner.unlearned(cell, on_step=shown.step)
+        unlearned = runner.unlearned(cell)
     return UnlearningResult(cell, clip, unlearned, runner)
 
 
@@ -226,9 +226,9 @@ def evaluate_one(
         runner.session.add_datasets(others, framing)
         cell = _with_others(cell, others)
     runner.session.dataset(cell.dataset, framing).split("test")
-    with bar(f"measuring {cell.method}: {cell.request}", shown=progress) as shown:
+    with bar(f"measuring {cell.method}: {cell.request}", shown=progress) as shown, runner.showing(shown):
         references = runner.references(cell)
-        measured = runner.measure(cell, references, result.unlearned, on_phase=shown.phase, on_step=shown.step)
+        measured = runner.measure(cell, references, result.unlearned)
     return EvaluationResult(measured.record, references.before or measured.record.metrics)
 
 

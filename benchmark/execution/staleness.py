@@ -6,14 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from benchmark.evaluation.families import BASE, FAMILIES, SCORES
-from benchmark.records.cell import Cell
 from benchmark.records.record import Record
 from benchmark.suites.digests import Digests
-
-
-def families_of(cell: Cell) -> tuple[str, ...]:
-    """The families of measures that a cell's record holds when it is made."""
-    return (BASE, SCORES, *(name for name in FAMILIES if name in cell.measures))
 
 
 def families_in(record: Record) -> tuple[str, ...]:

@@ -80,15 +80,16 @@ class Job:
 
     def write(self, folder: Path) -> None:
         """Leave the job in its folder."""
-        (folder / "job.json").write_text(json.dumps(asdict(self)), encoding="utf-8")
+        (folder / FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Job:
         """The job of a folder."""
-        content: dict[str, Any] = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return cls(**{**content, **{name: tuple(content[name]) for name in ("others", "closed", "flops_each")}})
 
 
+FILE = "job.json"
 LARGEST_REPORT = 64 * 2**20
 """Bytes of a report; the largest of ours have some kilobytes."""
 register_error(DivergedError)
