@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 from benchmark.evaluation.evaluate import Metrics
 from benchmark.pretraining.recipe import Recipe
 from benchmark.pretraining.retrained import RetrainedTraining, Retraining, recipe_of
-from benchmark.pretraining.shadows import COUNT, ShadowModels, ShadowTraining
+from benchmark.pretraining.shadows import ShadowModels, ShadowTraining
 from benchmark.records.cell import Cell
 from benchmark.suites.expansion import Where
 from benchmark.unlearning.unlearn import StepReport
@@ -49,13 +48,9 @@ class RetrainedModels:
     _last: tuple[str, Clip, float] | None = field(default=None)
     _retrainings: dict[str, Retraining] = field(default_factory=dict)
 
-    def recipe(self, model: str) -> Recipe | None:
-        """The recipe by which a model was trained; None where there is none."""
-        return recipe_of(model)
-
     def why_not(self, model: str) -> str:
         """Why there is no retrained model of a model; empty where there can be one."""
-        if self.recipe(model) is not None:
+        if recipe_of(model) is not None:
             return ""
         return f"no retrained model: {model} was not trained by a recipe of this project"
 
@@ -81,7 +76,7 @@ class RetrainedModels:
         Raises:
             BenchmarkError: If the cell's model was not trained by a recipe of this project.
         """
-        recipe = self.recipe(cell.model)
+        recipe = recipe_of(cell.model)
         if recipe is None:
             raise BenchmarkError(self.why_not(cell.model))
         if recipe.name not in self._retrainings:
@@ -107,16 +102,14 @@ class RunShadows:
 
     Attributes:
         where: Folders and device.
-        recipe_of: The recipe by which a model was trained; None where it was not trained here.
     """
 
     where: Where
-    recipe_of: Callable[[str], Recipe | None]
     _models: dict[str, ShadowModels] = field(default_factory=dict)
 
     def why_not(self, cell: Cell) -> str:
         """Why a cell has no shadow models; empty where it can have them."""
-        recipe = self.recipe_of(cell.model)
+        recipe = recipe_of(cell.model)
         if recipe is None:
             return f"no shadow models: {cell.model} was not trained by a recipe of this project"
         if cell.dataset not in recipe.data:
@@ -134,9 +127,11 @@ class RunShadows:
             cell: One that can have shadow models.
             on_step: Told of each step.
         """
-        for number, training in enumerate(self.trainings(cell)):
+        trainings = self.trainings(cell)
+        for training in trainings:
             if not training.path.is_file():
-                training.train(None if on_step is None else partial(_shown_of_all, on_step, number))
+                shown = partial(_shown_of_all, on_step, training.number, len(trainings)) if on_step else None
+                training.train(shown)
 
     def trainings(self, cell: Cell) -> list[ShadowTraining]:
         """The training of each model of a cell that can have them."""
@@ -147,7 +142,7 @@ class RunShadows:
         return self._of(self._recipe(cell))
 
     def _recipe(self, cell: Cell) -> Recipe:
-        recipe = self.recipe_of(cell.model)
+        recipe = recipe_of(cell.model)
         if recipe is None:
             raise BenchmarkError(self.why_not(cell))
         return recipe
@@ -160,5 +155,5 @@ class RunShadows:
         return self._models[recipe.name]
 
 
-def _shown_of_all(on_step: StepReport, number: int, step: int, steps: int, _: float) -> None:
-    on_step(number * steps + step, COUNT * steps)
+def _shown_of_all(on_step: StepReport, number: int, count: int, step: int, steps: int, _: float) -> None:
+    on_step(number * steps + step, count * steps)

@@ -20,7 +20,7 @@ from benchmark.execution.process.unlearner import Unlearner, Work
 from benchmark.execution.references import References, RetrainedModels, RunShadows
 from benchmark.models.loading import load_clip, weights_hash
 from benchmark.models.registry import PRETRAINING
-from benchmark.pretraining.shadows import COUNT, ShadowModels
+from benchmark.pretraining.shadows import ShadowModels
 from benchmark.records.cell import Cell
 from benchmark.records.store import REFERENCE
 from benchmark.suites.expansion import RETRAIN, Where
@@ -63,7 +63,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.retrained = RetrainedModels(self.where)
-        self.shadows = RunShadows(self.where, self.retrained.recipe)
+        self.shadows = RunShadows(self.where)
 
     @cached_property
     def unlearner(self) -> Unlearner:
@@ -203,8 +203,8 @@ class CellShadows:
         Raises:
             NotMeasurableError: If the method diverges on one of them.
         """
-        for number in range(COUNT):
-            clip = self.models.model(number)
+        for training in self.models.trainings():
+            number, clip = training.number, self.models.model(training.number)
             clip.model.to(resolve_device(self.session.where.device))
             dataset = self.models.dataset(self.cell.dataset, number)
             seed = (self.cell.random_seed() + 1 + number) % 2**32

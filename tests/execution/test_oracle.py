@@ -48,8 +48,7 @@ def oracle(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory
 
             recipe = replace(recipe, architecture=Architecture(**json.loads(stored.metadata()["architecture"])))
         patch.setattr(references, "recipe_of", lambda _: recipe)
-        for module in (shadows, references):
-            patch.setattr(module, "COUNT", 4)
+        patch.setattr(shadows, "COUNT", 4)
         patch.setattr(relearning, "STEPS", 2)
         patch.setattr(soft_prompt, "STEPS", 2)
         world = World(write_suite(folder, tiny_world.model, SUITE), folder / "cache", folder / "results")
