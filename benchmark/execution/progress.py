@@ -26,7 +26,6 @@ NARROW, WIDE = 100, 120
 """Columns of a terminal below which there is no bar, and from which on it is long; our choice."""
 
 
-@dataclass
 class CellProgress(Protocol):
     """Told how far the running cell is."""
 
@@ -47,6 +46,7 @@ class Silent:
         """Nothing, likewise."""
 
 
+@dataclass
 class Progress:
     """Shows the progress of a run on standard error.
 
