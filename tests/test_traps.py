@@ -20,6 +20,7 @@ from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.evaluate import Evaluation
 from benchmark.execution.runner import CellRunner
 from benchmark.execution.tracking import Tracker
+from benchmark.models import text_tower
 from benchmark.models.loading import load_clip
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Failure, Ledger
@@ -256,7 +257,7 @@ def test_scores_do_not_move_with_the_batch_size(
         split.images(clip, shapes, "test"), whole.images(clip, shapes, "test"), atol=1e-4, rtol=0
     )
     one = Evaluation(shapes, STAR, (), whole).measure(clip, before=None)
-    monkeypatch.setattr("benchmark.models.text_tower.BATCH", 10 * batch)
+    monkeypatch.setattr(text_tower, "BATCH", 10 * batch)
     two = Evaluation(shapes, STAR, (), split).measure(clip, before=None)
     assert all(two[name].value == pytest.approx(one[name].value, abs=1e-4) for name in one)
 

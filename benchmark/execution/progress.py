@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -52,10 +52,13 @@ class Progress:
 
     Attributes:
         expected: Seconds that each method is expected to take, by method; from earlier records.
+        console: Where it is shown.
+        now: Tells the time in seconds.
     """
 
     expected: Mapping[str, float] = field(default_factory=dict)
     console: Console = field(default_factory=lambda: Console(file=sys.stderr))
+    now: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self._bars: RichProgress | None = None
@@ -65,13 +68,13 @@ class Progress:
         self._to_go: Counter[str] = Counter()
         self._at_once = 1
         self._skipped = 0
-        self._began = self._cell_began = time.monotonic()
+        self._began = self._cell_began = self.now()
         self._all: TaskID | None = None
         self._one: TaskID | None = None
-        self._last_line = time.monotonic()
+        self._last_line = self.now()
         self._cell: Cell | None = None
         self._phase, self._falls, self._left_of_phase = "", "", ""
-        self._pace = Pace(STEPS_EVERY_SECONDS)
+        self._pace = Pace(STEPS_EVERY_SECONDS, self.now)
         self._first: tuple[float, float] | None = None
 
     def start(self, todo: Sequence[Cell], *, skipped: int, at_once: int = 1) -> None:
@@ -82,7 +85,7 @@ class Progress:
             skipped: How many were done before.
             at_once: How many run side by side.
         """
-        self._todo, self._skipped, self._began = list(todo), skipped, time.monotonic()
+        self._todo, self._skipped, self._began = list(todo), skipped, self.now()
         self._to_go, self._at_once = Counter(cell.method for cell in todo), at_once
         if not todo:
             return
@@ -98,7 +101,7 @@ class Progress:
 
     def cell(self, cell: Cell) -> None:
         """A cell begins."""
-        self._cell_began, self._cell = time.monotonic(), cell
+        self._cell_began, self._cell = self.now(), cell
         self._falls, self._first = "", None
         if self._bars is not None and self._one is not None:
             self._bars.reset(self._one, total=None, description=escape(f"{cell.method}: {cell.request}"))
@@ -107,7 +110,7 @@ class Progress:
     def phase(self, name: str) -> None:
         """A phase of the running cell begins."""
         self._phase, self._left_of_phase = name, ""
-        self._pace = Pace(STEPS_EVERY_SECONDS)
+        self._pace = Pace(STEPS_EVERY_SECONDS, self.now)
         self._show()
 
     def step(self, done: int, total: int) -> None:
@@ -135,7 +138,7 @@ class Progress:
             record: What it found.
             seconds: What it took; by default the time since the last cell began.
         """
-        spent = time.monotonic() - self._cell_began if seconds is None else seconds
+        spent = self.now() - self._cell_began if seconds is None else seconds
         self._took.setdefault(cell.method, []).append(spent)
         self._advance(cell, f"{cell}: {_headline(record)}")
 
@@ -167,7 +170,7 @@ class Progress:
         for method, count in self._to_go.items():
             times = self._took.get(method)
             takes = sum(times) / len(times) if times else self.expected.get(method, default)
-            spent = time.monotonic() - self._cell_began if method == running else 0.0
+            spent = self.now() - self._cell_began if method == running else 0.0
             total += count * takes - min(spent, takes)
         return total / self._at_once
 
@@ -192,7 +195,7 @@ class Progress:
             self._bars.update(self._all, completed=self._done)
             self._show()
             return
-        now = time.monotonic()
+        now = self.now()
         last = self._done == len(self._todo)
         if line and (last or now - self._last_line >= PLAIN_EVERY_SECONDS or self._done == 1):
             self._last_line = now

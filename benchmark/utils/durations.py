@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -20,13 +21,15 @@ class Pace:
 
     Attributes:
         line_seconds: Seconds between two plain lines.
+        now: Tells the time in seconds.
     """
 
     line_seconds: float
+    now: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self._first: tuple[float, float] | None = None
-        self._line = time.monotonic()
+        self._line = self.now()
 
     def seconds_left(self, part: float) -> float | None:
         """From the time since the first call and what was done in it; None as long as nothing was.
@@ -34,7 +37,7 @@ class Pace:
         Args:
             part: How much is done, in [0, 1].
         """
-        now = time.monotonic()
+        now = self.now()
         if self._first is None:
             self._first = (now, part)
         began, before = self._first
@@ -42,7 +45,7 @@ class Pace:
 
     def due(self) -> bool:
         """Whether a plain line is due; if so, the next one is due `line_seconds` later."""
-        now = time.monotonic()
+        now = self.now()
         if now - self._line < self.line_seconds:
             return False
         self._line = now

@@ -3,7 +3,6 @@
 - `wilson`, a proportion of n test items: 92 to 97 % at n of 100 and 500, also near 0 and 1, where forget accuracy lies.
 - `t_interval`, a mean over a few cells: the percentile bootstrap of three values covers 75 %, not 95 %.
 - `paired_t`, a mean of paired differences over requests: as `t_interval`, and careful where all are equal.
-- `paired_bootstrap`, a mean of many paired differences: asks nothing of their distribution.
 - `holm`, which of many tests hold together.
 """
 
@@ -19,8 +18,6 @@ Z95 = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
 _EQUAL = 1e-9
 """Two differences closer than this are equal but for rounding: metrics are of order 1."""
-_BLOCK = 2_000_000
-"""Resampled values held at once (16 MB), our choice: 10,000 draws of 10,000 items would need 800 MB."""
 
 
 @dataclass(frozen=True)
@@ -127,41 +124,6 @@ def holm(p_values: Sequence[float]) -> list[bool]:
             break
         rejected[place] = True
     return rejected
-
-
-def paired_bootstrap(differences: Sequence[float], *, seed: int = 0, draws: int = 10_000) -> Interval:
-    """The mean of paired differences with its 95 % percentile bootstrap interval (Efron, 1979).
-
-    Args:
-        differences: Of two methods on the same items, one an item. For many items: below about twenty the
-            interval is too short, and `t_interval` is the honest one.
-        seed: Of the resampling; the same seed gives the same interval.
-        draws: How many resamples.
-
-    Returns:
-        The interval; zero outside it means that the methods differ. One difference leaves the ends None.
-
-    Raises:
-        ValueError: If there is no difference, one is not finite, or draws is not positive.
-    """
-    mean = _mean(differences)
-    n = len(differences)
-    if draws <= 0:
-        raise ValueError(f"a bootstrap of {draws} draws has no interval")
-    if n == 1:
-        return Interval(mean, None, None, 1)
-    import numpy as np
-
-    values = np.asarray(differences, dtype=np.float64)
-    generator = np.random.default_rng(seed)
-    means = np.empty(draws)
-    step = max(1, _BLOCK // n)
-    for start in range(0, draws, step):
-        stop = min(draws, start + step)
-        means[start:stop] = values[generator.integers(0, n, size=(stop - start, n))].mean(axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, (tail, 1 - tail))
-    return Interval(mean, float(low), float(high), n)
 
 
 def _mean(values: Sequence[float]) -> float:

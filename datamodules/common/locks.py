@@ -23,12 +23,13 @@ ASK_SECONDS = 1.0
 
 
 @contextmanager
-def alone(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+def alone(path: Path, *, waiting: Callable[[], None] | None = None, ask_seconds: float = ASK_SECONDS) -> Iterator[None]:
     """Hold the lock of a file, `.NAME.lock` beside it, while the block runs.
 
     Args:
         path: The file that will be made; its folder is made if it can be.
-        waiting: Called every second while another process holds the lock; it may raise.
+        waiting: Called while another process holds the lock; it may raise.
+        ask_seconds: Between two calls of `waiting`.
     """
     file = path.with_name(f".{shortened(path.name)}.lock")
     if not has_locks(file):
@@ -37,7 +38,7 @@ def alone(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[
     lock = FileLock(file)
     while not lock.is_locked:
         try:
-            lock.acquire(timeout=ASK_SECONDS)
+            lock.acquire(timeout=ask_seconds)
         except Timeout:
             if waiting is not None:
                 waiting()

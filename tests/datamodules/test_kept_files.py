@@ -192,8 +192,7 @@ def test_one_process_makes_a_file_and_the_others_find_it(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [path], "the lock's file is gone too"
 
 
-def test_who_waits_is_asked_and_may_give_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datamodules.common.locks.ASK_SECONDS", 0.01)
+def test_who_waits_is_asked_and_may_give_up(tmp_path: Path) -> None:
     other = FileLock(tmp_path / ".file.lock")
     asked = []
 
@@ -202,7 +201,8 @@ def test_who_waits_is_asked_and_may_give_up(tmp_path: Path, monkeypatch: pytest.
         if len(asked) == 3:
             raise KeyboardInterrupt
 
-    with other, pytest.raises(KeyboardInterrupt), alone(tmp_path / "file", waiting=waiting):
+    waits = alone(tmp_path / "file", waiting=waiting, ask_seconds=0.01)
+    with other, pytest.raises(KeyboardInterrupt), waits:
         raise AssertionError("another process holds the lock")
     assert len(asked) == 3
 

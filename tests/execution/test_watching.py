@@ -214,11 +214,10 @@ def test_a_file_gets_lines_and_no_looks(world: World, tmp_path: Path) -> None:
     assert shown.splitlines()[0] == "2 cells are done already; 8 to run" and len(shown.splitlines()) == 2
 
 
-def test_a_long_cell_says_in_a_file_how_far_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_cell_says_in_a_file_how_far_it_is(world: World) -> None:
     now = [1000.0]
-    monkeypatch.setattr("benchmark.utils.durations.time.monotonic", lambda: now[0])
     stream = io.StringIO()
-    progress = Progress(console=Console(file=stream, width=120))
+    progress = Progress(console=Console(file=stream, width=120), now=lambda: now[0])
     plan = world.plan()
     progress.start(plan.cells, skipped=0)
     progress.cell(plan.cells[1])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.utils.statistics import Interval, paired_bootstrap, paired_t, t_interval, wilson
+from benchmark.utils.statistics import Interval, paired_t, t_interval, wilson
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
 
@@ -76,16 +76,13 @@ def test_equal_differences_are_judged_by_their_sign(n: int, p: float) -> None:
 
 
 def test_one_value_has_no_interval() -> None:
-    for interval in (t_interval([0.5]), paired_bootstrap([0.5])):
-        assert (interval.mean, interval.low, interval.high, interval.n) == (0.5, None, None, 1)
+    assert t_interval([0.5]) == Interval(0.5, None, None, 1)
 
 
 @pytest.mark.parametrize("values", [[], [math.nan, 1.0], [math.inf, 1.0]])
 def test_no_interval_of_nothing_or_of_nan(values: list[float]) -> None:
     with pytest.raises(ValueError):
         t_interval(values)
-    with pytest.raises(ValueError):
-        paired_bootstrap(values)
     with pytest.raises(ValueError):
         paired_t(values)
 
@@ -97,19 +94,3 @@ def test_t_moves_and_scales_with_its_values(values: list[float], shift: float, s
     assert before.low is not None and before.high is not None
     assert before.low <= before.mean <= before.high
     assert after.low == pytest.approx(scale * before.low + shift, rel=1e-6, abs=1e-2)
-
-
-@settings(max_examples=30, deadline=None)
-@given(VALUES, st.integers(0, 5))
-def test_bootstrap_repeats_and_stays_within_its_values(values: list[float], seed: int) -> None:
-    first = paired_bootstrap(values, seed=seed, draws=100)
-    assert first == paired_bootstrap(values, seed=seed, draws=100)
-    assert first.low is not None and first.high is not None
-    assert min(values) - 1e-6 <= first.low <= first.high <= max(values) + 1e-6
-
-
-def test_bootstrap_draws_in_blocks_cover_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmark.utils.statistics._BLOCK", 70)
-    interval = paired_bootstrap(list(range(10)), draws=1001)
-    assert interval.low is not None and interval.high is not None
-    assert 2 < interval.low < 4 < 5 < interval.high < 7
