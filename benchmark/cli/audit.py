@@ -48,7 +48,7 @@ def audit_command(
     selection = Selection(suite=suite, methods=("original",), model=(model,))
     plan = selection.plan(places, hardware.device, hardware.precision)
     original = _asked(plan.cells, forget, suite)
-    runner = CellRunner(plan.registry, plan.where, plan.store, Tracker(None), suite_file=suite)
+    runner = CellRunner.of(plan, Tracker(None))
     pristine, _ = runner.session.pristine(original.model)
     clip = unlearned_elsewhere(pristine, unlearned)
     cell = brought_cell(original, name, clip, seed=seed, registered=plan.registry.names())

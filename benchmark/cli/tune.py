@@ -85,9 +85,7 @@ def tune_command(
     else:
         shared = f"({TRIALS} trials, {SUITE}, {MODEL})"
         print(f"not the search that all methods share {shared}: its values are not kept; name a file with --out")
-    runner = CellRunner(
-        plan.registry, plan.where, plan.store, Tracker(plan.store.folder), plan.plugins, plan.suite_file
-    )
+    runner = CellRunner.of(plan, Tracker(plan.store.folder))
     count, seed = search.trials, search.search_seed
     searches = [plan_search(runner, name, plan.cells, count=count, seed=seed) for name in names]
     expected = expected_seconds(known_records(plan.store), plan.suite.every_model)

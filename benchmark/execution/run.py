@@ -89,10 +89,7 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> FinishedRun:
     check_cache(plan.where.cache_dir)
     folder = plan.store.folder
     tracker, ledger = Tracker(folder, options.wandb), Ledger(folder)
-    runner = CellRunner(
-        *(plan.registry, plan.where, plan.store, tracker, plan.plugins, plan.suite_file, plan.tuned_values),
-        devices=options.devices,
-    )
+    runner = CellRunner.of(plan, tracker, options.devices)
     present = [] if options.force else [plan.store.read(cell.key) for cell in plan.cells]
     records = {record.key: record for record in present if record is not None}
     stale = stale_records(records.values(), plan.where.digests)

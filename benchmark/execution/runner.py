@@ -22,10 +22,10 @@ from benchmark.execution.tracking import Tracker
 from benchmark.models.registry import PRETRAINING
 from benchmark.records.cell import BROUGHT, Cell
 from benchmark.records.kept_outputs import Outputs
-from benchmark.records.provenance import audit_command, command, provenance
+from benchmark.records.provenance import ONE, audit_command, command, provenance
 from benchmark.records.record import SCHEMA, Record
 from benchmark.records.store import RecordStore
-from benchmark.suites.expansion import ORIGINAL, RETRAIN, Where, original_of, retrain_of
+from benchmark.suites.expansion import ORIGINAL, RETRAIN, Plan, Where, original_of, retrain_of
 from benchmark.unlearning.unlearn import Unlearned
 from benchmark.utils.devices import Devices
 from benchmark.utils.hardware import device_name
@@ -75,6 +75,12 @@ class CellRunner:
     devices: Devices = field(default_factory=Devices)
     command: str = ""
     progress: CellProgress = field(default_factory=Silent)
+
+    @classmethod
+    def of(cls, plan: Plan, tracker: Tracker, devices: Devices = ONE) -> CellRunner:
+        """The runner of a plan's cells; their records name the suite, plugins and tuned values as they were given."""
+        named = (plan.plugins, plan.suite_file, plan.tuned_values)
+        return cls(plan.registry, plan.where, plan.store, tracker, *named, devices=devices)
 
     def __post_init__(self) -> None:
         self.session = Session(self.registry, self.where, (self.store.folder,), self.devices)

@@ -63,7 +63,7 @@ def command(
         devices: Those of the unlearning.
     """
     options = [("--suite", suite), ("--model", cell.model), ("--methods", cell.method), ("--seeds", str(cell.seed))]
-    options += [("--precision", cell.precision), ("--device", cell.device)]
+    options += _hardware_options(cell)
     options += [("--plugin", str(file)) for file in plugins]
     if cell.tuned and tuned_values:
         options.append(("--tuned-values", tuned_values))
@@ -83,12 +83,8 @@ def audit_command(cell: Cell, *, suite: str) -> str:
         cell: The cell.
         suite: The suite's name or file, as it was given.
     """
-    request = cell.request
     options = [("--model", cell.model), ("--unlearned", "CHECKPOINT"), ("--name", cell.method), ("--suite", suite)]
-    options += (
-        [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
-    )
-    options += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
+    options += [*_request_options(cell), ("--seed", str(cell.seed)), *_hardware_options(cell)]
     return f"python -m benchmark audit {shlex.join(word for option in options for word in option)}"
 
 
@@ -104,16 +100,21 @@ def unlearn_command(cell: Cell, method: str, hparams: Mapping[str, Any], *, name
     named = [cell.model, *cell.others, *([] if names_only else [cell.dataset])]
     if any(name.startswith(MEMORY_SCHEME) for name in named):
         return "from Python, with a model or images in memory: benchmark.unlearn(...)"
-    request = cell.request
-    options = [("--model", cell.model), ("--method", method)]
-    options += (
-        [("--concept", request.concept)] if request.concept else [("--classes", name) for name in request.classes]
-    )
+    options = [("--model", cell.model), ("--method", method), *_request_options(cell)]
     options += [] if names_only else [("--data", cell.dataset)]
     options += [("--others", name) for name in cell.others]
     options += [("--set", f"{cell.method}.{name}={json.dumps(value)}") for name, value in hparams.items()]
-    options += [("--seed", str(cell.seed)), ("--precision", cell.precision), ("--device", cell.device)]
+    options += [("--seed", str(cell.seed)), *_hardware_options(cell)]
     return f"python -m benchmark unlearn {shlex.join(word for option in options for word in option)} --out DIR"
+
+
+def _request_options(cell: Cell) -> list[tuple[str, str]]:
+    concept = cell.request.concept
+    return [("--concept", concept)] if concept else [("--classes", name) for name in cell.request.classes]
+
+
+def _hardware_options(cell: Cell) -> list[tuple[str, str]]:
+    return [("--precision", cell.precision), ("--device", cell.device)]
 
 
 @cache
