@@ -74,7 +74,7 @@ def _model(folder: Path) -> None:
 
 
 def _weights(folder: Path) -> None:
-    from benchmark.unlearning.edited_weights import KeptWeights
+    from benchmark.execution.edited_weights import KeptWeights
 
     kept = KeptWeights("ab" * 32, "cd" * 32, "ef" * 32, {"a": torch.ones(LARGE)})
     replace_file(folder / "w.safetensors", kept.to_bytes())
@@ -212,7 +212,7 @@ def write_for_ever(kind: str, folder: Path, say: Say) -> None:
             rows = np.frombuffer(large, np.uint8).reshape(20, 100_000)
             cached_rows(folder / f"{number}.npy", rows.shape, np.uint8, lambda rows=rows: iter(rows))  # type: ignore[misc]
         elif kind == "weights":
-            from benchmark.unlearning.edited_weights import KeptWeights
+            from benchmark.execution.edited_weights import KeptWeights
 
             kept = KeptWeights("ab" * 32, "cd" * 32, "ef" * 32, {"a": torch.full((LARGE,), float(number))})
             replace_file(folder / f"{name}.safetensors", kept.to_bytes())
@@ -224,7 +224,7 @@ def write_for_ever(kind: str, folder: Path, say: Say) -> None:
 
 def check(kind: str, folder: Path) -> str:
     """Empty if all files of a kind in the folder are whole."""
-    from benchmark.unlearning.edited_weights import KeptWeights
+    from benchmark.execution.edited_weights import KeptWeights
 
     checks: dict[str, tuple[str, Callable[[Path], bool]]] = {
         "decoded images": ("*.npy", is_whole),

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from benchmark.evaluation.embeddings import EmbeddingStore
+from benchmark.execution.edited_weights import KeptWeights
 from benchmark.models.compact import KEPT_AS, Architecture, load_compact, save_compact
 from benchmark.models.tensor_files import WeightsError
 from benchmark.pretraining import kept as training
@@ -27,7 +28,6 @@ from benchmark.records.record import SCHEMA, Metric, Record, key_of
 from benchmark.records.store import RecordStore
 from benchmark.report.extras import Curve, Extras, Predictions, read_extras, write_extras
 from benchmark.suites.tuned.values import Tuned, TunedError, load_tuned, save_tuned
-from benchmark.unlearning.edited_weights import KeptWeights
 from datamodules.common import synthetic
 from datamodules.common.images import decode_once
 from datamodules.common.kept_files import replace_file

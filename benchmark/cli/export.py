@@ -13,10 +13,10 @@ from benchmark.records.store import REFERENCE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from benchmark.execution.edited_weights import KeptWeights
     from benchmark.execution.runner import CellRunner
     from benchmark.records.cell import Cell
     from benchmark.records.record import Metric, Record
-    from benchmark.unlearning.edited_weights import KeptWeights
     from methods.common.clip import Clip
 
 
@@ -78,8 +78,7 @@ def export_command(
 
 def _kept(runner: CellRunner, cell: Cell, record: Record, place: Path) -> Clip | None:
     """The unlearned model from the weights beside a record; None, with a line that says why, where it is not there."""
-    from benchmark.execution.edited_weights_store import outputs_path, weights_path
-    from benchmark.unlearning.edited_weights import KeptWeights
+    from benchmark.execution.edited_weights import KeptWeights, outputs_path, weights_path
 
     path = weights_path(place)
     if not path.is_file():

@@ -19,7 +19,7 @@ from benchmark.evaluation.context import Context, measure_families
 from benchmark.evaluation.evaluate import Metrics, scores
 from benchmark.evaluation.families import BASE, FAMILIES, SCORES
 from benchmark.evaluation.kept_features import KeptFeatures, no_tokens, stand_in
-from benchmark.execution.edited_weights_store import outputs_path, weights_path
+from benchmark.execution.edited_weights import KeptWeights, outputs_path, weights_path
 from benchmark.execution.local import write_down
 from benchmark.execution.references import References
 from benchmark.execution.runner import CellRunner, evaluate_cell
@@ -30,7 +30,6 @@ from benchmark.records.failures import Ledger
 from benchmark.records.record import Record
 from benchmark.suites.expansion import ORIGINAL, RETRAIN, references_first, retrain_of
 from benchmark.unlearning.cost import Cost
-from benchmark.unlearning.edited_weights import KeptWeights
 from benchmark.unlearning.unlearn import Unlearned
 from benchmark.utils.stopping import stop_if_asked
 from datamodules.common.images import Preprocessing

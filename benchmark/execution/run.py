@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmark.execution.add_measures import measure_stale
-from benchmark.execution.edited_weights_store import WeightsKeeper, has_weights
+from benchmark.execution.edited_weights import WeightsKeeper, has_weights
 from benchmark.execution.local import RunOutcome, run_local
 from benchmark.execution.preview import Watcher
 from benchmark.execution.progress import Progress

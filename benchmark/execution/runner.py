@@ -13,7 +13,7 @@ from benchmark.evaluation.context import Context, Shadows, measure_families
 from benchmark.evaluation.evaluate import Evaluation, Metrics
 from benchmark.evaluation.families import asks_for, families_with
 from benchmark.evaluation.kept_features import outputs_of
-from benchmark.execution.edited_weights_store import WeightsKeeper
+from benchmark.execution.edited_weights import WeightsKeeper
 from benchmark.execution.preview import Watcher
 from benchmark.execution.progress import CellProgress, Silent
 from benchmark.execution.references import References

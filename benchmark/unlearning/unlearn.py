@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,8 +20,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from benchmark.unlearning.chance import check_chance, optimizer_steps
 from benchmark.unlearning.cost import Cost, measured
 from benchmark.utils.hardware import Precision
 from benchmark.utils.trainer import fit, make_trainer
@@ -29,7 +30,7 @@ from datamodules.common.guard import guarded
 from datamodules.common.module import Retrained, SyntheticSource, UnlearningDataModule
 from datamodules.common.request import ForgetRequest
 from methods.common.base import UnlearningMethod, declared
-from methods.common.card import ContractError
+from methods.common.card import ContractError, MethodCard
 from methods.common.clip import Clip, changed_tensors
 
 StepReport = Callable[[int, int], None]
@@ -295,3 +296,50 @@ def _checked(
         items_distinct=items_distinct,
         report=method.report,
     )
+
+
+FEW_STEPS = 1
+"""Optimizer steps that a method without chance may take: one step does not amplify anything."""
+
+
+@dataclass
+class StepCount:
+    """Optimizer steps that were taken, of whatever optimizer and whoever called it."""
+
+    steps: int = 0
+
+
+@contextmanager
+def optimizer_steps() -> Iterator[StepCount]:
+    """Count the steps of all of torch's optimizers within the block, those within a closed form included."""
+    count = StepCount()
+
+    def counted(*_: Any) -> None:
+        count.steps += 1
+
+    handle = register_optimizer_step_post_hook(counted)
+    try:
+        yield count
+    finally:
+        handle.remove()
+
+
+def check_chance(card: MethodCard, steps: int) -> None:
+    """Refuse a card that denies chance where optimizer steps were taken: they depend on the seed of the batches.
+
+    Or at least on how sums are rounded: many steps amplify the last digit to another model on another processor
+    (differences up to 0.22 were seen). Only several seeds tell how far such results are apart, and a card with
+    `stochastic=False` would make the method run at seed 0 alone.
+
+    Args:
+        card: The method's.
+        steps: Optimizer steps that were taken.
+
+    Raises:
+        ContractError: If it does.
+    """
+    if not card.stochastic and steps > FEW_STEPS:
+        raise ContractError(
+            f"method {card.name!r} says stochastic=False, but took {steps} gradient steps: their result depends on "
+            "seeds or on rounding, so its card must say stochastic=True (leave the entry out)"
+        )

@@ -8,8 +8,7 @@ import pytest
 import torch
 from tiny import APPLE, TinyDataset, tiny_clip
 
-from benchmark.unlearning.chance import check_chance, optimizer_steps
-from benchmark.unlearning.unlearn import Unlearned, unlearn
+from benchmark.unlearning.unlearn import Unlearned, check_chance, optimizer_steps, unlearn
 from methods.common.card import ContractError, MethodCard, resolve
 from methods.common.clip import Clip
 from methods.common.registry import Registry
