@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SHARE = 0.05
@@ -20,11 +20,12 @@ class LookBudget:
     Args:
         seconds: What a look takes, as far as is known.
         share: Largest share of the unlearning's time.
+        now: Tells the time in seconds.
     """
 
-    def __init__(self, seconds: float, share: float = SHARE) -> None:
-        self._share = share
-        self.dearest, self._spent, self._began = seconds, 0.0, time.perf_counter()
+    def __init__(self, seconds: float, share: float = SHARE, now: Callable[[], float] = time.perf_counter) -> None:
+        self._share, self._now = share, now
+        self.dearest, self._spent, self._began = seconds, 0.0, self._now()
 
     def due(self, step: int, steps: int) -> bool:
         """Whether to look after a step: where it keeps within its share of the time, or is one of the few free ones.
@@ -35,14 +36,14 @@ class LookBudget:
         """
         after = self._spent + self.dearest
         free = step * LOOKS // steps > (step - 1) * LOOKS // steps and after <= FREE
-        return free or after <= self._share * (time.perf_counter() - self._began)
+        return free or after <= self._share * (self._now() - self._began)
 
     @contextmanager
     def spent(self) -> Iterator[None]:
         """A look: its time is taken out of the budget."""
-        start = time.perf_counter()
+        start = self._now()
         try:
             yield
         finally:
-            took = time.perf_counter() - start
+            took = self._now() - start
             self._spent, self.dearest = self._spent + took, max(self.dearest, took)

@@ -123,10 +123,9 @@ def test_unchanged_towers_do_not_run_again(monkeypatch: pytest.MonkeyPatch) -> N
     assert ran == ["image"]  # the next cell of the request begins with what is known
 
 
-def test_it_keeps_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_keeps_its_share_of_the_time() -> None:
     now = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    budget = LookBudget(0.01)
+    budget = LookBudget(0.01, now=lambda: now[0])
 
     def look() -> None:
         with budget.spent():
@@ -144,14 +143,12 @@ def test_it_keeps_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None
     assert (seen + 3) / now[0] > SHARE
 
 
-def test_a_few_looks_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    budget = LookBudget(FREE / 2)
+def test_a_few_looks_are_free() -> None:
+    budget = LookBudget(FREE / 2, now=lambda: 0.0)
     due = [step for step in range(1, 101) if budget.due(step, 100)]  # no time goes by: no share of it
     assert len(due) == LOOKS and due[-1] == 100 and {b - a for a, b in itertools.pairwise(due)} <= {12, 13}
     assert [step for step in range(1, 4) if budget.due(step, 3)] == [1, 2, 3]
-    dear = LookBudget(2 * FREE)
+    dear = LookBudget(2 * FREE, now=lambda: 0.0)
     assert not any(dear.due(step, 100) for step in range(1, 101))
 
 
