@@ -134,6 +134,14 @@ def parse_model(name: str) -> tuple[str, str, Path | None]:
     )
 
 
+def statistics_note(name: str) -> str:
+    """What is assumed of how the weights of a local file want their images, in one line; empty where nothing is."""
+    architecture, tag, path = parse_model(name)
+    if path is None or architecture in ("compact", BLIP, LOCAL):
+        return ""
+    return images_of_file(architecture, tag, path).note
+
+
 def _beside_config(path: Path) -> bool:
     """Whether a safetensors file is no compact one, but has its configuration beside it."""
     if not path.is_file() or not (path.parent / OPEN_CLIP).is_file():
@@ -233,6 +241,7 @@ def _with_weights(
             )
         state = {key: value for key, value in state.items() if key not in OPENAI_SCALARS}
     if is_of_transformers(state):
+        architecture += " (the file has the names of Hugging Face transformers)"
         state = from_transformers(state)
     expected = built(config, name, device="meta", text_folder=text_folder).state_dict()
     state = in_the_form_of(named_as(state, (*expected, *_other_forms(expected)), path), expected)

@@ -100,29 +100,60 @@ def model_folder(name: str, path: Path, config: Path | None = None) -> ModelFold
     folder, file = (path, None) if path.is_dir() else (path.parent, path)
     if not path.exists():
         raise WeightsError(f"model {name!r}: there is no {path}: check the path after the colon")
+    settings = _settings(name, folder, config)
+    weights = _weights(name, folder) if file is None else (file,)
+    for part in weights:
+        check_checkpoint(part)
+    tokenizer = _tokenizer_in(folder, settings.model)
+    read = (*settings.files, *weights, *(tokenizer_files(folder) if tokenizer else ()))
+    files = tuple(dict.fromkeys(read))
+    return ModelFolder(name, settings.model, settings.images, weights, files, tokenizer, settings.scale)
+
+
+def settings_of(name: str, folder: Path) -> tuple[dict[str, Any], Path | None]:
+    """What a folder without its weights says of texts: open_clip's `text_cfg`, and the folder of its tokenizer.
+
+    Raises:
+        WeightsError: If its configuration is missing or cannot be read.
+    """
+    model = _settings(name, folder).model
+    return model["text_cfg"], _tokenizer_in(folder, model)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What the configuration of a folder says, and where it stands."""
+
+    model: dict[str, Any]
+    images: dict[str, Any]
+    scale: str
+    files: tuple[Path, ...]
+
+
+def _settings(name: str, folder: Path, config: Path | None = None) -> _Settings:
     source = config or folder / OPEN_CLIP
     if source.is_file():
         content = _json(source)
         model, images = content.get("model_cfg"), content.get("preprocess_cfg", {})
-        if not isinstance(model, dict) or not isinstance(images, dict):
-            raise WeightsError(f"{source} has no model_cfg: it is no configuration of open_clip")
-        scale, sources = str(content.get(SCALE, "published")), [source]
-    elif (folder / CONFIG).is_file():
-        theirs, images_file = _json(folder / CONFIG), folder / IMAGES
-        sources = [folder / CONFIG, *([images_file] if images_file.is_file() else [])]
-        model, scale = open_clip_model(theirs, name), "published"
-        images = open_clip_images(_json(images_file) if images_file.is_file() else {}, kind_of(theirs), name)
-    else:
+        parts = [model.get(part) for part in ("text_cfg", "vision_cfg")] if isinstance(model, dict) else []
+        if not isinstance(model, dict) or not all(isinstance(part, dict) for part in [*parts, images]):
+            raise WeightsError(f"{source} has no model_cfg of open_clip: copy it again from where the model is from")
+        return _Settings(model, images, str(content.get(SCALE, "published")), (source,))
+    if config is not None:
+        raise WeightsError(f"model {name!r}: no configuration {config}")
+    if not (folder / CONFIG).is_file():
         raise WeightsError(
             f"model {name!r}: {folder} holds neither {OPEN_CLIP} nor {CONFIG} of transformers, but "
             f"{_listed(folder)}: name the architecture, as in --model ViT-B-32:FILE"
         )
-    weights = _weights(name, folder) if file is None else (file,)
-    for part in weights:
-        check_checkpoint(part)
-    with_tokenizer = folder if hub_tokenizer(model.get("text_cfg", {})) and is_tokenizer(folder) else None
-    read = (*sources, *weights, *(tokenizer_files(folder) if with_tokenizer else ()))
-    return ModelFolder(name, model, images, weights, tuple(dict.fromkeys(read)), with_tokenizer, scale)
+    theirs, images_file = _json(folder / CONFIG), folder / IMAGES
+    about = _json(images_file) if images_file.is_file() else {}
+    model, images = open_clip_model(theirs, name), open_clip_images(about, kind_of(theirs), name)
+    return _Settings(model, images, "published", (folder / CONFIG, *([images_file] if about else [])))
+
+
+def _tokenizer_in(folder: Path, model: Mapping[str, Any]) -> Path | None:
+    return folder if hub_tokenizer(model["text_cfg"]) and is_tokenizer(folder) else None
 
 
 def weights_among(files: Iterable[str]) -> list[str]:

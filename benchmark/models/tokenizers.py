@@ -25,6 +25,8 @@ FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 CONFIG = "config.json"
 """The architecture of a text tower of transformers, which may stand beside its tokenizer."""
+BESIDE = "."
+"""In the place of a tokenizer's name: it stands in the model's folder, and nothing says where it is from."""
 CONTEXT = 77
 """Where a configuration does not say it."""
 EXTRA = "install it with pip install -e '.[huggingface]'"
@@ -110,6 +112,11 @@ def tokenizer_of(text: Mapping[str, Any], name: str, folder: Path | None = None)
 
     if folder is not None:
         check_tokenizer(folder)
+    elif hub == BESIDE:
+        raise WeightsError(
+            f"model {name!r}: its folder holds no tokenizer ({', '.join(FILES[:4])}): copy it there, or use "
+            "--tokenizer DIR"
+        )
     source = str(folder or hub)
     try:
         tokenizer = HFTokenizer(

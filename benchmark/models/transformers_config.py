@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from benchmark.models.tensor_files import WeightsError
+from benchmark.models.tokenizers import BESIDE
 from datamodules.common.images import OPENAI_MEAN, OPENAI_STD
 
 CLIP, SIGLIP = "clip", "siglip"
@@ -173,7 +174,7 @@ def _siglip(vision: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
         },
         "text_cfg": {
             **_text(text),
-            "hf_tokenizer_name": ".",
+            "hf_tokenizer_name": BESIDE,
             "tokenizer_kwargs": {"clean": "canonicalize"},
             "no_causal_mask": True,
             "proj_bias": True,
