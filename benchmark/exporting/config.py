@@ -8,9 +8,8 @@ from typing import Any
 import benchmark.models
 from benchmark.models.blip_folder import BLIP
 from benchmark.models.compact import TRUNK, TRUNKS, VOCABULARY, ClipTokenizer, read_architecture
-from benchmark.models.hub import fetched_folder
-from benchmark.models.loading import MEMORY, built_architecture, parse_model
-from benchmark.models.model_folder import HUB, LOCAL, SCALE, model_folder
+from benchmark.models.loading import MEMORY, model_config, parse_model
+from benchmark.models.model_folder import SCALE
 from datamodules.common.errors import BenchmarkError
 from methods.common.clip import Clip
 
@@ -79,19 +78,12 @@ def open_clip_config(model: str, clip: Clip) -> dict[str, Any]:
 
 
 def _model_config(model: str) -> dict[str, Any]:
-    architecture, tag, path = parse_model(model)
+    architecture, _, path = parse_model(model)
     if architecture == "compact" and path is not None:
         compact = read_architecture(path, model)
         text = {**compact.text, "vocab_size": VOCABULARY}
         return {"embed_dim": compact.embed_dim, "vision_cfg": dict(compact.vision), "text_cfg": text}
-    if architecture == LOCAL and path is not None:
-        return model_folder(model, path, Path(tag) if tag else None).config
-    if architecture == HUB:
-        return model_folder(model, fetched_folder(model, tag)).config
-    import open_clip
-
-    config: dict[str, Any] = open_clip.get_model_config(built_architecture(architecture, tag))
-    return config
+    return model_config(model)
 
 
 def needs_trunk(model: str) -> bool:

@@ -25,7 +25,11 @@ from benchmark.models.tensor_files import WeightsError, damaged, file_start, is_
 from benchmark.models.torchscript import is_torchscript, read_torchscript
 
 _ZIP, _PICKLE = b"PK", b"\x80"
-_OF_LIGHTNING = ("lightning.fabric.utilities.data", "pytorch_lightning.utilities.parsing", "lightning_fabric.utilities.data")
+_OF_LIGHTNING = (
+    "lightning.fabric.utilities.data",
+    "pytorch_lightning.utilities.parsing",
+    "lightning_fabric.utilities.data",
+)
 """Where Lightning's dictionary of hyperparameters is or was defined."""
 
 

@@ -30,15 +30,15 @@ from benchmark.models.blip import load_blip
 from benchmark.models.blip_folder import BLIP, blip_folder, parse_blip
 from benchmark.models.building import built
 from benchmark.models.checkpoints import check_checkpoint, check_finite, read_state_dict
-from benchmark.models.compact import file_sha256, load_compact
-from benchmark.models.hub import fetched_folder, hub_identity, parse_hub
+from benchmark.models.compact import file_sha256, load_compact, read_architecture
+from benchmark.models.hub import fetched_folder, fetched_settings, hub_identity, parse_hub
 from benchmark.models.image_input import of_model
-from benchmark.models.model_folder import HUB, LOCAL, OPEN_CLIP, is_model_folder, model_folder
+from benchmark.models.model_folder import HUB, LOCAL, OPEN_CLIP, is_model_folder, model_folder, settings_of
 from benchmark.models.open_clip_import import import_open_clip
 from benchmark.models.registry import WEIGHTS, architecture_name, recipe_names, shipped_models
 from benchmark.models.state_dicts import check_fits, in_the_form_of, named_as
 from benchmark.models.tensor_files import WeightsError, read_header
-from benchmark.models.tokenizers import CONFIG, split_tokenizer, tokenizer_identity, tokenizer_of
+from benchmark.models.tokenizers import CONFIG, hub_tokenizer, split_tokenizer, tokenizer_identity, tokenizer_of
 from benchmark.models.transformers_names import from_transformers, is_of_transformers
 from benchmark.models.weights_input import images_of_file, input_digest
 from datamodules.common.card import MEMORY_SCHEME
@@ -265,6 +265,42 @@ def _config(architecture: str, tag: str) -> dict[str, Any]:
     """open_clip's configuration of the architecture that is built for a weights tag."""
     config = import_open_clip().get_model_config(built_architecture(architecture, tag))
     return cast(dict[str, Any], config)
+
+
+def skeleton(name: str) -> nn.Module | None:
+    """A model without weights, on the device "meta": what parts it has. None for a BLIP and for models in memory.
+
+    Raises:
+        WeightsError: If open_clip cannot build it.
+    """
+    architecture, _, path = parse_model(name)
+    if architecture in (MEMORY, BLIP):
+        return None
+    if architecture == "compact" and path is not None:
+        with torch.device("meta"):
+            return read_architecture(path, name).build()
+    return built(model_config(name), name, device="meta", text_folder=split_tokenizer(name)[1])
+
+
+def needs_tokenizer(name: str) -> bool:
+    """Whether a model takes another tokenizer than CLIP's own."""
+    if parse_model(name)[0] in (MEMORY, BLIP, "compact"):
+        return False
+    return bool(hub_tokenizer(model_config(name)["text_cfg"]))
+
+
+def model_config(name: str) -> dict[str, Any]:
+    """open_clip's configuration of a model that is no compact file and no BLIP.
+
+    Raises:
+        WeightsError: If its folder or its place on the hub has none.
+    """
+    architecture, tag, path = parse_model(name)
+    if architecture == HUB:
+        return settings_of(name, fetched_settings(name, tag)).model
+    if architecture == LOCAL and path is not None:
+        return model_folder(name, path, Path(tag) if tag else None).config
+    return _config(architecture, tag)
 
 
 def _gone(name: str) -> WeightsError:

@@ -100,37 +100,40 @@ def model_folder(name: str, path: Path, config: Path | None = None) -> ModelFold
     folder, file = (path, None) if path.is_dir() else (path.parent, path)
     if not path.exists():
         raise WeightsError(f"model {name!r}: there is no {path}: check the path after the colon")
-    settings = _settings(name, folder, config)
+    settings = settings_of(name, folder, config)
     weights = _weights(name, folder) if file is None else (file,)
     for part in weights:
         check_checkpoint(part)
-    tokenizer = _tokenizer_in(folder, settings.model)
-    read = (*settings.files, *weights, *(tokenizer_files(folder) if tokenizer else ()))
+    read = (*settings.files, *weights, *(tokenizer_files(folder) if settings.tokenizer else ()))
     files = tuple(dict.fromkeys(read))
-    return ModelFolder(name, settings.model, settings.images, weights, files, tokenizer, settings.scale)
-
-
-def settings_of(name: str, folder: Path) -> tuple[dict[str, Any], Path | None]:
-    """What a folder without its weights says of texts: open_clip's `text_cfg`, and the folder of its tokenizer.
-
-    Raises:
-        WeightsError: If its configuration is missing or cannot be read.
-    """
-    model = _settings(name, folder).model
-    return model["text_cfg"], _tokenizer_in(folder, model)
+    return ModelFolder(name, settings.model, settings.images, weights, files, settings.tokenizer, settings.scale)
 
 
 @dataclass(frozen=True)
-class _Settings:
-    """What the configuration of a folder says, and where it stands."""
+class Settings:
+    """What the configuration of a folder says, and where it stands.
+
+    Attributes:
+        model: open_clip's `model_cfg`.
+        images: open_clip's `preprocess_cfg`.
+        scale: Which defaults methods take.
+        files: Of the configuration.
+        tokenizer: The folder of the tokenizer's files, if it is here.
+    """
 
     model: dict[str, Any]
     images: dict[str, Any]
     scale: str
     files: tuple[Path, ...]
+    tokenizer: Path | None
 
 
-def _settings(name: str, folder: Path, config: Path | None = None) -> _Settings:
+def settings_of(name: str, folder: Path, config: Path | None = None) -> Settings:
+    """What a folder says of its model; its weights need not be there.
+
+    Raises:
+        WeightsError: If its configuration is missing or cannot be read.
+    """
     source = config or folder / OPEN_CLIP
     if source.is_file():
         content = _json(source)
@@ -138,7 +141,8 @@ def _settings(name: str, folder: Path, config: Path | None = None) -> _Settings:
         parts = [model.get(part) for part in ("text_cfg", "vision_cfg")] if isinstance(model, dict) else []
         if not isinstance(model, dict) or not all(isinstance(part, dict) for part in [*parts, images]):
             raise WeightsError(f"{source} has no model_cfg of open_clip: copy it again from where the model is from")
-        return _Settings(model, images, str(content.get(SCALE, "published")), (source,))
+        scale = str(content.get(SCALE, "published"))
+        return Settings(model, images, scale, (source,), _tokenizer_in(folder, model))
     if config is not None:
         raise WeightsError(f"model {name!r}: no configuration {config}")
     if not (folder / CONFIG).is_file():
@@ -149,7 +153,8 @@ def _settings(name: str, folder: Path, config: Path | None = None) -> _Settings:
     theirs, images_file = _json(folder / CONFIG), folder / IMAGES
     about = _json(images_file) if images_file.is_file() else {}
     model, images = open_clip_model(theirs, name), open_clip_images(about, kind_of(theirs), name)
-    return _Settings(model, images, "published", (folder / CONFIG, *([images_file] if about else [])))
+    files = (folder / CONFIG, *([images_file] if about else []))
+    return Settings(model, images, "published", files, _tokenizer_in(folder, model))
 
 
 def _tokenizer_in(folder: Path, model: Mapping[str, Any]) -> Path | None:

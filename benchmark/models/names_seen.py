@@ -79,7 +79,8 @@ def reader_of(model: str) -> Reader | None:
             found = model_folder(model, path, Path(tag) if tag else None)
             text, beside = found.config["text_cfg"], found.tokenizer
         else:
-            text, beside = settings_of(model, fetched_settings(model, tag))
+            settings = settings_of(model, fetched_settings(model, tag))
+            text, beside = settings.model["text_cfg"], settings.tokenizer
         return Reader(model, _tokenizer(text, model, folder or beside))
     config = import_open_clip().get_model_config(built_architecture(architecture, tag))
     return Reader(model, _tokenizer(config["text_cfg"], model, folder))

@@ -119,9 +119,7 @@ def tokenizer_of(text: Mapping[str, Any], name: str, folder: Path | None = None)
         )
     source = str(folder or hub)
     try:
-        tokenizer = HFTokenizer(
-            source, context_length=context, tokenizer_mode=text.get("tokenizer_mode"), **options
-        )
+        tokenizer = HFTokenizer(source, context_length=context, tokenizer_mode=text.get("tokenizer_mode"), **options)
     except ModuleNotFoundError as error:
         if error.name != "transformers":
             raise

@@ -37,9 +37,7 @@ def clip_small_mobileclip(pretrained: bool = False, **options: Any) -> nn.Module
 
 @register_model
 def clip_small_pe(pretrained: bool = False, **options: Any) -> nn.Module:
-    return timm.models.eva.vit_pe_core_tiny_patch16_384(
-        **_VIT, ref_feat_shape=(4, 4), attn_pool_num_heads=2, **options
-    )
+    return timm.models.eva.vit_pe_core_tiny_patch16_384(**_VIT, ref_feat_shape=(4, 4), attn_pool_num_heads=2, **options)
 
 
 @register_model
