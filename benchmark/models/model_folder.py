@@ -162,7 +162,7 @@ def _tokenizer_in(folder: Path, model: Mapping[str, Any]) -> Path | None:
 
 
 def weights_among(files: Iterable[str]) -> list[str]:
-    """The files of the weights among the names in a folder or on the hub: one, or an index; empty where there are none."""
+    """The file of the weights among the names in a folder or on the hub, or their index; empty where there is none."""
     names = set(files)
     if known := [name for name in WEIGHTS if name in names]:
         return known[:1]

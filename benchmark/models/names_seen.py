@@ -51,7 +51,7 @@ class Reader:
     trained: frozenset[int] | None = None
 
     def rows(self, texts: Sequence[str]) -> Tensor:
-        """What of the texts reaches the encoder: token ids, those without an embedding as -1. Shape (texts, context)."""
+        """What of texts reaches the encoder: token ids, those without an embedding as -1. Shape (texts, context)."""
         tokens = self.tokenize(list(texts))
         if self.trained is None:
             return tokens

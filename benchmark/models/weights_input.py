@@ -1,4 +1,4 @@
-"""How the weights of a local file want their images: as their tag or a configuration says, else as is assumed, and told.
+"""How the weights of a local file want their images: as a tag or a configuration says, else as is assumed, and told.
 
 | what the model's name says | taken from |
 |---|---|
@@ -93,7 +93,7 @@ def _beside(file: Path, architecture: str, path: Path) -> dict[str, Any]:
     if model and bool(model.get("quick_gelu")) != bool(named.get("quick_gelu")):
         has = "has" if model.get("quick_gelu") else "has not"
         raise WeightsError(
-            f"model {architecture}:{path.name}: {file.name} beside it {has} quick_gelu, and {architecture} is otherwise: "
+            f"model {architecture}:{path.name}: {file.name} beside it {has} quick_gelu, {architecture} is otherwise: "
             f"use --model local-dir:{path.parent}"
         )
     return _plain({**_OPENAI, **_said(images)})

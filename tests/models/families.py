@@ -1,7 +1,8 @@
-"""One small model of random weights for each family of CLIPs that open_clip has, built as open_clip builds the large."""
+"""One small model of random weights for each family of open_clip's CLIPs, built as open_clip builds the large."""
 
 from __future__ import annotations
 
+import sys
 from functools import cache, partial
 from typing import Any
 
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from benchmark.models.building import built
 from benchmark.models.image_input import of_model
 from methods.common.clip import Clip
+from methods.common.needs import why_not
+from methods.common.registry import Registry
 
 _VIT = {"patch_size": 8, "img_size": SIDE, "embed_dim": 32, "depth": 2, "num_heads": 2}
 
@@ -96,7 +99,7 @@ TEXTS = {
 
 
 class OfTransformers(nn.Module):
-    """A text tower laid out as open_clip's adapter of RoBERTa, XLM-RoBERTa and NLLB: its blocks are of another library."""
+    """A text tower laid out as open_clip's adapter of RoBERTa, XLM-RoBERTa and NLLB: blocks of another library."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,3 +147,22 @@ def _shorter(texts: list[str]) -> Tensor:
     tokens = words_tokenizer(texts)[:, : CONTEXT - 1].clone()
     tokens[:, -1].masked_fill_(tokens.max(dim=1).values < VOCABULARY - 1, VOCABULARY - 1)
     return tokens
+
+
+def table() -> str:
+    """Which method works on which family, as docs/models.md has it."""
+    registry = Registry()
+    names = [name for name in registry.names() if registry.declaration(name).card.regime != "pretraining"]
+    clips = {family: family_clip(family) for family in CONFIGS}
+    reasons: dict[str, int] = {}
+    lines = [f"| method | {' | '.join(CONFIGS)} |", f"|---|{'---|' * len(CONFIGS)}"]
+    for name in names:
+        found = [why_not(registry.declaration(name).card, clip) for clip in clips.values()]
+        cells = [f"n/a ({reasons.setdefault(reason, len(reasons) + 1)})" if reason else "yes" for reason in found]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    notes = [f"{number}. {reason[0].upper()}{reason[1:]}." for reason, number in reasons.items()]
+    return "\n".join([*lines, "", *notes])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table() + "\n")
