@@ -288,8 +288,8 @@ def cell_for(
     """The cell of one request on a model: what a suite's expansion would make of it.
 
     Raises:
-        BenchmarkError: If a name or a value is wrong, the method cannot work on the model, or a name to forget is to the
-            model one with a name to keep.
+        BenchmarkError: If a name or a value is wrong, the method cannot work on the model, or to the model a name to
+            forget is one with a name to keep.
     """
     card = runner.registry.declaration(method).card
     if reason := why_not(card, clip):
