@@ -74,14 +74,14 @@ def reader_of(model: str) -> Reader | None:
         with safe_open(path, framework="pt") as file:
             return Reader(model, _clip_tokenizer(context), frozenset(file.get_tensor(TOKEN_IDS).tolist()))
     folder = split_tokenizer(model)[1]
-    if architecture == HUB or (architecture == LOCAL and path is not None):
-        if architecture == LOCAL and path is not None:
-            found = model_folder(model, path, Path(tag) if tag else None)
-            text, beside = found.config["text_cfg"], found.tokenizer
-        else:
-            settings = settings_of(model, fetched_settings(model, tag))
-            text, beside = settings.model["text_cfg"], settings.tokenizer
-        return Reader(model, _tokenizer(text, model, folder or beside))
+    if architecture == HUB:
+        settings = settings_of(model, fetched_settings(model, tag))
+        return Reader(model, _tokenizer(settings.model["text_cfg"], model, folder or settings.tokenizer))
+    if architecture == LOCAL and path is not None:
+        found = model_folder(model, path, Path(tag) if tag else None)
+        rows = found.state().get("token_embedding.weight") if found.scale == "small" else None
+        tokenizer = _tokenizer(found.config["text_cfg"], model, folder or found.tokenizer)
+        return Reader(model, tokenizer, None if rows is None else _touched(rows))
     config = import_open_clip().get_model_config(built_architecture(architecture, tag))
     return Reader(model, _tokenizer(config["text_cfg"], model, folder))
 
@@ -90,10 +90,13 @@ def reader_of_clip(clip: Clip) -> Reader:
     """What a loaded model reads: of a small CLIP, tokens whose embeddings are all zero were never trained."""
     tower = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
     weight = getattr(getattr(tower, "token_embedding", None), "weight", None)
-    trained = None
-    if clip.scale == "small" and isinstance(weight, Tensor):
-        trained = frozenset(weight.detach().abs().sum(dim=1).nonzero().flatten().tolist())
-    return Reader(clip.name, clip.tokenize, trained)
+    known = _touched(weight) if clip.scale == "small" and isinstance(weight, Tensor) else None
+    return Reader(clip.name, clip.tokenize, known)
+
+
+def _touched(rows: Tensor) -> frozenset[int]:
+    """The ids whose embeddings are not all zero."""
+    return frozenset(rows.detach().abs().sum(dim=1).nonzero().flatten().tolist())
 
 
 def check_names(

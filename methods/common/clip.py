@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.common.images import Preprocessing
-from methods.common.text_tower import TowerCall, reads_end_token
+from methods.common.text_tower import TowerCall, raw_embeddings, reads_end_token
 
 Scale = Literal["published", "small"]
 ParameterGroup = Literal["visual", "text", "logit_scale"]
@@ -95,7 +95,7 @@ class Clip:
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Raw projected image embeddings, shape (B, D); not normalised."""
-        return cast(Tensor, cast(Any, self.model).encode_image(images))
+        return raw_embeddings(self.model, "encode_image", images)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Raw projected text embeddings, shape (B, D); not normalised.

@@ -33,7 +33,7 @@ REGISTRY = Registry()
 METHODS = [name for name in REGISTRY.names() if REGISTRY.declaration(name).card.regime != "pretraining"]
 QUICK = {
     **{"batch_size": 4, "max_steps": 1, "iterations": 1, "images": 1, "draws": 1, "threshold": 0.0, "tries": 1},
-    **{"search_steps": 1, "gradient_batches": 1, "held_out_batches": 1, "population": 2, "shots": 1},
+    **{"search_steps": 1, "gradient_batches": 1, "held_out_batches": 1, "population": 4, "shots": 1},
 }
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 
