@@ -103,9 +103,9 @@ class TowerCall(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """What the method gives; of tokens that are fewer than the context, what it would give of all."""
-        if self.tower == "encode_text" and inputs.shape[1] < context_length(self.model, inputs.shape[1]):
-            if reads_end_token(self.model):  # CoCa's tokens are always one fewer than its positions
-                return encode_cut(self.model, inputs)
+        cut = self.tower == "encode_text" and inputs.shape[1] < context_length(self.model, inputs.shape[1])
+        if cut and reads_end_token(self.model):  # CoCa's tokens are always one fewer than its positions
+            return encode_cut(self.model, inputs)
         return raw_embeddings(self.model, self.tower, inputs)
 
 
