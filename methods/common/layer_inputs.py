@@ -48,11 +48,12 @@ class LinearMap:
 def linear_maps(clip: Clip) -> dict[str, LinearMap]:
     """The linear maps of the image encoder by the state-dict names of their weights, its projection last if it has one.
 
-    Convolutions in groups, padded by name or by other than zeros are left out: no one matrix acts on their patches.
+    Convolutions in groups, padded by name or by other than zeros are left out: no one matrix acts on their patches. So
+    is attention of learned queries to the tokens (CoCa's pool): its maps have two inputs.
     """
     maps = {}
-    for path, module in clip.visual.named_modules():
-        if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+    for path, module in _followed(clip.visual):
+        if isinstance(module, nn.MultiheadAttention):
             maps[f"visual.{path}.in_proj_weight"] = LinearMap(module.in_proj_weight)
         if isinstance(module, nn.Linear) or is_plain_convolution(module):
             maps[f"visual.{path}.weight"] = LinearMap(cast(nn.Parameter, module.weight))
@@ -63,6 +64,12 @@ def linear_maps(clip: Clip) -> dict[str, LinearMap]:
     last = projection.state_names[0]
     maps.pop(last, None)
     return {**maps, last: LinearMap(projection.weight, transposed=not projection.transposed)}
+
+
+def _followed(visual: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of an image encoder by their paths, without those of attention to something else than its input."""
+    pools = tuple(f"{path}.attn." for path, module in visual.named_modules() if hasattr(module, "query"))
+    yield from ((path, module) for path, module in visual.named_modules() if not f"{path}.".startswith(pools))
 
 
 def is_plain_convolution(module: nn.Module) -> bool:
@@ -95,7 +102,7 @@ def show_inputs(clip: Clip, images: Tensor, sink: Sink) -> None:
 @contextmanager
 def _hooks(clip: Clip, last: nn.Module | None, sink: Sink) -> Iterator[None]:
     handles = []
-    for path, module in clip.visual.named_modules():
+    for path, module in _followed(clip.visual):
         show = _shower(module) if module is not last else None
         if show is not None:
             handles.append(module.register_forward_pre_hook(partial(show, f"visual.{path}.", sink)))

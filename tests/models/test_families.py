@@ -33,8 +33,17 @@ REGISTRY = Registry()
 METHODS = [name for name in REGISTRY.names() if REGISTRY.declaration(name).card.regime != "pretraining"]
 QUICK = {
     **{"batch_size": 4, "max_steps": 1, "iterations": 1, "images": 1, "draws": 1, "threshold": 0.0, "tries": 1},
-    **{"search_steps": 1, "gradient_batches": 1, "held_out_batches": 1, "population": 4, "shots": 1, "saliency_steps": 1},
+    **{
+        "search_steps": 1,
+        "gradient_batches": 1,
+        "held_out_batches": 1,
+        "population": 4,
+        "shots": 1,
+        "saliency_steps": 1,
+    },
 }
+QUICK_OF = {"lip": {"max_steps": 3, "images": 2, "draws": 2}}
+"""It takes back a step after which as many of its images are named as before."""
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
@@ -48,7 +57,8 @@ def one_step(name: str, clip: Clip, cache_dir: Path) -> UnlearningMethod[Any]:
         preprocessing=clip.preprocessing,
         cache_dir=cache_dir,
     )
-    quick = {key: value for key, value in QUICK.items() if key in declaration.hyperparameters.__dataclass_fields__}
+    wanted = {**QUICK, **QUICK_OF.get(name, {})}
+    quick = {key: value for key, value in wanted.items() if key in declaration.hyperparameters.__dataclass_fields__}
     L.seed_everything(0, verbose=False)
     method = REGISTRY.method_class(name)(clip, data.spec, resolve(declaration.hyperparameters, "small", quick))
     data.plan(steps=min(3, method.planned_steps(data.sizes)), batch_size=method.batch_size())
