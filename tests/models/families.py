@@ -140,6 +140,8 @@ def _model(family: str) -> tuple[nn.Module, Any]:
             for name, parameter in model.named_parameters():
                 if name.endswith("token_embedding.weight"):
                     parameter.normal_(std=0.5)
+                elif name.startswith("text_decoder."):  # open_clip leaves some of CoCa's decoder as memory was
+                    parameter.normal_(std=0.02)
     return model.eval(), of_model(model)
 
 
