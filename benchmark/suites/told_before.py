@@ -14,7 +14,6 @@ from benchmark.models.names_seen import Reader, check_names, reader_of
 from benchmark.models.tensor_files import WeightsError
 from benchmark.models.tokenizers import check_tokenizer, with_tokenizer
 from benchmark.records.cell import Cell
-from benchmark.suites.expansion import Where, scale_of
 from benchmark.suites.suite import Suite
 from datamodules.common.images import Preprocessing
 from datamodules.common.registry import open_dataset
@@ -24,12 +23,13 @@ from methods.common.needs import WHY_NOT, why_not
 from methods.common.registry import Registry
 
 
-def told_before(cells: Sequence[Cell], where: Where) -> list[str]:
+def told_before(cells: Sequence[Cell], data_dir: Path | None, cache_dir: Path) -> list[str]:
     """Check the names of each request as each model reads them, and how local weights want their images.
 
     Args:
         cells: What is to be run.
-        where: The folders of data.
+        data_dir: Where real data sets are.
+        cache_dir: Where decoded images are kept.
 
     Returns:
         What the user should know, one line each.
@@ -37,7 +37,7 @@ def told_before(cells: Sequence[Cell], where: Where) -> list[str]:
     Raises:
         NamesError: If a name to forget is, to the model, one with a name to keep.
     """
-    open_cached = cache(lambda name: open_dataset(name, where.data_dir, where.cache_dir, 64))
+    open_cached = cache(lambda name: open_dataset(name, data_dir, cache_dir, 64))
     notes: list[str] = []
     readers: dict[str, Reader | None] = {}
     for model in dict.fromkeys(cell.model for cell in cells):
@@ -78,17 +78,17 @@ def not_applicable(cells: Sequence[Cell], registry: Registry) -> dict[tuple[str,
     cards = {name: registry.declaration(name).card for name in dict.fromkeys(cell.method for cell in cells)}
     reasons: dict[tuple[str, str], str] = {}
     for model in dict.fromkeys(cell.model for cell in cells):
-        asked = {cell.method for cell in cells if cell.model == model and _asks(cards[cell.method])}
-        clip = _without_weights(model) if asked and scale_of(model) != "small" else None
+        asked = {cell.method for cell in cells if cell.model == model and _asks(cards[cell.method], cell)}
+        clip = _without_weights(model) if asked else None
         if clip is not None:
             found = {(name, model): why_not(cards[name], clip) for name in sorted(asked)}
             reasons |= {key: reason for key, reason in found.items() if reason}
     return reasons
 
 
-def _asks(card: MethodCard) -> bool:
-    """Whether a method asks for a part that not every model has."""
-    return bool({*card.needs, *card.edits} & set(WHY_NOT))
+def _asks(card: MethodCard, cell: Cell) -> bool:
+    """Whether a method asks for a part that not every model has; the small CLIPs of this project have all."""
+    return cell.scale != "small" and bool({*card.needs, *card.edits} & set(WHY_NOT))
 
 
 def _without_weights(model: str) -> Clip | None:

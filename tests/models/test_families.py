@@ -112,7 +112,8 @@ def test_the_features_before_a_projection_make_the_embeddings(family: str) -> No
 
 
 def cell(method: str, model: str) -> Cell:
-    return Cell("s", method, "shapes", APPLE, model, 0, {}, (), "fp32", "cpu", "", {}, "")
+    scale = "small" if model == "shapes-vit" else "published"
+    return Cell("s", method, "shapes", APPLE, model, 0, {}, (), "fp32", "cpu", "", {}, "", scale)
 
 
 def test_what_cannot_work_is_known_without_weights(tmp_path: Path) -> None:
