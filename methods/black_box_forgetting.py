@@ -46,6 +46,7 @@ CARD = MethodCard(
     paper="Kuwana et al., NeurIPS 2024, arXiv 2411.00409",
     regime="forget+retain",
     edits=("text",),
+    needs=("token embeddings",),
 )
 
 

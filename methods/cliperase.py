@@ -26,7 +26,6 @@ from torch import Tensor
 from datamodules.common.module import Pairs
 from methods.common.base import UnlearningMethod
 from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
-from methods.common.clip import contrastive_loss
 from methods.common.held_out import BestState
 
 CARD = MethodCard(
@@ -105,7 +104,7 @@ class CLIPErase(UnlearningMethod[Hyperparameters]):
         total = h.forgetting_weight * self._forgetting(batch["forget"])
         image, text = self.clip.encode_image(retain["images"]), self.clip.encode_text(retain["texts"])
         if h.retention_weight:
-            total = total + h.retention_weight * contrastive_loss(image, text, self.clip.logit_scale)
+            total = total + h.retention_weight * self.clip.contrastive_loss(image, text)
         if h.consistency_weight:
             with torch.no_grad():
                 original = self.original

@@ -28,7 +28,7 @@ from torch import Tensor
 from datamodules.common.module import ForgetSpec, Pairs
 from methods.common.base import Snapshot, UnlearningMethod
 from methods.common.card import MethodCard, hyper
-from methods.common.clip import Clip, contrastive_loss
+from methods.common.clip import Clip
 from methods.common.zero_shot import task_loss
 
 CARD = MethodCard(
@@ -91,8 +91,8 @@ class SSD(UnlearningMethod[Hyperparameters]):
             yield "retain", task_loss(self, retain)
             return
         image, text = self._embedded(retain)
-        yield "forget", loss_among(*self._embedded(forget), image, text, self.clip.logit_scale)
-        yield "retain", contrastive_loss(image, text, self.clip.logit_scale)
+        yield "forget", loss_among(*self._embedded(forget), image, text, self.clip.logit_scale, self.clip.logit_bias)
+        yield "retain", self.clip.contrastive_loss(image, text)
 
     def _embedded(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         return self.clip.encode_image(pairs["images"]), self.clip.encode_text(pairs["texts"])
@@ -112,8 +112,10 @@ class SSD(UnlearningMethod[Hyperparameters]):
         self.report["dampened_share"] = selected / sum(factor.numel() for factor in factors.values())
 
 
-def loss_among(image: Tensor, text: Tensor, other_image: Tensor, other_text: Tensor, scale: Tensor) -> Tensor:
-    """CLIP's contrastive loss of each pair alone among other pairs; the mean of all pairs and of both directions.
+def loss_among(
+    image: Tensor, text: Tensor, other_image: Tensor, other_text: Tensor, scale: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """The contrastive loss of each pair alone among other pairs; the mean of all pairs and of both directions.
 
     Args:
         image: Image embeddings of the pairs, shape (B, D); normalised here, as the rest.
@@ -121,11 +123,17 @@ def loss_among(image: Tensor, text: Tensor, other_image: Tensor, other_text: Ten
         other_image: The negatives of a text, shape (N, D).
         other_text: The negatives of an image, shape (N, D).
         scale: The inverse temperature.
+        bias: SigLIP's, added to each logit: the loss is then its own, each negative counted half from either side.
     """
     image, text, other_image, other_text = (
         F.normalize(embedding.float(), dim=-1) for embedding in (image, text, other_image, other_text)
     )
     pair_similarity = (image * text).sum(dim=-1, keepdim=True)
+    if bias is not None:
+        pair = F.logsigmoid(scale * pair_similarity + bias)
+        among_texts = F.logsigmoid(-scale * image @ other_text.T - bias).sum(dim=1, keepdim=True)
+        among_images = F.logsigmoid(-scale * text @ other_image.T - bias).sum(dim=1, keepdim=True)
+        return -(pair + (among_texts + among_images) / 2).mean()
     by_image, by_text = (
         (scale * torch.cat([pair_similarity, rows @ others.T], dim=1)).log_softmax(dim=1)[:, 0]
         for rows, others in ((image, other_text), (text, other_image))

@@ -35,6 +35,7 @@ CARD = MethodCard(
     paper="Gandikota et al., WACV 2024, arXiv 2308.14761",
     regime="names",
     edits=("text",),
+    needs=("text projection",),
     stochastic=False,
 )
 

@@ -54,7 +54,9 @@ class Selection:
         suite: A suite of the package, or a YAML file.
         methods: Names, separated by commas; by default the suite's.
         seeds: Seeds, separated by commas; by default the suite's.
-        model: Models, separated by commas: shapes-resnet, ViT-B-32/openai, ViT-B-16:FILE; by default the suite's.
+        model: Models, separated by commas: shapes-resnet, ViT-B-32/openai, ViT-B-16:FILE, local-dir:DIR,
+            hf-hub:ORG/NAME; by default the suite's.
+        tokenizer: The folder of a tokenizer, for models that would fetch theirs from the Hugging Face hub.
         set: A hyperparameter as METHOD.NAME=VALUE; may be repeated.
         tuned: With the values that `tune` found, on boards of their own; small CLIPs only.
         tuned_values: The same with the values of a file that `tune --out` wrote.
@@ -65,6 +67,7 @@ class Selection:
     methods: NameList = ()
     seeds: Annotated[tuple[int, ...], Option("N,...", seeds)] = ()
     model: Models = ()
+    tokenizer: Folder | None = None
     set: SettingList = ()
     tuned: bool = False
     tuned_values: File | None = None
@@ -100,6 +103,7 @@ class Selection:
             precision=precision,
             shard=self.shard,
             keys=keys,
+            tokenizer=self.tokenizer,
             tuned=self.tuned_values or self.tuned,
             read_again=read_again,
         )

@@ -43,6 +43,9 @@ def plan_command(selection: Selection, plugins: Plugins, places: Places, hardwar
             str(cell.seed),
         )
         rows.append([*values, shown])
+    for cell in plan.left_out:
+        names = (cell.method, str(cell.request), cell.dataset, cell.model, str(cell.seed))
+        rows.append([cell.key[:12], "n/a", *names, ""])
     for message in (*plan.notes, *plan.store.notes):
         print(message, file=sys.stderr)
     title = f"{plan.suite.name}: {plan.suite.title}{tuned_by}"

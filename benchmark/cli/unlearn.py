@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +34,7 @@ def unlearn_command(
     methods that read names alone can run (such as ccup), any name can be forgotten, and no image is measured.
 
     Args:
-        model: shapes-resnet, mini, ViT-B-32/openai, ViT-B-32:FILE.
+        model: shapes-resnet, mini, ViT-B-32/openai, ViT-B-32:FILE, local-dir:DIR, hf-hub:ORG/NAME.
         method: A registered method, or a Python file that declares one.
         set: A hyperparameter as METHOD.NAME=VALUE; may be repeated.
         data: The data set that the classes are from: a registered one, or folder:NAME for your own images.
@@ -48,6 +49,7 @@ def unlearn_command(
     from benchmark.cli.measured import before_and_after
     from benchmark.exporting.config import check_exportable
     from benchmark.exporting.folder import check_target
+    from benchmark.models.loading import statistics_note
     from methods.common.registry import read_declaration
 
     if bool(forget.classes) == bool(forget.concept):
@@ -61,6 +63,8 @@ def unlearn_command(
     name = read_declaration(Path(method)).card.name if method.endswith(".py") else method
     hparams = hyperparameters(name, set)
     check_exportable(model)
+    if note := statistics_note(model):
+        print(note, file=sys.stderr)
     check_target(out)
     clip = api.load_model(model, device=hardware.device)
 

@@ -14,6 +14,7 @@ from benchmark.execution.references import References
 from benchmark.execution.runner import CellRunner
 from benchmark.execution.tracking import Tracker
 from benchmark.models.loading import model_identity
+from benchmark.models.names_seen import check_names, reader_of_clip
 from benchmark.records.cell import Cell
 from benchmark.records.provenance import unlearn_command
 from benchmark.records.record import Metric, Record
@@ -30,6 +31,7 @@ from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.request import ForgetRequest
 from datamodules.in_memory import NamesDataset
 from methods.common.clip import Clip
+from methods.common.needs import why_not
 from methods.common.registry import Registry, read_declaration
 
 if TYPE_CHECKING:
@@ -286,9 +288,13 @@ def cell_for(
     """The cell of one request on a model: what a suite's expansion would make of it.
 
     Raises:
-        BenchmarkError: If a name or a value is wrong.
+        BenchmarkError: If a name or a value is wrong, the method cannot work on the model, or to the model a name to
+            forget is one with a name to keep.
     """
     card = runner.registry.declaration(method).card
+    if reason := why_not(card, clip):
+        raise BenchmarkError(f"method {method!r} cannot work on model {clip.name!r}: {reason}; choose another method")
+    check_names(reader_of_clip(clip), *dataset.names_for(request), dataset.templates, dataset.name)
     return _with_others(
         Cell(
             suite=suite,

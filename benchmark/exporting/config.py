@@ -7,8 +7,9 @@ from typing import Any
 
 import benchmark.models
 from benchmark.models.blip_folder import BLIP
-from benchmark.models.compact import TRUNK, VOCABULARY, ClipTokenizer, read_architecture
-from benchmark.models.loading import MEMORY, built_architecture, parse_model
+from benchmark.models.compact import TRUNK, TRUNKS, VOCABULARY, ClipTokenizer, read_architecture
+from benchmark.models.loading import MEMORY, model_config, parse_model
+from benchmark.models.model_folder import SCALE
 from datamodules.common.errors import BenchmarkError
 from methods.common.clip import Clip
 
@@ -72,19 +73,17 @@ def open_clip_config(model: str, clip: Clip) -> dict[str, Any]:
             "interpolation": clip.preprocessing.interpolation,
             "resize_mode": clip.preprocessing.resize,
         },
+        **({SCALE: clip.scale} if clip.scale != "published" else {}),
     }
 
 
 def _model_config(model: str) -> dict[str, Any]:
-    architecture, tag, path = parse_model(model)
+    architecture, _, path = parse_model(model)
     if architecture == "compact" and path is not None:
         compact = read_architecture(path, model)
         text = {**compact.text, "vocab_size": VOCABULARY}
         return {"embed_dim": compact.embed_dim, "vision_cfg": dict(compact.vision), "text_cfg": text}
-    import open_clip
-
-    config: dict[str, Any] = open_clip.get_model_config(built_architecture(architecture, tag))
-    return config
+    return model_config(model)
 
 
 def needs_trunk(model: str) -> bool:
@@ -93,8 +92,7 @@ def needs_trunk(model: str) -> bool:
     Args:
         model: As a record names it.
     """
-    architecture, _, path = parse_model(model)
-    return architecture == "compact" and path is not None and TRUNK in read_architecture(path, model).vision
+    return _model_config(model)["vision_cfg"].get(TRUNK) in TRUNKS
 
 
 def trunk_source() -> bytes:
@@ -113,6 +111,9 @@ def write_tokenizer(clip: Clip, folder: Path) -> None:
     tokenize: Any = clip.tokenize
     if isinstance(tokenize, HFTokenizer):
         tokenize.tokenizer.save_pretrained(str(folder))
+        text_config: Any = getattr(getattr(clip.model, "text", None), "config", None)
+        if text_config is not None:  # of a text tower of transformers: without it, it would be fetched
+            text_config.save_pretrained(str(folder))
     elif not isinstance(tokenize, (ClipTokenizer, SimpleTokenizer)):
         raise ExportError(
             f"model {clip.name!r} has a tokenizer ({type(tokenize).__name__}) that open_clip cannot read from a "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.models.loading import built_architecture, parse_model
+from benchmark.models.model_folder import HUB, LOCAL
 from benchmark.models.registry import recipe_names, shipped_models
 
 
@@ -34,6 +35,10 @@ def origin_of(model: str) -> Origin:
     if model in shipped_models():
         return Origin(model, "mit")
     architecture, tag, path = parse_model(model)
+    if architecture == HUB:
+        return Origin(tag.partition("@")[0], "other")
+    if architecture == LOCAL:
+        return Origin(Path(path or "").name, "other")
     if path is not None:
         known = architecture == "compact" and path.stem in recipe_names()
         base = path.name if architecture == "compact" else f"{architecture} ({Path(path).name})"

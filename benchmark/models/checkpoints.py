@@ -9,19 +9,28 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.models.state_dicts import tensors_of
 from benchmark.models.tensor_files import WeightsError, damaged, file_start, is_safetensors, open_archive, read_header
 from benchmark.models.torchscript import is_torchscript, read_torchscript
 
 _ZIP, _PICKLE = b"PK", b"\x80"
+_OF_LIGHTNING = (
+    "lightning.fabric.utilities.data",
+    "pytorch_lightning.utilities.parsing",
+    "lightning_fabric.utilities.data",
+)
+"""Where Lightning's dictionary of hyperparameters is or was defined."""
 
 
 def check_checkpoint(path: Path) -> None:
@@ -49,31 +58,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         WeightsError: If the file is none of these.
     """
     check_checkpoint(path)
-    content: Any = _content(path)
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise WeightsError(
-            f"{path} holds no state dict: save the model's state_dict() with torch.save or as safetensors"
-        )
+    content = tensors_of(_content(path), path)
     for name, value in content.items():
-        if not isinstance(name, str) or value.layout != torch.strided or value.device.type != "cpu":
+        if value.layout != torch.strided or value.device.type != "cpu":
             raise WeightsError(f"{path}: {name!r} is no ordinary tensor: save the model's state_dict() as safetensors")
         if value.is_quantized or value.is_complex():
             raise WeightsError(f"{path}: {name!r} is of type {value.dtype}, which no CLIP has: save it as real numbers")
     return content
-
-
-def check_shapes(path: Path, architecture: str, state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
-    """Check that each tensor has the shape of the model's, before any is copied.
-
-    Raises:
-        WeightsError: Naming the first that does not.
-    """
-    for name, value in state.items():
-        if name in model and value.shape != model[name].shape:
-            have, want = tuple(value.shape), tuple(model[name].shape)
-            raise WeightsError(f"{path.name} does not fit {architecture}: {name} has shape {have}, not {want}")
 
 
 def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:
@@ -85,6 +76,15 @@ def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:
     for name, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise WeightsError(f"{path}: {name} holds NaN or infinities: it is of a training that failed, or damaged")
+
+
+def _data_types() -> list[Any]:
+    """What training scripts write beside tensors and what is nothing but data: none of it runs code when it is read."""
+    numbers = [np.dtype, *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_))]
+    scalar = np.float64(0).__reduce__()[0]
+    modules = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    settings = [(dict, f"{module}.AttributeDict") for module in _OF_LIGHTNING]
+    return [*numbers, *((scalar, name) for name in modules), argparse.Namespace, *settings]
 
 
 def _content(path: Path) -> Any:
@@ -100,7 +100,8 @@ def _content(path: Path) -> Any:
                 return read_torchscript(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an unusual protocol: what cannot be read is an error all the same
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_data_types()):
+                return torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:

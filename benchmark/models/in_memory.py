@@ -14,14 +14,14 @@ from benchmark.models.checkpoints import read_state_dict
 from benchmark.models.compact import VOCABULARY, ClipTokenizer, load_compact
 from benchmark.models.image_input import TransformError, image_side, of_model, of_transform
 from benchmark.models.loading import OPENAI_SCALARS, is_openai_state
+from benchmark.models.state_dicts import in_the_form_of, misfit, named_as
 from benchmark.models.tensor_files import WeightsError, is_safetensors, read_header
+from benchmark.models.transformers_names import from_transformers, is_of_transformers
 from datamodules.common.card import MEMORY_SCHEME
 from methods.common.clip import Clip
 
 EXPORTED = "open_clip_model.safetensors"
 """The weights in a folder in open_clip's format, as `benchmark.exporting` writes it."""
-_IGNORED = ("attn_mask", "num_batches_tracked")
-"""Entries of a state dict that no evaluation reads."""
 
 
 def clip_in_memory(
@@ -73,11 +73,14 @@ def unlearned_elsewhere(original: Clip, unlearned: Clip | nn.Module | str | Path
     Raises:
         WeightsError: If the file cannot be read, or the weights are not of the original's architecture.
     """
-    source, state = _state_of(unlearned)
+    source, saved = _state_of(unlearned)
     expected = original.model.state_dict()
-    state = _cleaned(state, openai=is_openai_state(dict(state)))
-    wanted = {name for name in expected if not name.endswith(_IGNORED)}
-    if problem := _misfit(state, expected, wanted):
+    if is_openai_state(saved):
+        saved = {name: value for name, value in saved.items() if name not in OPENAI_SCALARS}
+    if is_of_transformers(saved):
+        saved = from_transformers(saved)
+    state = in_the_form_of(named_as(saved, expected, Path(source)), expected)
+    if problem := misfit(state, expected):
         raise WeightsError(f"{source} is not a model of {original.name}'s architecture: {problem}")
     for name, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
@@ -105,26 +108,6 @@ def _state_of(unlearned: Clip | nn.Module | str | Path) -> tuple[str, Mapping[st
     if is_safetensors(path) and "architecture" in read_header(path).metadata:
         return str(path), load_compact(path, path.stem).model.state_dict()
     return str(path), read_state_dict(path)
-
-
-def _cleaned(state: Mapping[str, Tensor], *, openai: bool) -> dict[str, Tensor]:
-    """Without what wrappers prefix and without what no evaluation reads."""
-    scalars = OPENAI_SCALARS if openai else ()
-    named = {name.removeprefix("module."): value for name, value in state.items()}
-    return {name: value for name, value in named.items() if not name.endswith(_IGNORED) and name not in scalars}
-
-
-def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], wanted: set[str]) -> str:
-    """What does not fit, in words; empty where everything does."""
-    if missing := sorted(wanted - set(state)):
-        return f"it has no tensor {missing[0]!r}" + (f" ({len(missing)} are missing)" if len(missing) > 1 else "")
-    if odd := sorted(set(state) - wanted):
-        return f"its tensor {odd[0]!r} does not belong there"
-    for name in sorted(wanted):
-        have, want = tuple(state[name].shape), tuple(expected[name].shape)
-        if have != want:
-            return f"{name} has shape {have}, not {want}"
-    return ""
 
 
 def _default_tokenizer(model: nn.Module) -> Callable[[list[str]], Tensor]:

@@ -170,11 +170,17 @@ def key_of(cell: Mapping[str, Any]) -> str:
 
 
 def without_folder(model: str) -> str:
-    """A model's name without the folder of its file: "ViT-B-16:weights/a.pt" as "ViT-B-16:a.pt"; others as they are."""
+    """A model's name without the folder of its file: "ViT-B-16:weights/a.pt" as "ViT-B-16:a.pt"; others as they are.
+
+    Likewise of the folder of its tokenizer: what is in it is in what identifies the weights.
+    """
+    model, option, tokenizer = model.partition("?tokenizer=")
+    if option:
+        return f"{without_folder(model)}{option}{PurePath(tokenizer).name}"
     architecture, colon, path = model.partition(":")
     if colon:
         return f"{architecture}:{PurePath(path).name}"
-    return PurePath(model).name if model.endswith(".safetensors") else model
+    return PurePath(model).name if model.endswith(".safetensors") or model.startswith(("/", ".", "~")) else model
 
 
 def json_digest(data: Mapping[str, Any]) -> str:

@@ -47,7 +47,7 @@ class Bench:
             torch.manual_seed(0)
             model = open_clip.create_model(name, pretrained=None, device="cpu", precision="fp32")
         model.requires_grad_(False)
-        clip = wrap(model, name, name)
+        clip = wrap(model, open_clip.get_model_config(name)["text_cfg"], name)
         clip.model.to(self.device)
         return clip
 

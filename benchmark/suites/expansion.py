@@ -16,6 +16,7 @@ from benchmark.records.cell import shard as shard_of
 from benchmark.records.store import RecordStore
 from benchmark.suites.digests import Digests, unlearning_code
 from benchmark.suites.suite import ALL, Suite, load_suite
+from benchmark.suites.told_before import not_applicable, told_before, with_local_tokenizer
 from benchmark.utils.hardware import Precision, resolve_device, resolve_precision
 from benchmark.utils.suggestions import near_keys
 from datamodules.common.content import forget_digests
@@ -299,6 +300,7 @@ class Plan:
         suite_file: The suite as it was given, for the command in a record.
         plugins: Files of further methods, likewise.
         tuned_values: The file of tuned values, likewise; empty for the project's.
+        left_out: Cells of methods that cannot work on their model: `notes` says why.
     """
 
     suite: Suite
@@ -310,6 +312,7 @@ class Plan:
     suite_file: str = ""
     plugins: tuple[Path, ...] = ()
     tuned_values: str = ""
+    left_out: tuple[Cell, ...] = ()
 
 
 def make_plan(
@@ -325,6 +328,7 @@ def make_plan(
     precision: str | None = None,
     shard: str | None = None,
     keys: Sequence[str] = (),
+    tokenizer: Path | None = None,
     tuned: bool | Path = False,
     read_again: bool = False,
 ) -> Plan:
@@ -342,6 +346,7 @@ def make_plan(
         precision: "fp32", "bf16" or "auto", if not the suite's.
         shard: "i/n": only the i-th of n parts of the cells.
         keys: Only the cells whose keys begin so.
+        tokenizer: The folder of a tokenizer, for the models that would fetch theirs.
         tuned: With the tuned values of the package, or of a file.
         read_again: Whether all files of data sets are read again, also those whose content is remembered.
 
@@ -352,6 +357,8 @@ def make_plan(
         forget_digests(where.cache_dir)
     registry = Registry(plugins)
     chosen = with_overrides(load_suite(suite), methods=methods, seeds=seeds, models=models, settings=settings)
+    if tokenizer is not None:
+        chosen = with_local_tokenizer(chosen, tokenizer)
     notes: list[str] = []
     if tuned:
         from benchmark.suites.tuned.values import TUNED, TunedError, with_tuned
@@ -372,6 +379,14 @@ def make_plan(
             near = near_keys(keys[0], [cell.key for cell in all_cells])
             prefixes = ",".join(keys)
             raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {prefixes}{near}; see `plan`")
+    notes += told_before(cells, where.data_dir, where.cache_dir)
+    reasons = not_applicable(cells, registry)
+    left_out = tuple(cell for cell in cells if (cell.method, cell.model) in reasons)
+    told = [f"n/a: {method} on {model}: {reason}" for (method, model), reason in reasons.items()]
+    cells = [cell for cell in cells if (cell.method, cell.model) not in reasons]
+    if told and not cells:
+        raise BenchmarkError("; ".join(told) + ": nothing is left to run")
+    notes += told
     tuned_values = str(tuned) if isinstance(tuned, Path) else ""
     store = RecordStore(results)
-    return Plan(chosen, cells, registry, where, store, tuple(notes), suite, tuple(plugins), tuned_values)
+    return Plan(chosen, cells, registry, where, store, tuple(notes), suite, tuple(plugins), tuned_values, left_out)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from datamodules.common.module import ForgetSpec, Pairs, Part, UnlearningDataModule
 from methods.common.card import Edits, MethodCard
-from methods.common.clip import Clip, contrastive_loss, is_text_block, parameter_group
+from methods.common.clip import Clip, is_text_block, parameter_group
 from methods.common.projections import NoProjectionError, visual_projection
 
 H = TypeVar("H")
@@ -124,9 +124,9 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
         return (clip or self.clip).zero_shot_classifier(self.spec.all_names, self.spec.templates)
 
     def pair_loss(self, pairs: Pairs) -> Tensor:
-        """CLIP's symmetric contrastive loss of a batch of pairs from the DataModule."""
+        """The contrastive loss of a batch of pairs from the DataModule: CLIP's symmetric one, or SigLIP's."""
         image, text = self.clip.encode_image(pairs["images"]), self.clip.encode_text(pairs["texts"])
-        return contrastive_loss(image, text, self.clip.logit_scale)
+        return self.clip.contrastive_loss(image, text)
 
     def snapshot(self) -> Snapshot:
         """A copy of the parameters that the method may touch."""

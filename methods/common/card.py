@@ -19,6 +19,7 @@ from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.text import hidden_sign, one_line
 
 Edits = Literal["nothing", "visual projection", "visual", "text", "text blocks"]
+Needs = Literal["visual projection", "text projection", "text blocks", "token embeddings"]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 REGIME_NAMES = ("none", "names", "forget", "retain", "forget+retain", "pretraining")
 
@@ -44,6 +45,7 @@ class MethodCard:
         stochastic: Whether the seed matters; a method without chance runs once.
         refuses: Whether it refuses names at inference, beside or instead of an edit: an output filter, which removes
             nothing; for reference rows alone.
+        needs: Parts that a model must have for it to work, beside those that it edits.
     """
 
     name: str
@@ -53,6 +55,7 @@ class MethodCard:
     edits: tuple[Edits, ...]
     stochastic: bool = True
     refuses: bool = False
+    needs: tuple[Needs, ...] = ()
 
     def __post_init__(self) -> None:
         for part in ("name", "title", "paper", "regime"):
@@ -77,6 +80,10 @@ class MethodCard:
         if unknown or not self.edits:
             raise ContractError(
                 f"method {self.name!r} declares edits {self.edits}: use {', '.join(typing.get_args(Edits))}"
+            )
+        if not isinstance(self.needs, tuple) or set(self.needs) - set(typing.get_args(Needs)):
+            raise ContractError(
+                f"method {self.name!r} declares needs {self.needs}: use a tuple of {', '.join(typing.get_args(Needs))}"
             )
 
 

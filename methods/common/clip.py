@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.common.images import Preprocessing
-from methods.common.text_tower import TowerCall, reads_end_token
+from methods.common.text_tower import TowerCall, raw_embeddings, reads_end_token
 
 Scale = Literal["published", "small"]
 ParameterGroup = Literal["visual", "text", "logit_scale"]
@@ -58,6 +58,23 @@ class Clip:
         """The temperature's inverse, exp of the stored logarithm; scalar."""
         return cast(Tensor, self.model.logit_scale).exp()
 
+    @property
+    def logit_bias(self) -> Tensor | None:
+        """What SigLIP adds to each logit; scalar. None for a model of the softmax loss."""
+        bias = getattr(self.model, "logit_bias", None)
+        return bias if isinstance(bias, Tensor) else None
+
+    def contrastive_loss(self, image: Tensor, text: Tensor) -> Tensor:
+        """The loss of a batch of pairs with which the model was trained: CLIP's, or SigLIP's where it has a bias.
+
+        Args:
+            image: Image embeddings, shape (B, D).
+            text: Text embeddings, shape (B, D).
+        """
+        if self.logit_bias is None:
+            return contrastive_loss(image, text, self.logit_scale)
+        return sigmoid_loss(image, text, self.logit_scale, self.logit_bias)
+
     def tokens(self, texts: Sequence[str], *, cut: bool = False) -> Tensor:
         """Token ids of texts, on the model's device; each different text is tokenized once.
 
@@ -78,7 +95,7 @@ class Clip:
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Raw projected image embeddings, shape (B, D); not normalised."""
-        return cast(Tensor, cast(Any, self.model).encode_image(images))
+        return raw_embeddings(self.model, "encode_image", images)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Raw projected text embeddings, shape (B, D); not normalised.
@@ -178,6 +195,30 @@ def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
     logits = scale * F.normalize(image.float(), dim=-1) @ F.normalize(text.float(), dim=-1).T
     target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+SAME_TEXT = 1 - 1e-5
+"""The cosine from which on two text embeddings are of one text: equal texts differ by rounding alone."""
+
+
+def sigmoid_loss(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """SigLIP's loss over a batch of pairs (Zhai et al. 2023, equation 1): each image with each text, alone.
+
+    Images of the same text are pairs with it too: unlike the softmax loss, this one would take them for negatives, and
+    a batch of one class has one prompt (our choice; in a batch without such texts it is SigLIP's).
+
+    Args:
+        image: Image embeddings, shape (B, D); normalised here.
+        text: Text embeddings, shape (B, D); normalised here.
+        scale: The inverse temperature.
+        bias: Added to each logit.
+
+    Returns:
+        The sum over all image-text pairs, divided by B.
+    """
+    image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+    signs = (text @ text.T > SAME_TEXT).float() * 2 - 1
+    return -F.logsigmoid(signs * (scale * image @ text.T + bias)).sum() / len(image)
 
 
 def state_hash(model: nn.Module, wanted: Callable[[str], bool]) -> str:

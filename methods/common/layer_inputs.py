@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.common.clip import Clip
-from methods.common.projections import visual_projection
+from methods.common.projections import NoProjectionError, visual_projection
 
 Sink = Callable[[str, Tensor], None]
 Shower = Callable[[str, Sink, Any, tuple[Any, ...]], None]
@@ -46,22 +46,30 @@ class LinearMap:
 
 
 def linear_maps(clip: Clip) -> dict[str, LinearMap]:
-    """The linear maps of the image encoder by the state-dict names of their weights, the projection last.
+    """The linear maps of the image encoder by the state-dict names of their weights, its projection last if it has one.
 
-    Convolutions in groups, padded by name or by other than zeros are left out: no one matrix acts on their patches.
-
-    Raises:
-        NoProjectionError: If the encoder does not end in a linear projection.
+    Convolutions in groups, padded by name or by other than zeros are left out: no one matrix acts on their patches. So
+    is attention of learned queries to the tokens (CoCa's pool): its maps have two inputs.
     """
-    projection, maps = visual_projection(clip), {}
-    for path, module in clip.visual.named_modules():
-        if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+    maps = {}
+    for path, module in _followed(clip.visual):
+        if isinstance(module, nn.MultiheadAttention):
             maps[f"visual.{path}.in_proj_weight"] = LinearMap(module.in_proj_weight)
         if isinstance(module, nn.Linear) or is_plain_convolution(module):
             maps[f"visual.{path}.weight"] = LinearMap(cast(nn.Parameter, module.weight))
+    try:
+        projection = visual_projection(clip)
+    except NoProjectionError:
+        return maps
     last = projection.state_names[0]
     maps.pop(last, None)
     return {**maps, last: LinearMap(projection.weight, transposed=not projection.transposed)}
+
+
+def _followed(visual: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of an image encoder by their paths, without those of attention to something else than its input."""
+    pools = tuple(f"{path}.attn." for path, module in visual.named_modules() if hasattr(module, "query"))
+    yield from ((path, module) for path, module in visual.named_modules() if not f"{path}.".startswith(pools))
 
 
 def is_plain_convolution(module: nn.Module) -> bool:
@@ -80,16 +88,21 @@ def show_inputs(clip: Clip, images: Tensor, sink: Sink) -> None:
         images: Network input, shape (B, 3, S, S).
         sink: Called with a weight's state-dict name and its inputs as rows, shape (N, inputs); once a map and pass.
     """
-    projection = visual_projection(clip)
+    try:
+        projection = visual_projection(clip)
+    except NoProjectionError:
+        with _hooks(clip, None, sink):
+            clip.encode_image(images)
+        return
     with projection.as_identity(), _hooks(clip, projection.owner, sink):
         features = clip.encode_image(images)
     sink(projection.state_names[0], features)
 
 
 @contextmanager
-def _hooks(clip: Clip, last: nn.Module, sink: Sink) -> Iterator[None]:
+def _hooks(clip: Clip, last: nn.Module | None, sink: Sink) -> Iterator[None]:
     handles = []
-    for path, module in clip.visual.named_modules():
+    for path, module in _followed(clip.visual):
         show = _shower(module) if module is not last else None
         if show is not None:
             handles.append(module.register_forward_pre_hook(partial(show, f"visual.{path}.", sink)))

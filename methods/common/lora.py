@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,8 @@ class VisualLoRA:
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Raw image embeddings with the adapted weights, shape (B, D)."""
-        return cast(Tensor, functional_call(self._clip.visual, self.adapted(), (images,)))
+        features: Any = functional_call(self._clip.visual, self.adapted(), (images,))
+        return cast(Tensor, features[0] if isinstance(features, tuple) else features)  # CoCa's gives its tokens, too
 
     @torch.no_grad()
     def merge(self) -> None:

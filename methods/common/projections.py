@@ -6,7 +6,11 @@ Row vectors: an image's features x (1 x width) become v = x P with P of shape (w
 |---|---|
 | ViT (open_clip) | `visual.proj`, shape (width, D), no bias |
 | ModifiedResNet (RN50 and its like) | `visual.attnpool.c_proj`, weight (D, width) = P^T, with a bias |
-| timm tower | `visual.head.proj`, a linear layer: weight (D, width) = P^T, perhaps with a bias |
+| timm tower with a projection of open_clip's | `visual.head.proj`, or the last layer of `visual.head.mlp` |
+| timm tower with its own (EVA, PE, MobileCLIP) | `visual.trunk.head`, or `visual.trunk.head.fc` |
+
+The last two are linear layers: weight (D, width) = P^T, perhaps with a bias. SigLIP's tower ends in an attention pool
+with a residual connection: it has none.
 """
 
 from __future__ import annotations
@@ -24,6 +28,10 @@ from methods.common.clip import Clip
 
 class NoProjectionError(BenchmarkError):
     """The image encoder does not end in a linear projection that is known here."""
+
+
+LAST_LAYERS = ("attnpool.c_proj", "head.proj", "head.mlp.fc2", "trunk.head", "trunk.head.fc")
+"""Where a linear layer is the last of an image encoder, by its path; the first that is there."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +109,9 @@ def visual_projection(clip: Clip) -> VisualProjection:
     visual = clip.visual
     if isinstance(getattr(visual, "proj", None), nn.Parameter):
         return VisualProjection(visual, "proj", None, False, "visual.")
-    for path in ("attnpool.c_proj", "head.proj"):
-        layer: object = visual
-        for step in path.split("."):
-            layer = getattr(layer, step, None)
+    modules = dict(visual.named_modules())
+    for path in LAST_LAYERS:
+        layer = modules.get(path)
         if isinstance(layer, nn.Linear):
             bias = "bias" if layer.bias is not None else None
             return VisualProjection(layer, "weight", bias, True, f"visual.{path}.")
@@ -135,6 +142,8 @@ def text_projection(clip: Clip) -> TextProjection:
     )
     for owner, name, prefix in places:
         layer = getattr(owner, name, None)
+        if isinstance(layer, nn.Sequential) and len(layer):  # of a text tower of transformers: the last of an MLP
+            name, layer = f"{name}.{len(layer) - 1}", layer[-1]
         if isinstance(owner, nn.Module) and isinstance(layer, nn.Parameter):
             return TextProjection(owner, name, None, False, prefix)
         if isinstance(layer, nn.Linear):

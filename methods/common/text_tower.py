@@ -7,6 +7,9 @@ which is padding, changes nothing but the rounding of sums (about 1e-7 of a unit
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary, ref
 
@@ -100,6 +103,27 @@ class TowerCall(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """What the method gives; of tokens that are fewer than the context, what it would give of all."""
-        if self.tower == "encode_text" and inputs.shape[1] < context_length(self.model, inputs.shape[1]):
+        cut = self.tower == "encode_text" and inputs.shape[1] < context_length(self.model, inputs.shape[1])
+        if cut and reads_end_token(self.model):  # CoCa's tokens are always one fewer than its positions
             return encode_cut(self.model, inputs)
-        return cast(Tensor, getattr(cast(Any, self.model), self.tower)(inputs))
+        return raw_embeddings(self.model, self.tower, inputs)
+
+
+def raw_embeddings(model: nn.Module, tower: str, inputs: Tensor) -> Tensor:
+    """The embeddings of a model's tower before they are normalised, shape (B, D).
+
+    open_clip's CoCa normalises them unless it is told not to; its other models do so only where they are told.
+
+    Args:
+        model: An open_clip model.
+        tower: "encode_image" or "encode_text".
+        inputs: Network input or token ids.
+    """
+    encode: Callable[..., Tensor] = getattr(model, tower)
+    return encode(inputs, normalize=False) if _normalises(getattr(type(model), tower)) else encode(inputs)
+
+
+@cache
+def _normalises(encode: Callable[..., Tensor]) -> bool:
+    normalize = inspect.signature(encode).parameters.get("normalize")
+    return normalize is not None and normalize.default is True

@@ -201,7 +201,7 @@ def test_offline_the_advice_is_to_bring_the_file(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(open_clip, "create_model", offline)
     message = one_line("ViT-B-32/openai")
     assert asked == ["ViT-B-32-quickgelu"]
-    assert "Network is unreachable" in message and "--model ViT-B-32-quickgelu:FILE" in message
+    assert "Network is unreachable" in message and "--model ViT-B-32/openai:FILE" in message
 
 
 def test_identity_follows_the_file_and_hash_follows_the_weights(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""What a user should know of the models and the names of a suite before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from benchmark.models.loading import needs_tokenizer, skeleton, statistics_note
+from benchmark.models.names_seen import Reader, check_names, reader_of
+from benchmark.models.tensor_files import WeightsError
+from benchmark.models.tokenizers import check_tokenizer, with_tokenizer
+from benchmark.records.cell import Cell
+from benchmark.suites.suite import Suite
+from datamodules.common.images import Preprocessing
+from datamodules.common.registry import open_dataset
+from methods.common.card import MethodCard
+from methods.common.clip import Clip
+from methods.common.needs import WHY_NOT, why_not
+from methods.common.registry import Registry
+
+
+def told_before(cells: Sequence[Cell], data_dir: Path | None, cache_dir: Path) -> list[str]:
+    """Check the names of each request as each model reads them, and how local weights want their images.
+
+    Args:
+        cells: What is to be run.
+        data_dir: Where real data sets are.
+        cache_dir: Where decoded images are kept.
+
+    Returns:
+        What the user should know, one line each.
+
+    Raises:
+        NamesError: If a name to forget is, to the model, one with a name to keep.
+    """
+    open_cached = cache(lambda name: open_dataset(name, data_dir, cache_dir, 64))
+    notes: list[str] = []
+    readers: dict[str, Reader | None] = {}
+    for model in dict.fromkeys(cell.model for cell in cells):
+        notes += [note] if (note := statistics_note(model)) else []
+        try:
+            readers[model] = reader_of(model)
+        except WeightsError as error:
+            notes.append(f"the names were not looked at: {error}")
+    for model, name, request in dict.fromkeys((cell.model, cell.dataset, cell.request) for cell in cells):
+        if (reader := readers.get(model)) is not None:
+            dataset = open_cached(name)
+            notes += check_names(reader, *dataset.names_for(request), dataset.templates, name)
+    return list(dict.fromkeys(notes))
+
+
+def with_local_tokenizer(suite: Suite, folder: Path) -> Suite:
+    """A suite whose models take their tokenizer from a folder, where they would fetch it.
+
+    Raises:
+        WeightsError: If the folder holds no tokenizer, or a model does not exist.
+    """
+    check_tokenizer(folder)
+
+    def named(models: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(with_tokenizer(model, folder) if needs_tokenizer(model) else model for model in models)
+
+    tasks = tuple(task if task.models is None else replace(task, models=named(task.models)) for task in suite.tasks)
+    return replace(suite, models=named(suite.models), tasks=tasks)
+
+
+def not_applicable(cells: Sequence[Cell], registry: Registry) -> dict[tuple[str, str], str]:
+    """The methods that cannot work on a model, each with the reason, by method and model.
+
+    Args:
+        cells: What is asked for.
+        registry: The methods.
+    """
+    cards = {name: registry.declaration(name).card for name in dict.fromkeys(cell.method for cell in cells)}
+    reasons: dict[tuple[str, str], str] = {}
+    for model in dict.fromkeys(cell.model for cell in cells):
+        asked = {cell.method for cell in cells if cell.model == model and _asks(cards[cell.method], cell)}
+        clip = _without_weights(model) if asked else None
+        if clip is not None:
+            found = {(name, model): why_not(cards[name], clip) for name in sorted(asked)}
+            reasons |= {key: reason for key, reason in found.items() if reason}
+    return reasons
+
+
+def _asks(card: MethodCard, cell: Cell) -> bool:
+    """Whether a method asks for a part that not every model has; the small CLIPs of this project have all."""
+    return cell.scale != "small" and bool({*card.needs, *card.edits} & set(WHY_NOT))
+
+
+def _without_weights(model: str) -> Clip | None:
+    """A model of which the parts are known alone; None where it cannot be built here."""
+    try:
+        parts = skeleton(model)
+    except WeightsError:
+        return None
+    return None if parts is None else Clip(parts, lambda texts: torch.zeros(len(texts), 1), Preprocessing(1), model)

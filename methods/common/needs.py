@@ -1,0 +1,47 @@
+"""Whether a method can work on a model at all: what its card says that it edits or needs, and what the model has."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from methods.common.card import MethodCard
+from methods.common.clip import Clip, is_text_block
+from methods.common.projections import NoProjectionError, text_projection, visual_projection
+
+WHY_NOT = {
+    "visual projection": "its image encoder does not end in a linear projection",
+    "text projection": "its text encoder does not end in a linear projection",
+    "text blocks": "its text encoder has no blocks of open_clip's",
+    "token embeddings": "its text encoder has no token and positional embeddings of open_clip's",
+}
+
+
+def why_not(card: MethodCard, clip: Clip) -> str:
+    """Why a method cannot work on a model, in words; empty where it can.
+
+    Args:
+        card: The method's.
+        clip: The model; its weights are not looked at, so it may be on the device "meta".
+    """
+    for need in card.needs:
+        if not _has(clip, need):
+            return WHY_NOT[need]
+    lacking = [part for part in card.edits if part in WHY_NOT and not _has(clip, part)]
+    return WHY_NOT[lacking[0]] if len(lacking) == len(card.edits) else ""
+
+
+def _has(clip: Clip, part: str) -> bool:
+    match part:
+        case "visual projection" | "text projection":
+            try:
+                visual_projection(clip) if part == "visual projection" else text_projection(clip)
+            except NoProjectionError:
+                return False
+            return True
+        case "text blocks":
+            return any(is_text_block(name) for name, _ in clip.model.named_parameters())
+        case _:
+            tower = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
+            return isinstance(getattr(tower, "token_embedding", None), nn.Embedding) and isinstance(
+                getattr(tower, "positional_embedding", None), nn.Parameter
+            )
