@@ -100,10 +100,13 @@ def _scored(record: Record, group: _Group) -> Record:
         if values[RESIDUAL] is not None and values[DAMAGE] is not None:
             values[QUALITY] = quality(values[RESIDUAL], values[DAMAGE])
     metrics = {**record.metrics, **{name: Metric(value, counts.get(name)) for name, value in values.items()}}
-    report = {**record.report, **({REPORT: about} if about else {})}
-    if reasons:
-        earlier = report.get("not_measured")
-        report["not_measured"] = {**(earlier if isinstance(earlier, Mapping) else {}), REPORT: "; ".join(reasons)}
+    report = {name: value for name, value in record.report.items() if name != REPORT}
+    if about:
+        report[REPORT] = about
+    earlier = report.get("not_measured")
+    told = {name: why for name, why in earlier.items() if name != REPORT} if isinstance(earlier, Mapping) else {}
+    if reasons or told:
+        report["not_measured"] = {**told, **({REPORT: "; ".join(reasons)} if reasons else {})}
     return replace(record, metrics=metrics, report=report)
 
 
