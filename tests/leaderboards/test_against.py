@@ -8,10 +8,10 @@ import pytest
 from test_leaderboard import record
 from test_rank_ranges import REQUESTS, WOBBLE, clear
 
-from benchmark.leaderboard.against import LEADER, Against, against
-from benchmark.leaderboard.boards import build
-from benchmark.leaderboard.gold_standard import gaps
-from benchmark.leaderboard.tables import render_against, render_gaps
+from benchmark.leaderboards.against import LEADER, Against, against
+from benchmark.leaderboards.boards import build
+from benchmark.leaderboards.gold_standard import gaps
+from benchmark.leaderboards.tables import render_against, render_gaps
 from benchmark.records.record import Metric, Record
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 

@@ -7,8 +7,8 @@ import pytest
 from test_leaderboard import record
 
 from benchmark.evaluation.measures.quality import INFORMATIVE
-from benchmark.leaderboard.meta_evaluation import NON_REMOVERS, Trust, auc_interval, meta_evaluation
-from benchmark.leaderboard.tables import render_trust
+from benchmark.leaderboards.meta_evaluation import NON_REMOVERS, Trust, auc_interval, meta_evaluation
+from benchmark.leaderboards.tables import render_trust
 from benchmark.records.record import Metric, Record
 from benchmark.records.store import REFERENCE, RecordStore
 from datamodules.common.errors import BenchmarkError

@@ -9,11 +9,11 @@ import pytest
 from test_leaderboard import record, rows
 
 from benchmark.evaluation.measures.quality import INFORMATIVE, quality
-from benchmark.leaderboard.boards import build
-from benchmark.leaderboard.leaderboard import Leaderboard, read_leaderboard
-from benchmark.leaderboard.notes import BY_CHANCE
-from benchmark.leaderboard.scored import with_quality
-from benchmark.leaderboard.tables import render
+from benchmark.leaderboards.boards import build
+from benchmark.leaderboards.leaderboard import Leaderboard, read_leaderboard
+from benchmark.leaderboards.notes import BY_CHANCE
+from benchmark.leaderboards.scored import with_quality
+from benchmark.leaderboards.tables import render
 from benchmark.records.record import Metric, Record
 from benchmark.records.store import REFERENCE
 

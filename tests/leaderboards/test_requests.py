@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmark.leaderboard.boards import build
-from benchmark.leaderboard.comparison import cell_values
-from benchmark.leaderboard.grouping import by_board, by_row
-from benchmark.leaderboard.scored import with_quality
+from benchmark.leaderboards.boards import build
+from benchmark.leaderboards.comparison import cell_values
+from benchmark.leaderboards.grouping import by_board, by_row
+from benchmark.leaderboards.scored import with_quality
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.utils.statistics import clustered, holm, is_skewed, paired_t, t_interval, wilson, zero_mean_p
 
