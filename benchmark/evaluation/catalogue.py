@@ -139,6 +139,11 @@ MEASURES: tuple[Measure, ...] = (
         *("fraction", 0.0, 1.0, "higher", "higher", ("retrained model",)),
     ),
     Measure(
+        "score/forget_quality",
+        "p value of the margins of forgotten images being those of the retrained model (Kolmogorov-Smirnov)",
+        *("score", 0.0, 1.0, "higher", "higher", ("retrained model",)),
+    ),
+    Measure(
         "score/retrain_gap",
         "mean absolute difference of the measures to the retrained model's",
         *("fraction", 0.0, 1.0, "lower", "lower", ("retrained model",)),
@@ -200,6 +205,7 @@ _HEADS = {
     "score/kravets": "S",
     "score/harmonic": "H",
     "score/robust": "S robust",
+    "score/forget_quality": "forget p",
     "score/retrain_gap": "gap",
     "score/cka_original": "CKA original",
     "score/cka_retrained": "CKA retrained",

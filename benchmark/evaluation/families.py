@@ -104,6 +104,12 @@ _LIST = (
         ("model", "retrained"),
     ),
     Family(
+        "forget_quality",
+        "whether the margins of the forgotten images could be those of the retrained model",
+        ("score/forget_quality",),
+        ("model", "retrained"),
+    ),
+    Family(
         "retrain_gap",
         "how far the measures are from those of the retrained model",
         ("score/retrain_gap",),

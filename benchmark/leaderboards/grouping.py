@@ -124,6 +124,7 @@ DEEP_COLUMNS = (
     PUBLISHED,
     "score/harmonic",
     "score/retrain_gap",
+    "score/forget_quality",
     "forget/acc1",
     "forget/image_map",
     "forget/true_name_margin",

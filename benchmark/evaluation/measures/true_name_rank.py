@@ -95,6 +95,23 @@ def true_name_rank(images: Tensor, classifier: Tensor, labels: Tensor) -> TrueNa
     )
 
 
+def margins(images: Tensor, classifier: Tensor, labels: Tensor) -> Tensor:
+    """The margin of the true name of each image, shape (N,), float64, in [-2, 2].
+
+    Args:
+        images: Embeddings, shape (N, D); normalised here.
+        classifier: The zero-shot classifier over all names, shape (C, D), of two names or more; normalised here.
+        labels: True class of each image, shape (N,).
+
+    Raises:
+        NotMeasurableError: If there is no image, or an embedding is not finite.
+    """
+    images = unit_norm(images, "embeddings of forgotten test images")
+    classifier, labels = unit_norm(classifier, "name embeddings"), labels.to(images.device)
+    parts = blocks(len(images), len(classifier))
+    return torch.cat([_places(cosines(images[part], classifier), labels[part])[2] for part in parts])
+
+
 def _places(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """How many names are above the true one, how many tie with it, and the margin; each of shape (B,), float64."""
     true_score = scores.gather(1, labels[:, None])
