@@ -188,7 +188,7 @@ def standings(rows: Mapping[str, Values], better: Literal["lower", "higher"] = "
     means = {label: sign * fmean(map(fmean, (v.values() for v in values.values()))) for label, values in rows.items()}
     pairs = list(combinations(rows, 2))
     differences = [paired_difference("", rows[a], rows[b]) for a, b in pairs]
-    rejected = holm([1.0 if d.p is None else d.p for d in differences]) if pairs else []
+    rejected: list[bool] = holm([1.0 if d.p is None else d.p for d in differences]).tolist()
     apart, skewed = set(), 0
     for (a, b), compared, told in zip(pairs, differences, rejected, strict=True):
         # Where rows have different seeds, the pairs and the means can disagree on the order: then it is not known.

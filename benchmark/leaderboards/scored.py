@@ -97,8 +97,9 @@ def _scored(record: Record, group: _Group) -> Record:
         else:
             values[DAMAGE], counts[DAMAGE] = lost.value, len(lost.by_part)
             about["damage"] = {"by": _rounded(lost.by_part)}
-        if values[RESIDUAL] is not None and values[DAMAGE] is not None:
-            values[QUALITY] = quality(values[RESIDUAL], values[DAMAGE])
+        share_left, share_lost = values[RESIDUAL], values[DAMAGE]
+        if share_left is not None and share_lost is not None:
+            values[QUALITY] = quality(share_left, share_lost)
     metrics = {**record.metrics, **{name: Metric(value, counts.get(name)) for name, value in values.items()}}
     report = {name: value for name, value in record.report.items() if name != REPORT}
     if about:

@@ -212,7 +212,7 @@ def skewness(values: Sequence[float]) -> float | None:
     if n < LEAST_VALUES or max(values) - min(values) <= _EQUAL:
         return None
     third = math.fsum((value - mean) ** 3 for value in values) / n
-    return math.sqrt(n * (n - 1)) / (n - 2) * third / second**1.5
+    return float(math.sqrt(n * (n - 1)) / (n - 2) * third / second**1.5)
 
 
 def is_skewed(values: Sequence[float]) -> bool:
