@@ -24,7 +24,7 @@ from world import World, one_request
 
 from benchmark.cli.parser import COMMANDS
 from benchmark.evaluation.catalogue import MEASURES, Measure, find
-from benchmark.evaluation.families import FAMILIES, Family
+from benchmark.evaluation.families import DERIVED, FAMILIES, Family
 from benchmark.suites.suite import parse_suite, suite_names
 from docs.generation.blocks import MARKER, fill
 from docs.generation.boards import suites_with_records
@@ -105,6 +105,7 @@ def test_every_measure_and_every_family_has_its_place_and_a_formula() -> None:
     for name in FAMILIES:
         section = text.partition(f"\n### {name}\n")[2].partition("\n###")[0]
         assert "\n$$\n" in section and f"generated: family {name}" in section, name
+    assert re.findall(r"^<!-- generated: derived (\w+) -->$", text, re.MULTILINE) == list(DERIVED)
     page = filled(DOCS / "measures.md")
     assert [measure.name for measure in MEASURES if page.count(f"| `{measure.name}` |") != 1] == []
 

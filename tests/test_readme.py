@@ -120,8 +120,9 @@ def test_the_numbers_of_the_table_are_those_of_the_leaderboard() -> None:
     (board,) = [board for board in boards if board["key"]["kind"] == "class"]
     rows = {row["method"]: row for row in board["rows"]}
     for line in (line for line in headline_table().splitlines() if line.startswith("| `")):
-        name, _, score, forget, *_ = (cell.strip(" `") for cell in line.strip("|").split("|"))
-        assert score == f"{rows[name]['score/kravets']:.3f}"
+        name, _, score, left, lost, published, forget, *_ = (cell.strip(" `") for cell in line.strip("|").split("|"))
+        assert score == f"{rows[name]['score/quality']:.3f}" and published == f"{rows[name]['score/kravets']:.3f}"
+        assert (left, lost) == tuple(f"{100 * rows[name][f'score/{part}']:.0f}" for part in ("residual", "damage"))
         assert forget == f"{100 * rows[name]['forget/acc1']:.0f}"
 
 

@@ -25,7 +25,10 @@ def leaderboard_command(
     reference: bool = False,
     with_reference: bool = False,
     compare: Annotated[tuple[str, str], Option(("A", "B"), tuple)] | None = None,
+    against: Name | None = None,
     metric: Name | None = None,
+    informative: bool = False,
+    gaps: Name | None = None,
     device: Name | None = None,
 ) -> int:
     """Show the leaderboard of the records: by model, data set and kind of request.
@@ -34,14 +37,25 @@ def leaderboard_command(
         reference: Show the reference records that come with the project.
         with_reference: Your records and the reference records on one board; of a cell that both have, yours counts.
         compare: Two rows: show their paired differences instead, with intervals and a verdict.
-        metric: With --compare, only this metric, such as score/kravets; by default the columns of each board.
+        against: Show all other rows beside this one, with a verdict each; `leader` for the first row of each board.
+        metric: With --compare or --against, this metric, such as score/kravets; by default the columns of each board,
+            or what it ranks by.
+        informative: Show which measures tell models that never saw the forget set from models that kept it.
+        gaps: Show how far this row is from the models trained again without the forget set, by measure, in units of
+            the spread between them.
         device: Whose seconds and memory to show where cells ran on several chips: a chip's name or a part of it; by
             default the chip of most cells.
     """
     import sys
 
-    if metric and not compare:
-        raise BenchmarkError(f"--metric {metric} needs two methods: --compare A B --metric {metric}")
+    if metric and not (compare or against):
+        raise BenchmarkError(
+            f"--metric {metric} needs two methods: --compare A B --metric {metric}, or --against METHOD"
+        )
+    asked = [("--compare", compare), ("--against", against), ("--informative", informative), ("--gaps", gaps)]
+    chosen_views = [name for name, value in asked if value]
+    if len(chosen_views) > 1:
+        raise BenchmarkError(f"{' and '.join(chosen_views)} are different tables: ask for one of them")
     board = read_leaderboard(
         records.results,
         suite=chosen.suite,
@@ -56,6 +70,12 @@ def leaderboard_command(
         print(f"note: {line}; `run` measures it again", file=sys.stderr)
     if compare:
         sys.stdout.write(_compared(board.records, board.boards, compare, metric, shown.format))
+    elif against:
+        sys.stdout.write(_against(board.records, board.boards, against, metric, shown.format))
+    elif informative:
+        sys.stdout.write(_informative(board.records, shown.format))
+    elif gaps:
+        sys.stdout.write(_gaps(board.records, gaps, shown.format))
     else:
         sys.stdout.write(board.render(shown.format))
     return 0
@@ -82,3 +102,29 @@ def _compared(
         describe(metric)
     columns = {board.key: (metric,) if metric else board.columns for board in boards}
     return render_comparisons(compare(records, *names, columns), format)
+
+
+def _against(
+    records: Sequence[Record], boards: Sequence[Board], method: str, metric: str | None, format: Format
+) -> str:
+    from benchmark.evaluation.catalogue import describe
+    from benchmark.leaderboards.against import against
+    from benchmark.leaderboards.tables import render_against
+
+    if metric:
+        describe(metric)
+    return render_against(against(records, boards, method, metric=metric), format)
+
+
+def _informative(records: Sequence[Record], format: Format) -> str:
+    from benchmark.leaderboards.meta_evaluation import meta_evaluation
+    from benchmark.leaderboards.tables import render_trust
+
+    return render_trust(meta_evaluation(records), format)
+
+
+def _gaps(records: Sequence[Record], method: str, format: Format) -> str:
+    from benchmark.leaderboards.gold_standard import gaps
+    from benchmark.leaderboards.tables import render_gaps
+
+    return render_gaps(method, gaps(records, method), format)

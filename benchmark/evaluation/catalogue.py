@@ -139,6 +139,11 @@ MEASURES: tuple[Measure, ...] = (
         *("fraction", 0.0, 1.0, "higher", "higher", ("retrained model",)),
     ),
     Measure(
+        "score/forget_quality",
+        "p value of the margins of forgotten images being those of the retrained model (Kolmogorov-Smirnov)",
+        *("score", 0.0, 1.0, "higher", "higher", ("retrained model",)),
+    ),
+    Measure(
         "score/retrain_gap",
         "mean absolute difference of the measures to the retrained model's",
         *("fraction", 0.0, 1.0, "lower", "lower", ("retrained model",)),
@@ -149,8 +154,24 @@ MEASURES: tuple[Measure, ...] = (
         *("score", 0.0, math.inf, "lower", "lower", ("original", "train data", "paraphrases")),
     ),
     Measure(
+        "score/residual",
+        "E: what is left of the forget set, the mean over the informative measures of (model - retrained) / "
+        "(original - retrained)",
+        *("fraction", 0.0, 1.0, "lower", "lower", ("original", "train data", "paraphrases")),
+    ),
+    Measure(
+        "score/damage",
+        "D: mean relative drop on what had to stay: retained classes, other data sets, retrieval",
+        *("fraction", 0.0, 1.0, "lower", "lower", ("original",)),
+    ),
+    Measure(
+        "score/quality",
+        "Q: harmonic mean of 1 - E and 1 - D; doing nothing scores 0, a perfect retraining 1",
+        *("score", 0.0, 1.0, "higher", "higher", ("original", "train data", "paraphrases")),
+    ),
+    Measure(
         "score/kravets",
-        "S: forget / original forget, plus the relative drops on retained and other data, averaged; "
+        "S, as published: forget / original forget, plus the relative drops on retained and other data, averaged; "
         "doing nothing scores 1 / (2 + number of other data sets) "
         "(Kravets & Namboodiri, WACV 2025, arXiv 2407.07485)",
         "score",
@@ -178,9 +199,13 @@ _HEADS = {
     "acc1": "acc",
     "mean_per_class_recall": "class recall",
     "mean_recall": "mean R",
+    "score/quality": "Q",
+    "score/residual": "E",
+    "score/damage": "D",
     "score/kravets": "S",
     "score/harmonic": "H",
     "score/robust": "S robust",
+    "score/forget_quality": "forget p",
     "score/retrain_gap": "gap",
     "score/cka_original": "CKA original",
     "score/cka_retrained": "CKA retrained",

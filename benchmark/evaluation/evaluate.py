@@ -25,7 +25,7 @@ from benchmark.evaluation.numerics.metrics import (
     text_retrieval_ranks,
 )
 from benchmark.records.record import Metric
-from benchmark.utils.statistics import wilson
+from benchmark.utils.statistics import clustered, wilson
 from datamodules.common.dataset import Dataset
 from datamodules.common.request import ForgetRequest
 from methods.common.clip import Clip
@@ -107,6 +107,8 @@ def retrieval_metrics(
 ) -> Metrics:
     """Recall@1, 5, 10 both ways and their mean, for each part of the queries against the whole gallery.
 
+    The captions of one image are not independent: the intervals are clustered by image.
+
     Args:
         store: Gives the caption embeddings.
         clip: The model.
@@ -128,9 +130,12 @@ def retrieval_metrics(
     for prefix, mask in parts.items():
         mask = mask[: len(captions)]
         recalls = []
-        for task, ranks in (("image", by_caption[mask[owner]]), ("text", by_image[mask])):
+        for task, ranks, image in (
+            ("image", by_caption[mask[owner]], owner[mask[owner]]),
+            ("text", by_image[mask], torch.nonzero(mask).flatten()),
+        ):
             for k in RECALLS:
-                metric = _share(int(recall_at(ranks, k).sum()), len(ranks))
+                metric = _recall(recall_at(ranks, k), image)
                 result[f"{prefix}{task}_retrieval_recall@{k}"] = metric
                 recalls.append(metric.value)
         result[f"{prefix}mean_recall"] = Metric(_mean(recalls), int(mask.sum()), None)
@@ -174,3 +179,10 @@ def _share(count: int, total: int) -> Metric:
     if total == 0:
         return Metric(None, 0, None)
     return Metric(count / total, total, wilson(count, total))
+
+
+def _recall(hits: Tensor, image: Tensor) -> Metric:
+    """A share of queries with its interval over the images that they are of; empty where there is no query."""
+    if len(hits) == 0:
+        return Metric(None, 0, None)
+    return Metric(int(hits.sum()) / len(hits), len(hits), clustered(hits.numpy(), image.numpy()))

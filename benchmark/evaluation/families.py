@@ -104,6 +104,12 @@ _LIST = (
         ("model", "retrained"),
     ),
     Family(
+        "forget_quality",
+        "whether the margins of the forgotten images could be those of the retrained model",
+        ("score/forget_quality",),
+        ("model", "retrained"),
+    ),
+    Family(
         "retrain_gap",
         "how far the measures are from those of the retrained model",
         ("score/retrain_gap",),
@@ -128,6 +134,21 @@ _LIST = (
     ),
 )
 FAMILIES: dict[str, Family] = {family.name: family for family in _LIST}
+DERIVED: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family(
+            "quality",
+            "what is left, what was lost, and both in one number",
+            ("score/residual", "score/damage", "score/quality"),
+            ("retrained",),
+            reads=(BASE, "image_retrieval_map", "true_name_rank", "paraphrases", "relearning"),
+            from_numbers=True,
+        ),
+    )
+}
+"""Families that no suite names and no cell measures: they compare records with each other, so they are made when
+records are read (`benchmark.leaderboards.scored`)."""
 
 
 class NotMeasurableError(BenchmarkError):

@@ -1,9 +1,9 @@
 """The leaderboard: records in, boards of comparable rows out.
 
 A board holds what may be compared: one suite, model, data set, kind of request, precision and kind of device. A row
-is a method. Its means are over (request, seed) cells, and a mean is empty where one of them is missing: a
-method that failed on the hard requests must not win by that. Chips of one kind share a board; seconds and memory are
-those of one chip, which a note names.
+is a method. Its means are over requests, each the mean over its seeds, and a mean is empty where a (request, seed) cell
+is missing: a method that failed on the hard requests must not win by that. Chips of one kind share a board; seconds and
+memory are those of one chip, which a note names.
 """
 
 from __future__ import annotations
@@ -12,16 +12,28 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.evaluation.catalogue import find
-from benchmark.evaluation.measures.retrain_gap import retrain_gap
-from benchmark.leaderboards.comparison import cell_values, rank_ranges
-from benchmark.leaderboards.grouping import RANKED_BY, BoardKey, Pair, by_board, by_row, chip_of, columns_of, pair
+from benchmark.evaluation.measures.quality import QUALITY
+from benchmark.leaderboards.comparison import LEAST_REQUESTS, Standings, cell_values, standings
+from benchmark.leaderboards.gold_standard import spread_note
+from benchmark.leaderboards.grouping import (
+    PUBLISHED,
+    QUALITY_COLUMNS,
+    BoardKey,
+    Pair,
+    by_board,
+    by_row,
+    chip_of,
+    columns_of,
+    pair,
+)
+from benchmark.leaderboards.notes import BROUGHT_NOTE, DASH, NOTE, chip_notes, ranking_notes, worst_case_notes
 from benchmark.leaderboards.pareto import FRONT_NOTE, axes_of, front
-from benchmark.models.registry import PRETRAINING
-from benchmark.records.record import Metric, Record
+from benchmark.leaderboards.scored import floors, with_quality
+from benchmark.records.record import Record
 from benchmark.utils.statistics import Interval, t_interval
 from datamodules.common.errors import UnknownNameError
 
@@ -33,57 +45,9 @@ if TYPE_CHECKING:
     from methods.common.registry import Registry
 
 
-def gold_spread(records: Iterable[Record]) -> Interval | None:
-    """The gap between retrained models of different seeds, in [0, 1]: mean over requests of the mean over pairs.
-
-    A gap to one of them that is not larger may be the luck of a training. Our choice, because a gold standard that is
-    trained has a spread, and a gap without it has no unit.
-
-    Args:
-        records: Of one board.
-
-    Returns:
-        The mean and its t interval over requests; None where no request has two seeds.
-    """
-    seeds: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.provenance.get("regime") == PRETRAINING:
-            seeds[pair(record)[0]].append(record)
-    means = []
-    for models in seeds.values():
-        gaps = [retrain_gap(first.metrics, second.metrics).gap for first, second in combinations(models, 2)]
-        if gaps:
-            means.append(sum(gaps) / len(gaps))
-    return t_interval(means) if means else None
-
-
-def spread_note(records: Iterable[Record]) -> list[str]:
-    """The note below a board; none where the spread is not known."""
-    spread = gold_spread(records)
-    if spread is None:
-        return []
-    return [
-        f"\u2013 gap: two models trained again without the same data, from different seeds, are "
-        f"{100 * spread.mean:.1f} points apart: so much of a gap may be chance"
-    ]
-
-
 COSTS = ("unlearn_seconds", "peak_memory_bytes", "flops", "edited_bytes")
 OF_CHIP = ("unlearn_seconds", "peak_memory_bytes")
 """The costs that depend on the chip; operations and the size of the edit do not."""
-UNRANKED = "\u2013"
-"""An en dash: in the place of a rank, and before a note."""
-NOTE = (
-    f"{UNRANKED} rank by S; intervals: t over (request, seed) cells, Wilson for one cell; "
-    "an empty mean has missing cells"
-)
-RANGE_NOTE = (
-    f"{UNRANKED} range: the ranks that a row may hold, from paired differences in S over requests (t, 95 % for the "
-    "board as a whole: Holm's correction for all pairs)"
-)
-BROUGHT_NOTE = (
-    f"{UNRANKED} brought: unlearned elsewhere and measured here from a checkpoint; what it read and cost is not known"
-)
 Expected = Mapping[tuple[BoardKey, str], Collection[Pair]]
 """By board and method, the cells that a full row has."""
 
@@ -96,16 +60,20 @@ class Row:
         method: Registry name; with a suffix where a board holds several settings or sources of one method.
         regime: The data that it read.
         reference: Whether it is a reference row, which does not compete.
-        rank: From 1, by `RANKED_BY`; None for reference rows and where the score is empty.
+        rank: From 1, by the board's `ranked_by`; None for reference rows and where that is empty.
         cells: How many of the expected cells have a record.
         expected: How many cells a full row has.
         metrics: Mean and interval by metric; None where a cell is missing or could not be measured.
         costs: Mean by cost, in the units of its name; None likewise. Those of `OF_CHIP` are over the cells that ran on
             the board's chip, and None where none did.
         chip_cells: How many of its cells ran on that chip.
-        rank_best: The best rank that the row may hold (`benchmark.leaderboards.comparison.rank_ranges`); None without a
-        rank. rank_worst: The worst, likewise. front: Whether no other method forgets as much, retains as much and takes
-        as little time (`benchmark.leaderboards.pareto`).
+        rank_best: The best rank that the row may hold (`benchmark.leaderboards.comparison.standings`); None without a
+            rank, and where the board has fewer than `LEAST_REQUESTS` requests.
+        rank_worst: The worst, likewise.
+        tier: From 1; the rows of a tier cannot be told from its first, and all of them can from the first rows of the
+            tiers before it. None where `rank_best` is.
+        front: Whether no other method forgets as much, retains as much and takes as little time
+            (`benchmark.leaderboards.pareto`).
         brought: Whether the models were unlearned elsewhere and brought as checkpoints: what they read and cost is not
             known.
     """
@@ -121,6 +89,7 @@ class Row:
     chip_cells: int = 0
     rank_best: int | None = None
     rank_worst: int | None = None
+    tier: int | None = None
     front: bool = False
     brought: bool = False
 
@@ -139,6 +108,8 @@ class Board:
         notes: What a reader must know, one line each.
         chip: Whose seconds and memory are shown.
         chips: By chip how many cells of the board ran on it, most first.
+        ranked_by: The metric that rows are ranked by.
+        by_chance: Whether the floor of E is chance, for want of retrained models.
     """
 
     key: BoardKey
@@ -150,6 +121,8 @@ class Board:
     notes: tuple[str, ...]
     chip: str = ""
     chips: dict[str, int] = field(default_factory=dict)
+    ranked_by: str = QUALITY
+    by_chance: bool = False
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -167,7 +140,7 @@ class Board:
             **self.key._asdict(),
             **fields("method", "regime"),
             **fields("reference", "brought", dtype="bool"),
-            **fields("rank", "rank_best", "rank_worst", dtype="Int64"),
+            **fields("rank", "rank_best", "rank_worst", "tier", dtype="Int64"),
             **fields("front", dtype="bool"),
             **fields("cells", "expected", dtype="int64"),
             **{name: numbers(row.costs.get(name) for row in self.rows) for name in COSTS},
@@ -203,7 +176,7 @@ def build(
     Raises:
         UnknownNameError: If no board has cells of that chip.
     """
-    all_records = list(records)
+    all_records = with_quality(records)
     chips = sorted({chip_of(record) for record in all_records})
     if chip is not None and not _fitting(chip, chips):
         raise UnknownNameError("device of these records", chip, chips)
@@ -230,7 +203,8 @@ def _board(
     chips = dict(sorted(Counter(map(chip_of, measured)).items(), key=lambda item: (-item[1], item[0])))
     chip = next(iter((*_fitting(wanted, chips), *chips)))
     on_chip = {record.key: record for record in measured if chip_of(record) == chip}
-    rows, notes = [], [NOTE]
+    rows: list[Row] = []
+    stale: list[str] = []
     counted: dict[str, list[Record]] = {}
     for label, row_records in by_row(records).items():
         method = row_records[0].cell["method"]
@@ -240,8 +214,8 @@ def _board(
         counted[label] = [record for record in row_records if pair(record) in set(cells)]
         twice = sum(count > 1 for count in Counter(map(pair, row_records)).values())
         if twice:
-            notes.append(
-                f"{UNRANKED} {label}: {twice} cells have several records (other data, weights or packages); "
+            stale.append(
+                f"{DASH} {label}: {twice} cells have several records (other data, weights or packages); "
                 "its means are empty until the stale ones are removed"
             )
         rows.append(row)
@@ -250,16 +224,25 @@ def _board(
         if board == key and method not in present:
             count = len(set(expected[board, method]))
             rows.append(Row(method, "", method in references, None, 0, count, {}, {}))
-    names = {name for record in records for name in record.metrics}
+    derived = {name for record in records for name in QUALITY_COLUMNS if record.metrics[name].value is not None}
+    names = {name for record in records for name in record.metrics if name not in QUALITY_COLUMNS} | derived
     columns = columns_of(key.kind, names)
-    ranked = _with_fronts(_with_ranges(_ranked(rows), counted), columns)
-    notes[1:1] = [
-        *_range_notes(ranked, len(requests)),
+    ranked_by = _ranking(rows)
+    ranked = _ranked(rows, ranked_by)
+    values = {row.method: cell_values(counted[row.method], ranked_by) for row in ranked if row.rank}
+    standing = standings(values, _better(ranked_by)) if len(requests) >= LEAST_REQUESTS else Standings()
+    ranked = _with_fronts(_with_standings(ranked, standing), columns)
+    left = floors(records)
+    notes = (
+        NOTE,
+        *ranking_notes(ranked, records, ranked_by, standing, len(requests), left),
+        *worst_case_notes(columns, records),
         *([FRONT_NOTE] if any(row.front for row in ranked) else []),
         *([BROUGHT_NOTE] if any(row.brought for row in ranked) else []),
         *(spread_note(records) if "score/retrain_gap" in columns else []),
-        *_chip_notes(chip, chips, ranked),
-    ]
+        *chip_notes(chip, chips, ranked),
+        *stale,
+    )
     return Board(
         key,
         len(requests),
@@ -267,9 +250,11 @@ def _board(
         columns,
         tuple(name for name in COSTS if any(record.cost.get(name) is not None for record in records)),
         tuple(ranked),
-        tuple(notes),
+        notes,
         chip,
         chips,
+        ranked_by,
+        by_chance=left.by_chance > 0,
     )
 
 
@@ -291,7 +276,7 @@ def _row(
         None,
         len(cells),
         len(expected),
-        {name: _mean(name, [r.metrics.get(name) for r in expected_records]) if complete else None for name in names},
+        {name: _mean(name, expected_records) if complete else None for name in names},
         costs,
         len(there),
         brought=any(record.cell.get("brought") for record in records),
@@ -303,65 +288,57 @@ def _mean_cost(name: str, records: list[Record]) -> float | None:
     return sum(values) / len(values) if values and len(values) == len(records) else None
 
 
-def _mean(name: str, metrics: list[Metric | None]) -> Interval | None:
-    values = [metric.value for metric in metrics if metric is not None and metric.value is not None]
-    if not values or len(values) < len(metrics):
-        return None
-    if len(metrics) == 1:
-        low, high = (metrics[0].ci95 if metrics[0] is not None else None) or (None, None)
-        return Interval(values[0], low, high, 1)
-    interval, measure = t_interval(values), find(name)
+def _mean(name: str, records: list[Record]) -> Interval | None:
+    """The mean over requests, each the mean over its seeds; None where a cell has no value."""
+    requests: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        metric = record.metrics.get(name)
+        if metric is None or metric.value is None:
+            return None
+        requests[pair(record)[0]].append(metric.value)
+    interval, measure = t_interval([fmean(values) for values in requests.values()]), find(name)
     if measure is None or interval.low is None or interval.high is None:
         return interval
+    if interval.low <= measure.low and interval.high >= measure.high:
+        return replace(interval, low=None, high=None)  # all that the measure can be: it would say nothing
     return replace(interval, low=max(interval.low, measure.low), high=min(interval.high, measure.high))
 
 
-def _ranked(rows: list[Row]) -> list[Row]:
-    def score(row: Row) -> float | None:
-        mean = row.metrics.get(RANKED_BY)
-        return None if mean is None or row.reference else mean.mean
+def _score(row: Row, ranked_by: str) -> float | None:
+    mean = row.metrics.get(ranked_by)
+    return None if mean is None or row.reference else mean.mean
 
-    scores = [value for row in rows if (value := score(row)) is not None]
-    ranked = [
-        replace(row, rank=None if value is None else 1 + sum(other < value for other in scores))
-        for row, value in ((row, score(row)) for row in rows)
-    ]
+
+def _ranking(rows: Iterable[Row]) -> str:
+    """Q where a row that competes has it, else S."""
+    return QUALITY if any(_score(row, QUALITY) is not None for row in rows) else PUBLISHED
+
+
+def _better(metric: str) -> Literal["lower", "higher"]:
+    measure = find(metric)
+    return "higher" if measure is not None and measure.retain == "higher" else "lower"
+
+
+def _ranked(rows: list[Row], ranked_by: str) -> list[Row]:
+    sign = -1.0 if _better(ranked_by) == "higher" else 1.0
+    scores = {row.method: sign * value for row in rows if (value := _score(row, ranked_by)) is not None}
+    ranks = {label: 1 + sum(other < value for other in scores.values()) for label, value in scores.items()}
+    ranked = [replace(row, rank=ranks.get(row.method)) for row in rows]
     return sorted(ranked, key=lambda row: (not row.reference, row.rank is None, row.rank or 0, row.method))
 
 
-def _with_ranges(rows: list[Row], counted: Mapping[str, list[Record]]) -> list[Row]:
-    ranges = rank_ranges({row.method: cell_values(counted[row.method], RANKED_BY) for row in rows if row.rank})
-    row_ranges = ((row, ranges.get(row.method, (None, None))) for row in rows)
-    return [replace(row, rank_best=best, rank_worst=worst) for row, (best, worst) in row_ranges]
+def _with_standings(rows: list[Row], known: Standings) -> list[Row]:
+    ranges = [known.ranges.get(row.method, (None, None)) for row in rows]
+    return [
+        replace(row, rank_best=best, rank_worst=worst, tier=known.tiers.get(row.method))
+        for row, (best, worst) in zip(rows, ranges, strict=True)
+    ]
 
 
 def _with_fronts(rows: list[Row], columns: Collection[str]) -> list[Row]:
     competing = {row.method: (row.metrics, row.costs) for row in rows if not row.reference}
     best = front(competing, axes_of(columns)) if len(competing) > 1 else frozenset()
     return [replace(row, front=row.method in best) for row in rows]
-
-
-def _chip_notes(chip: str, chips: Mapping[str, int], rows: list[Row]) -> list[str]:
-    """Whose seconds and memory the board shows, and what it does not show."""
-    if len(chips) == 1:
-        return [f"{UNRANKED} seconds and MB: on {chip}"]
-    others = ", ".join(f"{name} ({count} cells)" for name, count in chips.items() if name != chip)
-    partly = [f"{row.method} ({row.chip_cells}/{row.cells})" for row in rows if 0 < row.chip_cells < row.cells]
-    some = f"; of some rows only a part of the cells ran there: {', '.join(partly)}" if partly else ""
-    return [
-        f"{UNRANKED} seconds and MB: on {chip}, of the cells that ran there{some}; all other numbers are of all chips; "
-        f"--device NAME shows the costs of {others}"
-    ]
-
-
-def _range_notes(rows: list[Row], requests: int) -> list[str]:
-    competing = [row for row in rows if row.rank is not None]
-    if len(competing) < 2:
-        return []
-    if any((row.rank_best, row.rank_worst) != (1, len(competing)) for row in competing):
-        return [RANGE_NOTE]
-    few = f"{requests} request{'s do' if requests > 1 else ' does'} not tell any two rows apart"
-    return [RANGE_NOTE, f"{UNRANKED} {few}: the order may be chance; more requests narrow the ranges"]
 
 
 def boards_of(

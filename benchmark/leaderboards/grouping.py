@@ -104,10 +104,13 @@ def _differing(settings: str, keys: Iterable[tuple[str, str]]) -> str:
     return " ".join(f"{name}={values.get(name)}" for name in names)
 
 
-RANKED_BY = "score/kravets"
+PUBLISHED = "score/kravets"
+"""S, which the papers rank by: boards do where their records have no Q."""
+QUALITY_COLUMNS = ("score/quality", "score/residual", "score/damage")
 MEMBERSHIP = ("forget/membership_auc", "forget/membership_tpr")
 CLASS_COLUMNS = (
-    RANKED_BY,
+    *QUALITY_COLUMNS,
+    PUBLISHED,
     "score/harmonic",
     "forget/acc1",
     "retain/acc1",
@@ -117,23 +120,31 @@ CLASS_COLUMNS = (
     *MEMBERSHIP,
 )
 DEEP_COLUMNS = (
-    RANKED_BY,
-    "score/robust",
+    *QUALITY_COLUMNS,
+    PUBLISHED,
+    "score/harmonic",
     "score/retrain_gap",
+    "score/forget_quality",
     "forget/acc1",
+    "forget/image_map",
+    "forget/true_name_margin",
     "forget/worst_prompt_acc1",
-    "forget/soft_prompt_acc1",
+    "forget/relearn_acc1@0",
     "forget/probe_acc1",
     "forget/relearn_acc1@16",
-    "forget/relearn_acc1@0",
     "retain/acc1",
     "retain/worst10_drop",
     "other/acc1",
     *MEMBERSHIP,
 )
-"""For requests by class where the attacks were made: what a method hides beside what it removes."""
+"""For requests by class where the measures of E were made: those first, then what users of this field look for. The
+soft prompt and S with the worst attack are left to CSV and JSON: they hardly tell a retrained model from one that kept
+the class (`leaderboard --informative`)."""
+DEEP = ("forget/image_map", "score/robust")
+"""A board with one of these shows `DEEP_COLUMNS`."""
 CONCEPT_COLUMNS = (
-    RANKED_BY,
+    *QUALITY_COLUMNS,
+    PUBLISHED,
     "score/harmonic",
     "forget/mean_recall",
     "retain/mean_recall",
@@ -150,8 +161,8 @@ def columns_of(kind: str, names: Collection[str]) -> tuple[str, ...]:
 
     Args:
         kind: Of its requests: "class" or "concept".
-        names: Of the metrics that its records have.
+        names: Of the metrics of which its records have a value.
     """
-    by_class = DEEP_COLUMNS if "score/robust" in names else CLASS_COLUMNS
+    by_class = DEEP_COLUMNS if any(name in names for name in DEEP) else CLASS_COLUMNS
     shown = CONCEPT_COLUMNS if kind == "concept" else by_class
     return tuple(name for name in shown if name in names)

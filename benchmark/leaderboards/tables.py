@@ -5,13 +5,21 @@ Tables for people give per cent and costs in handy units; CSV and JSON give frac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from benchmark.evaluation.catalogue import Column, describe
-from benchmark.leaderboards.boards import UNRANKED, Board
+from benchmark.evaluation.measures.quality import QUALITY, RESIDUAL
+from benchmark.leaderboards.against import Against
+from benchmark.leaderboards.boards import Board
 from benchmark.leaderboards.comparison import Comparison
+from benchmark.leaderboards.gold_standard import Gap
+from benchmark.leaderboards.grouping import BoardKey
+from benchmark.leaderboards.meta_evaluation import Trust
+from benchmark.leaderboards.notes import BY_CHANCE, DASH
 from benchmark.leaderboards.pareto import MARK
+from benchmark.utils.statistics import LEAST_VALUES
 from benchmark.utils.table import Format, Table, TableColumn, ends_text, number_text, records, values
 from benchmark.utils.table import render as render_tables
 
@@ -43,12 +51,12 @@ def title(board: Board) -> str:
 
 
 def board_table(board: Board) -> Table:
-    """A board as a table: rank, method, what it reads, the board's metrics with intervals, and its costs."""
+    """A board as a table: rank, tier where there are any, method, what it reads, metrics with intervals, and costs."""
     frame = board.frame
-    rows = records(frame[["method", "regime", "rank", "rank_best", "rank_worst", "front", "cells", "expected"]])
+    rows = records(frame[["method", "regime", "rank", "tier", "front", "cells", "expected"]])
     columns = [
-        TableColumn("#", [(f"{MARK} " if row["front"] else "") + str(row["rank"] or UNRANKED) for row in rows]),
-        TableColumn("range", [_range(row["rank_best"], row["rank_worst"]) for row in rows]),
+        TableColumn("#", [(f"{MARK} " if row["front"] else "") + str(row["rank"] or DASH) for row in rows]),
+        *([TableColumn("tier", [str(row["tier"] or "") for row in rows])] if any(row["tier"] for row in rows) else []),
         TableColumn("method", [row["method"] for row in rows], words=True),
         TableColumn("reads", [row["regime"] for row in rows], words=True),
         TableColumn("cells", [_share(row["cells"], row["expected"]) for row in rows]),
@@ -56,11 +64,15 @@ def board_table(board: Board) -> Table:
     for name in board.columns:
         column = describe(name)
         ends = zip(values(frame[name]), values(frame[f"{name}_low"]), values(frame[f"{name}_high"]), strict=True)
-        columns.append(TableColumn(head_of(column), [_interval(*numbers, *unit_of(column)) for numbers in ends]))
+        mark = BY_CHANCE if board.by_chance and name in (QUALITY, RESIDUAL) else ""
+        columns.append(
+            TableColumn(f"{mark}{head_of(column)}", [_interval(*numbers, *unit_of(column)) for numbers in ends])
+        )
     for name in board.costs:
         head, unit = COST_UNITS[name]
         columns.append(TableColumn(f"{head} ↓", [_cost(value, unit) for value in values(frame[name])]))
     about = {"key": board.key._asdict(), "requests": board.requests, "seeds": board.seeds, "columns": board.columns}
+    about |= {"ranked_by": board.ranked_by, "by_chance": board.by_chance}
     about |= {"costs": board.costs, "chip": board.chip, "chips": board.chips}
     return Table(title(board), columns, frame, notes=board.notes, about=about)
 
@@ -73,13 +85,6 @@ def unit_of(column: Column) -> tuple[float, int]:
 def head_of(column: Column) -> str:
     """The name of a metric with the direction that is better."""
     return f"{column.head} {column.direction}".rstrip()
-
-
-def _range(best: int | None, worst: int | None) -> str:
-    """The ranks that a row may hold, "2\u20135", or one alone."""
-    if best is None or worst is None:
-        return ""
-    return str(best) if best == worst else f"{best}\u2013{worst}"
 
 
 def _share(cells: int, expected: int) -> str:
@@ -103,9 +108,9 @@ def _cost(value: float | None, unit: float) -> str:
 
 
 COMPARISON_NOTES = (
-    f"{UNRANKED} differences are over requests, each the mean over its seeds, because seeds of one request are not "
+    f"{DASH} differences are over requests, each the mean over its seeds, because seeds of one request are not "
     "independent; intervals: Student's t, 95 %",
-    f"{UNRANKED} every interval is for one pair and one metric chosen in advance: who looks at many finds "
+    f"{DASH} every interval is for one pair and one metric chosen in advance: who looks at many finds "
     "differences by chance",
 )
 
@@ -126,7 +131,7 @@ def comparison_table(comparison: Comparison) -> Table:
     lines = [_comparison_texts(a, row) for row in records(comparison.frame)]
     heads = ["metric", a, b, f"{a} - {b}", "95 % interval", "requests", "verdict"]
     columns = Table.of_texts(heads, lines, words=(0, 6)).columns
-    notes = (*(f"{UNRANKED} {note}" for note in comparison.notes), *COMPARISON_NOTES)
+    notes = (*(f"{DASH} {note}" for note in comparison.notes), *COMPARISON_NOTES)
     about = {"key": comparison.key._asdict(), "a": a, "b": b}
     return Table(str(comparison.key), columns, comparison.frame, notes=notes, about=about)
 
@@ -144,11 +149,110 @@ def _verdict_words(a: str, row: dict[str, Any]) -> str:
     """The verdict with who it is about, or why there is none."""
     verdict, requests = row["verdict"], row["requests"]
     if verdict in ("lower", "higher"):
-        return f"{a} {verdict}"
-    if requests == 1:
-        return f"{verdict}: one request"
+        return f"{a} {verdict}{', but skewed' if row['skewed'] else ''}"
+    if 0 < requests < LEAST_VALUES:
+        return f"{verdict}: {'one request' if requests == 1 else 'two requests'}"
     if requests and row["difference_low"] is None:
         if row["p"] == 1.0:
             return f"{verdict}: equal on every request"
         return f"{verdict}: {requests} equal differences have no spread to judge by"
     return str(verdict)
+
+
+def render_against(comparisons: Sequence[Against], format: Format) -> str:
+    """One row against all others as text, with a newline at the end.
+
+    Args:
+        comparisons: As `benchmark.leaderboards.against.against` gives them.
+        format: "csv" and "json" are for programs, the others for people.
+    """
+    return render_tables([against_table(comparison) for comparison in comparisons], format)
+
+
+def against_table(comparison: Against) -> Table:
+    """All other rows beside one, one line each, in the board's order."""
+    column = describe(comparison.metric)
+    unit = unit_of(column)
+    lines = [
+        [
+            row["method"],
+            number_text(row["difference"], *unit, signed=True),
+            ends_text(row["difference_low"], row["difference_high"], *unit, signed=True),
+            p_text(row["p"]),
+            str(row["requests"]),
+            f"{row['verdict']}{', but skewed' if row['skewed'] and row['verdict'] != 'not distinguishable' else ''}",
+        ]
+        for row in records(comparison.frame)
+    ]
+    heads = ["method", f"{head_of(column)} less that of {comparison.method}", "95 % interval"]
+    columns = Table.of_texts([*heads, "p (Holm)", "requests", "verdict"], lines, words=(0, 5)).columns
+    notes = tuple(f"{DASH} {note}" for note in comparison.notes)
+    about = {"key": comparison.key._asdict(), "metric": comparison.metric, "against": comparison.method}
+    return Table(f"{comparison.key} · against {comparison.method}", columns, comparison.frame, notes=notes, about=about)
+
+
+def p_text(p: float | None) -> str:
+    """A p value for people; empty where there is none."""
+    if p is None:
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def render_trust(tables: Mapping[BoardKey, Sequence[Trust]], format: Format) -> str:
+    """The meta-evaluation as text, with a newline at the end: which measures tell what was removed."""
+    return render_tables([_trust_table(key, trusts) for key, trusts in tables.items()], format)
+
+
+TRUST_NOTES = (
+    f"{DASH} AUC: how well a measure tells models trained again without the forget set from models that surely kept it "
+    "(original, output filter, noise, a turned text encoder, training on the rest); 1: always, 0.5: a coin",
+    f"{DASH} reach: by how much the retrained models lie below the original where they are nearest to it",
+    f"{DASH} E is made of those marked ✓, a frozen list; ○ would pass both rules (AUC of .95, reach) as well",
+)
+
+
+def _trust_table(key: BoardKey, trusts: Sequence[Trust]) -> Table:
+    import pandas as pd
+
+    lines = []
+    for trust in trusts:
+        column = describe(trust.metric)
+        reach = number_text(trust.reach, *unit_of(column), signed=True)
+        mark = "✓" if trust.listed else "○" if trust.informative else ""
+        ends = f"[{trust.low:.2f}, {trust.high:.2f}]"
+        lines.append([column.head, f"{trust.auc:.2f}", ends, reach, str(trust.retrained), str(trust.kept), mark])
+    heads = ["measure", "AUC ↑", "95 % interval", "reach ↑", "retrained", "kept it", "in E"]
+    frame = pd.DataFrame(
+        [{**key._asdict(), **asdict(trust), "informative": trust.informative} for trust in trusts],
+        index=range(len(trusts)),
+    )
+    columns = Table.of_texts(heads, lines, words=(0, 6)).columns
+    return Table(str(key), columns, frame, notes=TRUST_NOTES, about={"key": key._asdict()})
+
+
+GAP_NOTES = (
+    f"{DASH} spread: standard deviation between models trained again from different seeds, pooled over requests",
+    f"{DASH} z: how many such spreads the row is from their mean; a large z in a measure with little spread may be a "
+    "small difference",
+)
+
+
+def render_gaps(method: str, tables: Mapping[BoardKey, Sequence[Gap]], format: Format) -> str:
+    """The gaps of one row to the retrained models, measure by measure, as text with a newline at the end."""
+    return render_tables([_gap_table(method, key, gaps) for key, gaps in tables.items()], format)
+
+
+def _gap_table(method: str, key: BoardKey, gaps: Sequence[Gap]) -> Table:
+    import pandas as pd
+
+    lines = []
+    for gap in gaps:
+        column = describe(gap.metric)
+        unit = unit_of(column)
+        numbers = [number_text(value, *unit) for value in (gap.value, gap.retrained, gap.spread)]
+        lines.append([column.head, *numbers, "" if gap.z is None else f"{gap.z:+.1f}", str(gap.models)])
+    columns = Table.of_texts(["measure", method, "retrained", "spread", "z", "models"], lines, words=(0,)).columns
+    shared = {**key._asdict(), "method": method}
+    frame = pd.DataFrame([{**shared, **asdict(gap)} for gap in gaps], index=range(len(gaps)))
+    about = {"key": key._asdict(), "method": method}
+    return Table(f"{key} · {method} against the retrained models", columns, frame, notes=GAP_NOTES, about=about)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.leaderboards.grouping import pair
+from benchmark.leaderboards.scored import with_quality
 from benchmark.records.record import Metric, Record
 from benchmark.report.curves import curves_of
 from benchmark.report.extras import Curve, Extras, Predictions
 from benchmark.report.gathering import Gathered
-from benchmark.report.views import Boards, plain, views
+from benchmark.report.views import Boards, beside, plain, views
 from datamodules.common.kept_files import is_there
 from methods.common.registry import Registry
 
@@ -47,7 +48,8 @@ class Content:
 
 
 def collect(gathered: Gathered, registry: Registry) -> Content:
-    """Group the records into boards and read what lies beside them."""
+    """Group the records, with E, D and Q, into boards and read what lies beside them."""
+    gathered = replace(gathered, records=tuple(with_quality(gathered.records)))
     references = [name for name in registry.names() if registry.declaration(name).card.paper == "reference row"]
     boards = views(gathered.records, gathered.failures, references)
     keys = {record.key for record in gathered.records}
@@ -108,6 +110,7 @@ def board_data(content: Content) -> list[dict[str, Any]]:
             "key": board.key._asdict(),
             "requests": list(board.single) or sorted({pair(record)[0] for record in board.records}),
             "whole": plain(board.whole, regimes),
+            "beside": beside(board),
             "single": {request: plain(view, regimes) for request, view in board.single.items()},
         }
         for board in content.boards

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.evaluation.families import SHOTS
-from benchmark.leaderboards.grouping import RANKED_BY, pair
+from benchmark.leaderboards.grouping import pair
 from benchmark.report.content import Content
 from benchmark.report.extras import Curve
 from benchmark.report.figure_parts import Figure, head_of, new_axes, plain_text, titled
@@ -105,14 +105,15 @@ def _save(figure: Figure, folder: Path, name: str) -> None:
 
 
 def _scores(board: Boards, content: Content) -> Figure | None:
-    """S of each method with its interval."""
-    rows = [row for row in board.whole.board.rows if row.metrics.get(RANKED_BY) is not None]
+    """What the board ranks by, of each method with its interval."""
+    ranked_by = board.whole.board.ranked_by
+    rows = [row for row in board.whole.board.rows if row.metrics.get(ranked_by) is not None]
     if not rows:
         return None
     figure, (axes,) = new_axes(4.5, 0.6 + 0.17 * len(rows))
     means = []
     for place, row in enumerate(rows):
-        mean = row.metrics[RANKED_BY]
+        mean = row.metrics[ranked_by]
         if mean is None:
             continue
         drawn = look(row.regime)
@@ -123,7 +124,7 @@ def _scores(board: Boards, content: Content) -> Figure | None:
     axes.set_xlim(0, (max(means) * 1.12) or 1)
     axes.set_yticks(range(len(rows)), [plain_text(row.method) for row in rows])
     axes.invert_yaxis()
-    axes.set_xlabel(head_of(RANKED_BY))
+    axes.set_xlabel(head_of(ranked_by))
     return titled(figure, board)
 
 

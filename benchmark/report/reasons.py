@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from benchmark.evaluation.catalogue import find
-from benchmark.evaluation.families import FAMILIES
+from benchmark.evaluation.families import DERIVED, FAMILIES
 from benchmark.leaderboards.boards import Row
 from benchmark.leaderboards.grouping import Pair, pair
 from benchmark.records.failures import Failure
@@ -37,14 +37,14 @@ def missing_cells(row: Row, records: Sequence[Record], expected: Collection[Pair
 
 def empty_metric(metric: str, records: Sequence[Record]) -> str:
     """Why a metric of a whole row is empty."""
-    family = next((name for name, family in FAMILIES.items() if metric in family.metrics), None)
+    family = next((n for n, family in {**FAMILIES, **DERIVED}.items() if metric in family.metrics), None)
     for record in records:
         reasons = record.report.get("not_measured")
         if family is not None and isinstance(reasons, dict) and family in reasons:
             return f"not measured: {_line(str(reasons[family]))}"
     absent = [record for record in records if metric not in record.metrics]
     if len(absent) == len(records):
-        how = f"; `measure {family}` adds it" if family else ""
+        how = f"; `measure {family}` adds it" if family in FAMILIES else ""
         return f"not asked of this method{how}"
     if absent:
         return f"{len(absent)} of {len(records)} records do not have it"

@@ -8,15 +8,16 @@ from typing import Any
 
 from benchmark.evaluation.catalogue import describe, find
 from benchmark.evaluation.families import SHOTS
+from benchmark.leaderboards.against import board_against, row_values
 from benchmark.leaderboards.boards import Board, Row, build
 from benchmark.leaderboards.grouping import BoardKey, Pair, by_board, by_row, pair
 from benchmark.leaderboards.pareto import axes_of, point_of
-from benchmark.leaderboards.tables import COST_UNITS, board_table, unit_of
+from benchmark.leaderboards.tables import COST_UNITS, against_table, board_table, unit_of
 from benchmark.records.failures import Failure
 from benchmark.records.record import Record
 from benchmark.report.reasons import empty_cost, empty_metric, missing_cells, pair_of
 from benchmark.utils.markup import latex_row
-from benchmark.utils.statistics import Interval
+from benchmark.utils.statistics import LEAST_VALUES, Interval
 from datamodules.common.errors import RequestError
 from datamodules.common.request import ForgetRequest
 
@@ -24,7 +25,7 @@ LANDMARKS = ("original", "retrain")
 """The rows between which all others lie: nothing forgotten, and never seen; named as in `suites.expansion`."""
 DEEP = ("forget/probe_acc1", "forget/relearn_acc1@16", "forget/soft_prompt_acc1", "forget/worst_prompt_acc1")
 RELEARNING = tuple(f"forget/relearn_acc1@{shots}" for shots in SHOTS)
-_FIXED = ("rank", "range", "method", "reads", "cells")
+_FIXED = ("method", "reads", "cells")
 
 
 @dataclass(frozen=True)
@@ -139,11 +140,12 @@ def plain(view: View, regimes: Mapping[str, str]) -> dict[str, Any]:
     table = board_table(board)
     deep = [name for name in DEEP if any(row.metrics.get(name) for row in board.rows)]
     relearning = [name for name in RELEARNING if any(row.metrics.get(name) for row in board.rows)]
-    wanted = list(dict.fromkeys((*board.columns, *(view.axes or ()), *deep, *relearning)))
+    wanted = list(dict.fromkeys((board.ranked_by, *board.columns, *(view.axes or ()), *deep, *relearning)))
     return {
         "title": table.title,
         "heads": table.heads,
-        "names": [*_FIXED, *board.columns, *board.costs],
+        "names": ["rank", *(["tier"] if "tier" in table.heads else []), *_FIXED, *board.columns, *board.costs],
+        "ranked_by": board.ranked_by,
         "metrics": {name: _described(name) for name in wanted},
         "costs": {name: {"head": COST_UNITS[name][0], "unit": COST_UNITS[name][1]} for name in board.costs},
         "axes": view.axes,
@@ -152,6 +154,31 @@ def plain(view: View, regimes: Mapping[str, str]) -> dict[str, Any]:
         "notes": list(board.notes),
         "latex": table.latex_frame(),
         "rows": [_row(view, row, texts, wanted) for row, texts in zip(board.rows, table.rows, strict=True)],
+    }
+
+
+def beside(boards: Boards) -> dict[str, Any]:
+    """Each row of a board beside all others, as JSON for the page: the leader first; empty where requests are too few.
+
+    Args:
+        boards: The board.
+    """
+    board = boards.whole.board
+    if board.requests < LEAST_VALUES:
+        return {}
+    values = row_values(board, boards.records, board.ranked_by)
+    leader = next((row.method for row in board.rows if row.rank == 1 and row.method in values), None)
+    tables = [
+        against_table(board_against(board, values, label, board.ranked_by, is_leader=label == leader))
+        for label in sorted(values, key=lambda label: label != leader)
+    ]
+    return {
+        str(table.about["against"]): {
+            "heads": list(table.heads),
+            "rows": [list(row) for row in table.rows],
+            "notes": list(table.notes),
+        }
+        for table in tables
     }
 
 
@@ -172,6 +199,7 @@ def _row(view: View, row: Row, texts: Sequence[str], wanted: Sequence[str]) -> d
         "rank": row.rank,
         "best": row.rank_best,
         "worst": row.rank_worst,
+        "tier": row.tier,
         "front": row.front,
         "point": [None, None] if view.axes is None else list(point_of(row.metrics, view.axes)),
         "texts": texts,

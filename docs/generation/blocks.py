@@ -13,6 +13,8 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "command-pages": commands.command_pages,
     "families": measures.family_list,
     "family": measures.family_table,
+    "derived": measures.family_table,
+    "informative": boards.informative_table,
     "measures": measures.measures_named,
     "method-scores": cards.method_scores,
     "tuned-scores": cards.tuned_scores,

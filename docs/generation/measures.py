@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 from benchmark.evaluation.catalogue import MEASURES, Measure, describe, find
-from benchmark.evaluation.families import FAMILIES
+from benchmark.evaluation.families import DERIVED, FAMILIES
 from benchmark.utils.table import Table
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmark" / "evaluation" / "measures"
@@ -25,7 +25,7 @@ def family_table(name: str) -> str:
     Raises:
         LookupError: If there is no such family, or the catalogue lacks one of its metrics.
     """
-    measures = dict.fromkeys(_measure(metric) for metric in FAMILIES[name].metrics)
+    measures = dict.fromkeys(_measure(metric) for metric in {**FAMILIES, **DERIVED}[name].metrics)
     statement = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))) or ""
     box = "\n".join(f"    {line}".rstrip() for line in ["```text", *statement.splitlines(), "```"])
     return f'{measure_table(tuple(measures))}\n\n??? note "As the code states it"\n\n{box}\n'

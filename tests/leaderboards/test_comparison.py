@@ -39,15 +39,23 @@ def rows(**scores: dict[str, list[float]]) -> list[Record]:
 
 
 def test_seeds_of_a_request_count_once() -> None:
-    records = rows(a={"x": [0.1, 0.2, 0.3], "y": [0.3, 0.4, 0.5]}, b={"x": [0.3, 0.4, 0.5], "y": [0.6, 0.7, 0.8]})
-    (difference,) = compared(records)[0].differences
+    a = {"x": [0.1, 0.2, 0.3], "y": [0.3, 0.4, 0.5], "z": [0.3, 0.3, 0.3]}
+    b = {"x": [0.3, 0.4, 0.5], "y": [0.6, 0.7, 0.8], "z": [0.7, 0.7, 0.7]}
+    (difference,) = compared(rows(a=a, b=b))[0].differences
     found = difference.difference
-    assert found is not None and (found.n, difference.pairs) == (2, 6)
-    # -0.25 ± 12.7062 * 0.0707107 / sqrt(2)
-    assert (found.mean, found.low, found.high) == pytest.approx((-0.25, -0.885310, 0.385310), abs=1e-5)
-    assert (difference.mean_a, difference.mean_b) == pytest.approx((0.3, 0.55))
-    # Student's t of 5 with one degree of freedom: 1 - 2 arctan(5) / pi
-    assert difference.p == pytest.approx(0.125666, abs=1e-6)
+    assert found is not None and (found.n, difference.pairs) == (3, 9)
+    # -0.3 ± 4.3027 * 0.1 / sqrt(3)
+    assert (found.mean, found.low, found.high) == pytest.approx((-0.3, -0.548414, -0.051586), abs=1e-5)
+    assert (difference.mean_a, difference.mean_b) == pytest.approx((0.3, 0.6))
+    # Student's t of 3 sqrt(3) with two degrees of freedom: 1 - t / sqrt(2 + t^2)
+    assert difference.p == pytest.approx(1 - 27**0.5 / 29**0.5, abs=1e-6)
+    assert difference.verdict == "lower"
+
+
+def test_two_requests_have_no_interval_and_no_verdict() -> None:
+    (difference,) = compared(rows(a={"x": [0.1], "y": [0.1]}, b={"x": [0.9], "y": [0.90001]}))[0].differences
+    found = difference.difference
+    assert found is not None and (found.low, found.high, difference.p) == (None, None, None)
     assert difference.verdict == "not distinguishable"
 
 
@@ -108,7 +116,9 @@ def test_verdict(differences: list[float], verdict: str, words: str) -> None:
 
 def test_the_interval_stays_within_what_the_metric_can_differ() -> None:
     records = [
-        record(m, q, forget=f) for m, q, f in (("a", "x", 0.9), ("a", "y", 0.5), ("b", "x", 0.0), ("b", "y", 0.1))
+        record(m, q, forget=f)
+        for m, scores in (("a", (1.0, 0.0, 1.0)), ("b", (0.0, 0.9, 0.0)))
+        for q, f in zip("xyz", scores, strict=True)
     ]
     interval = compared(records, metric="forget/acc1")[0].differences[0].difference
     assert interval is not None and (interval.low, interval.high) == (-1.0, 1.0)
@@ -132,7 +142,7 @@ def test_rows_of_one_method_have_labels() -> None:
 
 # -- formats -------------------------------------------------------------------------------------------------
 
-TWO = rows(a={"x": [0.1], "y": [0.2]}, b={"x": [0.2], "y": [0.4]})
+THREE = rows(a={"x": [0.1], "y": [0.2], "z": [0.3]}, b={"x": [0.2], "y": [0.4], "z": [0.3]})
 
 
 def test_text_is_in_per_cent_and_points() -> None:
@@ -146,15 +156,15 @@ def test_text_is_in_per_cent_and_points() -> None:
 
 
 def test_json_and_csv_hold_fractions() -> None:
-    comparisons = compared(TWO)
+    comparisons = compared(THREE)
     (board,) = json.loads(render_comparisons(comparisons, "json"))
     (row,) = csv.DictReader(io.StringIO(render_comparisons(comparisons, "csv")))
     (plain,) = board["rows"]
     assert (board["a"], board["b"], board["key"]["kind"]) == (row["a"], row["b"], row["kind"]) == ("a", "b", "class")
-    assert plain["difference"] == float(row["difference"]) == pytest.approx(-0.15)
+    assert plain["difference"] == float(row["difference"]) == pytest.approx(-0.1)
     assert plain["difference_low"] == float(row["difference_low"])
     assert plain["verdict"] == row["verdict"] == "not distinguishable"
-    assert plain["requests"] == int(row["requests"]) == plain["pairs"] == int(row["pairs"]) == 2
+    assert plain["requests"] == int(row["requests"]) == plain["pairs"] == int(row["pairs"]) == 3
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -175,8 +185,8 @@ def test_what_only_one_row_has_is_nothing_to_compare() -> None:
 @pytest.mark.parametrize(
     ("records", "names", "message"),
     [
-        (TWO, ("a", "a"), "two different methods, not 'a' twice"),
-        (TWO, ("a", "c"), "unknown method of these records 'c': known: a, b"),
+        (THREE, ("a", "a"), "two different methods, not 'a' twice"),
+        (THREE, ("a", "c"), "unknown method of these records 'c': known: a, b"),
         ([record("lip"), record("ccup")], ("lip", "ccop"), "did you mean 'ccup'"),
         ([record("a"), record("b", device="H100")], ("a", "b"), "a is on .* cpu · fp32; b is on .* H100 · fp32"),
         (
@@ -193,4 +203,4 @@ def test_refused(records: list[Record], names: tuple[str, str], message: str) ->
 
 def test_a_metric_that_nobody_measured() -> None:
     with pytest.raises(UnknownNameError, match="metric of these records 'retain/mean_recall'"):
-        compared(TWO, metric="retain/mean_recall")
+        compared(THREE, metric="retain/mean_recall")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmark.leaderboards.comparison import Difference, paired_difference, rank_ranges
-from benchmark.utils.statistics import Interval, paired_bootstrap, paired_t, t_interval, wilson
+from benchmark.leaderboards.comparison import Difference, paired_difference, standings
+from benchmark.utils.statistics import Interval, paired_t, t_interval, wilson
 
 Array = NDArray[np.float64]
 REQUESTS, SEEDS = 5, 3
@@ -20,6 +20,14 @@ def covers(intervals: Iterable[Interval], truth: float) -> float:
     """The share of the intervals that hold the truth."""
     found = [i.low <= truth <= i.high for i in intervals if i.low is not None and i.high is not None]
     return sum(found) / len(found)
+
+
+def paired_bootstrap(values: Sequence[float], *, draws: int = 2000) -> Interval:
+    """The mean with its 95 % percentile bootstrap interval (Efron, 1979): what the project does not use, and why."""
+    sample = np.asarray(values)
+    means = sample[np.random.default_rng(0).integers(0, len(sample), size=(draws, len(sample)))].mean(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Interval(float(sample.mean()), float(low), float(high), len(sample))
 
 
 def margin(rate: float, n: int) -> float:
@@ -123,7 +131,7 @@ def compared(scores: Array, *, without_chance: bool = False) -> list[Difference]
 
 
 @pytest.mark.parametrize("without_chance", [False, True], ids=["three seeds each", "one seed against three"])
-@pytest.mark.parametrize("requests", [2, 3, 5])
+@pytest.mark.parametrize("requests", [3, 5])
 def test_equal_methods_are_rarely_told_apart(requests: int, without_chance: bool) -> None:
     n = 1000
     found = compared(
@@ -152,16 +160,13 @@ def test_a_real_difference_is_found_with_its_sign(requests: int, least: float) -
 
 
 @pytest.mark.parametrize(("items", "p"), [(20, 0.02), (20, 0.05), (100, 0.05)])
-@pytest.mark.parametrize("requests", [2, 3, 5])
+@pytest.mark.parametrize("requests", [3, 5])
 def test_equal_accuracies_of_few_items_are_rarely_told_apart(items: int, p: float, requests: int) -> None:
-    """Differences of counts are equal by chance: Student's t alone would give those of two requests no width."""
+    """Differences of counts are equal by chance: Student's t alone would give those no width."""
     n = 2000
     a, b = np.random.default_rng(items).binomial(items, p, size=(2, n, requests))
     differences = (a / items - b / items).tolist()
     assert sum(paired_t(each)[1] < 0.05 for each in differences) / n <= 0.05 + margin(0.05, n)
-    if requests == 2:
-        counts = a - b
-        assert np.mean((counts[:, 0] == counts[:, 1]) & (counts[:, 0] != 0)) > 0.06
 
 
 # -- the ranks of a board ------------------------------------------------------------------------------------
@@ -173,7 +178,7 @@ def test_ranges_of_equal_methods_are_open_on_all_but_one_board_of_twenty() -> No
     apart = uncorrected = 0
     for board in boards(np.random.default_rng(5), [0.0] * 6, n):
         rows = {str(method): values(scores) for method, scores in enumerate(board)}
-        apart += any(each != (1, 6) for each in rank_ranges(rows).values())
+        apart += bool(standings(rows).apart)
         means = board.mean(axis=2)
         pairs = [(means[i] - means[j]).tolist() for i in range(6) for j in range(i)]
         uncorrected += any(paired_t(pair)[1] < 0.05 for pair in pairs)
@@ -183,12 +188,12 @@ def test_ranges_of_equal_methods_are_open_on_all_but_one_board_of_twenty() -> No
 
 def test_ranges_hold_the_true_ranks_and_narrow_with_requests() -> None:
     means, widths = [0.0, 0.6, 1.2, 1.8, 2.4], {}
-    for requests in (2, 10):
+    for requests in (3, 10):
         held, width = 0, 0.0
         for board in boards(np.random.default_rng(6), means, 120, requests=requests):
-            found = rank_ranges({str(rank): values(scores) for rank, scores in enumerate(board, 1)})
+            found = standings({str(rank): values(scores) for rank, scores in enumerate(board, 1)}).ranges
             held += all(best <= int(rank) <= worst for rank, (best, worst) in found.items())
             width += sum(1 + worst - best for best, worst in found.values()) / len(means) / 120
         assert held / 120 >= 0.95 - margin(0.05, 120)
         widths[requests] = width
-    assert widths[2] > 4.8 and widths[10] < 3.5
+    assert widths[3] > 4.4 and widths[10] < 3.5

@@ -6,7 +6,8 @@ import pytest
 from test_leaderboard import record
 
 from benchmark.evaluation.measures.retrain_gap import GAP_METRICS
-from benchmark.leaderboards.boards import build, gold_spread, spread_note
+from benchmark.leaderboards.boards import build
+from benchmark.leaderboards.gold_standard import gold_spread, spread_note
 from benchmark.records.record import Metric, Record
 
 

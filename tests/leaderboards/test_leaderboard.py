@@ -15,8 +15,9 @@ import pytest
 
 from benchmark.evaluation.catalogue import MEASURES, describe, find
 from benchmark.evaluation.families import FAMILIES
-from benchmark.leaderboards.boards import NOTE, Board, Row, build
+from benchmark.leaderboards.boards import Board, Row, build
 from benchmark.leaderboards.leaderboard import Leaderboard, read_leaderboard
+from benchmark.leaderboards.notes import NOTE
 from benchmark.leaderboards.pareto import FRONT_NOTE
 from benchmark.leaderboards.tables import board_table, render, unit_of
 from benchmark.records.record import Metric, Record
@@ -120,16 +121,26 @@ def test_expected_cells_count_what_is_missing_everywhere() -> None:
     assert (rows(board)["absent"].cells, rows(board)["absent"].expected) == (0, 3)
     only = build(FULL, {(key, "fast"): [("a", 0), ("b", 0)]})[0]
     mean = rows(only)["fast"].metrics["forget/acc1"]
-    assert mean is not None and mean.n == 2
+    assert mean is not None and mean.n == 2 and rows(only)["fast"].expected == 2
 
 
-def test_interval_of_one_cell_is_its_own_and_of_several_t() -> None:
-    one = rows(build([record("m", forget=0.1)])[0])["m"].metrics["forget/acc1"]
-    assert one is not None and (one.mean, one.low, one.high, one.n) == (0.1, 0.06, 0.18, 1)
-    several = rows(build([record("m", seed=n, forget=0.02 * n) for n in range(3)])[0])["m"].metrics["forget/acc1"]
-    assert several is not None and several.n == 3
-    # 0.02 ± 4.3027 * 0.02 / sqrt(3), clipped at 0
-    assert several.low == 0.0 and several.high == pytest.approx(0.02 + 0.049683, abs=1e-5)
+def test_intervals_are_over_requests_and_there_is_none_below_three() -> None:
+    for few in ("a", "ab"):
+        mean = rows(build([record("m", q, n, forget=0.1 * n) for q in few for n in range(3)])[0])["m"].metrics
+        interval = mean["forget/acc1"]
+        assert interval is not None and (interval.mean, interval.low, interval.high) == (pytest.approx(0.1), None, None)
+        assert interval.n == len(few)
+    several = [record("m", q, n, forget=0.02 * place + 0.001 * n) for place, q in enumerate("abc") for n in range(3)]
+    found = rows(build(several)[0])["m"].metrics["forget/acc1"]
+    assert found is not None and found.n == 3
+    # requests 0.001, 0.021, 0.041: 0.021 ± 4.3027 * 0.02 / sqrt(3), clipped at 0
+    assert found.low == 0.0 and found.high == pytest.approx(0.021 + 0.049683, abs=1e-5)
+
+
+def test_an_interval_of_all_that_is_possible_is_not_shown() -> None:
+    board = build([record("m", q, forget=forget) for q, forget in (("a", 0.0), ("b", 0.5), ("c", 1.0))])[0]
+    found = rows(board)["m"].metrics["forget/acc1"]
+    assert found is not None and (found.mean, found.low, found.high, found.n) == (0.5, None, None, 3)
 
 
 def test_what_may_not_be_compared_is_on_another_board() -> None:
@@ -263,14 +274,18 @@ def test_the_pareto_front_is_marked() -> None:
 
 
 def test_values_are_in_per_cent_with_the_shorter_interval() -> None:
-    text = render(build([record("m", s=0.25)]), "markdown")
+    cells = [
+        record("m", q, s=0.25, forget=f, metrics={"retain/acc1": Metric(r)})
+        for q, f, r in (("a", 0.1, 0.8), ("b", 0.0, 0.78), ("c", 0.05, 0.82))
+    ]
+    text = render(build(cells), "markdown")
     row = [cell.strip() for cell in text.splitlines()[4].strip("|").split("|")]
-    assert row == ["1", "1", "m", "names", "1", "0.250", "10.0 [6.0, 18.0]", "80.0 ±3.0", "2", "3", "1.5"]
+    assert row == ["1", "m", "names", "3", "0.250 ±0.000", "5.0 [0.0, 17.4]", "80.0 ±5.0", "2", "3", "1.5"]
 
 
 def test_a_narrow_terminal_cuts_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
-    text = render(build(FULL), "table")
+    text = render(build([*FULL, *(record(m, "c", s=0.15) for m in ("slow", "twin"))]), "table")
     for word in ("±0.000", "80.0", "unlearn", "retain", "1.5", "original"):
         assert word in text
     assert "…" not in text
@@ -286,7 +301,7 @@ def test_markdown_parses_back() -> None:
 
 
 def test_csv_parses_back() -> None:
-    boards = build(FULL, references={"original"})
+    boards = build([*FULL, *(record("fast", "c", seed, s=0.1) for seed in (0, 1, 2))], references={"original"})
     found = list(csv.DictReader(io.StringIO(render(boards, "csv"))))
     assert [row["method"] for row in found] == [row.method for row in boards[0].rows]
     fast = next(row for row in found if row["method"] == "fast")
@@ -319,11 +334,15 @@ def test_programs_get_one_frame_in_every_way(reference: Leaderboard) -> None:
 def test_people_see_the_numbers_of_the_frame(reference: Leaderboard) -> None:
     for board in reference.boards:
         table = board_table(board)
-        for place, name in enumerate(board.columns, start=5):
+        for place, name in enumerate(board.columns, start=list(table.heads).index("cells") + 1):
             unit = unit_of(describe(name))
             means = [number_text(value, *unit) for value in values(board.frame[name])]
             assert [text.partition(" ")[0] for text in table.columns[place].texts] == means
-        assert list(table.columns[2].texts) == list(board.frame["method"]) == [row.method for row in board.rows]
+        assert (
+            list(table.columns[list(table.heads).index("method")].texts)
+            == list(board.frame["method"])
+            == [row.method for row in board.rows]
+        )
 
 
 def test_a_board_of_expected_rows_alone_has_a_frame() -> None:

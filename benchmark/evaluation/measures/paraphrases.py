@@ -26,7 +26,7 @@ from datamodules.common.paraphrases import Paraphrases, load_paraphrases
 
 
 def measure(context: Context) -> Metrics:
-    """`forget/worst_prompt_acc1`; the record tells the prompt that was worst for each class."""
+    """`forget/worst_prompt_acc1`; the record tells the worst prompt of each class, and of how many."""
     classes = context.require_classes()
     paraphrases = load_paraphrases(context.dataset.name)
     if paraphrases is None:
@@ -35,7 +35,7 @@ def measure(context: Context) -> Metrics:
     if missing:
         raise NotMeasurableError(f"there are no paraphrases for {missing[0]!r}")
     images, labels = context.images(), context.labels()
-    hits, worst_prompts = 0, {}
+    hits, worst_prompts, wordings = 0, {}, {}
     for name in context.request.classes:
         label = classes.index(name)
         class_images = images[labels == label]
@@ -45,8 +45,9 @@ def measure(context: Context) -> Metrics:
         ]
         best, prompt = max(scored, key=lambda pair: pair[0])
         hits += best
-        worst_prompts[name] = prompt
+        worst_prompts[name], wordings[name] = prompt, len(scored)
     context.report["worst_prompt"] = worst_prompts
+    context.report["wordings"] = wordings
     n = int(context.forget.sum())
     return {"forget/worst_prompt_acc1": Metric(hits / n, n, wilson(hits, n))}
 

@@ -46,6 +46,7 @@ class TrueNameRank:
         mean_margin: In [-2, 2], cosine units.
         top5: Share of images whose true name is among the first five, in [0, 1]; 1 where C is at most 5.
         chance_rank: (C + 1) / 2, the mean rank of a model that knows nothing.
+        chance_margin: The mean margin of this model were each true name drawn at random; in [-2, 2].
         n: How many images.
     """
 
@@ -54,6 +55,7 @@ class TrueNameRank:
     mean_margin: float
     top5: float
     chance_rank: float
+    chance_margin: float
     n: int
 
 
@@ -73,12 +75,14 @@ def true_name_rank(images: Tensor, classifier: Tensor, labels: Tensor) -> TrueNa
     images = unit_norm(images, "embeddings of forgotten test images")
     classifier = unit_norm(classifier, "name embeddings")
     labels = labels.to(images.device)
-    ranks, margins, hits = [], [], []
+    ranks, margins, hits, by_chance = [], [], [], []
     for part in blocks(len(images), len(classifier)):
-        above, tied, margin = _places(cosines(images[part], classifier), labels[part])
+        scores = cosines(images[part], classifier)
+        above, tied, margin = _places(scores, labels[part])
         ranks.append(1 + above + tied / 2)
         hits.append(((TOP - above) / (tied + 1)).clamp(0, 1))
         margins.append(margin)
+        by_chance.append(_chance_margin(scores))
     rank = torch.cat(ranks)
     return TrueNameRank(
         mean_rank=float(rank.mean()),
@@ -86,8 +90,26 @@ def true_name_rank(images: Tensor, classifier: Tensor, labels: Tensor) -> TrueNa
         mean_margin=float(torch.cat(margins).mean()),
         top5=float(torch.cat(hits).mean()),
         chance_rank=(len(classifier) + 1) / 2,
+        chance_margin=float(torch.cat(by_chance).mean()),
         n=len(images),
     )
+
+
+def margins(images: Tensor, classifier: Tensor, labels: Tensor) -> Tensor:
+    """The margin of the true name of each image, shape (N,), float64, in [-2, 2].
+
+    Args:
+        images: Embeddings, shape (N, D); normalised here.
+        classifier: The zero-shot classifier over all names, shape (C, D), of two names or more; normalised here.
+        labels: True class of each image, shape (N,).
+
+    Raises:
+        NotMeasurableError: If there is no image, or an embedding is not finite.
+    """
+    images = unit_norm(images, "embeddings of forgotten test images")
+    classifier, labels = unit_norm(classifier, "name embeddings"), labels.to(images.device)
+    parts = blocks(len(images), len(classifier))
+    return torch.cat([_places(cosines(images[part], classifier), labels[part])[2] for part in parts])
 
 
 def _places(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,10 +121,19 @@ def _places(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return above, tied, (true_score.squeeze(1) - others.amax(dim=1)).double()
 
 
+def _chance_margin(scores: Tensor) -> Tensor:
+    """The mean margin were the true name drawn at random, shape (B,), float64: each name less the best other one."""
+    best = scores.topk(2, dim=1).values.double()
+    total = scores.double().sum(dim=1) - len(scores[0]) * best[:, 0]
+    return (total + best[:, 0] - best[:, 1]) / len(scores[0])
+
+
 def measure(context: Context) -> Metrics:
-    """`forget/true_name_rank` (median), `forget/true_name_margin` and `forget/acc5`."""
+    """`forget/true_name_rank` (median), `forget/true_name_margin` and `forget/acc5`; the record tells the margin of a
+    name drawn at random."""
     labels = context.labels()[context.forget]
     result = true_name_rank(context.images()[context.forget], context.classifier(), labels)
+    context.report["true_name_margin_chance"] = result.chance_margin
     return {
         "forget/true_name_rank": Metric(result.median_rank, result.n, None),
         "forget/true_name_margin": Metric(result.mean_margin, result.n, None),

@@ -2,7 +2,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const state = {
   board: 0, request: "", hidden: new Set(), references: true, search: "", sort: null, way: 1,
-  cost: "unlearn_seconds", bars: false, predicted: "",
+  cost: "unlearn_seconds", bars: false, predicted: "", beside: "",
 };
 const EMPTY = "\u2205";
 const byId = (id) => document.getElementById(id);

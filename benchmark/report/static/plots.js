@@ -46,19 +46,22 @@ function drawLegend(regimes) {
 function drawForest() {
   const target = byId("forest");
   target.replaceChildren();
-  const metric = "score/kravets";
+  const metric = view().ranked_by;
+  const { head, direction } = view().metrics[metric];
   const rows = shownRows().filter((row) => row.numbers[metric]);
   byId("forest-head").hidden = !rows.length;
   byId("forest-note").hidden = !rows.length;
   if (!rows.length) return;
+  byId("forest-head").textContent = `${head} with its interval`;
+  byId("forest-note").firstElementChild.textContent = direction === "\u2191" ? "Higher is better." : "Lower is better.";
   const means = rows.map((row) => row.numbers[metric][0]);
   const top = d3.max(means) * 1.12 || 1;
   const first = rows.find((row) => row.landmark && row.method === "original");
   const longest = d3.max(rows, (row) => Math.min(row.label.length, 26));
   const plot = Plot.plot({
     width: widthOf(target), height: rows.length * 19 + 60, marginLeft: longest * 7 + 14, marginRight: 20,
-    style: { fontSize: "12px", background: "none" }, ariaLabel: "S of each method with its 95 % interval; the numbers stand in the table above",
-    x: { domain: [0, top], label: "S ↓ →", grid: true, clamp: true },
+    style: { fontSize: "12px", background: "none" }, ariaLabel: `${head} of each method with its 95 % interval; the numbers stand in the table above`,
+    x: { domain: [0, top], label: `${head} ${direction} →`, grid: true, clamp: true },
     y: { domain: rows.map((row) => row.label), label: null, tickFormat: (label) => (label.length > 26 ? `${label.slice(0, 25)}…` : label) },
     marks: [
       first ? Plot.ruleX([first.numbers[metric][0]], { strokeDasharray: "3,4", strokeOpacity: 0.6 }) : null,

@@ -55,7 +55,7 @@ function fillRegimes() {
 
 function redraw() {
   fillSelects();
-  for (const draw of [drawTable, drawForest, drawPareto, drawDeep, drawCurves, drawPredictions, drawRecords]) draw();
+  for (const draw of [drawTable, drawForest, drawBeside, drawPareto, drawDeep, drawCurves, drawPredictions, drawRecords]) draw();
 }
 
 function openTarget() {
@@ -96,6 +96,7 @@ if (data.boards.length) {
   byId("cost").addEventListener("change", (event) => { state.cost = event.target.value; drawPareto(); drawDeep(); });
   byId("bars").addEventListener("change", (event) => { state.bars = event.target.checked; drawPareto(); });
   byId("predicted").addEventListener("change", (event) => { state.predicted = event.target.value; drawPredictions(); });
+  byId("beside-method").addEventListener("change", (event) => { state.beside = event.target.value; drawBeside(); });
   byId("copy-csv").addEventListener("click", () => copy(boardCsv(), "CSV"));
   byId("copy-latex").addEventListener("click", () => copy(boardLatex(), "LaTeX"));
   byId("controls").addEventListener("submit", (event) => event.preventDefault());

@@ -5,7 +5,7 @@ function sortValue(row, name) {
   if (name === "method") return row.label;
   if (name === "reads") return row.regime;
   if (name === "rank") return row.rank;
-  if (name === "range") return row.best === null ? null : row.best + row.worst / 1e6;
+  if (name === "tier") return row.tier;
   if (name === "cells") return Number.parseInt(row.texts[view().names.indexOf(name)], 10);
   if (Object.hasOwn(row.costs, name)) return row.costs[name];
   const found = row.numbers[name];
@@ -50,7 +50,7 @@ function drawTable() {
   byId("board-title").textContent = shown.title + (state.request ? ` · ${state.request}` : "");
   byId("board").querySelector("thead").replaceChildren(el("tr", {}, ...order.map((place) => heads[place])));
   byId("board").querySelector("tbody").replaceChildren(...rows.map((row) => el(
-    "tr", { class: [row.reference && "reference", row.best === 1 && "best"].filter(Boolean).join(" ") || null },
+    "tr", { class: [row.reference && "reference", row.tier === 1 && "best"].filter(Boolean).join(" ") || null },
     ...order.map((place) => cell(row, shown.names[place], row.texts[place])),
   )));
   byId("nothing").hidden = rows.length > 0;
@@ -76,7 +76,7 @@ function nameCell(row) {
   const name = data.cards.includes(row.method)
     ? el("a", { href: `#method-${row.method}` }, row.label) : document.createTextNode(row.label);
   const marks = [];
-  if (row.best === 1) marks.push(el("span", { class: "mark", title: "not to be told from the best" }, " ≈"));
+  if (row.tier === 1) marks.push(el("span", { class: "mark", title: "not to be told from the best" }, " ≈"));
   return el("th", { scope: "row", class: "name", title: row.label }, name, ...marks);
 }
 
@@ -86,11 +86,11 @@ function boardCsv() {
   const metrics = shown.names.filter((name) => Object.hasOwn(shown.metrics, name));
   const costs = Object.keys(shown.costs);
   const heads = [...Object.keys(key), "request", "rank", "method", "regime", "reference",
-    ...metrics.flatMap((name) => [name, `${name}_low`, `${name}_high`]), ...costs, "rank_best", "rank_worst", "front"];
+    ...metrics.flatMap((name) => [name, `${name}_low`, `${name}_high`]), ...costs, "rank_best", "rank_worst", "tier", "front"];
   const lines = sortedRows().map((row) => [
     ...Object.values(key), state.request, row.rank, row.label, row.regime, Number(row.reference),
     ...metrics.flatMap((name) => row.numbers[name] || [null, null, null]),
-    ...costs.map((name) => row.costs[name]), row.best, row.worst, Number(row.front),
+    ...costs.map((name) => row.costs[name]), row.best, row.worst, row.tier, Number(row.front),
   ]);
   return csv([heads, ...lines]);
 }
@@ -98,4 +98,18 @@ function boardCsv() {
 function boardLatex() {
   const [first, last] = view().latex;
   return [first, ...sortedRows().map((row) => row.latex), last].join("\n") + "\n";
+}
+
+// One row beside all others, on boards with requests enough to say something; the leader is the first choice.
+function drawBeside() {
+  const tables = board().beside || {};
+  const labels = Object.keys(tables);
+  byId("beside").hidden = !labels.length || state.request !== "";
+  if (byId("beside").hidden) return;
+  if (!labels.includes(state.beside)) [state.beside] = labels;
+  byId("beside-method").replaceChildren(...labels.map((label) => el("option", { value: label }, label)));
+  byId("beside-method").value = state.beside;
+  const { heads, rows, notes } = tables[state.beside];
+  numbersTable(byId("beside-table"), `${byId("board-title").textContent}: beside ${state.beside}`, heads, rows);
+  byId("beside-notes").replaceChildren(...notes.map((note) => el("li", {}, note.replace(/^\u2013 /, ""))));
 }
