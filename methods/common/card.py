@@ -44,6 +44,7 @@ class MethodCard:
         stochastic: Whether the seed matters; a method without chance runs once.
         refuses: Whether it refuses names at inference, beside or instead of an edit: an output filter, which removes
             nothing; for reference rows alone.
+        deviations: Where it departs from its source, a short sentence each with the reason; empty where it does not.
     """
 
     name: str
@@ -53,6 +54,7 @@ class MethodCard:
     edits: tuple[Edits, ...]
     stochastic: bool = True
     refuses: bool = False
+    deviations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in ("name", "title", "paper", "regime"):
@@ -62,6 +64,7 @@ class MethodCard:
             if sign := hidden_sign(text):
                 raise ContractError(f"method card: its {part} holds the sign {sign}, which is not shown: leave it out")
         check_name(self.name)
+        _check_sentences(self.name, self.deviations)
         if not isinstance(self.stochastic, bool) or not isinstance(self.edits, tuple):
             raise ContractError(f"method {self.name!r}: stochastic is True or False, edits a tuple such as ('visual',)")
         if self.refuses and self.paper != "reference row":
@@ -78,6 +81,17 @@ class MethodCard:
             raise ContractError(
                 f"method {self.name!r} declares edits {self.edits}: use {', '.join(typing.get_args(Edits))}"
             )
+
+
+def _check_sentences(name: str, deviations: object) -> None:
+    """Raise a `ContractError` unless the deviations are a tuple of texts of one line each."""
+    if not isinstance(deviations, tuple):
+        raise ContractError(f"method {name!r}: deviations is a tuple of sentences, not {deviations!r}")
+    for sentence in deviations:
+        if not isinstance(sentence, str) or not sentence.strip():
+            raise ContractError(f"method {name!r}: a deviation must be a sentence, not {sentence!r}")
+        if sign := hidden_sign(sentence):
+            raise ContractError(f"method {name!r}: a deviation holds the sign {sign}, which is not shown: leave it out")
 
 
 def check_name(name: str) -> None:

@@ -111,8 +111,19 @@ def test_a_small_default_needs_a_source() -> None:
         hyper(1.0, source="paper", small=2.0)
 
 
-@pytest.mark.parametrize("bad", [{"regime": "all"}, {"edits": ("visuals",)}, {"edits": ()}])
-def test_a_card_with_unknown_words_is_refused(bad: dict) -> None:
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"regime": "all"},
+        {"edits": ("visuals",)},
+        {"edits": ()},
+        {"deviations": "one sentence"},
+        {"deviations": ("",)},
+        {"deviations": (3,)},
+        {"deviations": ("it hides \u202e what it says",)},
+    ],
+)
+def test_a_card_with_unknown_words_or_odd_sentences_is_refused(bad: dict) -> None:
     fields = {"name": "x", "title": "x", "paper": "x", "regime": "none", "edits": ("nothing",)}
     with pytest.raises(ContractError):
         MethodCard(**{**fields, **bad})
