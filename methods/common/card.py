@@ -18,7 +18,7 @@ from datamodules.common.documents import DocumentError, read_text
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.text import hidden_sign, one_line
 
-Edits = Literal["nothing", "visual projection", "visual", "text", "text blocks"]
+Edits = Literal["nothing", "visual projection", "visual", "text", "text blocks", "logit scale"]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 REGIME_NAMES = ("none", "names", "forget", "retain", "forget+retain", "pretraining")
 
@@ -127,22 +127,6 @@ def hyper(
         raise ContractError(f"the small-CLIP default {small!r} has no source")
     metadata = {"source": source, "low": low, "high": high, "small": small, "small_source": small_source}
     return dataclasses.field(default=default, metadata=metadata)
-
-
-SMALL_FACTOR = 200.0
-SMALL_RULE = "rule of methods/common/card.py: small_rate"
-
-
-def small_rate(published: float) -> float:
-    """The learning rate of a small CLIP: the one rule by which published rates are carried over.
-
-        rate = SMALL_FACTOR * published rate
-
-    Our choice: a small CLIP gets tens of steps where a published run takes thousands, and was itself trained at larger
-    rates. The one constant was picked on forget classes that no reported suite contains (suite `development`), so
-    that Lip reaches its stopping accuracy and CLIPErase keeps the retained classes.
-    """
-    return SMALL_FACTOR * published
 
 
 @dataclass(frozen=True)
@@ -281,8 +265,6 @@ def read_method(path: Path) -> Declaration | None:
         "MethodCard": MethodCard,
         "hyper": hyper,
         "NoHyperparameters": NoHyperparameters,
-        "small_rate": small_rate,
-        "SMALL_RULE": SMALL_RULE,
     }
     try:
         declared = read_declarations(path, ("CARD", "Hyperparameters"), namespace, dict.fromkeys(_PLACES, namespace))
