@@ -46,6 +46,12 @@ CARD = MethodCard(
     paper="Kuwana et al., NeurIPS 2024, arXiv 2411.00409",
     regime="forget+retain",
     edits=("text",),
+    deviations=(
+        "10 evaluations of the search on small CLIPs where the source has 800 iterations of 20, so the row is no fair "
+        "picture of the method.",
+        "One class is forgotten; the source forgets 40 of 100, where the forgetting term is a mean over many images.",
+        "The last prompt of the search is kept, not that of the best validation score.",
+    ),
 )
 
 

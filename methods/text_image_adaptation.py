@@ -37,6 +37,7 @@ CARD = MethodCard(
     paper="Kravets & Namboodiri, TMLR 2025",
     regime="names",
     edits=("text",),
+    deviations=("The data set's other names are retained beside the source's text set.",),
 )
 
 MIN_REDUCTION, FORGET_STEP = 0.7, 0.05

@@ -36,6 +36,10 @@ CARD = MethodCard(
     regime="names",
     edits=("text",),
     stochastic=False,
+    deviations=(
+        "Carried over from the attention layers of Stable Diffusion to CLIP's text projection.",
+        "Small CLIPs: the target is a mean of retained names, because their empty prompt has a direction of its own.",
+    ),
 )
 
 
