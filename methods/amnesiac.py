@@ -32,7 +32,7 @@ CARD = MethodCard(
     edits=("visual",),
     deviations=(
         "The two losses weigh alike; in the source D_f has its natural weight, 1 : 99 with one class of a hundred.",
-        "40 steps on small CLIPs, where the source takes 3 passes over the data.",
+        "Small CLIPs take 40 steps; the source takes 3 passes over the data.",
     ),
 )
 

@@ -47,10 +47,10 @@ CARD = MethodCard(
     regime="forget+retain",
     edits=("text",),
     deviations=(
-        "10 evaluations of the search on small CLIPs where the source has 800 iterations of 20, so the row is no fair "
+        "Small CLIPs have 10 evaluations of the search, the source 800 iterations of 20: the row is no fair "
         "picture of the method.",
         "One class is forgotten; the source forgets 40 of 100, where the forgetting term is a mean over many images.",
-        "The last prompt of the search is kept, not that of the best validation score.",
+        "The prompt of the lowest loss is kept; the source chooses on validation images.",
     ),
 )
 

@@ -41,7 +41,7 @@ CARD = MethodCard(
     deviations=(
         "Unrelated texts are drawn from the retain batch: those of a forget batch of one class are all the same.",
         "Weight decay reaches all tensors, and the rate is constant; the port spares vectors and follows a cosine.",
-        "`form=product` is ours: another joint representation and other unrelated pairs.",
+        "The `form=product` is ours: another joint representation and other unrelated pairs.",
     ),
 )
 

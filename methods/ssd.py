@@ -38,7 +38,7 @@ CARD = MethodCard(
     regime="forget+retain",
     edits=("visual", "text"),
     deviations=(
-        "alpha is 10, as published for single classes of ResNets; the source takes 5 for the classes of a ViT.",
+        "The factor alpha is 10, as published for classes of ResNets; the source takes 5 for classes of a ViT.",
         "D is the retain part, not all data, and the importances are those of few hundred images, not of whole passes.",
     ),
 )

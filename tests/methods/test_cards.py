@@ -100,7 +100,7 @@ def test_small_learning_rates_are_absolute_and_below_that_of_a_training_from_not
         if rate.metadata["small"] is None:
             assert "on small CLIPs too" in rate.metadata["source"], name
         elif rate.metadata["small_source"].startswith("our choice, absolute"):
-            assert rate.metadata["small"] <= PEAK / 10, name
+            assert rate.metadata["small"] <= 1.001 * PEAK / 10, name
             checked += 1
         else:
             assert "our choice" in rate.metadata["small_source"], name
