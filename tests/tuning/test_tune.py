@@ -20,8 +20,7 @@ from benchmark.records.lookup import cell_of
 from benchmark.records.record import Record, key_of
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.report.views import views
-from benchmark.suites.parsing import load_suite
-from benchmark.suites.suite import Variant
+from benchmark.suites.suite import Variant, load_suite
 from benchmark.suites.tuned.space import competes, space_of
 from benchmark.suites.tuned.values import TUNED, TunedError, load_tuned, tuned_text, with_tuned
 from benchmark.tuning.search import MODEL, SUITE, TRIALS
