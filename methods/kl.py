@@ -44,8 +44,8 @@ class Hyperparameters:
         1e-6,
         low=0.0,
         source="our choice: CLIPErase on CIFAR-100 (secondary), because TOFU's 1e-5 is for language models",
-        small=5e-5,
-        small_source="our choice, absolute: at 4 times of it the retained classes go with the class",
+        small=1e-5,
+        small_source="our choice, absolute: as GradDiff, which loses the retained classes at 5e-5",
     )
     batch_size: int = hyper(16, low=2, source="CLIPErase (secondary)", small=24, small_source="our choice, for 2 cores")
     epochs: int = hyper(20, low=1, source="our choice: CLIPErase (secondary); TOFU takes 5 for language models")
