@@ -22,7 +22,7 @@ from torch import Tensor
 from datamodules.common.images import Preprocessing
 from datamodules.common.module import Pairs
 from methods.common.base import UnlearningMethod
-from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
+from methods.common.card import MethodCard, hyper
 from methods.common.zero_shot import NameClassifier
 
 CARD = MethodCard(
@@ -31,6 +31,9 @@ CARD = MethodCard(
     paper="Chen et al., CVPR 2023, arXiv 2303.11570",
     regime="forget",
     edits=("visual",),
+    deviations=(
+        "The gradient is clipped at 1, because a logit scale of 100 multiplies the gradients that its rate is for.",
+    ),
 )
 
 
@@ -42,21 +45,27 @@ class Hyperparameters:
         1e-5,
         low=0.0,
         source="official code",
-        small=small_rate(1e-5),
-        small_source=SMALL_RULE,
+        small=1e-4,
+        small_source="our choice, absolute: a twentieth of the peak rate of the training of mini",
     )
     momentum: float = hyper(0.9, low=0.0, high=1.0, source="official code")
     epsilon: float = hyper(0.1, low=0.0, high=1.0, source="official code: of the pixel range [0, 1]")
     batch_size: int = hyper(
         64,
         low=1,
-        source="our choice: the official batch is not known",
+        source="official code",
         small=24,
         small_source="our choice, for 2 cores",
     )
     epochs: int = hyper(10, low=1, source="official code")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    max_gradient_norm: float | None = hyper(
+        1.0,
+        low=1e-6,
+        source="our choice: a logit scale of 100 multiplies the gradients for which the rate was made; None clips "
+        "nothing",
     )
 
 

@@ -41,6 +41,10 @@ CARD = MethodCard(
     regime="names",
     edits=("visual projection",),
     stochastic=False,
+    deviations=(
+        "Alike should become a name's prompt and the neutral one; the pairs of the source differ in an attribute.",
+        "Small CLIPs: the neutral prompt is a mean of retained names.",
+    ),
 )
 
 

@@ -8,7 +8,6 @@ from methods.common.card import ContractError as ContractError
 from methods.common.card import MethodCard as MethodCard
 from methods.common.card import NoHyperparameters as NoHyperparameters
 from methods.common.card import hyper as hyper
-from methods.common.card import small_rate as small_rate
 
 warnings.warn(
     "methods.cards has moved: import from `methods` or `methods.common.card`", DeprecationWarning, stacklevel=2

@@ -7,8 +7,7 @@
 The fine-tuning is that of task-vector negation (methods/common/task_vectors.py; for a request by concept, see there).
 The official code varies the augmentation and the seed. The DataModule does not augment, so we vary what is left: the
 learning rate (a geometric range around the published one), the weight decay (every other model has none, so an entry
-that only decay moved has no consensus) and the batches. As in task-vector negation, s is a hyperparameter: the paper
-picks it on validation data of the task and of a control task, which this data regime does not give.
+that only decay moved has no consensus) and the batches. s is chosen as for task-vector negation.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import torch
 
 from datamodules.common.module import ForgetSpec
 from methods.common.base import Snapshot
-from methods.common.card import SMALL_RULE, MethodCard, hyper, small_rate
+from methods.common.card import MethodCard, hyper
 from methods.common.clip import Clip
 from methods.common.task_vectors import FineTuning, TaskVectorMethod
 
@@ -27,8 +26,12 @@ CARD = MethodCard(
     name="negmerge",
     title="negate what several fine-tunings on the forget set agree on",
     paper="Kim et al., ICML 2025, arXiv 2410.05583",
-    regime="forget",
+    regime="forget+retain",
     edits=("visual",),
+    deviations=(
+        "The task is one class or concept, not a data set, and the control task is the retain part, not ImageNet.",
+        "No augmentation, and fewer steps than the published fine-tuning on small CLIPs.",
+    ),
 )
 
 
@@ -43,7 +46,13 @@ class Hyperparameters:
         small=4,
         small_source="our choice, for 2 cores",
     )
-    learning_rate: float = hyper(1e-5, low=0.0, source="official code", small=small_rate(1e-5), small_source=SMALL_RULE)
+    learning_rate: float = hyper(
+        1e-5,
+        low=0.0,
+        source="official code",
+        small=1e-4,
+        small_source="our choice, absolute: a twentieth of the peak rate of the training of mini",
+    )
     rate_spread: float = hyper(
         2.0, low=1.0, source="our choice, because half to double the rate still trains: lr / spread to lr * spread"
     )
@@ -57,12 +66,18 @@ class Hyperparameters:
         small=20,
         small_source="our choice, for 2 cores",
     )
-    scaling: float = hyper(
-        0.5,
-        low=0.0,
-        source="as task-vector negation; the paper picks s on data that this regime does not give",
-        small=0.1,
-        small_source="our choice, on suite `development`: twice of it forgets every class",
+    scaling: float | None = hyper(
+        None, low=0.0, source="official code of NegMerge: chosen on held-out images; a number fixes it"
+    )
+    control_share: float = hyper(
+        0.95, low=0.0, high=1.0, source="official code: of the original's accuracy on control images, which must stay"
+    )
+    held_out_batches: int = hyper(
+        8,
+        low=1,
+        source="our choice: of each part; the source has a validation set",
+        small=2,
+        small_source="our choice, for 2 cores",
     )
 
 

@@ -9,6 +9,7 @@ abstract, alpha < 1 its partial projection (arXiv 2512.14137; the formula is our
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from methods.common.base import ClosedFormMethod
 from methods.common.card import MethodCard, hyper
 from methods.common.projections import visual_projection
+from methods.common.zero_shot import PLAIN_TEMPLATES
 
 CARD = MethodCard(
     name="nullspace",
@@ -32,6 +34,9 @@ class Hyperparameters:
     """Of the projection."""
 
     alpha: float = hyper(1.0, low=0.0, high=1.0, source="CCUP's abstract: hard nullspace projection")
+    prompts: Literal["templates", "plain"] = hyper(
+        "templates", source='our choice: the prompts of the evaluation; plain: "a photo of a NAME", as the paper writes'
+    )
 
 
 class Nullspace(ClosedFormMethod[Hyperparameters]):
@@ -41,7 +46,8 @@ class Nullspace(ClosedFormMethod[Hyperparameters]):
 
     def edit(self) -> None:
         """Compose the projection."""
-        forget = self.classifier()[: len(self.spec.forget_names)].T
+        templates = PLAIN_TEMPLATES if self.h.prompts == "plain" else self.spec.templates
+        forget = self.clip.zero_shot_classifier(self.spec.forget_names, templates).T
         visual_projection(self.clip).compose(partial_projection(forget, self.h.alpha))
 
 

@@ -20,6 +20,7 @@ CARD = MethodCard(
     paper="reference row",
     regime="none",
     edits=("visual", "text"),
+    deviations=("The noise has one scale, so its forget accuracy is not that of the method it is compared with.",),
 )
 
 

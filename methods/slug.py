@@ -39,6 +39,10 @@ CARD = MethodCard(
     paper="Cai et al., ICML 2025, arXiv 2407.11867",
     regime="forget+retain",
     edits=("visual", "text"),
+    deviations=(
+        "The search for the step ends at a target accuracy of held-out forget images; the source ends at a forget "
+        "top-5 accuracy of 0.",
+    ),
 )
 
 EncoderPart = Literal["forget", "retain"]

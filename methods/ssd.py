@@ -37,6 +37,10 @@ CARD = MethodCard(
     paper="Foster et al., AAAI 2024, arXiv 2308.07707",
     regime="forget+retain",
     edits=("visual", "text"),
+    deviations=(
+        "The factor alpha is 10, as published for classes of ResNets; the source takes 5 for classes of a ViT.",
+        "D is the retain part, not all data, and the importances are those of few hundred images, not of whole passes.",
+    ),
 )
 
 

@@ -35,6 +35,7 @@ CARD = MethodCard(
     paper="Kodge, Saha & Roy, TMLR 2024, arXiv 2312.00761",
     regime="forget+retain",
     edits=("visual",),
+    deviations=("One pair (alpha_r, alpha_f) serves all small CLIPs; the source takes (1000, 30) for CIFAR-100.",),
 )
 
 

@@ -38,6 +38,7 @@ CARD = MethodCard(
     regime="names",
     edits=("text",),
     needs=("text projection",),
+    deviations=("The data set's other names are retained beside the source's text set.",),
 )
 
 MIN_REDUCTION, FORGET_STEP = 0.7, 0.05

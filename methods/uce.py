@@ -37,6 +37,10 @@ CARD = MethodCard(
     edits=("text",),
     needs=("text projection",),
     stochastic=False,
+    deviations=(
+        "Carried over from the attention layers of Stable Diffusion to CLIP's text projection.",
+        "Small CLIPs: the target is a mean of retained names, because their empty prompt has a direction of its own.",
+    ),
 )
 
 

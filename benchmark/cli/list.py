@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Literal
 
 from benchmark.cli.options import Plugins
 
 
-def list_command(what: Literal["methods", "datasets", "models", "suites", "measures"], /, *, plugins: Plugins) -> int:
+def list_command(
+    what: Literal["methods", "datasets", "models", "suites", "measures"], /, *, details: bool = False, plugins: Plugins
+) -> int:
     """List what there is.
 
     Args:
         what: methods, datasets, models, suites or measures.
+        details: With `methods`, also where each departs from its source, and why.
     """
     from benchmark.suites import overview
 
@@ -23,4 +27,9 @@ def list_command(what: Literal["methods", "datasets", "models", "suites", "measu
         "measures": overview.measures_overview,
     }
     print(tables[what]().table().text().strip("\n"))
+    if details and what == "methods":
+        for name, deviations in overview.deviations_of(plugins.plugin).items():
+            print(f"\n{name} departs from its source:")
+            for sentence in deviations:
+                print(textwrap.fill(sentence, 110, initial_indent="  - ", subsequent_indent="    "))
     return 0

@@ -13,7 +13,6 @@ from torch import Tensor
 from benchmark.speed.bench import Bench
 from benchmark.speed.findings import Side, SpeedFinding, seconds
 from datamodules.common.synthetic import (
-    ACCEPTANCE_SCALE,
     IMAGENET_MEAN,
     IMAGENET_STD,
     ImageModel,
@@ -87,7 +86,7 @@ def _climb_one(model: ImageModel, recipe: SyntheticRecipe, index: int) -> tuple[
             pixels = x * std + mean
             stretched = (pixels - pixels.min()) / (pixels.max() - pixels.min())
             embedded = F.normalize(model.encode(model.preprocessing.normalise(stretched)), dim=-1)
-            probability = (ACCEPTANCE_SCALE * embedded @ model.classifier.T).softmax(dim=-1)[0]
+            probability = (model.logit_scale * embedded @ model.classifier.T).softmax(dim=-1)[0]
         if int(probability.argmax()) == TARGET and float(probability[TARGET]) > recipe.threshold:
             return x, iteration + 1
     return None, len(shifts)

@@ -61,7 +61,9 @@ class Overview:
 
 
 def methods_overview(plugins: Sequence[Path] = ()) -> Overview:
-    """Every method: what it reads and edits, and its defaults, in brackets those for small CLIPs.
+    """Every method: what it reads and edits, in how many points it departs from its source, and its defaults.
+
+    Defaults for small CLIPs stand in brackets.
 
     Args:
         plugins: Files of further methods.
@@ -76,8 +78,20 @@ def methods_overview(plugins: Sequence[Path] = ()) -> Overview:
             small_default = f" ({_short(small)})" if small is not None else ""
             defaults.append(f"{field.name}={_short(field.default)}{small_default}")
         card = declaration.card
-        rows.append((name, card.regime, ", ".join(card.edits), card.title, card.paper, " ".join(defaults)))
-    return Overview(("method", "reads", "edits", "what", "paper", "defaults (small CLIPs)"), tuple(rows))
+        deviations = str(len(card.deviations) or "none")
+        rows.append((name, card.regime, ", ".join(card.edits), card.title, card.paper, deviations, " ".join(defaults)))
+    return Overview(("method", "reads", "edits", "what", "paper", "deviations", "defaults (small CLIPs)"), tuple(rows))
+
+
+def deviations_of(plugins: Sequence[Path] = ()) -> dict[str, tuple[str, ...]]:
+    """Where each method departs from its source, and why, by method; those that do not are left out.
+
+    Args:
+        plugins: Files of further methods.
+    """
+    registry = Registry(plugins)
+    stated = {name: registry.declaration(name).card.deviations for name in registry.names()}
+    return {name: deviations for name, deviations in stated.items() if deviations}
 
 
 def datasets_overview() -> Overview:

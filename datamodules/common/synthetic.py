@@ -1,9 +1,15 @@
 """Synthetic forget sets: images of a name made by gradient ascent through a CLIP, from noise (Lip, official code).
 
-Each image climbs `exp(logit_scale) cos(f(x), w_c) - 1e-3 ||x||_2` by steps of fixed length until the model itself says
-the name with probability above a threshold. Images do not depend on one another, so a whole batch climbs together and
-accepted images leave it: the same procedure as one at a time, many times faster. Every image has its own random
-stream, so its result does not depend on the batch either.
+Each image climbs `exp(logit_scale) cos(f(x), w_c) - 1e-3 ||x||_2` by steps of fixed length until the model itself, at
+its own temperature, says the name with probability above a threshold. Every image has its own random stream and a whole
+batch climbs together, accepted images leaving it, so an image does not depend on those beside it.
+
+A failed try lowers the threshold, for one of two groups of images (`SyntheticRecipe.lowered_for`):
+
+* "failed": those that failed, whose next try is made together: one round a try;
+* "later": also all images after it in order, as in the official code, which makes one image after another. The images
+  before the first that failed are kept and all later ones are made again at the lower threshold: the same images as
+  one at a time.
 
 No real image is involved: the model and the names are all that is read.
 """
@@ -18,6 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,7 +39,6 @@ from datamodules.common.images import Preprocessing
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PUBLISHED_SIDE = 224
-ACCEPTANCE_SCALE = 100.0  # official code: softmax(100 cos), whatever the model's own temperature
 
 
 class SynthesisError(BenchmarkError):
@@ -54,7 +60,10 @@ class SyntheticRecipe:
         threshold: Probability of the name above which an image is accepted.
         threshold_decay: Subtracted after a failed try.
         threshold_floor: The threshold never falls below it.
-        tries: Tries before an image is given up (our choice; the reference has no limit).
+        lowered_for: Whose threshold a failed try lowers: see above.
+        ascent_input: What the ascent sees: "raw" x, CLIP-normalised although x is ImageNet-normalised already (official
+            code), or "accepted", the input by which it is accepted.
+        tries: Tries before an image is given up; None for no limit, as the reference.
         seed: Of the noise and the jitter.
     """
 
@@ -68,7 +77,9 @@ class SyntheticRecipe:
     threshold: float = 0.8
     threshold_decay: float = 0.025
     threshold_floor: float = 0.45
-    tries: int = 15
+    lowered_for: Literal["failed", "later"] = "failed"
+    ascent_input: Literal["raw", "accepted"] = "raw"
+    tries: int | None = 23
     seed: int = 0
 
     def for_side(self, side: int) -> SyntheticRecipe:
@@ -217,39 +228,73 @@ def climb_set(model: ImageModel, targets: list[int], recipe: SyntheticRecipe) ->
 
 def climb(model: ImageModel, target: int, recipe: SyntheticRecipe) -> Tensor:
     """Make the images of one name: raw x of the accepted, ImageNet-normalised, shape (<= count, 3, S, S)."""
-    side, device = model.preprocessing.image_size, model.classifier.device
-    result = torch.zeros(recipe.count, 3, side, side, device=device)
-    done = torch.zeros(recipe.count, dtype=torch.bool, device=device)
+    results: list[Tensor | None] = [None] * recipe.count
+    tries = [0] * recipe.count
     threshold = recipe.threshold
-    for attempt in range(recipe.tries):
-        waiting = torch.nonzero(~done).flatten()
-        if not len(waiting):
-            break
-        streams = [np.random.default_rng([recipe.seed, target, int(i), attempt]) for i in waiting]
-        noise = np.stack([stream.standard_normal((3, side, side), dtype=np.float32) for stream in streams])
-        x = torch.from_numpy(noise).to(device)
-        rolls = np.stack([stream.integers(0, recipe.jitter + 1, (recipe.iterations, 2)) for stream in streams])
-        shifts = torch.from_numpy(rolls).to(device)
-        for iteration in range(recipe.iterations):
-            x = _ascend(model, target, x, shifts[:, iteration], recipe)
-            if iteration % recipe.blur_every == 0:
-                x = blur(x, recipe.blur_sigma)
-            accepted = _accepted(model, target, x, threshold)
-            if accepted.any():
-                result[waiting[accepted]] = x[accepted]
-                done[waiting[accepted]] = True
-                waiting, x, shifts = waiting[~accepted], x[~accepted], shifts[~accepted]
-                if not len(waiting):
-                    break
-        threshold = max(threshold - recipe.threshold_decay, recipe.threshold_floor)
-    return result[done]
+    while waiting := [i for i in range(recipe.count) if results[i] is None and _may_try(tries[i], recipe)]:
+        tried = try_once(model, target, recipe, [(i, tries[i]) for i in waiting], threshold)
+        failed = [i for i in waiting if i not in tried]
+        lowered = max(threshold - recipe.threshold_decay, recipe.threshold_floor) if failed else threshold
+        again = failed
+        if recipe.lowered_for == "later" and lowered != threshold:
+            again = failed[:1]  # those after it begin at the lower threshold: this try of theirs does not count
+            tried = {i: x for i, x in tried.items() if i < failed[0]}
+        for i in again:
+            tries[i] += 1
+        for i, x in tried.items():
+            results[i] = x
+        threshold = lowered
+    accepted = [x for x in results if x is not None]
+    side = model.preprocessing.image_size
+    return torch.stack(accepted) if accepted else torch.zeros(0, 3, side, side, device=model.classifier.device)
+
+
+def _may_try(tries: int, recipe: SyntheticRecipe) -> bool:
+    return recipe.tries is None or tries < recipe.tries
+
+
+def try_once(
+    model: ImageModel, target: int, recipe: SyntheticRecipe, attempts: list[tuple[int, int]], threshold: float
+) -> dict[int, Tensor]:
+    """One try of some images, which climb together.
+
+    Args:
+        model: The original CLIP.
+        target: Index of the name in the classifier.
+        recipe: At the model's image size.
+        attempts: Number of each image, and how often it was tried before: they seed its noise and jitter.
+        threshold: Probability of the name above which an image is accepted.
+
+    Returns:
+        Raw x of the accepted by number, shape (3, S, S).
+    """
+    side, device = model.preprocessing.image_size, model.classifier.device
+    streams = [np.random.default_rng([recipe.seed, target, number, attempt]) for number, attempt in attempts]
+    noise = np.stack([stream.standard_normal((3, side, side), dtype=np.float32) for stream in streams])
+    x = torch.from_numpy(noise).to(device)
+    rolls = np.stack([stream.integers(0, recipe.jitter + 1, (recipe.iterations, 2)) for stream in streams])
+    shifts = torch.from_numpy(rolls).to(device)
+    numbers, done = torch.tensor([number for number, _ in attempts], device=device), dict[int, Tensor]()
+    for iteration in range(recipe.iterations):
+        x = _ascend(model, target, x, shifts[:, iteration], recipe)
+        if iteration % recipe.blur_every == 0:
+            x = blur(x, recipe.blur_sigma)
+        accepted = _accepted(model, target, x, threshold)
+        if accepted.any():
+            done.update(zip(numbers[accepted].tolist(), x[accepted], strict=True))
+            numbers, x, shifts = numbers[~accepted], x[~accepted], shifts[~accepted]
+            if not len(numbers):
+                break
+    return done
 
 
 def _ascend(model: ImageModel, target: int, x: Tensor, shift: Tensor, recipe: SyntheticRecipe) -> Tensor:
     with torch.enable_grad():
         rolled = roll(x, shift).detach().requires_grad_(True)
-        # The reference normalises for CLIP although x already lives in ImageNet-normalised space; kept as it is.
-        network_input = model.preprocessing.normalise(rolled)
+        if recipe.ascent_input == "accepted":
+            network_input = acceptance_input(rolled, model.preprocessing)
+        else:  # the reference normalises for CLIP although x already lives in ImageNet-normalised space
+            network_input = model.preprocessing.normalise(rolled)
         gain = model.logit_scale * model.cosines(network_input)[:, target] - recipe.l2 * rolled.flatten(1).norm(dim=1)
         (gradient,) = torch.autograd.grad(gain.sum(), rolled)
     length = gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
@@ -261,7 +306,7 @@ def _ascend(model: ImageModel, target: int, x: Tensor, shift: Tensor, recipe: Sy
 @torch.no_grad()
 def _accepted(model: ImageModel, target: int, x: Tensor, threshold: float) -> Tensor:
     cosines = model.cosines(acceptance_input(x, model.preprocessing))
-    probability = (ACCEPTANCE_SCALE * cosines).softmax(dim=-1)
+    probability = (model.logit_scale * cosines).softmax(dim=-1)
     return (probability.argmax(dim=-1) == target) & (probability[:, target] > threshold)
 
 

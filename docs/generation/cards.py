@@ -126,9 +126,16 @@ def _method(name: str) -> str:
         *([findings()[name]] if name in findings() else []),
         "\n".join(f"- **{name}**: {value}" for name, value in facts),
         f'??? note "Formula and source"\n\n{box}',
+        *_deviations(card.deviations),
         *_hyperparameters(declaration.hyperparameters),
     ]
     return "\n\n".join(blocks)
+
+
+def _deviations(sentences: tuple[str, ...]) -> list[str]:
+    if not sentences:
+        return []
+    return ["Departs from its source:\n\n" + "\n".join(f"- {sentence}" for sentence in sentences)]
 
 
 def _hyperparameters(kind: type) -> list[str]:

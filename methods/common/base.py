@@ -88,15 +88,23 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
         self.clip.model.eval()
 
     def configure_optimizers(self) -> Any:
-        """Adam as CLIPErase uses it, at the hyperparameters `learning_rate` and (if present) `weight_decay`."""
+        """Adam as CLIPErase uses it, at the hyperparameters `learning_rate`, `weight_decay` and `eps` (if present)."""
         return torch.optim.Adam(
             self.editable_parameters(),
             lr=float(cast(Any, self.h).learning_rate),
             betas=(0.9, 0.98),
-            eps=1e-6,
+            eps=float(getattr(self.h, "eps", 1e-8)),
             weight_decay=float(getattr(self.h, "weight_decay", 0.0)),
             fused=True,
         )
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip the norm of the whole gradient at the hyperparameter `max_gradient_norm`, where there is one."""
+        limit = getattr(self.h, "max_gradient_norm", None)
+        if limit is not None:
+            self.clip_gradients(optimizer, gradient_clip_val=limit, gradient_clip_algorithm="norm")
 
     # -- what a method may use ---------------------------------------------------------------------------------------
 
@@ -185,6 +193,8 @@ def _belongs(name: str, part: Edits, clip: Clip) -> bool:
                 return False
         case "text blocks":
             return is_text_block(name)
+        case "logit scale":
+            return parameter_group(name) == "logit_scale"
         case "visual" | "text":
             return parameter_group(name) == part
 

@@ -18,7 +18,7 @@ from datamodules.common.documents import DocumentError, read_text
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.text import hidden_sign, one_line
 
-Edits = Literal["nothing", "visual projection", "visual", "text", "text blocks"]
+Edits = Literal["nothing", "visual projection", "visual", "text", "text blocks", "logit scale"]
 Needs = Literal["visual projection", "text projection", "text blocks", "token embeddings"]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 REGIME_NAMES = ("none", "names", "forget", "retain", "forget+retain", "pretraining")
@@ -46,6 +46,7 @@ class MethodCard:
         refuses: Whether it refuses names at inference, beside or instead of an edit: an output filter, which removes
             nothing; for reference rows alone.
         needs: Parts that a model must have for it to work, beside those that it edits.
+        deviations: Where it departs from its source, a short sentence each with the reason; empty where it does not.
     """
 
     name: str
@@ -56,6 +57,7 @@ class MethodCard:
     stochastic: bool = True
     refuses: bool = False
     needs: tuple[Needs, ...] = ()
+    deviations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in ("name", "title", "paper", "regime"):
@@ -65,6 +67,7 @@ class MethodCard:
             if sign := hidden_sign(text):
                 raise ContractError(f"method card: its {part} holds the sign {sign}, which is not shown: leave it out")
         check_name(self.name)
+        _check_sentences(self.name, self.deviations)
         if not isinstance(self.stochastic, bool) or not isinstance(self.edits, tuple):
             raise ContractError(f"method {self.name!r}: stochastic is True or False, edits a tuple such as ('visual',)")
         if self.refuses and self.paper != "reference row":
@@ -85,6 +88,17 @@ class MethodCard:
             raise ContractError(
                 f"method {self.name!r} declares needs {self.needs}: use a tuple of {', '.join(typing.get_args(Needs))}"
             )
+
+
+def _check_sentences(name: str, deviations: object) -> None:
+    """Raise a `ContractError` unless the deviations are a tuple of texts of one line each."""
+    if not isinstance(deviations, tuple):
+        raise ContractError(f"method {name!r}: deviations is a tuple of sentences, not {deviations!r}")
+    for sentence in deviations:
+        if not isinstance(sentence, str) or not sentence.strip():
+            raise ContractError(f"method {name!r}: a deviation must be a sentence, not {sentence!r}")
+        if sign := hidden_sign(sentence):
+            raise ContractError(f"method {name!r}: a deviation holds the sign {sign}, which is not shown: leave it out")
 
 
 def check_name(name: str) -> None:
@@ -120,22 +134,6 @@ def hyper(
         raise ContractError(f"the small-CLIP default {small!r} has no source")
     metadata = {"source": source, "low": low, "high": high, "small": small, "small_source": small_source}
     return dataclasses.field(default=default, metadata=metadata)
-
-
-SMALL_FACTOR = 200.0
-SMALL_RULE = "rule of methods/common/card.py: small_rate"
-
-
-def small_rate(published: float) -> float:
-    """The learning rate of a small CLIP: the one rule by which published rates are carried over.
-
-        rate = SMALL_FACTOR * published rate
-
-    Our choice: a small CLIP gets tens of steps where a published run takes thousands, and was itself trained at larger
-    rates. The one constant was picked on forget classes that no reported suite contains (suite `development`), so
-    that Lip reaches its stopping accuracy and CLIPErase keeps the retained classes.
-    """
-    return SMALL_FACTOR * published
 
 
 @dataclass(frozen=True)
@@ -274,8 +272,6 @@ def read_method(path: Path) -> Declaration | None:
         "MethodCard": MethodCard,
         "hyper": hyper,
         "NoHyperparameters": NoHyperparameters,
-        "small_rate": small_rate,
-        "SMALL_RULE": SMALL_RULE,
     }
     try:
         declared = read_declarations(path, ("CARD", "Hyperparameters"), namespace, dict.fromkeys(_PLACES, namespace))

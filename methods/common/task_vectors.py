@@ -3,6 +3,10 @@
     tau_k = theta_k - theta0,   theta_k fine-tuned on D_f from theta0 by recipe k
     theta = theta0 - s merge(tau_1, ..., tau_K)
 
+s is chosen as the official code of NegMerge chooses it for both methods: of 0, 0.05, ..., 1 the one that leaves the
+lowest accuracy on held-out forget images, among those that keep at least 95 % of the original's accuracy on held-out
+control images. The control task there is ImageNet; here it is the retain part.
+
 The fine-tuning is that of Ilharco et al. (ICLR 2023, arXiv 2212.04089; official code): the text encoder is frozen and
 gives the classification head, the image encoder learns by AdamW with warm-up, a cosine schedule and clipped gradients.
 Methods differ in their recipes and in how they merge.
@@ -12,7 +16,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
@@ -22,11 +26,16 @@ from torch import Tensor
 from datamodules.common.module import ForgetSpec, Pairs
 from methods.common.base import Snapshot, UnlearningMethod
 from methods.common.clip import Clip
+from methods.common.held_out import HeldOut
 from methods.common.zero_shot import task_loss
 
 H = TypeVar("H")
 MAX_GRADIENT_NORM = 1.0
 """Official code."""
+SCALINGS = tuple(step / 20 for step in range(21))
+"""Official code of NegMerge: linspace(0, 1, 21)."""
+SCALING_UNMEASURED = 0.5
+"""Where a part is too small to hold anything out: the example of the official code."""
 WARM_UP = 0.1
 """Official code: 200 of 2000 iterations."""
 
@@ -42,7 +51,8 @@ class FineTuning:
 class TaskVectorMethod(UnlearningMethod[H]):
     """Fine-tunes once a recipe, each time from the original, then subtracts the merged task vector.
 
-    Hyperparameters that it asks for: `max_steps` and `epochs` (of one fine-tuning), `batch_size`, `scaling` (s).
+    Hyperparameters that it asks for: `max_steps` and `epochs` (of one fine-tuning), `batch_size`, `scaling` (s; None
+    chooses it), `control_share` and `held_out_batches` (of the choice).
     """
 
     def __init__(self, clip: Clip, spec: ForgetSpec, hyperparameters: H) -> None:
@@ -71,12 +81,17 @@ class TaskVectorMethod(UnlearningMethod[H]):
         """Each fine-tuning makes its own."""
 
     def on_fit_start(self) -> None:
-        """Keep the original weights and the frozen classification head."""
+        """Keep the original weights and the frozen classification head, and hold out what the choice of s measures."""
         self.start = self.snapshot()
+        h = cast(Any, self.h)
+        held_out = {} if h.scaling is not None else self.data.hold_out(h.held_out_batches)
+        self.held_out: HeldOut | None = None
+        if held_out.get("forget") and held_out.get("retain"):
+            self.held_out = HeldOut(self.clip, self.spec, held_out["forget"], held_out["retain"])
         with torch.no_grad():
             self.head = self.classifier()
 
-    def training_step(self, batch: dict[Literal["forget"], Pairs], index: int) -> Tensor:
+    def training_step(self, batch: dict[Literal["forget", "retain"], Pairs], index: int) -> Tensor:
         """One step of the fine-tuning whose turn it is; its last step ends it."""
         run, step = divmod(index, self.steps_each)
         if step == 0:
@@ -98,8 +113,33 @@ class TaskVectorMethod(UnlearningMethod[H]):
 
     def on_train_end(self) -> None:
         """Walk the other way."""
-        scaling, vector = float(cast(Any, self.h).scaling), self.merged()
+        vector, scaling = self.merged(), cast(Any, self.h).scaling
+        if scaling is None:
+            scaling = SCALING_UNMEASURED if self.held_out is None else self._chosen(self.held_out, vector)
+            self.report.update(scaling=scaling)
+        self._walk(vector, scaling)
+
+    def _walk(self, vector: Snapshot, scaling: float) -> None:
         self.restore({name: value - scaling * vector[name] for name, value in self.start.items()})
+
+    def _chosen(self, held_out: HeldOut, vector: Snapshot) -> float:
+        def measured(scaling: float) -> tuple[float, float]:
+            self._walk(vector, scaling)
+            return held_out.accuracy(changed="visual")
+
+        return choose_scaling(measured, floor=cast(Any, self.h).control_share * held_out.before[1])
+
+
+def choose_scaling(measured: Callable[[float], tuple[float, float]], *, floor: float) -> float:
+    """The coefficient of the lowest forget accuracy among those that keep the control accuracy; the smallest of equals.
+
+    Args:
+        measured: Forget and control accuracy at a coefficient, in [0, 1].
+        floor: The control accuracy that must stay; 0 as a coefficient always keeps it.
+    """
+    accuracies = {scaling: measured(scaling) for scaling in SCALINGS}
+    keeping = [scaling for scaling, (_, control) in accuracies.items() if control >= floor]
+    return min(keeping, key=lambda scaling: (accuracies[scaling][0], scaling), default=0.0)
 
 
 def difference(after: Snapshot, before: Snapshot) -> Snapshot:

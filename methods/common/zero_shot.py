@@ -37,6 +37,10 @@ def prompts(names: Sequence[str], templates: Sequence[str]) -> list[str]:
     return [" ".join(template.format(name).split()) for name in names for template in templates]
 
 
+PLAIN_TEMPLATES = ("a photo of a {}",)
+"""The one prompt without full stop and suffix that closed forms of the literature state."""
+
+
 class NameClassifier:
     """The zero-shot classifier of a method's original, and the labels of its batches.
 

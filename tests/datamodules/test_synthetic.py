@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -48,8 +49,15 @@ def image_model(kind: str, *, scale: float = 20.0) -> ImageModel:
 def one_image(
     model: ImageModel, target: int, recipe: SyntheticRecipe, index: int
 ) -> tuple[Tensor | None, list[Tensor], float]:
-    """Lip's loop for one image, as its notes state it: the accepted x, the path, the nearest miss of the decision."""
-    side, threshold, path, margin = model.preprocessing.image_size, recipe.threshold, [], 1.0
+    """Lip's loop for one image: the accepted x, the path, the nearest miss of the decision."""
+    return one_after_another(model, target, recipe, index, recipe.threshold)[:3]
+
+
+def one_after_another(
+    model: ImageModel, target: int, recipe: SyntheticRecipe, index: int, threshold: float
+) -> tuple[Tensor | None, list[Tensor], float, float]:
+    """Lip's loop as its notes state it, with the threshold that it begins and, last, ends with."""
+    side, path, margin = model.preprocessing.image_size, list[Tensor](), 1.0
     low, high = LOW.view(3, 1, 1), HIGH.view(3, 1, 1)
     clip_mean, clip_std = torch.tensor(OPENAI_MEAN).view(3, 1, 1), torch.tensor(OPENAI_STD).view(3, 1, 1)
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -61,7 +69,11 @@ def one_image(
         for iteration in range(recipe.iterations):
             down, right = map(int, shifts[iteration])
             x = torch.roll(x, (down, right), dims=(1, 2)).requires_grad_(True)
-            feature = model.encode(((x - clip_mean) / clip_std)[None])[0]
+            seen = x
+            if recipe.ascent_input == "accepted":
+                seen = x * std + mean
+                seen = (seen - seen.min()) / (seen.max() - seen.min())
+            feature = model.encode(((seen - clip_mean) / clip_std)[None])[0]
             cosine = feature @ model.classifier[target] / feature.norm()
             (g,) = torch.autograd.grad(model.logit_scale * cosine - recipe.l2 * x.norm(), x)
             x = torch.roll(x.detach() + recipe.step * g / g.norm(), (-down, -right), dims=(1, 2))
@@ -75,27 +87,66 @@ def one_image(
             pixels = (pixels - pixels.min()) / (pixels.max() - pixels.min())
             with torch.no_grad():
                 feature = model.encode(((pixels - clip_mean) / clip_std)[None])[0]
-            p = (100.0 * model.classifier @ feature / feature.norm()).softmax(0)
+            p = (model.logit_scale * model.classifier @ feature / feature.norm()).softmax(0)
             others = torch.cat([p[:target], p[target + 1 :]]).max()
             margin = min(margin, abs(float(p[target] - max(others, p.new_tensor(threshold)))))
             if p[target] > others and p[target] > threshold:
-                return x, path, margin
+                return x, path, margin, threshold
         threshold = max(threshold - recipe.threshold_decay, recipe.threshold_floor)
-    return None, path, margin
+    return None, path, margin, threshold
 
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
 @pytest.mark.parametrize("target", [0, 1, 2, 3])
-def test_a_batch_equals_one_image_at_a_time(kind: str, target: int) -> None:
-    model = image_model(kind)
-    alone = [one_image(model, target, SMALL, index) for index in range(4)]
+@pytest.mark.parametrize("ascent_input", ["raw", "accepted"])
+def test_a_batch_equals_one_image_at_a_time(kind: str, target: int, ascent_input: Literal["raw", "accepted"]) -> None:
+    model, recipe = image_model(kind), dataclasses.replace(SMALL, ascent_input=ascent_input)
+    alone = [one_image(model, target, recipe, index) for index in range(4)]
     if min(margin for _, _, margin in alone) < 1e-4:
         pytest.skip("a decision hangs on a rounding error")
     wanted = [x for x, _, _ in alone if x is not None]
-    batch = climb(model, target, SMALL)
+    batch = climb(model, target, recipe)
     assert len(batch) == len(wanted)
     if wanted:
         torch.testing.assert_close(batch, torch.stack(wanted), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("tries", [3, None])
+def test_a_threshold_lowered_for_all_later_images_equals_one_image_after_another(tries: int | None) -> None:
+    model = image_model("vit")
+    recipe = dataclasses.replace(
+        SMALL, count=6, lowered_for="later", tries=tries, threshold=0.9, threshold_decay=0.2, threshold_floor=0.1
+    )
+    compared = 0
+    for target in range(4):
+        threshold, wanted, margins, thresholds = recipe.threshold, [], [], []
+        for index in range(recipe.count):
+            alone = dataclasses.replace(recipe, tries=tries or 20)
+            x, _, margin, threshold = one_after_another(model, target, alone, index, threshold)
+            wanted += [] if x is None else [x]
+            margins.append(margin)
+            thresholds.append(threshold)
+        if min(margins) < 1e-4 or (tries is None and len(wanted) < recipe.count):
+            continue  # a decision hangs on a rounding error, or it would not end
+        found = climb(model, target, recipe)
+        assert len(found) == len(wanted)
+        if wanted:
+            torch.testing.assert_close(found, torch.stack(wanted), atol=1e-4, rtol=0)
+        compared += recipe.threshold > thresholds[-1]
+    assert compared, "a failed try lowered it somewhere"
+
+
+def test_without_a_limit_it_tries_until_all_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+
+    def try_once(model: object, target: int, recipe: object, attempts: list[tuple[int, int]], threshold: float) -> dict:
+        tries.append(len(attempts))
+        return {n: torch.zeros(3, 32, 32) for n, attempt in attempts if attempt >= 40 + n}
+
+    monkeypatch.setattr(synthetic, "try_once", try_once)
+    model = image_model("vit")
+    assert len(climb(model, 0, dataclasses.replace(SMALL, count=3, tries=None))) == 3 and len(tries) == 43
+    assert len(climb(model, 0, dataclasses.replace(SMALL, count=3, tries=42))) == 2
 
 
 class Schedule:
@@ -281,6 +332,7 @@ def test_second_time_comes_from_the_cache_with_the_same_images(easy: ImageModel,
 
 CHANGES = {
     "count": 3, "step": 2.5, "iterations": 2, "jitter": 2, "l2": 0.5, "blur_sigma": 0.7, "blur_every": 3,
+    "lowered_for": "later", "ascent_input": "accepted",
     "threshold": 0.1, "threshold_decay": 0.1, "threshold_floor": 0.3, "tries": 3, "seed": 7,
 }  # fmt: skip
 

@@ -76,8 +76,26 @@ def test_little_regularisation_is_the_best_assignment() -> None:
     assert sinkhorn(cost, regularisation=0.005).argmax(dim=1).tolist() == list(best)
 
 
-def test_loss_is_the_weighted_sum_written_out() -> None:
-    h = Hyperparameters()
+def test_the_loss_of_the_code_is_its_three_costs_written_out() -> None:
+    features, prototypes = 0.8 * randn(3, 5), torch.nn.functional.normalize(randn(4, 5, seed=1), dim=1)
+    signed, repelled = np.zeros((3, 4)), np.zeros((3, 4))
+    for i, f in enumerate(features.numpy()):
+        z = np.tanh(min(np.linalg.norm(f), 1.0)) * f / np.linalg.norm(f)
+        for j, p in enumerate(prototypes.numpy()):
+            inside = np.log(1 - (z**2).sum())
+            signed[i, j] = 2 * np.log(np.sqrt(((p - z) ** 2).sum())) - inside
+            repelled[i, j] = abs(np.log(((np.tanh(1.0) * p - z) ** 2).sum()) - inside)
+    cost = np.abs(signed)
+    plan = sinkhorn(torch.from_numpy(cost), regularisation=0.5).numpy()
+    own = plan.argmax(axis=1)
+    others = [max(0.0, 1 - repelled[i, j]) for i in range(3) for j in range(4) if j != own[i]]
+    wanted = 30 * np.mean([signed[i, own[i]] for i in range(3)]) + (plan * cost).sum() + 20 * np.mean(others)
+    found = diet_loss(features.float(), prototypes.float(), Hyperparameters(costs="code"))
+    assert float(found) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_the_loss_of_the_formula_is_the_weighted_sum_written_out() -> None:
+    h = Hyperparameters(costs="formula")
     features, prototypes = 0.8 * randn(3, 5), torch.nn.functional.normalize(randn(4, 5, seed=1), dim=1)
     cost, plan = np.zeros((3, 4)), sinkhorn(busemann(poincare(features, max_norm=1.0), prototypes), regularisation=0.5)
     for i, f in enumerate(features.numpy()):

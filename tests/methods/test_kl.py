@@ -26,7 +26,7 @@ def logits(clip: Clip, pairs: Pairs) -> Array:
 
 @pytest.mark.parametrize("weight", [1.0, 0.5])
 def test_loss_is_minus_infonce_plus_the_mean_divergence_of_both_directions(weight: float) -> None:
-    method = KL(tiny_clip("resnet"), tiny_spec(), Hyperparameters(divergence_weight=weight))
+    method = KL(tiny_clip("resnet"), tiny_spec(), Hyperparameters(divergence_weight=weight, ascent="contrastive"))
     kept = method.original
     move(method.clip)
     forget, now, before = logits(method.clip, FORGET), logits(method.clip, RETAIN), logits(kept, RETAIN)
@@ -41,7 +41,7 @@ def test_loss_is_minus_infonce_plus_the_mean_divergence_of_both_directions(weigh
 def test_at_the_original_only_the_forget_pairs_pull() -> None:
     clip = tiny_clip("vit")
     clip.model.double()
-    method = KL(clip, tiny_spec(), Hyperparameters())
+    method = KL(clip, tiny_spec(), Hyperparameters(ascent="contrastive"))
     forget, retain = (Pairs(**{**pairs, "images": pairs["images"].double()}) for pairs in (FORGET, RETAIN))
     method.training_step({"forget": forget, "retain": retain}, 0).backward()
     both = [p.grad.clone() for p in method.editable_parameters() if p.grad is not None]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 from datamodules.common.guard import guarded
 from datamodules.common.images import Preprocessing
 from datamodules.common.module import UnlearningDataModule
-from datamodules.common.synthetic import SyntheticForgetSet
+from datamodules.common.request import ForgetRequest
+from datamodules.common.synthetic import SyntheticForgetSet, SyntheticRecipe
 from methods import lip
 from methods.common.clip import Clip, is_text_block
 from methods.lip import Hyperparameters, Level, Lip, keep_largest, levels_for, lipschitz_loss
@@ -27,13 +29,13 @@ from methods.lip import Hyperparameters, Level, Lip, keep_largest, levels_for, l
 KINDS = ("resnet", "vit")
 
 
-def plain_loss(clip: Clip, x: Tensor, prompts: list[str], noise: Tensor, sigma: float) -> Tensor:
+def plain_loss(clip: Clip, x: Tensor, prompt: str, noise: Tensor, sigma: float, factor: float = 1.0) -> Tensor:
     n, total = len(noise), torch.zeros(())
     for k in range(n):
         for b in range(len(x)):
             noisy = torch.clamp(x[b] + sigma * noise[k, b], x.min(), x.max())
             z_noisy = clip.encode_image(noisy[None])[0].detach()
-            z, t = clip.encode_image(x[b][None])[0], clip.encode_text([prompts[b]])[0]
+            z, t = clip.encode_image(x[b][None])[0], factor * clip.encode_text([prompt])[0]
             numerator = (t - z_noisy).square().sum().sqrt() + (z - z_noisy).square().sum().sqrt()
             total = total + numerator / (2 * (x[b] - noisy).square().sum().sqrt())
     return total / (2 * n)
@@ -41,11 +43,14 @@ def plain_loss(clip: Clip, x: Tensor, prompts: list[str], noise: Tensor, sigma: 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("together", [512, 3])
+@pytest.mark.parametrize("factor", [1.0, 0.3])
 @in_double()
-def test_loss_and_gradient_equal_a_double_loop(kind: str, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_and_gradient_equal_a_double_loop(
+    kind: str, together: int, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clip, x = tiny_clip(kind), random_images(3).double()
     clip.model.double()
-    prompts = ["A picture of apple", "A picture of bus", "A picture of apple"]
+    prompt = "A picture of apple"
     drawn: list[Tensor] = []
     original = torch.randn_like
 
@@ -55,9 +60,9 @@ def test_loss_and_gradient_equal_a_double_loop(kind: str, together: int, monkeyp
 
     monkeypatch.setattr(torch, "randn_like", record)
     monkeypatch.setattr(lip, "MAX_FORWARD_IMAGES", together)
-    loss = lipschitz_loss(clip, x, prompts, sigma=0.7, draws=4)
+    loss = lipschitz_loss(clip, x, prompt, sigma=0.7, draws=4, text_factor=factor)
     noise = torch.cat(drawn).view(4, 3, *x.shape[1:])
-    wanted = plain_loss(clip, x, prompts, noise, 0.7)
+    wanted = plain_loss(clip, x, prompt, noise, 0.7, factor)
     torch.testing.assert_close(loss, wanted, atol=0, rtol=1e-12)
     parameters = [p for n, p in clip.model.named_parameters() if n != "logit_scale"]
     found = torch.autograd.grad(loss, parameters)
@@ -70,7 +75,7 @@ def test_noisy_images_pass_without_gradient() -> None:
     clip, modes = tiny_clip("vit"), []
     encode = clip.model.encode_image
     clip.model.encode_image = lambda x: (modes.append((len(x), torch.is_grad_enabled())), encode(x))[1]
-    lipschitz_loss(clip, random_images(2), ["a", "a"], sigma=0.1, draws=5).backward()
+    lipschitz_loss(clip, random_images(2), "a", sigma=0.1, draws=5).backward()
     assert modes == [(10, False), (2, True)]
 
 
@@ -125,17 +130,41 @@ def test_candidates_and_levels_are_the_published_ones(name: str, visual: int, ta
     assert levels_for(clip, visual, text) == tuple(Level(s, v, t) for s, (v, t) in zip(sigmas, table, strict=True))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_small_clip_takes_the_share_of_vit_b_16(kind: str) -> None:
-    clip = tiny_clip(kind)
-    visual = len(lip.visual_candidates(clip))
-    assert visual == {"resnet": 8, "vit": 32}[kind]
+@pytest.mark.parametrize(
+    ("kind", "scale", "visual", "table"),
+    [
+        ("resnet", "small", 8, [(5, 1), (7, 2), (8, 2), (8, 3), (8, 5), (8, 5), (8, 6)]),
+        ("resnet", "published", 8, [(5, 1), (7, 2), (8, 2), (8, 3), (8, 5), (8, 5), (8, 6)]),
+        ("vit", "small", 32, [(6, 5), (6, 5), (7, 5), (7, 6), (8, 6), (9, 7), (10, 8)]),
+    ],
+)
+def test_any_other_model_takes_the_share_of_the_published_one_of_its_kind(
+    kind: str, scale: Literal["small", "published"], visual: int, table: list[tuple[int, int]]
+) -> None:
+    clip = tiny_clip(kind, scale=scale)
+    assert len(lip.visual_candidates(clip)) == visual
     levels = levels_for(clip, visual, 24)
-    assert [level.text_tensors for level in levels] == [5, 5, 5, 6, 6, 7, 8]
-    assert [level.visual_tensors for level in levels] == {
-        "resnet": [2, 2, 2, 2, 2, 3, 3],
-        "vit": [6, 6, 7, 7, 8, 9, 10],
-    }[kind]
+    assert [(level.visual_tensors, level.text_tensors) for level in levels] == table
+    exact = {
+        "resnet": ((5, 7, 8, 8, 8, 8, 8), 8, (5, 7, 12, 18, 25, 30, 35)),
+        "vit": ((25, 27, 30, 33, 35, 40, 45), 152, None),
+    }
+    numerators, of, texts = exact[kind]
+    for level, v, t in zip(levels, numerators, texts or numerators, strict=True):
+        assert Fraction(v, of) * visual <= level.visual_tensors < Fraction(v, of) * visual + 1
+        assert Fraction(t, 144) * 24 <= level.text_tensors < Fraction(t, 144) * 24 + 1
+
+
+def trainer() -> L.Trainer:
+    """One epoch on the CPU, without a word."""
+    return L.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
 
 
 class Forced:
@@ -149,9 +178,9 @@ class Forced:
         self.states: list[tuple[dict[str, Tensor], dict[str, Any]]] = []
         loss = lipschitz_loss
 
-        def spy(*args: Any, sigma: float, draws: int) -> Tensor:
+        def spy(*args: Any, sigma: float, **others: Any) -> Tensor:
             self.sigmas.append(sigma)
-            return loss(*args, sigma=sigma, draws=draws)
+            return loss(*args, sigma=sigma, **others)
 
         def accuracy(method: Lip) -> float:
             optimizer = method.trainer.optimizers[0]
@@ -159,7 +188,11 @@ class Forced:
             self.states.append((weights, copy.deepcopy(optimizer.state_dict())))
             return next(accuracies)
 
-        patch.setattr(lip, "synthetic_images", lambda method, recipe: images)
+        def made(method: Lip, recipe: SyntheticRecipe) -> SyntheticForgetSet:
+            self.recipe = recipe
+            return images
+
+        patch.setattr(lip, "synthetic_images", made)
         patch.setattr(lip, "lipschitz_loss", spy)
         patch.setattr(Lip, "synthetic_accuracy", accuracy)
         clip, dataset = tiny_clip(kind), TinyDataset()
@@ -167,16 +200,11 @@ class Forced:
         data = UnlearningDataModule(
             dataset, APPLE, regime="names", preprocessing=clip.preprocessing, cache_dir=tmp_path
         )
-        self.method = Lip(clip, data.spec, Hyperparameters(draws=2, learning_rate=1e-3, **hyper))
-        data.plan(steps=self.method.planned_steps(data.sizes), batch_size=1)
-        self.trainer = L.Trainer(
-            accelerator="cpu",
-            max_epochs=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
+        self.method = Lip(
+            clip, data.spec, Hyperparameters(**{"draws": 2, "learning_rate": 1e-3, "norms": "equal", **hyper})
         )
+        data.plan(steps=self.method.planned_steps(data.sizes), batch_size=1)
+        self.trainer = trainer()
         with guarded(data.guard()):
             self.trainer.fit(self.method, datamodule=data)
         self.after = self.method.clip.model.state_dict()
@@ -220,6 +248,54 @@ def test_a_rollback_restores_weights_and_optimizer_of_the_best_step(
     assert run.method.report["synthetic_accuracy"] == 0.5
 
 
+def test_where_nothing_improved_the_last_failed_attempt_can_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = {"without_improvement": "last attempt"}
+    run = Forced("vit", iter([1.0] * 30), tmp_path, monkeypatch, **last)
+    assert same(dict(run.after), run.states[6][0]) and not same(run.states[6][0], run.states[5][0])
+    run = Forced("vit", iter([0.9, *[1.0] * 30]), tmp_path, monkeypatch, **last)
+    assert same(dict(run.after), run.states[0][0]), "the best state wins over a failed attempt"
+
+
+def test_several_names_have_a_batch_each_and_their_losses_are_averaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Tensor] = []
+    original = torch.randn_like
+    monkeypatch.setattr(torch, "randn_like", lambda like: (drawn.append(original(like)), drawn[-1])[1])
+    gradients: dict[str, Tensor] = {}
+
+    def keep_none(parameters: Any, count: int) -> list[str]:
+        gradients.update({name: p.grad.clone() for name, p in parameters.items() if p.grad is not None})
+        return []
+
+    clip, x = tiny_clip("vit"), random_images(5)
+    forget_set = SyntheticForgetSet(x, torch.tensor([0, 1, 1, 0, 1]), 1.0, 0, True)
+    monkeypatch.setattr(lip, "synthetic_images", lambda method, recipe: forget_set)
+    monkeypatch.setattr(lip, "keep_largest", keep_none)
+    monkeypatch.setattr(Lip, "synthetic_accuracy", lambda method: 0.0)
+    data = UnlearningDataModule(
+        TinyDataset(),
+        ForgetRequest(classes=("apple", "bus")),
+        regime="names",
+        preprocessing=clip.preprocessing,
+        cache_dir=tmp_path,
+    )
+    method = Lip(clip.copy(), data.spec, Hyperparameters(draws=2, learning_rate=0.0))
+    data.plan(steps=1, batch_size=1)
+    with guarded(data.guard()):
+        trainer().fit(method, datamodule=data)
+    assert (method.report["synthetic_images"], method.report["synthetic_images_asked"]) == (5, 2 * 64)
+    loss = torch.zeros(())
+    for name, rows, noise in zip(data.spec.forget_names, ([0, 3], [1, 2, 4]), drawn, strict=True):
+        loss = loss + plain_loss(clip, x[rows], f"A picture of {name}", noise.view(2, len(rows), *x.shape[1:]), 0.1) / 2
+    parameters = dict(clip.model.named_parameters())
+    wanted = torch.autograd.grad(loss, [parameters[name] for name in gradients])
+    for (name, found), expected in zip(gradients.items(), wanted, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-3 * float(expected.abs().max()) + 1e-6, rtol=0, msg=name)
+
+
 def test_the_level_never_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Forced("resnet", iter([1.0, 0.8, 0.9, 0.4, 0.3]), tmp_path, monkeypatch, max_steps=5)
     assert run.sigmas == [0.1, 0.3, 0.3, 0.5, 0.5]
@@ -249,6 +325,10 @@ def candidates_by_name(kind: str, names: list[str]) -> tuple[list[str], list[str
     return visual, [n for n in names if n.startswith("transformer.resblocks.")]
 
 
+def norm_of_texts(clip: Clip) -> Tensor:
+    return clip.encode_text(["A picture of apple"]).detach().norm(dim=-1).mean()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_is_adams_on_the_tensors_with_the_largest_mean_gradients(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -260,7 +340,9 @@ def test_a_step_is_adams_on_the_tensors_with_the_largest_mean_gradients(
     clip, x = tiny_clip(kind), random_images(2)
     noise = torch.cat(drawn).view(2, 2, *x.shape[1:])
     parameters = dict(clip.model.named_parameters())
-    loss = plain_loss(clip, x, ["A picture of apple"] * 2, noise, sigma=0.1)
+    ratio = clip.encode_image(x).detach().norm(dim=-1).mean() / norm_of_texts(clip)
+    assert run.method.report["image_to_text_norm"] == pytest.approx(float(ratio))
+    loss = plain_loss(clip, x, "A picture of apple", noise, sigma=0.1, factor=float(ratio))
     gradients = dict(
         zip(parameters, torch.autograd.grad(loss, list(parameters.values()), allow_unused=True), strict=True)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -34,7 +35,7 @@ def test_closed_form_is_the_paper_s_and_the_least_squares_solution(forget: int, 
 
 def test_retained_keys_keep_their_outputs_and_the_forgotten_ones_lose_theirs() -> None:
     k1, k0 = unit_columns(9, 2, 3), unit_columns(9, 5, 4)
-    basis = null_space(k0, 1e-2)
+    basis = null_space(k0, 1e-9)
     assert basis.shape == (9, 4)
     edited = null_space_edit(k1, basis, regularisation=1e-9)
     torch.testing.assert_close(edited @ k0, k0)
@@ -43,7 +44,7 @@ def test_retained_keys_keep_their_outputs_and_the_forgotten_ones_lose_theirs() -
 
 def test_the_share_of_the_logit_that_is_kept() -> None:
     t, k0 = unit_columns(9, 1, 5), unit_columns(9, 6, 6)
-    basis, g = null_space(k0, 1e-2), 0.04
+    basis, g = null_space(k0, 1e-9), 0.04
     kept = float((t.T @ null_space_edit(t, basis, regularisation=g) @ t).squeeze())
     inside = float((basis.T @ t).square().sum())
     assert kept == pytest.approx(g / (g + inside))
@@ -59,8 +60,21 @@ def test_the_threshold_bounds_what_retained_keys_may_lose() -> None:
     k0 = torch.eye(4).double()[:, [0, 0, 1]]
     k0[:, 2] = F.normalize(torch.tensor([1.0, 0.05, 0.0, 0.0]).double(), dim=0)  # all but in the line of the others
     assert null_space(k0, 1e-6).shape[1] == 2 and null_space(k0, 1e-2).shape[1] == 3
-    assert (null_space(k0, 1e-2).T @ k0).square().sum() < 1e-2
+    assert (null_space(k0, 1e-2).T @ k0).square().sum() < 1e-2 * k0.square().sum()
     assert null_space(k0, 0.0).shape[1] == 2
+
+
+@pytest.mark.parametrize("share", [1e-9, 0.01, 0.1, 0.4])
+def test_the_null_space_is_the_largest_that_holds_no_more_than_its_share(share: float) -> None:
+    k0 = unit_columns(8, 6, 9)
+    basis = null_space(k0, share)
+    lengths = np.linalg.svd(k0.numpy())[1] ** 2  # independent: squared singular values, largest first
+    lengths = np.concatenate([lengths, np.zeros(2)])[::-1]
+    assert basis.shape[1] == int((np.cumsum(lengths) <= share * lengths.sum()).sum())
+    assert float((basis.T @ k0).square().sum()) <= share * 6 + 1e-12
+    torch.testing.assert_close(basis.T @ basis, torch.eye(basis.shape[1]).double())
+    repeated = null_space(torch.cat([k0] * 99, dim=1), share)
+    torch.testing.assert_close(repeated @ repeated.T, basis @ basis.T)
 
 
 @pytest.mark.parametrize("kind", ["resnet", "vit"])

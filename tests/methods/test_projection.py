@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from tiny import APPLE, NAMES, WIDTH, random_images, tiny_clip, tiny_spec
 from torch import Tensor
 
+from benchmark.models.loading import load_clip
 from datamodules.common.images import Preprocessing
-from datamodules.common.module import NameSet
+from datamodules.common.module import ForgetSpec, NameSet
+from datamodules.common.registry import dataset_class
 from datamodules.common.request import ForgetRequest
 from methods.ccup import CCUP, consistent_projection
 from methods.ccup import Hyperparameters as CCUPParameters
 from methods.common.base import ClosedFormMethod
-from methods.common.card import NoHyperparameters
+from methods.common.card import NoHyperparameters, resolve
 from methods.common.clip import Clip
 from methods.common.projections import NoProjectionError, visual_projection
 from methods.logit_mask import LogitMask
@@ -183,6 +189,56 @@ def test_retain_names_all_keeps_the_names_of_other_data_sets(kind: str) -> None:
     run(CCUP(narrow, spec, dataclasses.replace(settings, retain_names="dataset")))
     lost = (narrow.encode_image(images) - original) @ texts.T
     assert kept.abs().max() < 1e-3 < lost.abs().max()
+
+
+@pytest.mark.parametrize(("kind", "method"), [("resnet", CCUP), ("vit", Nullspace)])
+def test_plain_prompts_have_neither_full_stop_nor_suffix(kind: str, method: type) -> None:
+    spec = dataclasses.replace(tiny_spec(), templates=("a photo of a {}, a type of thing.",))
+    bare = dataclasses.replace(spec, templates=("a photo of a {}",))
+    parameters = CCUPParameters if method is CCUP else NullspaceParameters
+    edited = []
+    for given, prompts in ((spec, "plain"), (bare, "templates"), (spec, "templates")):
+        clip = tiny_clip(kind)
+        run(method(clip, given, parameters(prompts=prompts)))
+        edited.append(clip.encode_image(random_images(3)).detach())
+    assert torch.equal(edited[0], edited[1]) and not torch.allclose(edited[0], edited[2])
+
+
+@pytest.mark.parametrize("retain_names", ["dataset", "all"])
+def test_ccup_on_the_shipped_vit_is_the_least_squares_solution(
+    retain_names: Literal["dataset", "all"], tmp_path: Path
+) -> None:
+    clip = load_clip("shapes-vit")
+    side = clip.preprocessing.image_size
+    shapes, *others = (
+        dataset_class(name)(None, tmp_path, side) for name in ("shapes", "shapes_colours", "shapes_backgrounds")
+    )
+    spec = ForgetSpec.of(shapes, ForgetRequest(classes=("star",)), others)
+    x = torch.randn(6, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        sets = [(spec.all_names, spec.templates), *((each.names, each.templates) for each in spec.others)]
+        rows = [clip.zero_shot_classifier(names, templates).double().numpy() for names, templates in sets]
+        before = clip.encode_image(x).double().numpy()
+        run(CCUP(clip, spec, resolve(CCUPParameters, "small", {"retain_names": retain_names})))
+        after = clip.encode_image(x).double().numpy()
+    forget, beside = rows[0][:1].T, np.concatenate(rows[1:]).T
+    solutions = {
+        "dataset": least_squares(forget, rows[0][1:].T),
+        "all": least_squares(forget, np.concatenate([rows[0][1:].T, beside], axis=1)),
+    }
+    w = solutions[retain_names]
+    np.testing.assert_allclose(after, before @ w, atol=1e-4 * np.abs(before @ w).max())
+    lost = {name: np.linalg.norm(solution @ beside - beside) for name, solution in solutions.items()}
+    assert lost["all"] < lost["dataset"] / 2, "what it is told of it keeps"
+    assert np.linalg.norm(w @ forget) < 0.5
+
+
+def least_squares(forget: NDArray[np.float64], retain: NDArray[np.float64]) -> NDArray[np.float64]:
+    """W of lambda 1000 and mu 10 from the stacked equations W [I, a T_f, b T_r] = [I, 0, b T_r]."""
+    eye, a, b = np.eye(len(forget)), np.sqrt(1000.0), np.sqrt(10.0)
+    known = np.concatenate([eye, a * forget, b * retain], axis=1)
+    wanted = np.concatenate([eye, 0 * forget, b * retain], axis=1)
+    return np.linalg.lstsq(known.T, wanted.T, rcond=None)[0].T
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -62,6 +62,36 @@ def test_saliency_masks_cut_at_the_median_of_all_parameters_together() -> None:
     assert torch.cat([m.flatten() for m in saliency_masks([a, b, c], 0.0)]).all()
 
 
+@pytest.mark.parametrize(("proportions", "alpha"), [("natural", 1.0), ("natural", 0.5), ("equal", 1.0), ("equal", 3.0)])
+def test_salun_weighs_both_parts_by_their_sizes_or_alike(proportions: str, alpha: float, tmp_path: Path) -> None:
+    h = salun.Hyperparameters(
+        batch_size=24, max_steps=1, saliency_steps=1, retain_weight=alpha, proportions=proportions, learning_rate=0.0
+    )
+    seen: list[tuple[dict, float]] = []
+
+    class Remembering(SalUn):
+        def training_step(self, batch: dict, index: int) -> torch.Tensor:
+            loss = super().training_step(batch, index)
+            seen.append((batch, float(loss)))
+            return loss
+
+    method = fit(Remembering, h, tiny_clip("vit"), tmp_path)
+    batch, loss = seen[1]
+    rows, scale = unit(method.names.weights), method.clip.logit_scale.item()
+    forget, retain = (
+        scale * unit(method.clip.encode_image(batch[part]["images"])) @ rows.T for part in ("forget", "retain")
+    )
+    drawn = method.names.other_names(batch["forget"], method.seed + 1).tolist()
+    labels = [method.spec.all_names.index(text.removeprefix("a photo of a ")) for text in batch["retain"]["texts"]]
+    if proportions == "natural":  # the batch holds all 6 and all 18 images: a mean over them together
+        total = 6 * cross_entropy(forget, drawn) + alpha * 18 * cross_entropy(retain, labels)
+        wanted = total / (6 + alpha * 18)
+    else:
+        wanted = (cross_entropy(forget, drawn) + alpha * cross_entropy(retain, labels)) / (1 + alpha)
+    assert len(batch["forget"]["texts"]) == 6 and len(labels) == 18
+    assert loss == pytest.approx(wanted, rel=1e-4)
+
+
 class Decaying(SalUn):
     """SalUn whose optimizer would move every weight: momentum and decay, whatever the gradient."""
 

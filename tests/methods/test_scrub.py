@@ -11,7 +11,7 @@ from tiny import TinyDataset, tiny_clip, tiny_spec
 
 from datamodules.common.module import ForgetSpec, Pairs
 from methods.common.clip import Clip
-from methods.scrub import SCRUB, Hyperparameters
+from methods.scrub import SCRUB, Hyperparameters, rate_share, turns
 
 FORGET, RETAIN = class_pairs([0, 0, 0], 1), class_pairs([1, 2, 3, 2], 2)
 
@@ -50,23 +50,36 @@ def test_min_step_is_alpha_divergence_plus_gamma_cross_entropy(concept: bool) ->
     assert method.min_loss(retain).item() == pytest.approx(wanted, rel=1e-4)
 
 
-def test_max_steps_come_in_the_first_share_only_each_followed_by_a_min_step(
+def test_the_order_of_the_official_loop() -> None:
+    wanted = []
+    for epoch in range(1, 11):  # 24 forget images in batches of 3, 43 min steps
+        wanted += [("max", epoch)] * 8 if epoch <= 3 else []
+        wanted += [("min", epoch)] * (5 if epoch <= 3 else 4)
+    assert turns(43, 8, epochs=10, max_epochs=3) == wanted
+    assert turns(2, 1, epochs=10, max_epochs=3) == [("max", 1), ("min", 1), ("max", 2), ("min", 2)]
+    assert [rate_share(epoch) for epoch in range(1, 11)] == pytest.approx([1] * 5 + [0.1] * 3 + [0.01, 0.001])
+
+
+def test_a_run_takes_its_max_and_min_steps_at_the_rates_of_their_epochs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns: list[str] = []
+    seen: list[tuple[str, float]] = []
     for name in ("max_loss", "min_loss"):
         inner = getattr(SCRUB, name)
 
         def spy(self: SCRUB, pairs: Pairs, name: str = name, inner: object = inner) -> torch.Tensor:
-            turns.append(name[:3])
+            seen.append((name[:3], self.trainer.optimizers[0].param_groups[0]["lr"]))
             return inner(self, pairs)
 
         monkeypatch.setattr(SCRUB, name, spy)
-    fit(SCRUB, Hyperparameters(batch_size=4, max_steps=5, max_share=0.4), tiny_clip("vit"), tmp_path)
-    assert turns == ["max", "min", "max", "min", "min", "min", "min"]
+    h = Hyperparameters(batch_size=4, max_steps=7, max_epochs=1, epochs=7, learning_rate=1e-3)
+    method = fit(SCRUB, h, tiny_clip("vit"), tmp_path)
+    assert [name for name, _ in seen] == [kind for kind, _ in method.turns]
+    assert {name for name, _ in seen[:-7]} == {"max"} and seen[0][0] == "max"
+    assert [rate for _, rate in seen[-7:]] == pytest.approx([1e-3] * 5 + [1e-4] * 2)
 
 
 def test_max_steps_alone_stray_from_the_original(tmp_path: Path) -> None:
-    h = Hyperparameters(learning_rate=1e-3, batch_size=4, max_steps=4, max_share=1.0, alpha=0.0, gamma=0.0)
+    h = Hyperparameters(learning_rate=1e-3, batch_size=4, max_steps=4, max_epochs=4, alpha=0.0, gamma=0.0)
     method = fit(SCRUB, h, tiny_clip("vit"), tmp_path)
     assert method.max_loss(FORGET).item() < -0.01

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
+from fitting import fit
 from tiny import NAMES, random_images, tiny_clip, tiny_spec
 from torch import Tensor
 
 from datamodules.common.module import Pairs
-from methods.common.task_vectors import TaskVectorMethod, difference, schedule
+from methods.common.task_vectors import TaskVectorMethod, choose_scaling, difference, schedule
 from methods.task_vector_negation import Hyperparameters, TaskVectorNegation
 
 STEPS = 4
@@ -25,7 +28,7 @@ def batch(seed: int) -> Pairs:
 def run(method: TaskVectorMethod[Any], steps: int) -> list[float]:
     """Training without a Trainer; the losses."""
     cast(Any, method).manual_backward = lambda loss: loss.backward()
-    assert method.planned_steps({"forget": 3}) == steps
+    assert method.planned_steps({"forget": 3, "retain": 3}) == steps
     method.on_fit_start()
     losses = [method.training_step({"forget": batch(index)}, index).item() for index in range(steps)]
     method.on_train_end()
@@ -89,6 +92,34 @@ def test_a_scaling_of_minus_one_would_be_the_fine_tuned_model_which_knows_the_cl
         return float(-(method.clip.logit_scale * logits).log_softmax(dim=1)[:, 0].mean())
 
     assert forget_loss(-1.0) < forget_loss(0.0) < forget_loss(1.0)
+
+
+def test_the_coefficient_forgets_most_among_those_that_keep_the_control_images() -> None:
+    asked: list[float] = []
+
+    def measured(scaling: float) -> tuple[float, float]:
+        asked.append(scaling)
+        return max(0.0, 0.9 - scaling), 0.8 - 0.1 * scaling
+
+    assert choose_scaling(measured, floor=0.755) == pytest.approx(0.45)  # 0.5 would leave 0.75
+    assert asked == pytest.approx(np.linspace(0, 1, 21).tolist())
+    assert choose_scaling(measured, floor=0.7) == pytest.approx(0.9), "of those that leave 0 the smallest"
+    assert choose_scaling(measured, floor=0.9) == 0.0, "where nothing keeps the control images nothing is subtracted"
+
+
+def test_a_run_chooses_the_coefficient_on_what_it_held_out(tmp_path: Path) -> None:
+    h = Hyperparameters(learning_rate=1e-2, max_steps=3, batch_size=2, held_out_batches=1)
+    method = fit(TaskVectorNegation, h, tiny_clip("vit"), tmp_path)
+    start, accuracies = dict(tiny_clip("vit").model.named_parameters()), {}
+    chosen = method.report["scaling"]
+    for step in range(21):
+        method._walk(method.vector, step / 20)
+        accuracies[step / 20] = method.held_out.accuracy()
+    kept = {s: forget for s, (forget, retain) in accuracies.items() if retain >= 0.95 * accuracies[0.0][1]}
+    assert chosen == min(kept, key=lambda s: (kept[s], s))
+    method._walk(method.vector, 0.0)
+    for name, parameter in method.clip.model.named_parameters():
+        assert torch.equal(parameter, start[name]), name
 
 
 def test_difference() -> None:

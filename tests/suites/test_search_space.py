@@ -61,8 +61,8 @@ def test_the_same_seed_gives_the_same_trials_and_a_longer_search_begins_with_a_s
 
 def test_the_trials_are_spread() -> None:
     values = [trial.values["learning_rate"] for trial in trials_of(space_of(REGISTRY, "gradient_ascent"))[1:]]
-    low, high = 2e-5, 2e-3
-    for decade in ((low, 2e-4), (2e-4, high)):
+    low, middle, high = 1e-6, 1e-5, 1e-4
+    for decade in ((low, middle), (middle, high)):
         assert sum(decade[0] <= value <= decade[1] for value in values) >= 4
 
 

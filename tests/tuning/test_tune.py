@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,8 +20,9 @@ from benchmark.records.lookup import cell_of
 from benchmark.records.record import Record, key_of
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.report.views import views
+from benchmark.suites.suite import Variant, load_suite
 from benchmark.suites.tuned.space import competes, space_of
-from benchmark.suites.tuned.values import TUNED, load_tuned, tuned_text
+from benchmark.suites.tuned.values import TUNED, TunedError, load_tuned, tuned_text, with_tuned
 from benchmark.tuning.search import MODEL, SUITE, TRIALS
 from methods.common.registry import Registry
 
@@ -431,6 +433,19 @@ def test_the_committed_values_were_found_by_the_common_search() -> None:
         assert set(entry.values) == set(dimensions)
         assert all(dimensions[key].holds(value) for key, value in entry.values.items())
         assert entry.untuned_objective is None or entry.objective <= entry.untuned_objective
+
+
+def test_a_tuned_run_keeps_the_variants_of_the_protocol_and_refuses_those_of_what_is_tuned() -> None:
+    quick = load_suite("quick")
+    suite, notes = with_tuned(quick, REGISTRY)
+    assert suite.variants == quick.variants != () and suite.tuned
+    (task, *_), (model, *_) = suite.tasks, suite.models
+    plain, all_names = suite.settings("ccup", model, task.dataset, task.requests[0])[0]
+    assert all_names == {**plain, "retain_names": "all"} and plain == load_tuned()["ccup"].values
+    assert any("left out" in note and "lip" in note for note in notes), "its old values were found for another method"
+    swept = replace(quick, variants=(Variant("ccup", {"forget_weight": 1.0}),))
+    with pytest.raises(TunedError, match="leave out --set"):
+        with_tuned(swept, REGISTRY)
 
 
 def test_the_committed_untuned_records_keep_their_boards() -> None:

@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 import yaml
 
 from benchmark.suites.expansion import methods_of, scale_of
-from benchmark.suites.suite import Suite
+from benchmark.suites.suite import Suite, Variant
 from benchmark.suites.tuned.space import SMALL, competes, space_of
 from datamodules.common.documents import DocumentError, parse_yaml, read_text
 from datamodules.common.errors import BenchmarkError
@@ -147,6 +147,8 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
     """A suite whose methods take their tuned values, and what the user must know of it, one line each.
 
     Reference rows and methods with nothing to tune run as they are; ranked methods that are not tuned are left out.
+    Variants that set only what is not searched (the protocol, such as which names are retained) stay, with the tuned
+    values of their method beside it.
 
     Args:
         suite: With the command line's overrides already applied.
@@ -161,7 +163,7 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
             raise TunedError(
                 f"model {model!r} keeps the published defaults: tuned values are for the small CLIPs; leave out --tuned"
             )
-    if suite.hparams or suite.variants or suite.by_request:
+    if suite.hparams or suite.by_request or any(_sets_tuned(variant, registry) for variant in suite.variants):
         raise TunedError(
             f"a tuned run takes every value from {path.name}: leave out --set, and a suite that sets hyperparameters"
         )
@@ -184,5 +186,10 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
             raise TunedError(f"no method is left to run: {line}")
         notes.append(line)
     values = {name: dict(entries[name].values) for name in chosen if name in entries}
+    variants = tuple(variant for variant in suite.variants if variant.method in chosen)
     budget = next(iter(entries.values())).budget
-    return replace(suite, methods=tuple(chosen), hparams=values, tuned=budget), notes
+    return replace(suite, methods=tuple(chosen), hparams=values, variants=variants, tuned=budget), notes
+
+
+def _sets_tuned(variant: Variant, registry: Registry) -> bool:
+    return bool(set(variant.hparams) & set(space_of(registry, variant.method).dimensions))
