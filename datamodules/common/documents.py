@@ -18,7 +18,7 @@ import json
 import math
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,7 @@ def decoded(content: bytes, what: str) -> str:
 _Events: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Reads the same events, in C where PyYAML has that: a tenth of the time."""
 _CORE = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")}
-_MERGE = "tag:yaml.org,2002:merge"
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _TRUTH = re.compile(r"true|True|TRUE|false|False|FALSE")
 _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _REAL = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -154,13 +154,15 @@ def load_yaml(path: Path, limits: Limits = SMALL) -> Any:
     return parse_yaml(read_text(path, limits), path.name, limits).content
 
 
-def parse_yaml(text: str, name: str, limits: Limits = SMALL) -> Document:
+def parse_yaml(text: str, name: str, limits: Limits = SMALL, *, names_at: Collection[str] = ()) -> Document:
     """Read a YAML text.
 
     Args:
         text: The text; its size is checked too.
         name: Of its file or option, for messages.
         limits: How large it may be.
+        names_at: Keys whose values are names: a word or a list of words, each taken as it is written, so that `no`,
+            `off` and `007` need no quotes there.
 
     Raises:
         DocumentError: With the name and the line.
@@ -171,6 +173,7 @@ def parse_yaml(text: str, name: str, limits: Limits = SMALL) -> Document:
         _check_events(text, name, limits)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is not None:
+            _take_names(root, frozenset(names_at))
             _Check(name, limits).tree(root)
         content = None if root is None else yaml.SafeLoader("").construct_document(root)
     except yaml.YAMLError as error:
@@ -181,6 +184,25 @@ def parse_yaml(text: str, name: str, limits: Limits = SMALL) -> Document:
     except (ValueError, TypeError, RecursionError) as error:
         raise DocumentError(f"{name}: not YAML: {one_line(str(error))}") from error
     return Document(content, root, name)
+
+
+def _take_names(root: yaml.Node, keys: frozenset[str]) -> None:
+    """Have the words that stand at some keys read as text, whatever YAML takes them for."""
+    queue, seen = [root], set[int]()
+    while queue:
+        node = queue.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            queue += node.value
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                queue.append(value)
+                if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                    for word in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                        if isinstance(word, yaml.ScalarNode) and word.style is None and word.value:
+                            word.tag = _TEXT
 
 
 def line_of(node: yaml.Node) -> int:
@@ -256,7 +278,7 @@ class _Check:
                 continue
             if not isinstance(key, yaml.ScalarNode):
                 raise self._error(key, "a key must be one word, not a list or a mapping")
-            if key.tag != "tag:yaml.org,2002:str":
+            if key.tag != _TEXT:
                 raise self._error(key, f"the key {_quoted(key)} is read as {_kind(key)}: put it in quotes")
             if key.value in met:
                 raise self._error(key, f"the key {_quoted(key)} is given twice")
