@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -168,7 +168,17 @@ class Folders:
 
 @dataclass(frozen=True)
 class Places(Folders, Records):
-    """Where."""
+    """Where.
+
+    Attributes:
+        skip_unreadable: Leave out images of your own that cannot be read; records count them.
+    """
+
+    skip_unreadable: bool = False
+
+    def where(self, device: str, *, elsewhere: bool = False) -> Where:
+        """These folders with a device."""
+        return replace(super().where(device, elsewhere=elsewhere), skip_unreadable=self.skip_unreadable)
 
 
 @dataclass(frozen=True)

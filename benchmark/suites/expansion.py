@@ -22,6 +22,7 @@ from datamodules.common.content import forget_digests
 from datamodules.common.dataset import Dataset
 from datamodules.common.documents import DocumentError, parse_yaml
 from datamodules.common.errors import BenchmarkError, UnknownNameError
+from datamodules.common.images import Framing
 from datamodules.common.registry import open_dataset
 from methods.common.card import HyperparameterError, resolve
 from methods.common.registry import Registry
@@ -38,12 +39,27 @@ class Where:
         cache_dir: Where decoded images, features and synthetic sets are kept.
         device: As `--device` names it.
         elsewhere: Whether other machines compute: the device then need not be one of this machine.
+        skip_unreadable: Whether image files that cannot be read are left out.
     """
 
     data_dir: Path | None
     cache_dir: Path
     device: str = "auto"
     elsewhere: bool = False
+    skip_unreadable: bool = False
+
+    def open(self, name: str, framing: int | Framing) -> Dataset:
+        """A data set of these folders; its files are checked, its images are not decoded yet.
+
+        Raises:
+            BenchmarkError: If there is no such data set, or its files are not there.
+        """
+        return open_dataset(name, self.data_dir, self.cache_dir, framing, skip_unreadable=self.skip_unreadable)
+
+    @cached_property
+    def opened(self) -> dict[str, Dataset]:
+        """The data sets that `expand` opened, by name: for what they have to say."""
+        return {}
 
     @cached_property
     def digests(self) -> Digests:
@@ -75,7 +91,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     for setting in suite.by_request:
         _check_meant(setting.model, suite)
     device, chosen = _hardware(where, precision or suite.precision)
-    open_cached = cache(lambda name: open_dataset(name, where.data_dir, where.cache_dir, 64))
+    open_cached = cache(lambda name: _opened(name, where))
     cells: list[Cell] = []
     for model in suite.every_model:
         scale = scale_of(model)
@@ -84,15 +100,15 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
         _check_settings(suite, registry, scale)
         for task in (task for task in suite.tasks if model in (task.models or suite.models)):
             involved: dict[str, Dataset] = {name: open_cached(name) for name in (task.dataset, *task.others)}
-            for request in task.requests:
-                involved[task.dataset].check_request(request)
+            for given in task.requests:
+                request = involved[task.dataset].resolved(given)
                 for name in sorted(methods, key=references_first):
                     seeds = (
                         dict.fromkeys(suite.seeds_of.get(name, suite.seeds))
                         if registry.declaration(name).card.stochastic
                         else dict.fromkeys((0,))
                     )
-                    settings, varying = suite.settings(name, model, task.dataset, request)
+                    settings, varying = suite.settings(name, model, task.dataset, given)
                     cells.extend(
                         Cell(
                             suite=suite.name,
@@ -117,6 +133,14 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                         for seed in seeds
                     )
     return list({cell.key: cell for cell in cells}.values())
+
+
+def _opened(name: str, where: Where) -> Dataset:
+    """A data set whose images were looked at, whether they can be read."""
+    dataset = where.open(name, 64)
+    dataset.check_images()
+    where.opened[name] = dataset
+    return dataset
 
 
 def _check_meant(model: str, suite: Suite) -> None:
@@ -361,6 +385,7 @@ def make_plan(
             raise TunedError(f"no file {file} of tuned values: make one with `python -m benchmark tune --out`")
         chosen, notes = with_tuned(chosen, registry, file)
     cells = expand(chosen, registry, where, precision=precision)
+    notes += [note for dataset in where.opened.values() for note in dataset.notes]
     if shard:
         try:
             cells = shard_of(cells, shard)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from datamodules.common.content import content_digest
-from datamodules.common.dataset import Dataset, Split, SplitName
+from datamodules.common.dataset import Dataset, ImageFiles, Split, SplitName
 from datamodules.common.errors import DatasetCorruptError
 from datamodules.common.files import checksum, dataset_folder, file_sizes, require_images
 from datamodules.common.images import Framing, decode_once
@@ -61,6 +61,11 @@ class CaptionedDataset(Dataset):
         names = sorted({name for name, _, _ in self._entries})
         content = content_digest(self._images, names, self.cache_dir)
         return self.revision_of(self._listed, content)
+
+    @property
+    def image_files(self) -> ImageFiles:
+        """The images that the annotation file lists."""
+        return ImageFiles(self._images, sorted({name for name, _, _ in self._entries}))
 
     @abstractmethod
     def _annotation_file(self) -> Path:

@@ -22,6 +22,7 @@ from datamodules.common.documents import DocumentError, regular_file
 from datamodules.common.errors import UnreadableImageError
 from datamodules.common.guard import Indices, check_read
 from datamodules.common.kept_files import new_file
+from datamodules.common.text import one_line
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -60,7 +61,12 @@ class Framing:
 
         What is no 8-bit RGB is converted after it was resized, as in open_clip: transparency is dropped, orientation
         in EXIF is not read. Pictures of 16 bits, which that would make white, are brought to 8 before.
+
+        Raises:
+            ValueError: If its pixels have no 8-bit colour: see `pixel_problem`.
         """
+        if problem := pixel_problem(picture):
+            raise ValueError(problem)
         picture = _eight_bits(picture)
         way = tvf.InterpolationMode(self.interpolation)
         short, long = sorted(picture.size)
@@ -86,6 +92,17 @@ class Framing:
         wide = picture.width == long
         box = (ends[0], 0.0, ends[1], float(short)) if wide else (0.0, ends[0], float(short), ends[1])
         return picture.resize((self.side, self.side), Image.Resampling[self.interpolation.upper()], box=box)
+
+
+def pixel_problem(picture: Image.Image) -> str:
+    """Why the values of a picture cannot be brought to 8 bits a channel; empty where they can."""
+    if picture.mode == "F":
+        return "its pixels are real numbers of no stated range: save it with 8 bits a channel"
+    if picture.mode in ("LAB", "La", "RGBa"):
+        return f"its pixels are of the mode {picture.mode}: save it as RGB"
+    if picture.mode == "I" and np.asarray(picture).max(initial=0) > 65535:
+        return "its pixels have more than 16 bits: save it with 8 bits a channel"
+    return ""
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
@@ -245,6 +262,7 @@ def _decode(path: Path, framing: Framing, index: int) -> NDArray[np.uint8]:
             f"image {index} is missing: {path}; restore it or fetch the data set again"
         ) from error
     except (DocumentError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "" if isinstance(error, Image.UnidentifiedImageError) else f" ({one_line(str(error))[:120]})"
         raise UnreadableImageError(
-            f"image {index} cannot be decoded: {path}; replace the file or fetch the data set again"
+            f"image {index} cannot be decoded: {path}{reason}; replace the file or fetch the data set again"
         ) from error

@@ -45,7 +45,9 @@ def dataset_class(name: str) -> type[Dataset]:
     raise TypeError(f"datamodules/{name}.py declares CARD but no Dataset subclass with `card = CARD`")
 
 
-def open_dataset(name: str, data_dir: Path | None, cache_dir: Path, framing: int | Framing) -> Dataset:
+def open_dataset(
+    name: str, data_dir: Path | None, cache_dir: Path, framing: int | Framing, *, skip_unreadable: bool = False
+) -> Dataset:
     """Open a data set; its files are checked, its images are not decoded yet.
 
     Args:
@@ -53,10 +55,18 @@ def open_dataset(name: str, data_dir: Path | None, cache_dir: Path, framing: int
         data_dir: What `--data-dir` names.
         cache_dir: Where decoded images are kept.
         framing: How image files become squares: a model's framing, or the side of the usual one in pixels.
+        skip_unreadable: Whether image files that cannot be read are left out.
 
     Raises:
         BenchmarkError: If there is no such data set, or its files are not there.
     """
+    dataset = _opened(name, data_dir, cache_dir, framing)
+    if skip_unreadable:
+        dataset.skip_unreadable()
+    return dataset
+
+
+def _opened(name: str, data_dir: Path | None, cache_dir: Path, framing: int | Framing) -> Dataset:
     if name.startswith(MEMORY_SCHEME):
         raise BenchmarkError(f"data set {name!r} was in the memory of a Python process: no name opens it again")
     if name.startswith(FOLDER_SCHEME):
