@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,6 +227,51 @@ def decode_once(
     target = cache_dir / "images" / f"{name.replace('/', '-')}-{framing.side}px-{listing}.npy"
     shape = (len(paths), 3, framing.side, framing.side)
     return ImageArray(cached_rows(target, shape, np.uint8, lambda: _decode_all(paths, framing)), name=name)
+
+
+def frame_once(
+    pictures: Callable[[], Iterator[Image.Image]],
+    count: int,
+    framing: int | Framing,
+    cache_dir: Path,
+    *,
+    name: str,
+    revision: str,
+) -> ImageArray:
+    """Frame pictures that are no files of their own, once; later calls map the result.
+
+    Args:
+        pictures: Gives them in order.
+        count: How many.
+        framing: How they become squares.
+        cache_dir: Where the framed array is kept.
+        name: Name of the array, such as "shards:birds/test".
+        revision: Identifies their content and order; a part of the cache key.
+
+    Raises:
+        UnreadableImageError: If one cannot be decoded.
+    """
+    framing = Framing.of(framing)
+    listing = hashlib.sha256(f"{revision}\n{framing!r}\n{name}".encode()).hexdigest()[:16]
+    plain = "".join(sign if sign.isalnum() else "-" for sign in name)
+    target = cache_dir / "images" / f"{plain}-{framing.side}px-{listing}.npy"
+
+    def rows() -> Iterator[NDArray[np.uint8]]:
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            stream = enumerate(pictures())
+            while chunk := list(itertools.islice(stream, DECODED_AT_ONCE)):
+                yield from pool.map(lambda numbered: _framed(*numbered, framing, name), chunk)
+
+    return ImageArray(cached_rows(target, (count, 3, framing.side, framing.side), np.uint8, rows), name=name)
+
+
+def _framed(index: int, picture: Image.Image, framing: Framing, name: str) -> NDArray[np.uint8]:
+    try:
+        return framing(picture)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadableImageError(
+            f"image {index} of {name} cannot be decoded: {one_line(str(error))[:120]}"
+        ) from error
 
 
 def _decode_all(paths: Sequence[Path], framing: Framing) -> Iterator[NDArray[np.uint8]]:
