@@ -6,11 +6,12 @@
     NAME/templates.txt                    not needed: a prompt template a line, each with one {}
     NAME/classnames.txt                   not needed: lines of folder<TAB>name, for folders whose names are no words
 
-A class's name is its folder's, with underscores turned to spaces; the labels follow the alphabet of the folders. Folders
-that are WordNet ids take ImageNet's names. Without `test` the images of `val` are measured; without both, or where the
-class folders lie in NAME itself, a fifth of each class is, chosen by a hash of the file names. Files and folders that
-begin with a dot are ignored; what is no image is counted by its suffix and said. The images are decoded once, to the
-size that the model wants, as open_clip does it: transparency is dropped, and orientation in EXIF is not applied.
+A class's name is its folder's, with underscores turned to spaces; the labels follow the alphabet of the folders.
+Folders that are WordNet ids take ImageNet's names. Without `test` the images of `val` are measured; without both, or
+where the class folders lie in NAME itself, a fifth of each class is, chosen by a hash of the file names. Files and
+folders that begin with a dot are ignored; what is no image is counted by its suffix and said. The images are decoded
+once, to the size that the model wants, as open_clip does it: transparency is dropped, and orientation in EXIF is not
+applied.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from datamodules.common.class_folders import Kinds, class_folders, without
 from datamodules.common.content import content_digest
 from datamodules.common.dataset import Dataset, ImageFiles, Split, SplitName
 from datamodules.common.documents import read_text
-from datamodules.common.errors import BenchmarkError, DatasetCorruptError
+from datamodules.common.errors import BenchmarkError, DatasetCorruptError, MissingFilesError
 from datamodules.common.images import Framing, decode_once
 from datamodules.common.request import composed
 from datamodules.common.templates import template_problem
@@ -44,7 +45,7 @@ class ImageFolder(Dataset):
         folder: The name of the folder below `data_dir`.
 
     Raises:
-        BenchmarkError: If the folder is not there.
+        MissingFilesError: If the folder is not there.
         DatasetCorruptError: If its layout is another one.
     """
 
@@ -61,7 +62,7 @@ class ImageFolder(Dataset):
         self._name = folder
         if data_dir is None or not folder or not (data_dir / folder).is_dir():
             where = "no --data-dir was given" if data_dir is None else f"it is not a folder in {data_dir}"
-            raise BenchmarkError(
+            raise MissingFilesError(
                 f"data set {self.name}: {where}; it is a folder below --data-dir that holds "
                 "train/CLASS/*.jpg and test/CLASS/*.jpg"
             )
@@ -147,7 +148,7 @@ class ImageFolder(Dataset):
         return {**names, **wordnet_names(folders)} if are_wordnet_ids(folders) else names
 
     def _named(self, path: Path) -> dict[str, str]:
-        """What a file of class names says: `folder<TAB>name`, or `n02123045 tabby, tabby cat` as ImageNet's own file."""
+        """What a file of class names says: `folder<TAB>name`, or `n02123045 tabby, tabby cat` as ImageNet's own."""
         given: dict[str, str] = {}
         for number, line in enumerate(read_text(path).splitlines(), start=1):
             folder, tab, name = line.strip().partition("\t")
@@ -157,15 +158,14 @@ class ImageFolder(Dataset):
                 continue
             if not name.strip() or hidden_sign(name):
                 raise DatasetCorruptError(
-                    f"data set {self.name}: {path}, line {number}: {printable(line)!r} is not of the form folder<TAB>name"
+                    f"data set {self.name}: {path}, line {number}: {printable(line)!r} is not folder<TAB>name"
                 )
             given[folder.strip()] = composed(name.strip())
-        if unknown := set(given) - set(self._files["train"]):
-            if len(unknown) == len(given):
-                raise DatasetCorruptError(
-                    f"data set {self.name}: {path} names no class folder that is here: it begins with "
-                    f"{printable(next(iter(given)))!r}"
-                )
+        if given and not set(given) & set(self._files["train"]):
+            raise DatasetCorruptError(
+                f"data set {self.name}: {path} names no class folder that is here: it begins with "
+                f"{printable(next(iter(given)))!r}"
+            )
         return given
 
     def _check(self) -> None:

@@ -30,6 +30,7 @@ NOT_READING = (
         "datamodules.common.card",
         "datamodules.common.download",
         "datamodules.common.guard",
+        "datamodules.common.cifar100_superclasses",
         "datamodules.common.readable",
         "datamodules.common.request",
     ),

@@ -18,7 +18,7 @@ def wordnet_names(wnids: Sequence[str]) -> dict[str, str]:
     """A name for each WordNet id that ImageNet has; others are left out.
 
     The 1,000 of ILSVRC 2012 are worded as in open_clip's zero-shot classifier (CLIP's own wording), the others of
-    ImageNet-22k by their first lemma in WordNet, as timm has it. Where two share a name, further lemmas tell them apart.
+    ImageNet-22k by their first lemma in WordNet, as timm has it. Where two share a name, more lemmas tell them apart.
     """
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
     from timm.data import ImageNetInfo
