@@ -26,10 +26,10 @@ File = Annotated[Path, Option("FILE", file_or_folder)]
 
 @dataclass(frozen=True)
 class Plugins:
-    """Further methods.
+    """Further methods and data sets.
 
     Attributes:
-        plugin: Files of further methods, separated by commas; may be repeated.
+        plugin: Files of further methods or data sets, separated by commas; may be repeated.
     """
 
     plugin: Files = ()
