@@ -46,6 +46,7 @@ class CaptionFile(CaptionedDataset):
         source="yours",
         folder="FILE",
     )
+    may_leave_out = True
     images_folder = ""
     empty_advice = "give some images that split, or none a split"
 

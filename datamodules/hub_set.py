@@ -51,7 +51,7 @@ class HubSet(Dataset):
         self._repository = repository
         if repository.count("/") != 1 or ".." in repository or not all(repository.split("/")):
             raise BenchmarkError(f"data set {self.name}: write hf:ORG/NAME, as in hf:uoft-cs/cifar10")
-        self.folder = _folder(repository, data_dir)
+        self.folder = hub_folder(repository, data_dir)
         self._files = _by_part(self.folder)
         schema = _parquet(next(iter(self._files.values()))[0]).schema_arrow
         self._image = _image_column(schema)
@@ -181,7 +181,7 @@ def _parquet(path: Path) -> Any:
         ) from error
 
 
-def _folder(repository: str, data_dir: Path | None) -> Path:
+def hub_folder(repository: str, data_dir: Path | None) -> Path:
     """Where the parquet files are; they are fetched where they are nowhere."""
     if data_dir is not None and any((data_dir / repository).rglob("*.parquet")):
         return data_dir / repository

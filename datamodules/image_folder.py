@@ -56,6 +56,7 @@ class ImageFolder(Dataset):
         source="yours",
         folder="NAME",
     )
+    may_leave_out = True
 
     def __init__(self, data_dir: Path | None, cache_dir: Path, framing: int | Framing, folder: str) -> None:
         super().__init__(data_dir, cache_dir, framing)

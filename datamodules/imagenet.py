@@ -11,7 +11,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from datamodules.common.card import DatasetCard
-from datamodules.common.dataset import Dataset
 from datamodules.common.errors import BenchmarkError, DatasetCorruptError
 from datamodules.common.files import dataset_folder
 from datamodules.common.images import Framing
@@ -31,6 +30,7 @@ class ImageNet(ImageFolder):
     """ImageNet; see the module for its layout."""
 
     card = CARD
+    may_leave_out = False
 
     def __init__(self, data_dir: Path | None, cache_dir: Path, framing: int | Framing) -> None:
         folder = dataset_folder(CARD, data_dir)
@@ -51,9 +51,6 @@ class ImageNet(ImageFolder):
     def notes(self) -> tuple[str, ...]:
         """How the images were parted, and what was left out."""
         return tuple(note for note in super().notes if "take ImageNet's names" not in note)
-
-    def _leave_out(self, names: frozenset[str]) -> None:
-        Dataset._leave_out(self, names)
 
     @classmethod
     def download(cls, data_dir: Path) -> None:

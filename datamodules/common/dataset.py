@@ -100,6 +100,8 @@ class Dataset(ABC):
     """
 
     card: ClassVar[DatasetCard]
+    may_leave_out: ClassVar[bool] = False
+    """Whether image files may be left out (`_leave_out`): of one's own images, not of a published set."""
 
     def __init__(self, data_dir: Path | None, cache_dir: Path, framing: int | Framing) -> None:
         self.data_dir = data_dir
@@ -171,15 +173,8 @@ class Dataset(ABC):
         return None
 
     def _leave_out(self, names: frozenset[str]) -> None:
-        """Do without some image files, before a split is loaded.
-
-        Raises:
-            BenchmarkError: If the data set is what it is only with all of them; by default so.
-        """
-        raise BenchmarkError(
-            f"data set {self.name!r} is a published one: with images left out its numbers are not comparable; replace "
-            "the files that cannot be read"
-        )
+        """Do without some image files, before a split is loaded; where `may_leave_out` says so."""
+        raise NotImplementedError
 
     @classmethod
     def download(cls, data_dir: Path) -> None:
@@ -220,7 +215,8 @@ class Dataset(ABC):
         """
         if files := self.image_files:
             problems = unreadable_images(files.folder, files.names, self.cache_dir)
-            advice = "replace them, or leave them out with --skip-unreadable"
+            or_else = ", or leave them out with --skip-unreadable" if self.may_leave_out else ""
+            advice = f"replace them{or_else}"
             require_readable(self.name, files.folder, problems, advice=advice)
 
     def skip_unreadable(self) -> None:
@@ -231,6 +227,11 @@ class Dataset(ABC):
         """
         files = self.image_files
         if files and (problems := unreadable_images(files.folder, files.names, self.cache_dir)):
+            if not self.may_leave_out:
+                raise BenchmarkError(
+                    f"data set {self.name!r} is a published one: with {len(problems)} images left out its numbers are "
+                    f"not comparable; replace those that cannot be read, such as {next(iter(problems))}"
+                )
             self._leave_out(frozenset(problems))
             self.skipped = tuple(sorted(problems))
 

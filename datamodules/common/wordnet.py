@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 
 _ID = re.compile(r"n[0-9]{8}")
 
@@ -20,18 +21,25 @@ def wordnet_names(wnids: Sequence[str]) -> dict[str, str]:
     The 1,000 of ILSVRC 2012 are worded as in open_clip's zero-shot classifier (CLIP's own wording), the others of
     ImageNet-22k by their first lemma in WordNet, as timm has it. Where two share a name, more lemmas tell them apart.
     """
+    usual, lemmas = _words_of_imagenet()
+    synonyms = {
+        wnid: [*([usual[wnid]] if wnid in usual else []), *(lemma.strip() for lemma in lemmas[wnid].split(","))]
+        for wnid in wnids
+        if wnid in lemmas
+    }
+    return dict(zip(synonyms, distinct_names(synonyms), strict=True))
+
+
+@cache
+def _words_of_imagenet() -> tuple[dict[str, str], dict[str, str]]:
+    """By WordNet id the wording of open_clip, for ImageNet's 1,000, and the lemmas, for all of ImageNet-22k."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
     from timm.data import ImageNetInfo
 
-    usual = dict(zip(ImageNetInfo("imagenet-1k").label_names(), IMAGENET_CLASSNAMES, strict=True))
+    ids = ImageNetInfo("imagenet-1k").label_names()
     larger = ImageNetInfo("imagenet-22k")
-    known = set(larger.label_names()) | set(usual)
-    synonyms = {}
-    for wnid in wnids:
-        if wnid in known:
-            lemmas = [lemma.strip() for lemma in larger.label_name_to_description(wnid, detailed=False).split(",")]
-            synonyms[wnid] = [usual[wnid], *lemmas] if wnid in usual else lemmas
-    return dict(zip(synonyms, distinct_names(synonyms), strict=True))
+    lemmas = {wnid: larger.label_name_to_description(wnid, detailed=False) for wnid in [*larger.label_names(), *ids]}
+    return dict(zip(ids, IMAGENET_CLASSNAMES, strict=True)), lemmas
 
 
 def distinct_names(synonyms: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def food101(root: Path) -> None:
     lists: dict[str, dict[str, list[str]]] = {"train": {}, "test": {}}
     for kind, shade in (("apple_pie", 50), ("sushi", 150)):
         for index in range(3):
-            plain_picture(root / "food-101" / "images" / kind / f"{index}.jpg", shade + index)
+            plain_picture(root / "food-101" / "images" / kind / f"{index}.jpg", shade + 10 * index)
             lists["test" if index == 2 else "train"].setdefault(kind, []).append(f"{kind}/{index}")
     (root / "food-101" / "meta").mkdir()
     for part, listed in lists.items():
@@ -47,7 +47,7 @@ def oxford_pets(root: Path) -> None:
         (folder / "annotations" / f"{part}.txt").write_text("\n".join(lines) + "\n")
     for kind, shade in (("Abyssinian", 50), ("great_pyrenees", 150)):
         for index in range(3):
-            plain_picture(folder / "images" / f"{kind}_{index}.jpg", shade + index)
+            plain_picture(folder / "images" / f"{kind}_{index}.jpg", shade + 10 * index)
 
 
 def dtd(root: Path) -> None:
@@ -58,7 +58,7 @@ def dtd(root: Path) -> None:
         (folder / "labels" / f"{part}1.txt").write_text("\n".join(listed) + "\n")
     for kind, shade in (("banded", 50), ("polka-dotted", 150)):
         for index in range(4):
-            plain_picture(folder / "images" / kind / f"{kind}_{index}.jpg", shade + index)
+            plain_picture(folder / "images" / kind / f"{kind}_{index}.jpg", shade + 10 * index)
 
 
 def fgvc_aircraft(root: Path) -> None:
@@ -70,20 +70,20 @@ def fgvc_aircraft(root: Path) -> None:
         (folder / f"images_variant_{part}.txt").write_text("\n".join(lines) + "\n")
     for number, shade in ((1, 50), (2, 150)):
         for index in range(3):
-            plain_picture(folder / "images" / f"{number}{index}.jpg", shade + index)
+            plain_picture(folder / "images" / f"{number}{index}.jpg", shade + 10 * index)
 
 
 def eurosat(root: Path) -> None:
     for kind, shade in (("AnnualCrop", 50), ("SeaLake", 150)):
         for index in range(3):
-            plain_picture(root / "eurosat" / "2750" / kind / f"{kind}_{index}.jpg", shade + index)
+            plain_picture(root / "eurosat" / "2750" / kind / f"{kind}_{index}.jpg", shade + 10 * index)
 
 
 def sun397(root: Path) -> None:
     folder = root / "SUN397"
     for kind, shade in (("a/abbey", 50), ("a/apartment_building/outdoor", 150)):
         for index in range(3):
-            plain_picture(folder / kind / f"sun_{index}{shade}.jpg", shade + index)
+            plain_picture(folder / kind / f"sun_{index}{shade}.jpg", shade + 10 * index)
     (folder / "ClassName.txt").write_text("/a/abbey\n/a/apartment_building/outdoor\n")
 
 
@@ -110,13 +110,13 @@ def test_sets_of_torchvision(name: str, tmp_path: Path) -> None:
         split, other = dataset.split(part), same.split(part)  # type: ignore[arg-type]
         assert split.labels is not None and len(split.images) == count
         np.testing.assert_array_equal(split.images.read(range(count)), other.images.read(range(count)))
-        shades[part] = [int(image[0, 8, 8]) for image in split.images.read(range(count))]
+        shades[part] = [round(int(image[0, 8, 8]), -1) for image in split.images.read(range(count))]
         assert [int(shade > 100) for shade in shades[part]] == split.labels.tolist()
         assert sorted(split.labels.tolist()) == [0] * (count // 2) + [1] * (count // 2)
     assert len({*shades["train"], *shades["test"]}) == 6, "no image is in both"
     assert bool(dataset.notes) == (name in ("eurosat", "sun397"))
     before = dataset.revision
-    plain_picture(next(tmp_path.rglob("*.jpg")), 7)
+    plain_picture(next(tmp_path.rglob("*.jpg")), 7, size=(31, 20))
     assert opened(name, tmp_path).revision != before
 
 
