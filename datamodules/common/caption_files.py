@@ -135,8 +135,11 @@ def _table_rows(text: str, path: Path) -> Iterator[Row]:
             f"{path}, line 1: no column for images ({', '.join(IMAGE_KEYS[:4])}, ...) and for captions "
             f"({', '.join(CAPTION_KEYS[:4])}, ...) in the head {head[:60]!r}: name them so"
         )
-    quoting = csv.QUOTE_NONE if mark == "|" else csv.QUOTE_MINIMAL  # captions there hold quotation marks of their own
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, quoting=quoting)
+    lines = io.StringIO(text, newline="")
+    if mark == "|":  # captions there hold quotation marks of their own
+        reader = csv.reader(lines, delimiter=mark, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines, delimiter=mark)
     next(reader)
     try:
         for fields in reader:
