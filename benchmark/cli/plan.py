@@ -9,7 +9,7 @@ from benchmark.cli.options import Hardware, Places, Plugins, Selection
 from benchmark.records.lookup import expected_seconds, known_records
 
 if TYPE_CHECKING:
-    from benchmark.suites.expansion import NeedsError
+    from benchmark.suites.wanted import NeedsError
 
 
 def plan_command(selection: Selection, plugins: Plugins, places: Places, hardware: Hardware) -> int:
@@ -20,7 +20,7 @@ def plan_command(selection: Selection, plugins: Plugins, places: Places, hardwar
     """
     from benchmark.execution.staleness import stale_records, told
     from benchmark.records.failures import Ledger
-    from benchmark.suites.expansion import NeedsError
+    from benchmark.suites.wanted import NeedsError
     from benchmark.utils.durations import clock
     from benchmark.utils.table import Table, render
 

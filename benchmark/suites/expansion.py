@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -11,21 +11,20 @@ from typing import Any
 
 from benchmark.models.loading import model_identity, parse_model
 from benchmark.models.registry import PRETRAINING, architecture_name, is_file_or_tag, recipe_names
-from benchmark.models.tensor_files import WeightsError
 from benchmark.records.cell import Cell
 from benchmark.records.cell import shard as shard_of
 from benchmark.records.store import RecordStore
 from benchmark.suites.digests import Digests, unlearning_code
-from benchmark.suites.suite import ALL, Suite, Task, load_suite
+from benchmark.suites.suite import ALL, Suite, load_suite
+from benchmark.suites.wanted import opened_datasets, wanted_of
 from benchmark.utils.hardware import Precision, resolve_device, resolve_precision
 from benchmark.utils.suggestions import near_keys
 from datamodules.common.content import forget_digests
 from datamodules.common.dataset import Dataset
 from datamodules.common.documents import DocumentError, parse_yaml
-from datamodules.common.errors import BenchmarkError, MissingFilesError, UnknownNameError
+from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.images import Framing
 from datamodules.common.registry import open_dataset
-from datamodules.common.request import ForgetRequest
 from methods.common.card import HyperparameterError, resolve
 from methods.common.registry import Registry
 
@@ -93,7 +92,9 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     for setting in suite.by_request:
         _check_meant(setting.model, suite)
     device, chosen = _hardware(where, precision or suite.precision)
-    opened = _opened(suite, registry, methods, where)
+    methods = tuple(sorted(methods, key=references_first))
+    opened = opened_datasets(suite, registry, methods, lambda name: where.open(name, 64))
+    where.opened.update(opened)
     scales = {model: scale_of(model) for model in suite.every_model}
     for scale in dict.fromkeys(scales.values()):
         _check_settings(suite, registry, scale)
@@ -125,82 +126,6 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
             )
         )
     return list({cell.key: cell for cell in cells}.values())
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One cell as a suite asks for it, before any file is looked at.
-
-    Attributes:
-        model: As `--model` names it.
-        task: The task of the suite.
-        request: As it stands in the suite file.
-        method: The method's name.
-        seed: 0 for a method without chance.
-        setting: The hyperparameters that differ from the defaults.
-        varying: Those that `by_request` sets somewhere for this method.
-    """
-
-    model: str
-    task: Task
-    request: ForgetRequest
-    method: str
-    seed: int
-    setting: Mapping[str, Any]
-    varying: frozenset[str]
-
-
-def wanted_of(suite: Suite, registry: Registry, methods: Sequence[str]) -> Iterator[Wanted]:
-    """What a suite asks for: by model, task and request, the original first."""
-    for model in suite.every_model:
-        for task in (task for task in suite.tasks if model in (task.models or suite.models)):
-            for request in task.requests:
-                for name in sorted(methods, key=references_first):
-                    stochastic = registry.declaration(name).card.stochastic
-                    seeds = dict.fromkeys(suite.seeds_of.get(name, suite.seeds) if stochastic else (0,))
-                    settings, varying = suite.settings(name, model, task.dataset, request)
-                    for setting in settings:
-                        for seed in seeds:
-                            yield Wanted(model, task, request, name, seed, setting, varying)
-
-
-class NeedsError(MissingFilesError):
-    """Weights or data sets of a suite are not there; one line names them all.
-
-    Attributes:
-        needs: By the name of a model or data set what is missing, where to get it and where to put it.
-        wanted: What the suite asks for.
-    """
-
-    def __init__(self, needs: Mapping[str, str], wanted: Sequence[Wanted]) -> None:
-        super().__init__("; ".join(dict.fromkeys(needs.values())))
-        self.needs, self.wanted = needs, wanted
-
-
-def _opened(suite: Suite, registry: Registry, methods: Sequence[str], where: Where) -> dict[str, Dataset]:
-    """The data sets of a suite by name, each of whose images can be read; the files of the models are there too.
-
-    Raises:
-        NeedsError: Naming all that is missing.
-        BenchmarkError: If files are damaged.
-    """
-    names = dict.fromkeys(name for task in suite.tasks for name in (task.dataset, *task.others))
-    needs: dict[str, str] = {}
-    for model in suite.every_model:
-        try:
-            model_identity(model)
-        except WeightsError as error:
-            needs[model] = str(error)
-    for name in names:
-        try:
-            where.opened[name] = where.open(name, 64)
-        except MissingFilesError as error:
-            needs[name] = str(error)
-    if needs:
-        raise NeedsError(needs, tuple(wanted_of(suite, registry, methods)))
-    for name in names:
-        where.opened[name].check_images()
-    return {name: where.opened[name] for name in names}
 
 
 def _check_meant(model: str, suite: Suite) -> None:

@@ -33,7 +33,7 @@ MOST_NUMBER = 2**63 - 1
 
 
 class DocumentError(BenchmarkError):
-    """A YAML or JSON document that cannot be read; the message names the file and the line."""
+    """A document that cannot be read; the message names the file and the line."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,6 @@ def decoded(content: bytes, what: str) -> str:
 
 # -- YAML --------------------------------------------------------------------------------------------------------------
 
-
 _Events: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Reads the same events, in C where PyYAML has that: a tenth of the time."""
 _CORE = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")}
@@ -161,8 +160,7 @@ def parse_yaml(text: str, name: str, limits: Limits = SMALL, *, names_at: Collec
         text: The text; its size is checked too.
         name: Of its file or option, for messages.
         limits: How large it may be.
-        names_at: Keys whose values are names: a word or a list of words, each taken as it is written, so that `no`,
-            `off` and `007` need no quotes there.
+        names_at: Keys whose values are names, taken as they are written: `no`, `off` and `007` need no quotes there.
 
     Raises:
         DocumentError: With the name and the line.
@@ -188,21 +186,18 @@ def parse_yaml(text: str, name: str, limits: Limits = SMALL, *, names_at: Collec
 
 def _take_names(root: yaml.Node, keys: frozenset[str]) -> None:
     """Have the words that stand at some keys read as text, whatever YAML takes them for."""
-    queue, seen = [root], set[int]()
+    queue, seen = [(root, False)], set[tuple[int, bool]]()
     while queue:
-        node = queue.pop()
-        if id(node) in seen:
+        node, named = queue.pop()
+        if (id(node), named) in seen:  # an alias, perhaps of what contains it
             continue
-        seen.add(id(node))
+        seen.add((id(node), named))
         if isinstance(node, yaml.SequenceNode):
-            queue += node.value
+            queue += [(word, named) for word in node.value]
         elif isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                queue.append(value)
-                if isinstance(key, yaml.ScalarNode) and key.value in keys:
-                    for word in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                        if isinstance(word, yaml.ScalarNode) and word.style is None and word.value:
-                            word.tag = _TEXT
+            queue += [(value, isinstance(key, yaml.ScalarNode) and key.value in keys) for key, value in node.value]
+        elif named and node.style is None and node.value:
+            node.tag = _TEXT
 
 
 def line_of(node: yaml.Node) -> int:
@@ -317,7 +312,6 @@ def _kind(node: yaml.ScalarNode) -> str:
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
-
 _HALF_PAIR = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 
 
