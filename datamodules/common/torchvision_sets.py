@@ -196,7 +196,7 @@ class TorchvisionDataset(Dataset):
             names = [path.relative_to(self._root).as_posix() for path in paths] if paths else list(map(str, rows))
             tested = _tested(labels, names)
             chosen_rows = np.flatnonzero(tested if name == "test" else ~tested)
-            rows = np.array(sorted(chosen_rows, key=lambda row: names[row]), dtype=np.int64)
+            rows = np.array(sorted(chosen_rows.tolist(), key=lambda row: names[row]), dtype=np.int64)
         array, revision = f"{self.name}/{name}", self.revision
         if paths:
             chosen = [paths[row] for row in rows]
@@ -261,5 +261,5 @@ def _tested(labels: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.bool_
     """Which images are measured where no split is published. Shape (N,)."""
     tested: set[str] = set()
     for label in np.unique(labels):
-        tested |= share_apart([names[row] for row in np.flatnonzero(labels == label)], TEST_SHARE)
+        tested |= share_apart([names[row] for row in np.flatnonzero(labels == label).tolist()], TEST_SHARE)
     return np.array([name in tested for name in names])
