@@ -323,6 +323,8 @@ class Dataset(ABC):
         return request.names, tuple(retained)
 
     def _caption_hint(self, concept: str) -> str:
+        if concept in self.concept_names:
+            return ": none of its captions contains it; another split may, or this one has too few images"
         near = difflib.get_close_matches(concept, self.concept_names, n=3, cutoff=0.5)
         if near:
             return f": no caption contains it; did you mean {' or '.join(map(repr, near))}?"

@@ -78,6 +78,11 @@ def test_words_are_found_across_line_breaks_and_spaces(flickr: Dataset) -> None:
     assert mentions(["hot\n dog", "hotdog", "cafe\u0301"], ["hot dog", "caf\u00e9"]).tolist() == [True, False, True]
 
 
+def test_a_known_concept_that_a_split_lacks_is_not_advised(flickr: Dataset) -> None:
+    with pytest.raises(RequestError, match="none of its captions contains it"):
+        flickr.forget_mask(flickr.split("test"), ForgetRequest(concept="horses"))
+
+
 def test_two_spellings_make_one_cell(flickr: Dataset, tmp_path: Path) -> None:
     suite = parse_suite(
         "title: t\nmodels: [mini]\nseeds: [0]\nmethods: [original]\ntasks:\n  - dataset: flickr30k\n"
