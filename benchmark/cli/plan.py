@@ -84,7 +84,7 @@ def _without_files(error: NeedsError, suite: str) -> int:
         )
     heads = ("method", "forget", "data set", "model", "seed", "needs")
     print(render([Table.of_texts(heads, rows, words=range(6), title=f"{suite}: not all files are there")], "table"))
-    for name, message in error.needs.items():
-        print(f"needed: {name}: {message}")
+    for message in dict.fromkeys(error.needs.values()):
+        print(f"needed: {message}")
     print(f"{len(rows)} cells, {ready} of them need nothing; what is done is shown when all files are there")
     return 0

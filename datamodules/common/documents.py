@@ -196,7 +196,7 @@ def _take_names(root: yaml.Node, keys: frozenset[str]) -> None:
             queue += [(word, named) for word in node.value]
         elif isinstance(node, yaml.MappingNode):
             queue += [(value, isinstance(key, yaml.ScalarNode) and key.value in keys) for key, value in node.value]
-        elif named and node.style is None and node.value:
+        elif named and isinstance(node, yaml.ScalarNode) and node.style is None and node.value:
             node.tag = _TEXT
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torchvision.transforms.v2.functional as tvf
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from datamodules.common.cache import cached_rows
@@ -260,7 +260,7 @@ def frame_once(
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             stream = enumerate(pictures())
             while chunk := list(itertools.islice(stream, DECODED_AT_ONCE)):
-                yield from pool.map(lambda numbered: _framed(*numbered, framing, name), chunk)
+                yield from pool.map(lambda numbered: _framed(numbered[0], numbered[1], framing, name), chunk)
 
     return ImageArray(cached_rows(target, (count, 3, framing.side, framing.side), np.uint8, rows), name=name)
 
@@ -308,7 +308,7 @@ def _decode(path: Path, framing: Framing, index: int) -> NDArray[np.uint8]:
             f"image {index} is missing: {path}; restore it or fetch the data set again"
         ) from error
     except (DocumentError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "" if isinstance(error, Image.UnidentifiedImageError) else f" ({one_line(str(error))[:120]})"
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({one_line(str(error))[:120]})"
         raise UnreadableImageError(
             f"image {index} cannot be decoded: {path}{reason}; replace the file or fetch the data set again"
         ) from error

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from datamodules.common.cache import keep_if_possible
 from datamodules.common.content import RECENT_SECONDS, file_of, remembered
@@ -92,7 +92,7 @@ def image_problem(path: Path) -> str:
             picture.draft(None, (picture.width // 8, picture.height // 8))  # a JPEG is read to its end all the same
             picture.load()
             return pixel_problem(picture)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         return "not an image that Pillow knows" if path.stat().st_size else "empty"
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return one_line(str(error)) or type(error).__name__

@@ -199,7 +199,7 @@ class TorchvisionDataset(Dataset):
             rows = np.array(sorted(chosen_rows.tolist(), key=lambda row: names[row]), dtype=np.int64)
         array, revision = f"{self.name}/{name}", self.revision
         if paths:
-            chosen = [paths[row] for row in rows]
+            chosen = [paths[row] for row in rows.tolist()]
             array = array.replace(":", "-")
             images = decode_once(chosen, self.framing, self.cache_dir, name=array, revision=revision)
         else:

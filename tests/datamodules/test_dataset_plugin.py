@@ -134,7 +134,7 @@ def test_plan_answers_without_data_and_without_weights(tmp_path: Path) -> None:
     plan = command("plan", *where, "--data-dir", tmp_path)
     assert plan.status == 0, plan.err
     needed = [line for line in plan.out.splitlines() if line.startswith("needed: ")]
-    assert [line.split(": ")[1] for line in needed] == ["ViT-B-32", "cifar100", "folder"] or len(needed) == 3
+    assert len(needed) == 3
     assert "download cifar100" in plan.out and "nowhere.pt" in plan.out and "train/CLASS/*.jpg" in plan.out
     assert "15 cells, 3 of them need nothing" in plan.out
     run = command("run", *where, "--data-dir", tmp_path)
