@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from datamodules.common.cache import cached_array
 from datamodules.common.card import DatasetCard
+from datamodules.common.cifar100_superclasses import SUPERCLASSES
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.download import extract, fetch
 from datamodules.common.errors import DatasetCorruptError
@@ -67,6 +68,11 @@ class CIFAR100(Dataset):
         """The 100 fine classes, in label order, underscores turned to spaces."""
         names = self._unpickle("meta")["fine_label_names"]
         return tuple(str(name).replace("_", " ") for name in names)
+
+    @property
+    def class_groups(self) -> dict[str, tuple[str, ...]]:
+        """The 20 superclasses: a request may name one for its five classes."""
+        return SUPERCLASSES
 
     @property
     def templates(self) -> tuple[str, ...]:

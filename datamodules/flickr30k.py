@@ -6,6 +6,8 @@ Layout: `flickr30k/flickr30k-images/*.jpg` and one annotation file beside that f
 - `results_20130124.token`: the official captions, without a split. Each image then falls into val (5 %),
   test (5 %) or train by a hash of its file name (our choice): never by caption, or captions of one image
   would be on both sides; and stable when images are added or left out.
+- `flickr_annotations_30k.csv`: Karpathy's captions and split as a table, as the Hugging Face hub has them, or
+- `results.csv`: the official captions as a table, as Kaggle has them, split as the token file is.
 
 A subset of the images with its own annotation file works the same way.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from datamodules.common.caption_files import one_caption, read_captions
 from datamodules.common.captioned import CaptionedDataset, Entry
 from datamodules.common.card import DatasetCard
 from datamodules.common.dataset import SplitName
@@ -33,6 +36,9 @@ IMAGES = "flickr30k-images"
 KARPATHY_FILE = "dataset_flickr30k.json"
 KARPATHY_URL = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
 TOKEN_FILE = "results_20130124.token"
+HUB_FILE, KAGGLE_FILE = "flickr_annotations_30k.csv", "results.csv"
+ANNOTATIONS = (KARPATHY_FILE, HUB_FILE, TOKEN_FILE, KAGGLE_FILE)
+"""The first that is there is read."""
 HASHED_VAL, HASHED_TEST = 0.05, 0.05
 
 
@@ -64,21 +70,24 @@ class Flickr30k(CaptionedDataset):
             BenchmarkError: Always, unless the images and an annotation file are there.
         """
         folder = data_dir / CARD.folder
-        annotated = any((folder / file).is_file() for file in (KARPATHY_FILE, TOKEN_FILE))
+        annotated = any((folder / file).is_file() for file in ANNOTATIONS)
         if not ((folder / IMAGES).is_dir() and annotated):
             name = cls.card.name
             raise BenchmarkError(f"data set {name!r} cannot be fetched automatically; by hand: {_advice(folder)}")
 
     def _annotation_file(self) -> Path:
-        for file in (KARPATHY_FILE, TOKEN_FILE):
+        for file in ANNOTATIONS:
             if (self.folder / file).is_file():
                 return self.folder / file
         raise DatasetCorruptError(
-            f"data set {self.name!r}: neither {KARPATHY_FILE} nor {TOKEN_FILE} is in {self.folder}; "
+            f"data set {self.name!r}: neither {KARPATHY_FILE} nor {', '.join(ANNOTATIONS[1:])} is in {self.folder}; "
             f"{_advice(self.folder)}"
         )
 
     def _read(self) -> list[Entry]:
+        if self._annotations.name in (HUB_FILE, KAGGLE_FILE):
+            entries = read_captions(self._annotations)
+            return [(name, split or hashed_split(name), captions) for name, split, captions in entries]
         return (read_karpathy if self._annotations.name == KARPATHY_FILE else read_token)(self._annotations)
 
 
@@ -91,7 +100,8 @@ def read_karpathy(path: Path) -> list[Entry]:
     try:
         images = load_json(path)["images"]
         entries = [
-            (str(i["filename"]), str(i["split"]), tuple(str(s["raw"]).strip() for s in i["sentences"])) for i in images
+            (str(i["filename"]), str(i["split"]), tuple(one_caption(str(s["raw"])) for s in i["sentences"]))
+            for i in images
         ]
     except DocumentError as error:
         raise _malformed(path, str(error).removeprefix(str(path)).lstrip(",: ")) from error
@@ -121,7 +131,7 @@ def read_token(path: Path) -> list[Entry]:
         name, mark, _ = key.rpartition("#")
         if not (tab and mark and name):
             raise _malformed(path, f"line {number} is not of the form name.jpg#i<TAB>caption")
-        captions.setdefault(name, []).append(caption.strip())
+        captions.setdefault(name, []).append(one_caption(caption))
     return [(name, hashed_split(name), tuple(texts)) for name, texts in captions.items()]
 
 

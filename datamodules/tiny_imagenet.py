@@ -12,7 +12,6 @@ named by its first synonym in `words.txt`; classes that share it are told apart 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -20,12 +19,13 @@ import numpy as np
 
 from datamodules.common.card import DatasetCard
 from datamodules.common.content import content_digest
-from datamodules.common.dataset import Dataset, Split, SplitName
+from datamodules.common.dataset import Dataset, ImageFiles, Split, SplitName
 from datamodules.common.documents import LARGE, read_text
 from datamodules.common.download import extract, fetch
 from datamodules.common.errors import DatasetCorruptError
 from datamodules.common.files import dataset_folder, file_sizes, require_images
 from datamodules.common.images import Framing, decode_once
+from datamodules.common.wordnet import distinct_names
 
 CARD = DatasetCard(
     name="tiny_imagenet",
@@ -85,9 +85,13 @@ class TinyImageNet(Dataset):
     @cached_property
     def revision(self) -> str:
         """A digest of all files, of the validation part, and of the code that reads them."""
-        names = [path for items in self._items.values() for path, _ in items]
-        content = content_digest(self.folder, [WNIDS, WORDS, TEST_LABELS, *names], self.cache_dir)
-        return self.revision_of(content, VAL_PER_CLASS)
+        names = [WNIDS, WORDS, TEST_LABELS, *self.image_files.names]
+        return self.revision_of(content_digest(self.folder, names, self.cache_dir), VAL_PER_CLASS)
+
+    @property
+    def image_files(self) -> ImageFiles:
+        """The images of all parts."""
+        return ImageFiles(self.folder, [path for items in self._items.values() for path, _ in items])
 
     @classmethod
     def download(cls, data_dir: Path) -> None:
@@ -136,25 +140,3 @@ class TinyImageNet(Dataset):
             f"data set {CARD.name!r}: {self.folder / file} {what}; fetch the data set again with "
             f"`python -m benchmark download {CARD.name} --data-dir {self.folder.parent}`"
         )
-
-
-def distinct_names(synonyms: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """One name for each class: as many of its synonyms, joined by commas, as tell it from the others.
-
-    Names that differ only in case count as the same: CLIP's tokenizer ignores case. Among classes that share a name,
-    those with further synonyms take one more; where no class has any, each takes its WordNet id.
-
-    Args:
-        synonyms: The names of each class, the usual one first, by WordNet id.
-    """
-    candidates = {wnid: [*names, wnid] for wnid, names in synonyms.items()}
-    taken = dict.fromkeys(candidates, 1)
-    while True:
-        names = {wnid: ", ".join(options[: taken[wnid]]) for wnid, options in candidates.items()}
-        count = Counter(name.casefold() for name in names.values())
-        shared = [wnid for wnid, name in names.items() if count[name.casefold()] > 1]
-        if not shared:
-            return tuple(names.values())
-        longer = [wnid for wnid in shared if taken[wnid] < len(synonyms[wnid])]
-        for wnid in longer or shared:
-            taken[wnid] += 1

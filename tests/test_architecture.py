@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from world import ROOT
 
+from datamodules.common.registry import SCHEMES
+
 PACKAGES = ("datamodules", "methods", "benchmark")
 """From the ground up: none imports one that stands after it."""
 MOST_FLOORS, MOST_AT_THE_TOP = 9, 4
@@ -116,7 +118,8 @@ def test_few_modules_stand_at_the_top() -> None:
 
 def test_methods_and_data_sets_are_alone_in_their_folders() -> None:
     former = {"base.py", "cards.py", "projection.py"}
-    for package, extra in (("methods", former), ("datamodules", {"image_folder.py", "in_memory.py"})):
+    schemes = {"in_memory.py", *(f"{module}.py" for module, _ in SCHEMES.values())}
+    for package, extra in (("methods", former), ("datamodules", schemes)):
         for path in (ROOT / package).glob("*.py"):
             if path.name not in {"__init__.py", *extra}:
                 assert "\nCARD = " in path.read_text(encoding="utf-8"), path

@@ -205,10 +205,15 @@ def test_cliperase(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suite", ["paper-lip", "paper-ccup", "paper-cliperase"])
-def test_without_data_one_line_says_what_to_do(suite: str, tmp_path: Path) -> None:
-    for name in ("plan", "run"):
-        error = command(name, "--suite", suite, "--results", tmp_path).error
-        assert "--data-dir" in error
+def test_without_data_one_line_says_what_to_do_and_plan_shows_the_cells(suite: str, tmp_path: Path) -> None:
+    run = command("run", "--suite", suite, "--results", tmp_path)
+    assert run.status == 2 and "--data-dir" in run.error
+    plan = command("plan", "--suite", suite, "--results", tmp_path)
+    assert plan.status == 0, plan.err
+    needed = [line for line in plan.out.splitlines() if line.startswith("needed: ")]
+    assert needed and all("--data-dir" in line for line in needed)
+    cells = plan.out.splitlines()[-1].split()[0]
+    assert int(cells) > 10
 
 
 @pytest.mark.parametrize("suite", ["paper-lip", "paper-ccup", "paper-cliperase"])

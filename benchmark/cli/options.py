@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,10 +26,10 @@ File = Annotated[Path, Option("FILE", file_or_folder)]
 
 @dataclass(frozen=True)
 class Plugins:
-    """Further methods.
+    """Further methods and data sets.
 
     Attributes:
-        plugin: Files of further methods, separated by commas; may be repeated.
+        plugin: Files of further methods or data sets, separated by commas; may be repeated.
     """
 
     plugin: Files = ()
@@ -172,7 +172,17 @@ class Folders:
 
 @dataclass(frozen=True)
 class Places(Folders, Records):
-    """Where."""
+    """Where.
+
+    Attributes:
+        skip_unreadable: Leave out images of your own that cannot be read; records count them.
+    """
+
+    skip_unreadable: bool = False
+
+    def where(self, device: str, *, elsewhere: bool = False) -> Where:
+        """These folders with a device."""
+        return replace(super().where(device, elsewhere=elsewhere), skip_unreadable=self.skip_unreadable)
 
 
 @dataclass(frozen=True)

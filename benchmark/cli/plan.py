@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from benchmark.cli.options import Hardware, Places, Plugins, Selection
 from benchmark.records.lookup import expected_seconds, known_records
 
+if TYPE_CHECKING:
+    from benchmark.suites.wanted import NeedsError
+
 
 def plan_command(selection: Selection, plugins: Plugins, places: Places, hardware: Hardware) -> int:
-    """Show a suite's cells: done, missing or failed, with the time that they are expected to take."""
+    """Show a suite's cells: done, missing or failed, with the time that they are expected to take.
+
+    Where weights or data sets are not there yet, show the cells with what each still needs, where to get it and where
+    to put it.
+    """
     from benchmark.execution.staleness import stale_records, told
     from benchmark.records.failures import Ledger
+    from benchmark.suites.wanted import NeedsError
     from benchmark.utils.durations import clock
     from benchmark.utils.table import Table, render
 
-    plan = selection.plan(places, hardware.device, hardware.precision, plugins=plugins.plugin)
+    try:
+        plan = selection.plan(places, hardware.device, hardware.precision, plugins=plugins.plugin)
+    except NeedsError as error:
+        return _without_files(error, selection.suite)
     failures = Ledger(places.results).failures()
     expected = expected_seconds(known_records(plan.store), plan.suite.every_model)
     tuned_by = f" (tuned: {plan.suite.tuned})" if plan.suite.tuned else ""
@@ -54,4 +66,28 @@ def plan_command(selection: Selection, plugins: Plugins, places: Places, hardwar
         print(f"{line}: `run` measures it again")
     rest = f"about {clock(seconds)} to go" + (f", and {unknown} cells of unknown length" if unknown else "")
     print(f"{counts['done']} done, {counts['missing']} missing, {counts['failed']} failed; {rest}")
+    return 0
+
+
+def _without_files(error: NeedsError, suite: str) -> int:
+    """Show what a suite asks for, and what is missing for it."""
+    from benchmark.utils.table import Table, render
+
+    rows = []
+    ready = 0
+    for wanted in error.wanted:
+        named = (wanted.model, wanted.task.dataset, *wanted.task.others)
+        lacking = [name for name in named if name in error.needs]
+        ready += not lacking
+        rows.append(
+            [
+                *(wanted.method, str(wanted.request), wanted.task.dataset, wanted.model, str(wanted.seed)),
+                ", ".join(lacking) or "nothing",
+            ]
+        )
+    heads = ("method", "forget", "data set", "model", "seed", "needs")
+    print(render([Table.of_texts(heads, rows, words=range(6), title=f"{suite}: not all files are there")], "table"))
+    for message in dict.fromkeys(error.needs.values()):
+        print(f"needed: {message}")
+    print(f"{len(rows)} cells, {ready} of them need nothing; what is done is shown when all files are there")
     return 0

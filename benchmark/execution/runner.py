@@ -224,6 +224,7 @@ class CellRunner:
                 device=device_name(pristine.device),
                 command=self.command or self._command(cell),
                 devices=self.devices,
+                skipped=self._skipped(cell),
             ),
             report=dict(result.report),
         )
@@ -261,8 +262,19 @@ class CellRunner:
         settings = {name: value for name, value in cell.hparams.items() if defaults.get(name) != value}
         suite, tuned = self.suite_file or cell.suite, self.tuned_values
         return command(
-            cell, suite=suite, settings=settings, plugins=self.plugins, tuned_values=tuned, devices=self.devices
+            cell,
+            suite=suite,
+            settings=settings,
+            plugins=self.plugins,
+            tuned_values=tuned,
+            devices=self.devices,
+            skip_unreadable=self.where.skip_unreadable,
         )
+
+    def _skipped(self, cell: Cell) -> dict[str, int]:
+        """By data set how many of its images could not be read and were left out."""
+        dataset, others = self.session.datasets(cell)
+        return {used.name: len(used.skipped) for used in (dataset, *others) if used.skipped}
 
     def _unlearn(self, cell: Cell, retrained: Retrained | None) -> Unlearned:
         work, watch = work_of(cell, self.session, retrained=retrained), None

@@ -32,7 +32,6 @@ from datamodules.common.dataset import Dataset, SplitName
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.images import Framing
 from datamodules.common.module import Retrained
-from datamodules.common.registry import open_dataset
 from methods.common.clip import Clip
 from methods.common.registry import Registry
 
@@ -91,7 +90,7 @@ class Session:
     def dataset(self, name: str, framing: Framing) -> Dataset:
         """A data set for models that want their images so."""
         if (name, framing) not in self._datasets:
-            self._datasets[name, framing] = open_dataset(name, self.where.data_dir, self.where.cache_dir, framing)
+            self._datasets[name, framing] = self.where.open(name, framing)
         return self._datasets[name, framing]
 
     def datasets(self, cell: Cell) -> tuple[Dataset, list[Dataset]]:

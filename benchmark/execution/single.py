@@ -300,7 +300,7 @@ def cell_for(
             suite=suite,
             method=method,
             dataset=dataset.name,
-            request=request,
+            request=dataset.resolved(request),
             model=clip.name,
             seed=seed if card.stochastic else 0,
             hparams=hyperparameters_of(runner.registry, method, clip.scale, hparams),

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 WandbMode = Literal["off", "offline", "online"]
 PROJECT = "clip-unlearning-benchmark"
 SUPERSEDED = "superseded"
+LONGEST_RUN_NAME = 128
+"""Characters of a run's name, its id or its group."""
 LONGEST_NAME = 32
 """Characters of a plot's name; the whole name of its table may have 128, the suite's among them."""
 
@@ -72,8 +74,8 @@ class Tracker:
         logger = WandbLogger(
             project=PROJECT,
             id=cell.key,
-            name=f"{cell.method}-{cell.request}-{cell.seed}",
-            group=cell.suite,
+            name=run_name(f"{cell.method}-{cell.request}", f"-{cell.seed}"),
+            group=run_name(cell.suite),
             offline=self.wandb == "offline",
             save_dir=folder,
             config=cell.identity(),
@@ -112,13 +114,13 @@ class Tracker:
         import wandb
 
         self.close()
-        identity = f"leaderboard-{suite}"
+        identity = run_name(f"leaderboard-{suite}")
         _set_earlier_aside(self.folder, identity)
         run = wandb.init(
             project=PROJECT,
             id=identity,
             name=identity,
-            group=suite,
+            group=run_name(suite),
             dir=self.folder,
             mode=self.wandb,
             resume="allow",
@@ -164,6 +166,19 @@ def _set_earlier_aside(folder: Path, identity: str) -> None:
         (logs / SUPERSEDED).mkdir(exist_ok=True)
         with contextlib.suppress(OSError):  # another process that shares the folder was first
             earlier.rename(logs / SUPERSEDED / earlier.name)
+
+
+def run_name(text: str, end: str = "") -> str:
+    """A name that the server takes: it refuses longer ones at `wandb sync`, when the run is over.
+
+    Args:
+        text: What it says; beyond `LONGEST_RUN_NAME` characters a digest of the whole stands for its end.
+        end: What it ends with in any case.
+    """
+    if len(text + end) <= LONGEST_RUN_NAME:
+        return text + end
+    digest = f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return text[: LONGEST_RUN_NAME - len(digest) - len(end)] + digest + end
 
 
 def _short(board: str) -> str:

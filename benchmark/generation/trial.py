@@ -32,7 +32,6 @@ from benchmark.suites.digests import unlearning_code
 from benchmark.suites.expansion import Where
 from benchmark.utils.hardware import device_name, resolve_device
 from datamodules.common.dataset import Dataset
-from datamodules.common.registry import open_dataset
 from methods.common.registry import Registry
 
 FOREIGN = 0.01
@@ -161,7 +160,7 @@ def prepare(
     eye = load_clip(judge)
     if weights_hash(eye) == weights_hash(original):
         raise GenerationError(f"the judge {judge!r} is the model that was edited: name an independent one with --judge")
-    dataset = open_dataset(cell.dataset, where.data_dir, where.cache_dir, original.preprocessing.framing)
+    dataset = where.open(cell.dataset, original.preprocessing.framing)
     plan = plan_prompts(dataset, cell.request, images=settings.images, seed=settings.seed)
     pipeline = load_pipeline(folder)
     before = with_tower(pipeline.text_encoder, original)

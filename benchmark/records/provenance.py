@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmark.records.cell import Cell
@@ -23,13 +24,33 @@ OPTIONAL_PACKAGES = ("transformers",)  # of the extras: named only where they ar
 
 
 def provenance(
-    cell: Cell, *, regime: str, paper: str, weights: str, device: str, command: str, devices: Devices = ONE
+    cell: Cell,
+    *,
+    regime: str,
+    paper: str,
+    weights: str,
+    device: str,
+    command: str,
+    devices: Devices = ONE,
+    skipped: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The provenance of a cell run now, on this machine."""
+    """The provenance of a cell run now, on this machine.
+
+    Args:
+        cell: The cell.
+        regime: The method's data regime.
+        paper: The method's paper.
+        weights: The hash of the model's weights.
+        device: By its name.
+        command: What repeats the cell.
+        devices: Those of the unlearning.
+        skipped: By data set how many images were left out because they could not be read.
+    """
     return {
         "git": git_commit(),
         "code": cell.code,
         "data_revisions": dict(cell.data_revisions),
+        **({"images_skipped": dict(skipped)} if skipped else {}),
         "weights": f"sha256:{weights}",
         "packages": package_versions(),
         "python": platform.python_version(),
@@ -51,6 +72,7 @@ def command(
     plugins: tuple[Path, ...] = (),
     tuned_values: str = "",
     devices: Devices = ONE,
+    skip_unreadable: bool = False,
 ) -> str:
     """The command line that repeats a cell. Real data sets need `--data-dir` added.
 
@@ -61,6 +83,7 @@ def command(
         plugins: Files of further methods.
         tuned_values: The file of a tuned cell's values, if not the project's.
         devices: Those of the unlearning.
+        skip_unreadable: Whether images that could not be read were left out.
     """
     options = [("--suite", suite), ("--model", cell.model), ("--methods", cell.method), ("--seeds", str(cell.seed))]
     options += _hardware_options(cell)
@@ -72,6 +95,7 @@ def command(
     if devices.count > 1:
         options += [("--devices", str(devices.count)), ("--strategy", devices.strategy)]
     flags = ["--tuned"] if cell.tuned and not tuned_values else []
+    flags += ["--skip-unreadable"] if skip_unreadable else []
     words = [*(word for option in options for word in option), *flags, "--keys", cell.key[:12], "--force"]
     return f"python -m benchmark run {shlex.join(words)}"
 

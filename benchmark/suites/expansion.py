@@ -17,12 +17,14 @@ from benchmark.records.store import RecordStore
 from benchmark.suites.digests import Digests, unlearning_code
 from benchmark.suites.suite import ALL, Suite, load_suite
 from benchmark.suites.told_before import not_applicable, told_before, with_local_tokenizer
+from benchmark.suites.wanted import opened_datasets, wanted_of
 from benchmark.utils.hardware import Precision, resolve_device, resolve_precision
 from benchmark.utils.suggestions import near_keys
 from datamodules.common.content import forget_digests
 from datamodules.common.dataset import Dataset
 from datamodules.common.documents import DocumentError, parse_yaml
 from datamodules.common.errors import BenchmarkError, UnknownNameError
+from datamodules.common.images import Framing
 from datamodules.common.registry import open_dataset
 from methods.common.card import HyperparameterError, resolve
 from methods.common.registry import Registry
@@ -39,12 +41,27 @@ class Where:
         cache_dir: Where decoded images, features and synthetic sets are kept.
         device: As `--device` names it.
         elsewhere: Whether other machines compute: the device then need not be one of this machine.
+        skip_unreadable: Whether image files that cannot be read are left out.
     """
 
     data_dir: Path | None
     cache_dir: Path
     device: str = "auto"
     elsewhere: bool = False
+    skip_unreadable: bool = False
+
+    def open(self, name: str, framing: int | Framing) -> Dataset:
+        """A data set of these folders; its files are checked, its images are not decoded yet.
+
+        Raises:
+            BenchmarkError: If there is no such data set, or its files are not there.
+        """
+        return open_dataset(name, self.data_dir, self.cache_dir, framing, skip_unreadable=self.skip_unreadable)
+
+    @cached_property
+    def opened(self) -> dict[str, Dataset]:
+        """The data sets that `expand` opened, by name: for what they have to say."""
+        return {}
 
     @cached_property
     def digests(self) -> Digests:
@@ -76,47 +93,39 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     for setting in suite.by_request:
         _check_meant(setting.model, suite)
     device, chosen = _hardware(where, precision or suite.precision)
-    open_cached = cache(lambda name: open_dataset(name, where.data_dir, where.cache_dir, 64))
-    cells: list[Cell] = []
-    for model in suite.every_model:
-        scale = scale_of(model)
-        weights = model_identity(model)
-        codes = {name: where.digests.code(registry, name, model) for name in methods}
+    methods = tuple(sorted(methods, key=references_first))
+    opened = opened_datasets(suite, registry, methods, lambda name: where.open(name, 64))
+    where.opened.update(opened)
+    scales = {model: scale_of(model) for model in suite.every_model}
+    for scale in dict.fromkeys(scales.values()):
         _check_settings(suite, registry, scale)
-        for task in (task for task in suite.tasks if model in (task.models or suite.models)):
-            involved: dict[str, Dataset] = {name: open_cached(name) for name in (task.dataset, *task.others)}
-            for request in task.requests:
-                involved[task.dataset].check_request(request)
-                for name in sorted(methods, key=references_first):
-                    seeds = (
-                        dict.fromkeys(suite.seeds_of.get(name, suite.seeds))
-                        if registry.declaration(name).card.stochastic
-                        else dict.fromkeys((0,))
-                    )
-                    settings, varying = suite.settings(name, model, task.dataset, request)
-                    cells.extend(
-                        Cell(
-                            suite=suite.name,
-                            method=name,
-                            dataset=task.dataset,
-                            request=request,
-                            model=model,
-                            seed=seed,
-                            hparams=hyperparameters_of(registry, name, scale, setting),
-                            others=task.others,
-                            precision=chosen,
-                            device=device,
-                            code=codes[name],
-                            data_revisions={n: d.revision for n, d in involved.items()},
-                            weights=weights,
-                            scale=scale,
-                            by_request=tuple(sorted(varying)),
-                            measures=suite.measures if task.measures is None else task.measures,
-                            tuned=suite.tuned,
-                        )
-                        for setting in settings
-                        for seed in seeds
-                    )
+    identity = cache(model_identity)
+    code_of = cache(lambda name, model: where.digests.code(registry, name, model))
+    cells = []
+    for wanted in wanted_of(suite, registry, methods):
+        task, model = wanted.task, wanted.model
+        involved: dict[str, Dataset] = {name: opened[name] for name in (task.dataset, *task.others)}
+        cells.append(
+            Cell(
+                suite=suite.name,
+                method=wanted.method,
+                dataset=task.dataset,
+                request=involved[task.dataset].resolved(wanted.request),
+                model=model,
+                seed=wanted.seed,
+                hparams=hyperparameters_of(registry, wanted.method, scales[model], wanted.setting),
+                others=task.others,
+                precision=chosen,
+                device=device,
+                code=code_of(wanted.method, model),
+                data_revisions={name: dataset.revision for name, dataset in involved.items()},
+                weights=identity(model),
+                scale=scales[model],
+                by_request=tuple(sorted(wanted.varying)),
+                measures=suite.measures if task.measures is None else task.measures,
+                tuned=suite.tuned,
+            )
+        )
     return list({cell.key: cell for cell in cells}.values())
 
 
@@ -368,6 +377,7 @@ def make_plan(
             raise TunedError(f"no file {file} of tuned values: make one with `python -m benchmark tune --out`")
         chosen, notes = with_tuned(chosen, registry, file)
     cells = expand(chosen, registry, where, precision=precision)
+    notes += [note for dataset in where.opened.values() for note in dataset.notes]
     if shard:
         try:
             cells = shard_of(cells, shard)
@@ -382,11 +392,10 @@ def make_plan(
     notes += told_before(cells, where.data_dir, where.cache_dir)
     reasons = not_applicable(cells, registry)
     left_out = tuple(cell for cell in cells if (cell.method, cell.model) in reasons)
-    told = [f"n/a: {method} on {model}: {reason}" for (method, model), reason in reasons.items()]
+    notes += (told := [f"n/a: {method} on {model}: {reason}" for (method, model), reason in reasons.items()])
     cells = [cell for cell in cells if (cell.method, cell.model) not in reasons]
     if told and not cells:
         raise BenchmarkError("; ".join(told) + ": nothing is left to run")
-    notes += told
     tuned_values = str(tuned) if isinstance(tuned, Path) else ""
-    store = RecordStore(results)
-    return Plan(chosen, cells, registry, where, store, tuple(notes), suite, tuple(plugins), tuned_values, left_out)
+    rest = (tuple(notes), suite, tuple(plugins), tuned_values, left_out)
+    return Plan(chosen, cells, registry, where, RecordStore(results), *rest)

@@ -12,7 +12,6 @@ from benchmark.evaluation.catalogue import MEASURES
 from benchmark.models.registry import recipe_titles, shipped_models
 from benchmark.suites.suite import load_suite, suite_names
 from benchmark.utils.table import Table
-from datamodules.common.card import FOLDER_SCHEME
 from datamodules.common.registry import dataset_cards
 from methods.common.registry import Registry
 
@@ -100,8 +99,25 @@ def datasets_overview() -> Overview:
         (card.name, ", ".join(card.tasks), card.folder or "nothing needed", card.title, card.source)
         for card in dataset_cards().values()
     ]
-    layout = "NAME/{train,test}/CLASS/*.jpg"
-    rows.append((f"{FOLDER_SCHEME}NAME", "classification", layout, "your own images, one folder a class", "yours"))
+    rows += [
+        (
+            "folder:NAME",
+            "classification",
+            "NAME/{train,test}/CLASS/*.jpg",
+            "your own images, one folder a class",
+            "yours",
+        ),
+        (
+            "captions:FILE",
+            "retrieval",
+            "FILE and its images",
+            "your own images with captions, listed by a file",
+            "yours",
+        ),
+        ("shards:NAME", "either", "NAME/{train,test}/*.tar", "your own images in WebDataset shards", "yours"),
+        ("torchvision:NAME", "classification", "as torchvision leaves it", "a data set of torchvision", "torchvision"),
+        ("hf:ORG/NAME", "either", "ORG/NAME/*.parquet", "a data set of the Hugging Face hub", "huggingface.co"),
+    ]
     return Overview(("data set", "tasks", "below --data-dir", "what", "source"), tuple(rows))
 
 

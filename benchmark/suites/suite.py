@@ -152,6 +152,8 @@ class Suite:
 
 
 _HERE = Path(__file__).parent
+NAMES_AT = ("classes", "concept", "words")
+"""Keys of a suite file whose values are names of classes or words of captions."""
 _Seeds = Annotated[list[Annotated[int, Ge(0)]], MinLen(1)]
 _ByMethod = Mapping[str, Mapping[str, Any]]
 
@@ -236,7 +238,7 @@ def parse_suite(text: str, path: Path) -> Suite:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", path.stem):
         raise SuiteError(f"{path.name}: a suite is named by its file: use letters, digits, '.', '_' and '-' only")
     try:
-        document = parse_yaml(text, path.name)
+        document = parse_yaml(text, path.name, names_at=NAMES_AT)
         entry = filled(_SuiteEntry, replace(document, content=_spelled_out(document.content)))
     except DocumentError as error:
         raise SuiteError(str(error)) from error

@@ -7,14 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from datamodules.common.caption_files import Entry as Entry
 from datamodules.common.content import content_digest
-from datamodules.common.dataset import Dataset, Split, SplitName
+from datamodules.common.dataset import Dataset, ImageFiles, Split, SplitName
 from datamodules.common.errors import DatasetCorruptError
 from datamodules.common.files import checksum, dataset_folder, file_sizes, require_images
 from datamodules.common.images import Framing, decode_once
-
-Entry = tuple[str, str, tuple[str, ...]]
-"""Of each image: its path below the image folder, its split, its captions."""
 
 
 class CaptionedDataset(Dataset):
@@ -58,9 +56,16 @@ class CaptionedDataset(Dataset):
     @cached_property
     def revision(self) -> str:
         """A digest of the annotation file, of the names and bytes of the images, and of the code that reads them."""
-        names = sorted({name for name, _, _ in self._entries})
-        content = content_digest(self._images, names, self.cache_dir)
-        return self.revision_of(self._listed, content)
+        return self.revision_of(*self._content())
+
+    def _content(self) -> tuple[str, ...]:
+        """The digests of the annotation file and of the images."""
+        return self._listed, content_digest(self._images, self.image_files.names, self.cache_dir)
+
+    @property
+    def image_files(self) -> ImageFiles:
+        """The images that the annotation file lists."""
+        return ImageFiles(self._images, sorted({name for name, _, _ in self._entries}))
 
     @abstractmethod
     def _annotation_file(self) -> Path:

@@ -24,6 +24,14 @@ from datamodules.common.documents import Limits, read_text
 TaskKind = Literal["classification", "retrieval"]
 FOLDER_SCHEME = "folder:"
 """What stands before the name of a folder of one's own images."""
+CAPTIONS_SCHEME = "captions:"
+"""What stands before the name of a file that lists one's own images with captions."""
+SHARDS_SCHEME = "shards:"
+"""What stands before the name of a folder of WebDataset shards."""
+TORCHVISION_SCHEME = "torchvision:"
+"""What stands before the name of a data set of torchvision."""
+HUB_SCHEME = "hf:"
+"""What stands before the name of a data set of the Hugging Face hub."""
 MEMORY_SCHEME = "memory:"
 """What stands before the name of a model or a data set that exists in one Python process only."""
 

@@ -34,8 +34,8 @@ def content_digest(folder: Path, names: Sequence[str], cache_dir: Path) -> str:
         names: Paths below it.
         cache_dir: Where digests are remembered.
     """
-    digest_file = _file(cache_dir, folder)
-    before = _remembered(digest_file)
+    digest_file = file_of(cache_dir, folder, _FOLDER)
+    before = remembered(digest_file)
     with ThreadPoolExecutor(min(32, 2 * (os.cpu_count() or 1))) as pool:
         shown = list(pool.map(lambda name: _shown(folder / name, before.get(name)), names))
     digest = hashlib.sha256()
@@ -50,9 +50,9 @@ def content_digest(folder: Path, names: Sequence[str], cache_dir: Path) -> str:
 
 def forget_digests(cache_dir: Path) -> None:
     """Have all files read again at their next use."""
-    folder = cache_dir / _FOLDER
-    for digest_file in folder.glob("*.json") if folder.is_dir() else ():
-        remove_damaged(digest_file)
+    for folder in (cache_dir / _FOLDER, cache_dir / "readable"):
+        for digest_file in folder.glob("*.json") if folder.is_dir() else ():
+            remove_damaged(digest_file)
 
 
 def _shown(path: Path, before: Shown | None) -> Shown | None:
@@ -69,12 +69,14 @@ def _shown(path: Path, before: Shown | None) -> Shown | None:
         return None
 
 
-def _file(cache_dir: Path, folder: Path) -> Path:
+def file_of(cache_dir: Path, folder: Path, kind: str) -> Path:
+    """The file of the cache that remembers what was seen of the files of a folder; `kind` is what was seen."""
     name = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape")).hexdigest()[:24]
-    return cache_dir / _FOLDER / f"{name}.json"
+    return cache_dir / kind / f"{name}.json"
 
 
-def _remembered(digest_file: Path) -> dict[str, Shown]:
-    content = read_sealed(digest_file)
+def remembered(file: Path) -> dict[str, Shown]:
+    """What was seen of each file, by its name below the folder."""
+    content = read_sealed(file)
     entries: dict[str, Shown] = {} if content is None else json.loads(content)
     return entries

@@ -18,7 +18,7 @@ import json
 import math
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ MOST_NUMBER = 2**63 - 1
 
 
 class DocumentError(BenchmarkError):
-    """A YAML or JSON document that cannot be read; the message names the file and the line."""
+    """A document that cannot be read; the message names the file and the line."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,10 @@ def decoded(content: bytes, what: str) -> str:
 
 # -- YAML --------------------------------------------------------------------------------------------------------------
 
-
 _Events: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Reads the same events, in C where PyYAML has that: a tenth of the time."""
 _CORE = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")}
-_MERGE = "tag:yaml.org,2002:merge"
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _TRUTH = re.compile(r"true|True|TRUE|false|False|FALSE")
 _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _REAL = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -154,13 +153,14 @@ def load_yaml(path: Path, limits: Limits = SMALL) -> Any:
     return parse_yaml(read_text(path, limits), path.name, limits).content
 
 
-def parse_yaml(text: str, name: str, limits: Limits = SMALL) -> Document:
+def parse_yaml(text: str, name: str, limits: Limits = SMALL, *, names_at: Collection[str] = ()) -> Document:
     """Read a YAML text.
 
     Args:
         text: The text; its size is checked too.
         name: Of its file or option, for messages.
         limits: How large it may be.
+        names_at: Keys whose values are names, taken as they are written: `no`, `off` and `007` need no quotes there.
 
     Raises:
         DocumentError: With the name and the line.
@@ -171,6 +171,7 @@ def parse_yaml(text: str, name: str, limits: Limits = SMALL) -> Document:
         _check_events(text, name, limits)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is not None:
+            _take_names(root, frozenset(names_at))
             _Check(name, limits).tree(root)
         content = None if root is None else yaml.SafeLoader("").construct_document(root)
     except yaml.YAMLError as error:
@@ -181,6 +182,22 @@ def parse_yaml(text: str, name: str, limits: Limits = SMALL) -> Document:
     except (ValueError, TypeError, RecursionError) as error:
         raise DocumentError(f"{name}: not YAML: {one_line(str(error))}") from error
     return Document(content, root, name)
+
+
+def _take_names(root: yaml.Node, keys: frozenset[str]) -> None:
+    """Have the words that stand at some keys read as text, whatever YAML takes them for."""
+    queue, seen = [(root, False)], set[tuple[int, bool]]()
+    while queue:
+        node, named = queue.pop()
+        if (id(node), named) in seen:  # an alias, perhaps of what contains it
+            continue
+        seen.add((id(node), named))
+        if isinstance(node, yaml.SequenceNode):
+            queue += [(word, named) for word in node.value]
+        elif isinstance(node, yaml.MappingNode):
+            queue += [(value, isinstance(key, yaml.ScalarNode) and key.value in keys) for key, value in node.value]
+        elif named and isinstance(node, yaml.ScalarNode) and node.style is None and node.value:
+            node.tag = _TEXT
 
 
 def line_of(node: yaml.Node) -> int:
@@ -256,7 +273,7 @@ class _Check:
                 continue
             if not isinstance(key, yaml.ScalarNode):
                 raise self._error(key, "a key must be one word, not a list or a mapping")
-            if key.tag != "tag:yaml.org,2002:str":
+            if key.tag != _TEXT:
                 raise self._error(key, f"the key {_quoted(key)} is read as {_kind(key)}: put it in quotes")
             if key.value in met:
                 raise self._error(key, f"the key {_quoted(key)} is given twice")
@@ -295,7 +312,6 @@ def _kind(node: yaml.ScalarNode) -> str:
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
-
 _HALF_PAIR = re.compile(r"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 
 

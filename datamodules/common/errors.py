@@ -40,7 +40,11 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     return [next(known_name for known_name, form in plain.items() if form == close_form) for close_form in close]
 
 
-class DatasetNotFoundError(BenchmarkError):
+class MissingFilesError(BenchmarkError):
+    """Files that a run needs are not there; the message says where to get them and where to put them."""
+
+
+class DatasetNotFoundError(MissingFilesError):
     """The files of a data set are not where they were looked for."""
 
     def __init__(self, name: str, looked_in: Path | None, missing: str) -> None:

@@ -72,3 +72,9 @@ def require_images(card: DatasetCard, folder: Path, names: Sequence[str], sizes:
 def name_share(name: str) -> float:
     """A number in [0, 1) from the SHA-256 of a file name: splits by it stay as they are when images come or go."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
+
+
+def share_apart(names: Sequence[str], share: float) -> frozenset[str]:
+    """A share of some names, those with the lowest `name_share`: at least one and never all, where there are two."""
+    count = min(max(1, round(share * len(names))), len(names) - 1)
+    return frozenset(sorted(names, key=lambda name: (name_share(name), name))[: max(0, count)])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 import torchvision.transforms.v2.functional as tvf
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from datamodules.common.cache import cached_rows
@@ -22,6 +23,7 @@ from datamodules.common.documents import DocumentError, regular_file
 from datamodules.common.errors import UnreadableImageError
 from datamodules.common.guard import Indices, check_read
 from datamodules.common.kept_files import new_file
+from datamodules.common.text import one_line
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -60,7 +62,12 @@ class Framing:
 
         What is no 8-bit RGB is converted after it was resized, as in open_clip: transparency is dropped, orientation
         in EXIF is not read. Pictures of 16 bits, which that would make white, are brought to 8 before.
+
+        Raises:
+            ValueError: If its pixels have no 8-bit colour: see `pixel_problem`.
         """
+        if problem := pixel_problem(picture):
+            raise ValueError(problem)
         picture = _eight_bits(picture)
         way = tvf.InterpolationMode(self.interpolation)
         short, long = sorted(picture.size)
@@ -86,6 +93,17 @@ class Framing:
         wide = picture.width == long
         box = (ends[0], 0.0, ends[1], float(short)) if wide else (0.0, ends[0], float(short), ends[1])
         return picture.resize((self.side, self.side), Image.Resampling[self.interpolation.upper()], box=box)
+
+
+def pixel_problem(picture: Image.Image) -> str:
+    """Why the values of a picture cannot be brought to 8 bits a channel; empty where they can."""
+    if picture.mode == "F":
+        return "its pixels are real numbers of no stated range: save it with 8 bits a channel"
+    if picture.mode in ("LAB", "La", "RGBa"):
+        return f"its pixels are of the mode {picture.mode}: save it as RGB"
+    if picture.mode == "I" and np.asarray(picture).max(initial=0) > 65535:
+        return "its pixels have more than 16 bits: save it with 8 bits a channel"
+    return ""
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
@@ -211,6 +229,51 @@ def decode_once(
     return ImageArray(cached_rows(target, shape, np.uint8, lambda: _decode_all(paths, framing)), name=name)
 
 
+def frame_once(
+    pictures: Callable[[], Iterator[Image.Image]],
+    count: int,
+    framing: int | Framing,
+    cache_dir: Path,
+    *,
+    name: str,
+    revision: str,
+) -> ImageArray:
+    """Frame pictures that are no files of their own, once; later calls map the result.
+
+    Args:
+        pictures: Gives them in order.
+        count: How many.
+        framing: How they become squares.
+        cache_dir: Where the framed array is kept.
+        name: Name of the array, such as "shards:birds/test".
+        revision: Identifies their content and order; a part of the cache key.
+
+    Raises:
+        UnreadableImageError: If one cannot be decoded.
+    """
+    framing = Framing.of(framing)
+    listing = hashlib.sha256(f"{revision}\n{framing!r}\n{name}".encode()).hexdigest()[:16]
+    plain = "".join(sign if sign.isalnum() else "-" for sign in name)
+    target = cache_dir / "images" / f"{plain}-{framing.side}px-{listing}.npy"
+
+    def rows() -> Iterator[NDArray[np.uint8]]:
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            stream = enumerate(pictures())
+            while chunk := list(itertools.islice(stream, DECODED_AT_ONCE)):
+                yield from pool.map(lambda numbered: _framed(numbered[0], numbered[1], framing, name), chunk)
+
+    return ImageArray(cached_rows(target, (count, 3, framing.side, framing.side), np.uint8, rows), name=name)
+
+
+def _framed(index: int, picture: Image.Image, framing: Framing, name: str) -> NDArray[np.uint8]:
+    try:
+        return framing(picture)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadableImageError(
+            f"image {index} of {name} cannot be decoded: {one_line(str(error))[:120]}"
+        ) from error
+
+
 def _decode_all(paths: Sequence[Path], framing: Framing) -> Iterator[NDArray[np.uint8]]:
     """The images in order, decoded in threads; only a few hundred are in memory at once."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -245,6 +308,7 @@ def _decode(path: Path, framing: Framing, index: int) -> NDArray[np.uint8]:
             f"image {index} is missing: {path}; restore it or fetch the data set again"
         ) from error
     except (DocumentError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({one_line(str(error))[:120]})"
         raise UnreadableImageError(
-            f"image {index} cannot be decoded: {path}; replace the file or fetch the data set again"
+            f"image {index} cannot be decoded: {path}{reason}; replace the file or fetch the data set again"
         ) from error

@@ -108,7 +108,7 @@ class ForgetSpec:
         Raises:
             RequestError: If the data set cannot serve it.
         """
-        dataset.check_request(request)
+        request = dataset.resolved(request)
         forget, retain = dataset.names_for(request)
         beside = tuple(NameSet(other.class_names, other.templates) for other in others if other.class_names)
         return cls(request, forget, retain, dataset.templates, dataset.name, beside)

@@ -2,11 +2,14 @@
 
 `classes: [apple]` names classes of a classification set; `concept: dog` names a word of captions. An image is in
 the forget set of a concept if any of its captions contains the word (CLIPErase's rule, official code).
+
+Spelling makes no other request: `Dataset.resolved` puts `Red_Panda` or `Dogs` into the words of the data set.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,9 +53,9 @@ class ForgetRequest:
         """
         unknown = set(data) - {"classes", "concept", "words"}
         if unknown:
-            raise RequestError(
-                f"unknown key {sorted(unknown)[0]!r} in a forget request; use classes, or concept and words"
-            )
+            key = sorted(unknown)[0]
+            advice = "; single images cannot be named: give them a class folder of their own" if key == "images" else ""
+            raise RequestError(f"unknown key {key!r} in a forget request; use classes, or concept and words{advice}")
         classes, words = data.get("classes", ()), data.get("words", ())
         concept = data.get("concept", "")
         if not isinstance(classes, (list, tuple)) or not isinstance(words, (list, tuple)):
@@ -61,7 +64,7 @@ class ForgetRequest:
             )
         if not isinstance(concept, str):
             raise RequestError(f"the concept {concept!r} is not read as text: put it in quotes, {{concept: 'word'}}")
-        return cls(tuple(map(name_text, classes)), concept, tuple(map(name_text, words)))
+        return cls(tuple(map(name_text, classes)), composed(concept), tuple(map(name_text, words)))
 
     def to_dict(self) -> dict[str, Any]:
         """The shortest dictionary that reads back as this request."""
@@ -95,7 +98,20 @@ def name_text(value: Any) -> str:
     """
     if not isinstance(value, (str, int)) or isinstance(value, bool) or value == "":
         raise RequestError(f"the name {value!r} is not read as text: put it in quotes, as in ['{value}']")
-    return str(value)
+    return composed(str(value))
+
+
+def composed(text: str) -> str:
+    """A text with each accented letter as one sign (Unicode's NFC), as most keyboards write it; macOS's folders do not.
+
+    The two look the same and are different tokens.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def plain(name: str) -> str:
+    """A name without what spelling may vary: case, accents' form, underscores or hyphens for spaces, further spaces."""
+    return " ".join(composed(name).casefold().replace("_", " ").replace("-", " ").split())
 
 
 _IRREGULAR = {
@@ -128,6 +144,10 @@ def plural(word: str) -> str:
 
 
 def mentions(captions: Sequence[str], words: Sequence[str]) -> NDArray[np.bool_]:
-    """Which captions contain one of the words as a whole word, whatever the case. Shape (len(captions),)."""
-    pattern = re.compile(r"\b(?:" + "|".join(re.escape(w) for w in words) + r")\b", re.IGNORECASE)
-    return np.fromiter((pattern.search(c) is not None for c in captions), dtype=bool, count=len(captions))
+    """Which captions contain one of the words as a whole word. Shape (len(captions),).
+
+    Case does not count, nor whether a space between two words is one, several or a line's end.
+    """
+    spelled = (r"\s+".join(map(re.escape, composed(word).split())) for word in words)
+    pattern = re.compile(r"\b(?:" + "|".join(spelled) + r")\b", re.IGNORECASE)
+    return np.fromiter((pattern.search(composed(c)) is not None for c in captions), dtype=bool, count=len(captions))

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from datamodules.common.content import content_digest
-from datamodules.common.dataset import Dataset, Split, SplitName
+from datamodules.common.dataset import Dataset, ImageFiles, Split, SplitName
 from datamodules.common.documents import load_json
 from datamodules.common.download import extract
 from datamodules.common.errors import BenchmarkError, DatasetCorruptError
@@ -83,6 +83,11 @@ class SplitFileDataset(Dataset):
         """A digest of the split file, of the names and bytes of the images, and of the code that reads them."""
         content = content_digest(self._images, sorted(self._sizes), self.cache_dir)
         return self.revision_of(checksum(self.folder / self.split_file.name, "sha256"), content)
+
+    @property
+    def image_files(self) -> ImageFiles:
+        """The images of the split file that are there."""
+        return ImageFiles(self._images, sorted(self._sizes))
 
     @classmethod
     def download(cls, data_dir: Path) -> None:

@@ -10,6 +10,11 @@ _PLACE = re.compile(r"\{[^{}]*\}")
 _SAMPLE = "a name"
 
 
+def from_clip_benchmark(template: str) -> str:
+    """A template of CLIP_benchmark's files, which write {c} for the name."""
+    return template.replace("{c}", "{}")
+
+
 def template_problem(template: str) -> str:
     """What is wrong with a prompt template, as the end of a sentence; empty where a name can be put into it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from docs.generation import boards, cards, commands, measures, speed
+from docs.generation import boards, cards, commands, data, measures, speed
 
 BLOCKS: dict[str, Callable[..., str]] = {
     "boards": boards.suite_boards,
@@ -20,6 +20,8 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "tuned-scores": cards.tuned_scores,
     "method-cards": cards.method_cards,
     "datasets": cards.dataset_table,
+    "suffixes": data.suffix_list,
+    "torchvision": data.torchvision_table,
     "models": cards.model_table,
     "suites": cards.suite_table,
     "speed": speed.speed_table,

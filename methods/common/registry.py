@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from datamodules.common.code_closure import KEEPING, project_code
 from datamodules.common.errors import UnknownNameError
+from datamodules.common.registry import add_dataset
 from methods.common.card import ContractError, Declaration, MethodCard, check_one_class, read_method
 from methods.common.plugins import import_plugin
 
@@ -30,7 +31,7 @@ class Registry:
     """The methods that a run knows.
 
     Args:
-        plugins: Files of methods from outside the project.
+        plugins: Files of methods from outside the project; a file of a data set is registered where data sets are.
 
     Raises:
         ContractError: If a plugin declares no method, or a name is taken.
@@ -49,7 +50,8 @@ class Registry:
                 raise ContractError(f"plugin file {path} does not exist")
             if path.suffix != ".py":
                 raise ContractError(f"plugin {path} is no Python file: its name must end in .py")
-            self._add(path.resolve(), required=True)
+            if not add_dataset(path.resolve(), import_plugin):
+                self._add(path.resolve(), required=True)
 
     def _add(self, path: Path, *, required: bool) -> None:
         declaration = read_declaration(path) if required else read_method(path)

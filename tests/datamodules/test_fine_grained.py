@@ -132,7 +132,7 @@ def test_forget_by_class(name: str, make: Make, tmp_path: Path) -> None:
     assert dataset.forget_mask(dataset.split("test"), request).tolist() == [True] * 2 + [False] * 4
     assert dataset.names_for(request) == (("first class",), ("second", "third one"))
     with pytest.raises(UnknownNameError, match="did you mean 'first class'"):
-        dataset.check_request(ForgetRequest(classes=("first_class",)))
+        dataset.check_request(ForgetRequest(classes=("frist class",)))
     with pytest.raises(RequestError, match="no captions"):
         dataset.check_request(ForgetRequest(concept="second"))
 

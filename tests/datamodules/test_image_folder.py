@@ -75,11 +75,11 @@ def test_what_is_wrong_is_said(pets: Path, tmp_path: Path) -> None:
     (pets / "test" / "dog").mkdir()
     assert "'dog' is in only one of train and test" in message()
     (pets / "train" / "dog").mkdir()
-    assert "train/dog holds no image" in message()
+    assert "class 'dog' has no image in train" in message()
     (pets / "train" / "dog").rmdir()
     (pets / "test" / "dog").rmdir()
-    (pets / "test").rename(pets / "elsewhere")
-    assert "test has no folder of a class" in message()
+    (pets / "train").rename(pets / "elsewhere")
+    assert "train has no folder of a class" in message()
 
 
 def test_one_class_or_one_name_twice_is_refused(tmp_path: Path) -> None:

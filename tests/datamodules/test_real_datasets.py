@@ -175,7 +175,7 @@ def test_cifar100_forget_by_class(cifar_dir: Path, tmp_path: Path) -> None:
     assert dataset.forget_mask(dataset.split("test"), request).tolist() == [False, True, False] * 2
     assert dataset.names_for(request) == (("maple tree",), ("apple", "wolf"))
     with pytest.raises(UnknownNameError, match="did you mean 'maple tree'"):
-        dataset.check_request(ForgetRequest(classes=("maple_tree",)))
+        dataset.check_request(ForgetRequest(classes=("mable tree",)))
     with pytest.raises(RequestError, match="no captions"):
         dataset.check_request(ForgetRequest(concept="wolf"))
 

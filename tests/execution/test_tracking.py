@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from world import SHORT, World, command, small_world, write_suite
 
+from benchmark.execution.tracking import LONGEST_RUN_NAME, run_name
+
 pytest_plugins = ("world",)
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = 32768
@@ -264,3 +266,11 @@ def test_the_log_holds_the_accuracy_as_it_falls(logged: World) -> None:
         assert all(0 <= float(row[f"watch/{part}_accuracy"]) <= 1 for row in rows for part in ("forget", "retain"))
         if record.cell["method"] == "original":
             assert rows[0]["watch/forget_accuracy"] == rows[-1]["watch/forget_accuracy"]
+
+
+@pytest.mark.parametrize("length", [3, 126, 127, 400])
+def test_names_of_runs_are_within_the_server_s_limit_and_stay_apart(length: int) -> None:
+    first, second = (run_name("cliperase-" + "apple+" * length + last, "-12") for last in "ab")
+    assert first != second and first.endswith("-12") and max(len(first), len(second)) <= LONGEST_RUN_NAME == 128
+    assert run_name("lip-apple", "-0") == "lip-apple-0"
+    assert len(run_name("x" * 128)) == 128 and run_name("x" * 128) == "x" * 128

@@ -1,0 +1,100 @@
+"""What a suite asks for, before its files are looked at, and which of these files are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.models.loading import model_identity
+from benchmark.models.tensor_files import WeightsError
+from benchmark.suites.suite import Suite, Task
+from datamodules.common.dataset import Dataset
+from datamodules.common.errors import MissingFilesError
+from datamodules.common.request import ForgetRequest
+from methods.common.registry import Registry
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One cell as a suite asks for it, before any file is looked at.
+
+    Attributes:
+        model: As `--model` names it.
+        task: The task of the suite.
+        request: As it stands in the suite file.
+        method: The method's name.
+        seed: 0 for a method without chance.
+        setting: The hyperparameters that differ from the defaults.
+        varying: Those that `by_request` sets somewhere for this method.
+    """
+
+    model: str
+    task: Task
+    request: ForgetRequest
+    method: str
+    seed: int
+    setting: Mapping[str, Any]
+    varying: frozenset[str]
+
+
+def wanted_of(suite: Suite, registry: Registry, methods: Sequence[str]) -> Iterator[Wanted]:
+    """What a suite asks for: by model, task, request and method, the methods in their order."""
+    for model in suite.every_model:
+        for task in (task for task in suite.tasks if model in (task.models or suite.models)):
+            for request in task.requests:
+                for name in methods:
+                    stochastic = registry.declaration(name).card.stochastic
+                    seeds = dict.fromkeys(suite.seeds_of.get(name, suite.seeds) if stochastic else (0,))
+                    settings, varying = suite.settings(name, model, task.dataset, request)
+                    for setting in settings:
+                        for seed in seeds:
+                            yield Wanted(model, task, request, name, seed, setting, varying)
+
+
+class NeedsError(MissingFilesError):
+    """Weights or data sets of a suite are not there; one line names them all.
+
+    Attributes:
+        needs: By the name of a model or data set what is missing, where to get it and where to put it.
+        wanted: What the suite asks for.
+    """
+
+    def __init__(self, needs: Mapping[str, str], wanted: Sequence[Wanted]) -> None:
+        super().__init__("; ".join(dict.fromkeys(needs.values())))
+        self.needs, self.wanted = needs, wanted
+
+
+def opened_datasets(
+    suite: Suite, registry: Registry, methods: Sequence[str], open_one: Callable[[str], Dataset]
+) -> dict[str, Dataset]:
+    """The data sets of a suite by name, each of whose images can be read; the files of the models are there too.
+
+    Args:
+        suite: The suite.
+        registry: The methods.
+        methods: Those that run, the original first.
+        open_one: Opens a data set by its name.
+
+    Raises:
+        NeedsError: Naming all that is missing.
+        BenchmarkError: If files are damaged.
+    """
+    names = dict.fromkeys(name for task in suite.tasks for name in (task.dataset, *task.others))
+    needs: dict[str, str] = {}
+    opened: dict[str, Dataset] = {}
+    for model in suite.every_model:
+        try:
+            model_identity(model)
+        except WeightsError as error:
+            needs[model] = str(error)
+    for name in names:
+        try:
+            opened[name] = open_one(name)
+        except MissingFilesError as error:
+            needs[name] = str(error)
+    if needs:
+        raise NeedsError(needs, tuple(wanted_of(suite, registry, methods)))
+    for dataset in opened.values():
+        dataset.check_images()
+    return opened
