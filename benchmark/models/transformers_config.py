@@ -123,7 +123,7 @@ def register_trunk(name: str) -> bool:
     width, inner, layers, heads, patch, side = map(int, match.groups())
 
     def trunk(pretrained: bool = False, **options: Any) -> nn.Module:
-        return VisionTransformer(
+        tower: nn.Module = VisionTransformer(
             img_size=side,
             patch_size=patch,
             embed_dim=width,
@@ -135,6 +135,7 @@ def register_trunk(name: str) -> bool:
             act_layer=partial(nn.GELU, approximate="tanh"),
             **{name: value for name, value in options.items() if name in ("num_classes", "global_pool")},
         )
+        return tower
 
     if not is_model(name):
         trunk.__name__ = name

@@ -384,11 +384,10 @@ def make_plan(
         except ValueError as error:
             raise BenchmarkError(str(error)) from error
     if keys:
-        all_cells, cells = cells, [cell for cell in cells if cell.key.startswith(tuple(keys))]
+        all_keys, cells = [cell.key for cell in cells], [cell for cell in cells if cell.key.startswith(tuple(keys))]
         if not cells:
-            near = near_keys(keys[0], [cell.key for cell in all_cells])
-            prefixes = ",".join(keys)
-            raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {prefixes}{near}; see `plan`")
+            begins = f"{','.join(keys)}{near_keys(keys[0], all_keys)}"
+            raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {begins}; see `plan`")
     notes += told_before(cells, where.data_dir, where.cache_dir)
     reasons = not_applicable(cells, registry)
     left_out = tuple(cell for cell in cells if (cell.method, cell.model) in reasons)
