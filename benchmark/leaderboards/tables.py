@@ -55,7 +55,7 @@ def board_table(board: Board) -> Table:
     frame = board.frame
     rows = records(frame[["method", "regime", "rank", "tier", "front", "cells", "expected"]])
     columns = [
-        TableColumn("#", [(f"{MARK} " if row["front"] else "") + str(row["rank"] or DASH) for row in rows]),
+        TableColumn("#", [f"{MARK} " * row["front"] + str(row["rank"] or DASH) for row in rows], folds=False),
         *([TableColumn("tier", [str(row["tier"] or "") for row in rows])] if any(row["tier"] for row in rows) else []),
         TableColumn("method", [row["method"] for row in rows], words=True),
         TableColumn("reads", [row["regime"] for row in rows], words=True),

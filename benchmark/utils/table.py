@@ -36,11 +36,13 @@ class TableColumn:
         head: Its name, with an arrow where one direction is better.
         texts: One a row; empty where there is no value.
         words: Whether it holds words, which stand left; numbers stand right.
+        folds: Whether its texts may be broken between words.
     """
 
     head: str
     texts: Sequence[str]
     words: bool = False
+    folds: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,10 @@ class Table:
         widths = [max(map(_width, texts)) for texts in columns]
         room = shutil.get_terminal_size((_WIDTH, 24)).columns - _GAP * len(columns)
         if self.folds and sum(widths) > room:
-            widths = _narrowed(widths, room, columns, [column.words for column in self.columns])
+            words = [
+                texts if column.folds else _whole(texts) for column, texts in zip(self.columns, columns, strict=True)
+            ]
+            widths = _narrowed(widths, room, words, [column.words for column in self.columns])
         head, *rows = ([_folded(t, w) for t, w in zip(row, widths, strict=True)] for row in zip(*columns, strict=True))
         height = max(map(len, head), default=0)
         lines = _lines([[""] * (height - len(cell)) + cell for cell in head], widths, self.columns)
@@ -247,6 +252,11 @@ def _narrowed(natural: Sequence[int], room: int, columns: Sequence[Sequence[str]
         if sum(widths) <= room:
             return widths
     return longest
+
+
+def _whole(texts: Sequence[str]) -> list[str]:
+    """As many texts, each one word of the same width."""
+    return ["_" * _width(text) for text in texts]
 
 
 def _width(text: str) -> int:

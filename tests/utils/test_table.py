@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -107,6 +108,9 @@ def test_a_narrow_terminal_breaks_between_words_and_words_share_what_numbers_lea
     ]
     whole = Table("", Table.of_texts(["text", "number"], rows, words=(0,)).columns, folds=False)
     assert " one two three four five   12.3 ±4.5" in whole.text().splitlines()
+    text, number = Table.of_texts(["text", "number"], rows, words=(0,)).columns
+    lines = Table("", [text, replace(number, folds=False)]).text().splitlines()
+    assert lines[3] == " one two     12.3 ±4.5" and lines[4] == " three"
 
 
 def test_wide_signs_take_two_places() -> None:
