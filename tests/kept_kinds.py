@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,9 @@ def _images(folder: Path) -> Made:
     numbers = np.random.default_rng(0)
     files = [folder / f"{index}.png" for index in range(4)]
     for file in files:
-        Image.fromarray(numbers.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(file)
+        whole = file.with_suffix(f".{os.getpid()}")  # two processes may make them at once, and read what is there
+        Image.fromarray(numbers.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(whole, format="PNG")
+        whole.replace(file)
 
     def read() -> tuple[Any, Any]:
         parts = [decode_once(files[at : at + 2], 16, folder, name=f"n/{at}", revision="1") for at in (0, 2)]

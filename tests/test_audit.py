@@ -157,7 +157,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_clear_line(mine: World, made: Sim
     name = next(name for name in state if name.endswith("positional_embedding"))
     files = {
         "fewer": ({key: value for key, value in state.items() if key != name}, "is missing"),
-        "more": ({**state, "extra": torch.zeros(1)}, "extra does not belong there"),
+        "more": ({**state, "module.extra": torch.zeros(1)}, "extra does not belong there"),
         "wider": ({**state, name: torch.zeros(3, 5)}, "has shape (3, 5)"),
         "nan": ({**state, name: state[name] * torch.nan}, "NaN"),
         "same": (made.clip.model.state_dict(), "nothing was unlearned"),

@@ -155,7 +155,7 @@ def run(suite: str, backbone: str, methods: str, settings: str, data: Path, fold
 
 
 def test_lip(data: Path, tmp_path: Path) -> None:
-    quick = ["images=2", "iterations=60", "tries=1", "threshold=0.0", "max_steps=2", "draws=2"]
+    quick = ["images=2", "iterations=60", "tries=9", "threshold=0.0", "max_steps=2", "draws=2"]
     answer = run("paper-lip", "ViT-B-16", "original,lip", ",".join(f"lip.{s}" for s in quick), data, tmp_path)
     assert answer.status == 0, answer.err[-2000:]
     tables = json.loads(command("tables", "lip", "--results", tmp_path / "results", "--format", "json").out)

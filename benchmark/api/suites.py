@@ -122,7 +122,8 @@ def run(
     from rich.console import Console
 
     from benchmark.execution.run import RunOptions, run_plan
-    from benchmark.suites.expansion import Where, make_plan
+    from benchmark.suites.expansion import make_plan
+    from benchmark.suites.where import Where
 
     plan = make_plan(
         *(suite, Where(folder_of(data_dir), cache_folder(cache_dir), device), Path(results).expanduser()),

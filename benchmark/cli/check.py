@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.cli.options import Models, WhereFolder
+from datamodules.common.errors import BenchmarkError
 
 
 def check_command(
@@ -28,13 +29,12 @@ def check_command(
     from benchmark.execution.dataset_contract import check_dataset
     from benchmark.models.registry import shipped_models
     from benchmark.utils.folders import cache_folder
-    from datamodules.common.registry import read_card
     from datamodules.common.text import printable
 
     models = model or tuple(name for name in shipped_models() if name.startswith("shapes"))
     console = Console(highlight=False, soft_wrap=True, markup=False)
     failed = 0
-    is_dataset = Path(file).suffix == ".py" and Path(file).is_file() and read_card(Path(file)) is not None
+    is_dataset = _declares_dataset(Path(file))
     findings = (
         check_dataset(Path(file), data_dir, cache_folder(cache_dir))
         if is_dataset
@@ -50,3 +50,13 @@ def check_command(
         return 1
     print(f"{file} keeps the contract: run it with `python -m benchmark run --plugin {file}`")
     return 0
+
+
+def _declares_dataset(file: Path) -> bool:
+    """Whether a file declares a data set; one that cannot be read is checked as a method, which says what is wrong."""
+    from datamodules.common.registry import read_card
+
+    try:
+        return file.suffix == ".py" and file.is_file() and read_card(file) is not None
+    except BenchmarkError:
+        return False

@@ -13,7 +13,8 @@ from benchmark.utils.table import Format
 from datamodules.common.documents import MOST_NUMBER
 
 if TYPE_CHECKING:
-    from benchmark.suites.expansion import Plan, Where
+    from benchmark.suites.expansion import Plan
+    from benchmark.suites.where import Where
 
 Name = Annotated[str, Option("NAME")]
 NameList = Annotated[tuple[str, ...], Option("NAME,...", words)]
@@ -165,7 +166,7 @@ class Folders:
 
     def where(self, device: str, *, elsewhere: bool = False) -> Where:
         """These folders with a device."""
-        from benchmark.suites.expansion import Where
+        from benchmark.suites.where import Where
 
         return Where(self.data_dir, self.cache, device, elsewhere)
 

@@ -41,8 +41,6 @@ def run_command(
         elsewhere=on_ray,
         read_again=execution.force,
     )
-    for note in plan.notes:
-        print(note, file=sys.stderr)
     from rich.console import Console
 
     from benchmark.execution.ray import RayOptions

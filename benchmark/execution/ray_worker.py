@@ -20,7 +20,7 @@ from benchmark.records.cell import Cell
 from benchmark.records.failures import Failure
 from benchmark.records.kept_outputs import Outputs
 from benchmark.records.record import Record
-from benchmark.suites.expansion import Where
+from benchmark.suites.where import Where
 from datamodules.common.locks import alone
 
 if TYPE_CHECKING:

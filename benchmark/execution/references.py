@@ -10,7 +10,7 @@ from benchmark.pretraining.recipe import Recipe
 from benchmark.pretraining.retrained import RetrainedTraining, Retraining, recipe_of
 from benchmark.pretraining.shadows import ShadowModels, ShadowTraining
 from benchmark.records.cell import Cell
-from benchmark.suites.expansion import Where
+from benchmark.suites.where import Where
 from benchmark.unlearning.unlearn import StepReport
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.module import Retrained

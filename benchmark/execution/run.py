@@ -101,6 +101,8 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> FinishedRun:
     todo = [cell for cell in plan.cells if cell.key not in recorded - again]
     if options.ray is None:
         runner.check_needs(todo)
+    for note in plan.notes:
+        console.print(note, markup=False)
     if again:
         console.print(f"{len(again)} cells are done without weights: they run again for them, their records stay")
     expected = expected_seconds(known_records(plan.store), plan.suite.every_model)

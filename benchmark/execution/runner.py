@@ -25,7 +25,8 @@ from benchmark.records.kept_outputs import Outputs
 from benchmark.records.provenance import ONE, audit_command, command, provenance
 from benchmark.records.record import SCHEMA, Record
 from benchmark.records.store import RecordStore
-from benchmark.suites.expansion import ORIGINAL, RETRAIN, Plan, Where, original_of, retrain_of
+from benchmark.suites.expansion import ORIGINAL, RETRAIN, Plan, original_of, retrain_of
+from benchmark.suites.where import Where
 from benchmark.unlearning.unlearn import Unlearned
 from benchmark.utils.devices import Devices
 from benchmark.utils.hardware import device_name

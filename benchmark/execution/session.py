@@ -23,7 +23,8 @@ from benchmark.models.registry import PRETRAINING
 from benchmark.pretraining.shadows import ShadowModels
 from benchmark.records.cell import Cell
 from benchmark.records.store import REFERENCE
-from benchmark.suites.expansion import RETRAIN, Where
+from benchmark.suites.expansion import RETRAIN
+from benchmark.suites.where import Where
 from benchmark.unlearning.unlearn import DivergedError, Unlearned
 from benchmark.utils.devices import Devices
 from benchmark.utils.hardware import Precision, resolve_device

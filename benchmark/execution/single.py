@@ -19,7 +19,8 @@ from benchmark.records.cell import Cell
 from benchmark.records.provenance import unlearn_command
 from benchmark.records.record import Metric, Record
 from benchmark.records.store import RecordStore
-from benchmark.suites.expansion import Where, hyperparameters_of, original_of
+from benchmark.suites.expansion import hyperparameters_of, original_of
+from benchmark.suites.where import Where
 from benchmark.unlearning.cost import Cost
 from benchmark.unlearning.unlearn import Unlearned
 from benchmark.utils.bar import bar

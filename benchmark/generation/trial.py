@@ -29,7 +29,7 @@ from benchmark.records.cell import Cell
 from benchmark.records.provenance import processor
 from benchmark.records.store import RecordStore
 from benchmark.suites.digests import unlearning_code
-from benchmark.suites.expansion import Where
+from benchmark.suites.where import Where
 from benchmark.utils.hardware import device_name, resolve_device
 from datamodules.common.dataset import Dataset
 from methods.common.registry import Registry

@@ -11,8 +11,9 @@ from benchmark.execution.tracking import Tracker
 from benchmark.records.cell import Cell
 from benchmark.records.store import RecordStore
 from benchmark.speed.bench import Bench
-from benchmark.suites.expansion import Where, expand, with_overrides
+from benchmark.suites.expansion import expand, with_overrides
 from benchmark.suites.suite import load_suite
+from benchmark.suites.where import Where
 from methods.common.registry import Registry
 
 

@@ -27,11 +27,11 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         images = clip.preprocessing.normalise(torch.rand(IMAGES, 3, side, side)).to(bench.device)
-    prompts = [LOSS_PROMPT.format("star")] * IMAGES
+    prompt = LOSS_PROMPT.format("star")
 
     def step(loss: Callable[..., Tensor]) -> float:
         clip.model.zero_grad()
-        value = loss(clip, images, prompts, sigma=SIGMA, draws=DRAWS)
+        value = loss(clip, images, prompt, sigma=SIGMA, draws=DRAWS)
         value.backward()  # type: ignore[no-untyped-call]
         return float(value.detach())
 
@@ -69,9 +69,9 @@ def same_noise(noise: Tensor) -> Iterator[None]:
         torch.randn_like = drawn
 
 
-def plain_loss(clip: Clip, images: Tensor, prompts: list[str], *, sigma: float, draws: int) -> Tensor:
+def plain_loss(clip: Clip, images: Tensor, prompt: str, *, sigma: float, draws: int) -> Tensor:
     """Lip's loss by a loop over the noise draws; see `methods/lip.py` for the formula and the arguments."""
-    text = clip.encode_text(prompts)
+    text = clip.encode_text([prompt] * len(images))
     embedded = clip.encode_image(images)
     total = torch.zeros((), device=images.device)
     for _ in range(draws):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,59 +14,21 @@ from benchmark.models.registry import PRETRAINING, architecture_name, is_file_or
 from benchmark.records.cell import Cell
 from benchmark.records.cell import shard as shard_of
 from benchmark.records.store import RecordStore
-from benchmark.suites.digests import Digests, unlearning_code
+from benchmark.suites.digests import unlearning_code
 from benchmark.suites.suite import ALL, Suite, load_suite
 from benchmark.suites.told_before import not_applicable, told_before, with_local_tokenizer
 from benchmark.suites.wanted import opened_datasets, wanted_of
+from benchmark.suites.where import Where
 from benchmark.utils.hardware import Precision, resolve_device, resolve_precision
 from benchmark.utils.suggestions import near_keys
 from datamodules.common.content import forget_digests
 from datamodules.common.dataset import Dataset
 from datamodules.common.documents import DocumentError, parse_yaml
 from datamodules.common.errors import BenchmarkError, UnknownNameError
-from datamodules.common.images import Framing
-from datamodules.common.registry import open_dataset
 from methods.common.card import HyperparameterError, resolve
 from methods.common.registry import Registry
 
 ORIGINAL, RETRAIN = "original", "retrain"
-
-
-@dataclass(frozen=True)
-class Where:
-    """The folders and devices of a run.
-
-    Attributes:
-        data_dir: Where real data sets are, or None.
-        cache_dir: Where decoded images, features and synthetic sets are kept.
-        device: As `--device` names it.
-        elsewhere: Whether other machines compute: the device then need not be one of this machine.
-        skip_unreadable: Whether image files that cannot be read are left out.
-    """
-
-    data_dir: Path | None
-    cache_dir: Path
-    device: str = "auto"
-    elsewhere: bool = False
-    skip_unreadable: bool = False
-
-    def open(self, name: str, framing: int | Framing) -> Dataset:
-        """A data set of these folders; its files are checked, its images are not decoded yet.
-
-        Raises:
-            BenchmarkError: If there is no such data set, or its files are not there.
-        """
-        return open_dataset(name, self.data_dir, self.cache_dir, framing, skip_unreadable=self.skip_unreadable)
-
-    @cached_property
-    def opened(self) -> dict[str, Dataset]:
-        """The data sets that `expand` opened, by name: for what they have to say."""
-        return {}
-
-    @cached_property
-    def digests(self) -> Digests:
-        """The digests of today's code."""
-        return Digests(self.data_dir, self.cache_dir, self.device)
 
 
 def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | None = None) -> list[Cell]:
@@ -94,7 +56,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
         _check_meant(setting.model, suite)
     device, chosen = _hardware(where, precision or suite.precision)
     methods = tuple(sorted(methods, key=references_first))
-    opened = opened_datasets(suite, registry, methods, lambda name: where.open(name, 64))
+    opened = opened_datasets(suite, registry, methods, where)
     where.opened.update(opened)
     scales = {model: scale_of(model) for model in suite.every_model}
     for scale in dict.fromkeys(scales.values()):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.models.loading import model_identity
 from benchmark.models.tensor_files import WeightsError
 from benchmark.suites.suite import Suite, Task
+from benchmark.suites.where import Where
 from datamodules.common.dataset import Dataset
 from datamodules.common.errors import MissingFilesError
 from datamodules.common.request import ForgetRequest
 from methods.common.registry import Registry
+
+SIDE = 64
+"""Pixels; of any size, since no image is framed yet."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +69,14 @@ class NeedsError(MissingFilesError):
         self.needs, self.wanted = needs, wanted
 
 
-def opened_datasets(
-    suite: Suite, registry: Registry, methods: Sequence[str], open_one: Callable[[str], Dataset]
-) -> dict[str, Dataset]:
+def opened_datasets(suite: Suite, registry: Registry, methods: Sequence[str], where: Where) -> dict[str, Dataset]:
     """The data sets of a suite by name, each of whose images can be read; the files of the models are there too.
 
     Args:
         suite: The suite.
         registry: The methods.
         methods: Those that run, the original first.
-        open_one: Opens a data set by its name.
+        where: The folders of the data.
 
     Raises:
         NeedsError: Naming all that is missing.
@@ -90,7 +92,7 @@ def opened_datasets(
             needs[model] = str(error)
     for name in names:
         try:
-            opened[name] = open_one(name)
+            opened[name] = where.open(name, SIDE)
         except MissingFilesError as error:
             needs[name] = str(error)
     if needs:

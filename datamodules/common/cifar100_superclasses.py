@@ -1,4 +1,4 @@
-"""The 20 superclasses of CIFAR-100 with five classes each, as its authors list them."""
+"""The 20 superclasses of CIFAR-100 with five classes each, as the data set's own file names them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUPERCLASSES: dict[str, tuple[str, ...]] = {
     "large man-made outdoor things": ("bridge", "castle", "house", "road", "skyscraper"),
     "large natural outdoor scenes": ("cloud", "forest", "mountain", "plain", "sea"),
     "large omnivores and herbivores": ("camel", "cattle", "chimpanzee", "elephant", "kangaroo"),
-    "medium-sized mammals": ("fox", "porcupine", "possum", "raccoon", "skunk"),
+    "medium mammals": ("fox", "porcupine", "possum", "raccoon", "skunk"),
     "non-insect invertebrates": ("crab", "lobster", "snail", "spider", "worm"),
     "people": ("baby", "boy", "girl", "man", "woman"),
     "reptiles": ("crocodile", "dinosaur", "lizard", "snake", "turtle"),

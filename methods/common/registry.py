@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from datamodules.common.code_closure import KEEPING, project_code
 from datamodules.common.errors import UnknownNameError
-from datamodules.common.registry import add_dataset
 from methods.common.card import ContractError, Declaration, MethodCard, check_one_class, read_method
 from methods.common.plugins import import_plugin
 
@@ -45,6 +44,10 @@ class Registry:
             spec = importlib.util.find_spec(entry.module)
             if spec is not None and spec.origin is not None:
                 self._add(Path(spec.origin), required=True)
+        if plugins:
+            from datamodules.common.registry import (
+                add_dataset,
+            )  # closed where a method unlearns, which needs no plugins
         for path in plugins:
             if not path.exists():
                 raise ContractError(f"plugin file {path} does not exist")

@@ -184,7 +184,7 @@ def test_leaderboard_markdown_parses_back(finished: World) -> None:
     tables = [line for line in lines if line.startswith("|")]
     assert len(tables) == 2 * 5 and len({line.count("|") for line in tables[:5]}) == 1
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in tables]
-    assert [row[2] for row in cells[2:5]] == ["original", "random_noise", "nullspace"]
+    assert [row[cells[0].index("method")] for row in cells[2:5]] == ["original", "random_noise", "nullspace"]
     place = cells[0].index("S ↓")
     assert cells[2][place] == "0.333"
 

@@ -181,10 +181,13 @@ def test_unreadable_files_are_left_out_on_request_and_counted(damaged: Path) -> 
 
 
 def test_plan_names_them_and_a_run_without_them_says_so_in_its_records(damaged: Path) -> None:
+    for split in ("train", "test"):  # names that the model knows
+        (damaged / "pets" / split / "cat").rename(damaged / "pets" / split / "star")
+        (damaged / "pets" / split / "dog").rename(damaged / "pets" / split / "heart")
     suite = damaged / "pets.yaml"
     suite.write_text(
         "title: my pets\nmodels: [shapes-resnet]\nseeds: [0]\nmethods: [original]\n"
-        "tasks:\n  - dataset: folder:pets\n    requests: [{classes: [Cat]}]\n"
+        "tasks:\n  - dataset: folder:pets\n    requests: [{classes: [Star]}]\n"
     )
     where = ("--suite", suite, "--results", damaged / "r", "--data-dir", damaged, "--cache-dir", damaged / "cache")
     plan = command("plan", *where)

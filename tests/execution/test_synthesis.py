@@ -36,11 +36,17 @@ def test_a_set_is_made_once_for_all_cells_of_a_model(tmp_path: Path, monkeypatch
     clip = tiny_clip("vit")
     first = Unlearner(tmp_path).unlearn(_work(clip, seed=0))
     assert made.count(synthesise_here.__name__) == 1
-    again = Unlearner(tmp_path).unlearn(_work(tiny_clip("vit"), seed=1))
-    assert made.count(synthesise_here.__name__) == 1, "another cell of the same model and names takes the same set"
+    again = Unlearner(tmp_path).unlearn(_work(tiny_clip("vit"), seed=0))
+    assert made.count(synthesise_here.__name__) == 1, (
+        "another cell of the same model, names and seed takes the same set"
+    )
     assert first.cost.flops == again.cost.flops > 0, "what the set took to make is in the cost of both"
     other = tiny_clip("vit")
     with torch.no_grad():
         next(iter(other.model.visual.parameters())).mul_(1.01)
     Unlearner(tmp_path).unlearn(_work(other, seed=0))
     assert made.count(synthesise_here.__name__) == 2, "another image encoder needs a set of its own"
+    Unlearner(tmp_path).unlearn(_work(clip, seed=1))
+    assert made.count(synthesise_here.__name__) == 3, (
+        "so does another seed: the spread between seeds has that of the sets"
+    )

@@ -14,7 +14,8 @@ from world import ROOT, SHORT, World, write_suite
 
 from benchmark.execution.process import unlearner
 from benchmark.execution.run import RunOptions, run_plan
-from benchmark.suites.expansion import Where, make_plan
+from benchmark.suites.expansion import make_plan
+from benchmark.suites.where import Where
 
 pytest_plugins = ("world",)
 MOST_STATIONS = 15

@@ -447,7 +447,8 @@ def test_offline_the_advice_says_what_to_make_and_where(tmp_path: Path, monkeypa
 def test_without_the_extra_the_line_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blip_folder, "find_spec", lambda _: None)
     for name in (f"blip:{tmp_path}", "blip/some/model"):
-        assert "pip install -e '.[blip]'" in command("plan", "--model", name, "--results", tmp_path).error
+        assert "pip install -e '.[blip]'" in command("plan", "--model", name, "--results", tmp_path).out
+        assert "pip install -e '.[blip]'" in command("run", "--model", name, "--results", tmp_path).error
 
 
 def test_names_of_both_forms_are_split() -> None:

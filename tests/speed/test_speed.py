@@ -50,12 +50,12 @@ def test_a_bound_is_met_or_missed(value: float, bounds: dict[str, float], met: b
 @pytest.mark.parametrize("kind", ["resnet", "vit"])
 def test_the_plain_loop_of_lip_has_the_loss_of_the_suite(kind: str) -> None:
     clip, images = tiny_clip(kind), random_images(3)
-    prompts = ["A picture of apple"] * 3
+    prompt = "A picture of apple"
     noise = torch.randn(4 * 3, *images.shape[1:], generator=torch.Generator().manual_seed(0))
     losses = []
     for loss in (lipschitz_loss, lip_step.plain_loss):
         with lip_step.same_noise(noise):
-            losses.append(float(loss(clip, images, prompts, sigma=0.5, draws=4).detach()))
+            losses.append(float(loss(clip, images, prompt, sigma=0.5, draws=4).detach()))
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
     assert torch.randn_like(images).shape == images.shape
 
