@@ -75,7 +75,7 @@ def gaps(records: Iterable[Record], method: str) -> dict[BoardKey, list[Gap]]:
 
 
 def _gaps(row: Sequence[Record], golden: Sequence[Record]) -> list[Gap]:
-    found = []
+    gaps = []
     for name in sorted({name for record in row for name in record.metrics if find(name) is not None}):
         models, values = _by_request(golden, name), _by_request(row, name)
         shared = [request for request in values if len(models.get(request, ())) >= LEAST_SEEDS]
@@ -87,8 +87,8 @@ def _gaps(row: Sequence[Record], golden: Sequence[Record]) -> list[Gap]:
         value = fmean(fmean(values[request]) for request in shared)
         mean = fmean(fmean(models[request]) for request in shared)
         z = (value - mean) / spread if spread > 1e-12 else None
-        found.append(Gap(name, value, mean, spread, z, sum(len(models[request]) for request in shared), len(shared)))
-    return sorted(found, key=lambda gap: (gap.z is None, -abs(gap.z or 0.0), gap.metric))
+        gaps.append(Gap(name, value, mean, spread, z, sum(len(models[request]) for request in shared), len(shared)))
+    return sorted(gaps, key=lambda gap: (gap.z is None, -abs(gap.z or 0.0), gap.metric))
 
 
 def _by_request(records: Iterable[Record], name: str) -> dict[str, list[float]]:

@@ -118,14 +118,14 @@ def _trust(name: str, requests: Sequence[Sequence[Record]]) -> Trust | None:
     reaches = []
     for records in requests:
         retrained = _values(records, name, sign, is_retrained)
-        kept = _values(records, name, sign, _keeping(records))
+        non_removers = _values(records, name, sign, _keeping(records))
         original = _values(records, name, sign, lambda record: record.cell["method"] == ORIGINAL)
-        if not retrained or not kept or not original:
+        if not retrained or not non_removers or not original:
             continue
-        wins += sum(2 * (k > r) + (k == r) for k in kept for r in retrained)
-        pairs += len(kept) * len(retrained)
+        wins += sum(2 * (k > r) + (k == r) for k in non_removers for r in retrained)
+        pairs += len(non_removers) * len(retrained)
         reaches.append(fmean(original) - fmean(retrained))
-        retrained_count, kept_count, used = retrained_count + len(retrained), kept_count + len(kept), used + 1
+        retrained_count, kept_count, used = retrained_count + len(retrained), kept_count + len(non_removers), used + 1
     if not pairs:
         return None
     auc = wins / 2 / pairs

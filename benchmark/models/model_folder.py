@@ -184,13 +184,13 @@ def shards_of(index: Path) -> list[str]:
 
 
 def _weights(name: str, folder: Path) -> tuple[Path, ...]:
-    found = weights_among(file.name for file in folder.iterdir())
-    if not found:
+    names_there = weights_among(file.name for file in folder.iterdir())
+    if not names_there:
         raise WeightsError(
             f"model {name!r}: of weights such as {WEIGHTS[0]} or {WEIGHTS[4]} there is nothing in {folder}, but "
             f"{_listed(folder)}"
         )
-    names = shards_of(folder / found[0]) if found[0].endswith(".json") else found
+    names = shards_of(folder / names_there[0]) if names_there[0].endswith(".json") else names_there
     if missing := [shard for shard in names if not (folder / shard).is_file()]:
         raise WeightsError(f"model {name!r}: {missing[0]} is missing in {folder}: copy it there")
     return tuple(folder / shard for shard in names)

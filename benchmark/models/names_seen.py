@@ -78,9 +78,9 @@ def reader_of(model: str) -> Reader | None:
         settings = settings_of(model, fetched_settings(model, tag))
         return Reader(model, _tokenizer(settings.model["text_cfg"], model, folder or settings.tokenizer))
     if architecture == LOCAL and path is not None:
-        found = model_folder(model, path, Path(tag) if tag else None)
-        rows = found.state().get("token_embedding.weight") if found.scale == "small" else None
-        tokenizer = _tokenizer(found.config["text_cfg"], model, folder or found.tokenizer)
+        model_files = model_folder(model, path, Path(tag) if tag else None)
+        rows = model_files.state().get("token_embedding.weight") if model_files.scale == "small" else None
+        tokenizer = _tokenizer(model_files.config["text_cfg"], model, folder or model_files.tokenizer)
         return Reader(model, tokenizer, None if rows is None else _touched(rows))
     config = import_open_clip().get_model_config(built_architecture(architecture, tag))
     return Reader(model, _tokenizer(config["text_cfg"], model, folder))

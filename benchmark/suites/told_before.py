@@ -81,8 +81,8 @@ def not_applicable(cells: Sequence[Cell], registry: Registry) -> dict[tuple[str,
         asked = {cell.method for cell in cells if cell.model == model and _asks(cards[cell.method], cell)}
         clip = _without_weights(model) if asked else None
         if clip is not None:
-            found = {(name, model): why_not(cards[name], clip) for name in sorted(asked)}
-            reasons |= {key: reason for key, reason in found.items() if reason}
+            reason_of = {(name, model): why_not(cards[name], clip) for name in sorted(asked)}
+            reasons |= {key: reason for key, reason in reason_of.items() if reason}
     return reasons
 
 

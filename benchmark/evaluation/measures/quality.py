@@ -231,5 +231,5 @@ def _drop(name: str, metrics: Metrics, original: Metrics) -> float:
 
 def quality(left: float, lost: float) -> float:
     """Q from E and D, all in [0, 1]; 0 where both parts are 0."""
-    forgotten, kept = 1 - left, 1 - lost
-    return 0.0 if forgotten + kept == 0 else 2 * forgotten * kept / (forgotten + kept)
+    forgotten, retained = 1 - left, 1 - lost
+    return 0.0 if forgotten + retained == 0 else 2 * forgotten * retained / (forgotten + retained)
