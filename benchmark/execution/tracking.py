@@ -77,7 +77,7 @@ class Tracker:
             name=run_name(f"{cell.method}-{cell.request}", f"-{cell.seed}"),
             group=run_name(cell.suite),
             offline=self.wandb == "offline",
-            save_dir=folder,
+            save_dir=str(folder),  # older versions of wandb refuse a Path
             config=cell.identity(),
             resume="allow",
         )
