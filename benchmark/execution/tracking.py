@@ -121,7 +121,7 @@ class Tracker:
             id=identity,
             name=identity,
             group=run_name(suite),
-            dir=self.folder,
+            dir=str(self.folder),
             mode=self.wandb,
             resume="allow",
         )
