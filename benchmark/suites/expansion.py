@@ -350,7 +350,7 @@ def make_plan(
         if not cells:
             begins = f"{','.join(keys)}{near_keys(keys[0], all_keys)}"
             raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {begins}; see `plan`")
-    notes += told_before(cells, where.data_dir, where.cache_dir)
+    notes += told_before(cells, where.opened)
     reasons = not_applicable(cells, registry)
     left_out = tuple(cell for cell in cells if (cell.method, cell.model) in reasons)
     notes += (told := [f"n/a: {method} on {model}: {reason}" for (method, model), reason in reasons.items()])

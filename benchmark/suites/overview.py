@@ -12,6 +12,7 @@ from benchmark.evaluation.catalogue import MEASURES
 from benchmark.models.registry import recipe_titles, shipped_models
 from benchmark.suites.suite import load_suite, suite_names
 from benchmark.utils.table import Table
+from datamodules.common.card import CAPTIONS_SCHEME, FOLDER_SCHEME, HUB_SCHEME, SHARDS_SCHEME, TORCHVISION_SCHEME
 from datamodules.common.registry import dataset_cards
 from methods.common.registry import Registry
 
@@ -101,22 +102,34 @@ def datasets_overview() -> Overview:
     ]
     rows += [
         (
-            "folder:NAME",
+            f"{FOLDER_SCHEME}NAME",
             "classification",
             "NAME/{train,test}/CLASS/*.jpg",
             "your own images, one folder a class",
             "yours",
         ),
         (
-            "captions:FILE",
+            f"{CAPTIONS_SCHEME}FILE",
             "retrieval",
             "FILE and its images",
             "your own images with captions, listed by a file",
             "yours",
         ),
-        ("shards:NAME", "either", "NAME/{train,test}/*.tar", "your own images in WebDataset shards", "yours"),
-        ("torchvision:NAME", "classification", "as torchvision leaves it", "a data set of torchvision", "torchvision"),
-        ("hf:ORG/NAME", "either", "ORG/NAME/*.parquet", "a data set of the Hugging Face hub", "huggingface.co"),
+        (f"{SHARDS_SCHEME}NAME", "either", "NAME/{train,test}/*.tar", "your own images in WebDataset shards", "yours"),
+        (
+            f"{TORCHVISION_SCHEME}NAME",
+            "classification",
+            "as torchvision leaves it",
+            "a data set of torchvision",
+            "torchvision",
+        ),
+        (
+            f"{HUB_SCHEME}ORG/NAME",
+            "either",
+            "ORG/NAME/*.parquet",
+            "a data set of the Hugging Face hub",
+            "huggingface.co",
+        ),
     ]
     return Overview(("data set", "tasks", "below --data-dir", "what", "source"), tuple(rows))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -15,21 +14,20 @@ from benchmark.models.tensor_files import WeightsError
 from benchmark.models.tokenizers import check_tokenizer, with_tokenizer
 from benchmark.records.cell import Cell
 from benchmark.suites.suite import Suite
+from datamodules.common.dataset import Dataset
 from datamodules.common.images import Preprocessing
-from datamodules.common.registry import open_dataset
 from methods.common.card import MethodCard
 from methods.common.clip import Clip
 from methods.common.needs import WHY_NOT, why_not
 from methods.common.registry import Registry
 
 
-def told_before(cells: Sequence[Cell], data_dir: Path | None, cache_dir: Path) -> list[str]:
+def told_before(cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> list[str]:
     """Check the names of each request as each model reads them, and how local weights want their images.
 
     Args:
         cells: What is to be run.
-        data_dir: Where real data sets are.
-        cache_dir: Where decoded images are kept.
+        datasets: Those of the cells by name, open.
 
     Returns:
         What the user should know, one line each.
@@ -37,7 +35,6 @@ def told_before(cells: Sequence[Cell], data_dir: Path | None, cache_dir: Path) -
     Raises:
         NamesError: If a name to forget is, to the model, one with a name to keep.
     """
-    open_cached = cache(lambda name: open_dataset(name, data_dir, cache_dir, 64))
     notes: list[str] = []
     readers: dict[str, Reader | None] = {}
     for model in dict.fromkeys(cell.model for cell in cells):
@@ -48,7 +45,7 @@ def told_before(cells: Sequence[Cell], data_dir: Path | None, cache_dir: Path) -
             notes.append(f"the names were not looked at: {error}")
     for model, name, request in dict.fromkeys((cell.model, cell.dataset, cell.request) for cell in cells):
         if (reader := readers.get(model)) is not None:
-            dataset = open_cached(name)
+            dataset = datasets[name]
             notes += check_names(reader, *dataset.names_for(request), dataset.templates, name)
     return list(dict.fromkeys(notes))
 

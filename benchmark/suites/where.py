@@ -40,7 +40,7 @@ class Where:
 
     @cached_property
     def opened(self) -> dict[str, Dataset]:
-        """The data sets that `expand` opened, by name: for what they have to say."""
+        """The data sets that `expand` opened, by name."""
         return {}
 
     @cached_property
