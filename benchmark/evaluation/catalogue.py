@@ -236,6 +236,14 @@ def find(metric: str) -> Measure | None:
     return _BY_NAME.get(name) if part in PARTS else None
 
 
+def better(metric: str) -> Better:
+    """Which way of a metric is better; "none" where neither is, or the catalogue does not have it."""
+    measure = find(metric)
+    if measure is None:
+        return "none"
+    return measure.forget if metric.startswith("forget/") else measure.retain
+
+
 def describe(metric: str) -> Column:
     """How a metric stands at the head of a table.
 
@@ -251,7 +259,6 @@ def describe(metric: str) -> Column:
             "metric", metric, [m.name if "/" in m.name else f"{p}/{m.name}" for m in MEASURES for p in PARTS]
         )
     part, _, rest = metric.partition("/")
-    better = measure.forget if part == "forget" else measure.retain
     short = _HEADS.get(measure.name) or measure.name.replace("_retrieval_recall@", " R@")
     words = [] if part == "score" else [part, *rest.split("/")[:-1]]
-    return Column(" ".join([*words, short]), ARROWS[better], measure.unit == "fraction")
+    return Column(" ".join([*words, short]), ARROWS[better(metric)], measure.unit == "fraction")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.evaluation.catalogue import find
+from benchmark.evaluation.catalogue import better
 from benchmark.evaluation.families import FAMILIES
 from benchmark.execution.references import References
 from benchmark.execution.runner import CellRunner
@@ -347,11 +347,8 @@ def _identity(runner: CellRunner, clip: Clip) -> str:
 
 def _direction(metric: str) -> str:
     """Which way is better: "lower", "higher", or "" where neither is."""
-    measure = find(metric)
-    if measure is None:
-        return ""
-    better = measure.forget if metric.startswith("forget/") else measure.retain
-    return "" if better == "none" else better
+    way = better(metric)
+    return "" if way == "none" else way
 
 
 def _text(value: float | None) -> str:

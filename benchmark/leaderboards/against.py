@@ -13,8 +13,15 @@ from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
-from benchmark.evaluation.catalogue import find
-from benchmark.leaderboards.comparison import LEAST_REQUESTS, Difference, Values, cell_values, paired_difference
+from benchmark.evaluation.catalogue import better
+from benchmark.leaderboards.comparison import (
+    LEAST_REQUESTS,
+    Difference,
+    Values,
+    cell_values,
+    p_values,
+    paired_difference,
+)
 from benchmark.leaderboards.grouping import BoardKey, by_board, by_row
 from benchmark.leaderboards.scored import with_quality
 from benchmark.records.record import Record
@@ -134,9 +141,9 @@ def against(
     by_key = by_board(with_quality(records))
     comparisons = []
     for board in boards:
-        label = _leader(board) if method == LEADER else method
+        label = leader_of(board) if method == LEADER else method
         name = metric or board.ranked_by
-        values = _values(board, by_key[board.key], name)
+        values = row_values(board, by_key[board.key], name)
         if label in values:
             comparisons.append(board_against(board, values, label, name, is_leader=method == LEADER))
     if not comparisons:
@@ -159,11 +166,12 @@ def board_against(
     """
     others = [row for row in board.rows if row.method in values and row.method != label]
     differences = [paired_difference(metric, values[row.method], values[label]) for row in others]
-    raw = [1.0 if d.p is None else d.p for d in differences]
+    others_among_themselves: list[Difference] = []
     if is_leader:
         rivals = [row.method for row in board.rows if row.rank is not None and row.method in values]
-        rest = [pair for pair in combinations(rivals, 2) if label not in pair]
-        raw += [p if (p := paired_difference(metric, values[a], values[b]).p) is not None else 1.0 for a, b in rest]
+        pairs = [pair for pair in combinations(rivals, 2) if label not in pair]
+        others_among_themselves = [paired_difference(metric, values[a], values[b]) for a, b in pairs]
+    raw = p_values([*differences, *others_among_themselves])
     adjusted = holm_adjusted(raw)[: len(others)]
     rows = tuple(
         AgainstRow(row.method, row.reference, d, None if d.p is None else p, _verdict(metric, d, p))
@@ -180,10 +188,6 @@ def row_values(board: Board, records: Iterable[Record], metric: str) -> dict[str
         records: Its records, with E, D and Q.
         metric: Full name.
     """
-    return _values(board, list(records), metric)
-
-
-def _values(board: Board, records: list[Record], metric: str) -> dict[str, Values]:
     rows = by_row(records)
     return {
         row.method: cell_values(rows[row.method], metric)
@@ -192,13 +196,12 @@ def _values(board: Board, records: list[Record], metric: str) -> dict[str, Value
     }
 
 
-def _leader(board: Board) -> str:
+def leader_of(board: Board) -> str:
+    """The label of a board's first row; empty where nothing is ranked."""
     return next((row.method for row in board.rows if row.rank == 1), "")
 
 
 def _verdict(metric: str, difference: Difference, p: float) -> Verdict:
     if difference.difference is None or difference.p is None or p >= 1 - CONFIDENCE:
         return "not distinguishable"
-    measure = find(metric)
-    higher = measure is not None and (measure.forget if metric.startswith("forget/") else measure.retain) == "higher"
-    return "better" if (difference.difference.mean > 0) == higher else "worse"
+    return "better" if (difference.difference.mean > 0) == (better(metric) == "higher") else "worse"

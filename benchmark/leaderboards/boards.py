@@ -8,14 +8,14 @@ memory are those of one chip, which a note names.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmark.evaluation.catalogue import find
+from benchmark.evaluation.catalogue import better, find
 from benchmark.evaluation.measures.quality import QUALITY
 from benchmark.leaderboards.comparison import LEAST_REQUESTS, Standings, cell_values, standings
 from benchmark.leaderboards.gold_standard import spread_note
@@ -25,6 +25,7 @@ from benchmark.leaderboards.grouping import (
     BoardKey,
     Pair,
     by_board,
+    by_request,
     by_row,
     chip_of,
     columns_of,
@@ -160,7 +161,7 @@ def build(
     references: Collection[str] = (),
     chip: str | None = None,
 ) -> list[Board]:
-    """Group records into boards.
+    """Group records into boards, after E, D and Q are made of all of them.
 
     Args:
         records: In any order; of two with one key on one board the later counts, whichever machines made them.
@@ -176,14 +177,24 @@ def build(
     Raises:
         UnknownNameError: If no board has cells of that chip.
     """
-    all_records = with_quality(records)
-    chips = sorted({chip_of(record) for record in all_records})
+    return build_scored(with_quality(records), expected, references=references, chip=chip)
+
+
+def build_scored(
+    records: Sequence[Record],
+    expected: Expected | None = None,
+    *,
+    references: Collection[str] = (),
+    chip: str | None = None,
+) -> list[Board]:
+    """As `build`, of records that have E, D and Q: they are made of all records, so not of a part of them again."""
+    chips = sorted({chip_of(record) for record in records})
     if chip is not None and not _fitting(chip, chips):
         raise UnknownNameError("device of these records", chip, chips)
-    measured = by_board(all_records, by_chip=True)
+    measured = by_board(records, by_chip=True)
     return [
         _board(key, board_records, measured[key], expected or {}, references, chip)
-        for key, board_records in by_board(all_records).items()
+        for key, board_records in by_board(records).items()
     ]
 
 
@@ -209,9 +220,9 @@ def _board(
     for label, row_records in by_row(records).items():
         method = row_records[0].cell["method"]
         seeds = {record.cell["seed"] for record in row_records}
-        cells = expected.get((key, method), [(request, seed) for request in requests for seed in seeds])
-        row = _row(label, row_records, on_chip, set(cells), reference=method in references)
-        counted[label] = [record for record in row_records if pair(record) in set(cells)]
+        cells = set(expected.get((key, method), [(request, seed) for request in requests for seed in seeds]))
+        counted[label] = [record for record in row_records if pair(record) in cells]
+        row = _row(label, row_records, counted[label], on_chip, cells, reference=method in references)
         twice = sum(count > 1 for count in Counter(map(pair, row_records)).values())
         if twice:
             stale.append(
@@ -224,8 +235,8 @@ def _board(
         if board == key and method not in present:
             count = len(set(expected[board, method]))
             rows.append(Row(method, "", method in references, None, 0, count, {}, {}))
-    derived = {name for record in records for name in QUALITY_COLUMNS if record.metrics[name].value is not None}
-    names = {name for record in records for name in record.metrics if name not in QUALITY_COLUMNS} | derived
+    shown = ((name, metric) for record in records for name, metric in record.metrics.items())
+    names = {name for name, metric in shown if name not in QUALITY_COLUMNS or metric.value is not None}
     columns = columns_of(key.kind, names)
     ranked_by = _ranking(rows)
     ranked = _ranked(rows, ranked_by)
@@ -259,11 +270,17 @@ def _board(
 
 
 def _row(
-    label: str, records: list[Record], on_chip: Mapping[str, Record], expected: set[Pair], *, reference: bool
+    label: str,
+    records: list[Record],
+    expected_records: list[Record],
+    on_chip: Mapping[str, Record],
+    expected: set[Pair],
+    *,
+    reference: bool,
 ) -> Row:
-    expected_records = [record for record in records if pair(record) in expected]
     cells = {pair(record) for record in expected_records}
     complete = bool(expected) and len(expected_records) == len(cells) == len(expected)
+    requests = [*by_request(expected_records).values()]
     names = sorted({name for record in expected_records for name in record.metrics})
     there = [on_chip[record.key] for record in expected_records if record.key in on_chip]
     costs = {
@@ -276,7 +293,7 @@ def _row(
         None,
         len(cells),
         len(expected),
-        {name: _mean(name, expected_records) if complete else None for name in names},
+        {name: _mean(name, requests) if complete else None for name in names},
         costs,
         len(there),
         brought=any(record.cell.get("brought") for record in records),
@@ -288,15 +305,16 @@ def _mean_cost(name: str, records: list[Record]) -> float | None:
     return sum(values) / len(values) if values and len(values) == len(records) else None
 
 
-def _mean(name: str, records: list[Record]) -> Interval | None:
+def _mean(name: str, requests: Sequence[Sequence[Record]]) -> Interval | None:
     """The mean over requests, each the mean over its seeds; None where a cell has no value."""
-    requests: dict[str, list[float]] = defaultdict(list)
-    for record in records:
-        metric = record.metrics.get(name)
-        if metric is None or metric.value is None:
+    means = []
+    for records in requests:
+        metrics = [record.metrics.get(name) for record in records]
+        values = [metric.value for metric in metrics if metric is not None and metric.value is not None]
+        if len(values) < len(records):
             return None
-        requests[pair(record)[0]].append(metric.value)
-    interval, measure = t_interval([fmean(values) for values in requests.values()]), find(name)
+        means.append(fmean(values))
+    interval, measure = t_interval(means), find(name)
     if measure is None or interval.low is None or interval.high is None:
         return interval
     if interval.low <= measure.low and interval.high >= measure.high:
@@ -315,8 +333,7 @@ def _ranking(rows: Iterable[Row]) -> str:
 
 
 def _better(metric: str) -> Literal["lower", "higher"]:
-    measure = find(metric)
-    return "higher" if measure is not None and measure.retain == "higher" else "lower"
+    return "higher" if better(metric) == "higher" else "lower"
 
 
 def _ranked(rows: list[Row], ranked_by: str) -> list[Row]:

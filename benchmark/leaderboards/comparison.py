@@ -172,6 +172,11 @@ class Standings:
     skewed: int = 0
 
 
+def p_values(differences: Iterable[Difference]) -> list[float]:
+    """The p value of each difference; 1 where there are too few requests for one."""
+    return [1.0 if difference.p is None else difference.p for difference in differences]
+
+
 def standings(rows: Mapping[str, Values], better: Literal["lower", "higher"] = "lower") -> Standings:
     """The ranks that each row may hold, and the tiers.
 
@@ -188,7 +193,7 @@ def standings(rows: Mapping[str, Values], better: Literal["lower", "higher"] = "
     means = {label: sign * fmean(map(fmean, (v.values() for v in values.values()))) for label, values in rows.items()}
     pairs = list(combinations(rows, 2))
     differences = [paired_difference("", rows[a], rows[b]) for a, b in pairs]
-    rejected: list[bool] = holm([1.0 if d.p is None else d.p for d in differences]).tolist()
+    rejected: list[bool] = holm(p_values(differences)).tolist()
     apart, skewed = set(), 0
     for (a, b), compared, told in zip(pairs, differences, rejected, strict=True):
         # Where rows have different seeds, the pairs and the means can disagree on the order: then it is not known.

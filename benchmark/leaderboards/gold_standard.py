@@ -15,7 +15,7 @@ from statistics import fmean, variance
 
 from benchmark.evaluation.catalogue import find
 from benchmark.evaluation.measures.retrain_gap import retrain_gap
-from benchmark.leaderboards.grouping import BoardKey, by_board, by_row, pair
+from benchmark.leaderboards.grouping import BoardKey, by_board, by_request, by_row, pair
 from benchmark.leaderboards.scored import is_retrained, with_quality
 from benchmark.records.record import Record
 from benchmark.utils.statistics import Interval, t_interval
@@ -109,12 +109,8 @@ def gold_spread(records: Iterable[Record]) -> Interval | None:
     Returns:
         The mean and its t interval over requests; None where no request has two seeds.
     """
-    seeds: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if is_retrained(record):
-            seeds[pair(record)[0]].append(record)
     means = []
-    for models in seeds.values():
+    for models in by_request(filter(is_retrained, records)).values():
         pair_gaps = [retrain_gap(first.metrics, second.metrics).gap for first, second in combinations(models, 2)]
         if pair_gaps:
             means.append(sum(pair_gaps) / len(pair_gaps))

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from benchmark.evaluation.measures.quality import DAMAGE, QUALITY, RESIDUAL
 from benchmark.records.record import Record
 from datamodules.common.request import ForgetRequest
 
@@ -79,6 +80,14 @@ def pair(record: Record) -> Pair:
     return str(ForgetRequest.from_dict(record.cell["request"])), record.cell["seed"]
 
 
+def by_request(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records of each request, in the order in which requests first come."""
+    requests: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        requests[pair(record)[0]].append(record)
+    return requests
+
+
 def by_row(records: Iterable[Record]) -> dict[str, list[Record]]:
     """The records of each row by its label; two settings or sources of a method are never mixed."""
     methods: dict[str, dict[tuple[str, str], list[Record]]] = defaultdict(lambda: defaultdict(list))
@@ -106,7 +115,7 @@ def _differing(settings: str, keys: Iterable[tuple[str, str]]) -> str:
 
 PUBLISHED = "score/kravets"
 """S, which the papers rank by: boards do where their records have no Q."""
-QUALITY_COLUMNS = ("score/quality", "score/residual", "score/damage")
+QUALITY_COLUMNS = (QUALITY, RESIDUAL, DAMAGE)
 MEMBERSHIP = ("forget/membership_auc", "forget/membership_tpr")
 CLASS_COLUMNS = (
     *QUALITY_COLUMNS,

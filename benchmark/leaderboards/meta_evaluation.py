@@ -21,14 +21,13 @@ The list must be made on classes that no board reports (`--suite development-ora
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from benchmark.evaluation.catalogue import find
-from benchmark.evaluation.measures.quality import DAMAGE, INFORMATIVE, QUALITY, RESIDUAL, least_reach
-from benchmark.leaderboards.grouping import BoardKey, board_key, pair
+from benchmark.evaluation.measures.quality import INFORMATIVE, least_reach
+from benchmark.leaderboards.grouping import QUALITY_COLUMNS, BoardKey, by_board, by_request
 from benchmark.leaderboards.scored import ORIGINAL, is_retrained
 from benchmark.records.record import Record
 from benchmark.utils.statistics import Z95
@@ -42,7 +41,6 @@ inverse, which is a question of numbers and is not recorded."""
 LEAST_AUC = 0.95
 LEAST_KEPT = 0.5
 """Of the original's retained accuracy or recall that a model must have to count as one that kept the class."""
-_CIRCULAR = (RESIDUAL, DAMAGE, QUALITY)
 
 
 @dataclass(frozen=True)
@@ -87,10 +85,7 @@ def meta_evaluation(records: Iterable[Record]) -> dict[BoardKey, list[Trust]]:
     Raises:
         BenchmarkError: If no board has both.
     """
-    boards: dict[BoardKey, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for record in {record.key: record for record in records}.values():
-        boards[board_key(record)][pair(record)[0]].append(record)
-    tables = {key: _table([*requests.values()]) for key, requests in sorted(boards.items())}
+    tables = {key: _table([*by_request(on_board).values()]) for key, on_board in by_board(records).items()}
     tables = {key: table for key, table in tables.items() if table}
     if not tables:
         raise BenchmarkError(
@@ -111,7 +106,7 @@ def _trust(name: str, requests: Sequence[Sequence[Record]]) -> Trust | None:
     measure = find(name)
     if measure is None or measure.forget == "none" or not name.startswith(("forget/", "score/")):
         return None
-    if name in _CIRCULAR or "retrained model" in measure.needs:
+    if name in QUALITY_COLUMNS or "retrained model" in measure.needs:
         return None
     sign = 1.0 if measure.forget == "lower" else -1.0
     wins = pairs = retrained_count = kept_count = used = 0

@@ -8,9 +8,9 @@ from typing import Any
 
 from benchmark.evaluation.catalogue import describe, find
 from benchmark.evaluation.families import SHOTS
-from benchmark.leaderboards.against import board_against, row_values
-from benchmark.leaderboards.boards import Board, Row, build
-from benchmark.leaderboards.grouping import BoardKey, Pair, by_board, by_row, pair
+from benchmark.leaderboards.against import board_against, leader_of, row_values
+from benchmark.leaderboards.boards import Board, Row, build_scored
+from benchmark.leaderboards.grouping import BoardKey, Pair, by_board, by_request, by_row, pair
 from benchmark.leaderboards.pareto import axes_of, point_of
 from benchmark.leaderboards.tables import COST_UNITS, against_table, board_table, unit_of
 from benchmark.records.failures import Failure
@@ -66,17 +66,17 @@ def views(records: Sequence[Record], failures: Sequence[Failure], references: Co
     """The boards of some records, each as a whole and request by request.
 
     Args:
-        records: In any order.
+        records: In any order, with E, D and Q.
         failures: Cells without a record; a method that failed everywhere is a row without numbers.
         references: Names of the methods that do not compete.
     """
     boards = []
     for key, board_records in by_board(records).items():
         failed = [failure for failure in failures if _is_of(failure, key)]
-        requests = list(dict.fromkeys(pair(record)[0] for record in board_records))
+        requests = by_request(board_records)
         single = {
             request: _view(
-                [record for record in board_records if pair(record)[0] == request],
+                requests[request],
                 [failure for failure in failed if (cell := pair_of(failure)) is not None and cell[0] == request],
                 references,
             )
@@ -105,7 +105,7 @@ def _view(records: Sequence[Record], failures: Sequence[Failure], references: Co
         cell = pair_of(failure)
         if failure.cell["method"] not in present and cell is not None:
             expected.setdefault((key, failure.cell["method"]), set()).add(cell)
-    (board,) = build(board_records, expected, references=references)
+    (board,) = build_scored(board_records, expected, references=references)
     rows: dict[str, list[Record]] = by_row(board_records)
     requests = {pair(record)[0] for record in board_records}
     why = {}
@@ -167,7 +167,7 @@ def beside(boards: Boards) -> dict[str, Any]:
     if board.requests < LEAST_VALUES:
         return {}
     values = row_values(board, boards.records, board.ranked_by)
-    leader = next((row.method for row in board.rows if row.rank == 1 and row.method in values), None)
+    leader = leader_of(board)
     tables = [
         against_table(board_against(board, values, label, board.ranked_by, is_leader=label == leader))
         for label in sorted(values, key=lambda label: label != leader)

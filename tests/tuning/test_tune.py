@@ -15,6 +15,7 @@ from world import SHORT, Answer, World, command, small_world, write_plugin, writ
 
 from benchmark.execution.runner import CellRunner
 from benchmark.leaderboards.grouping import board_key
+from benchmark.leaderboards.scored import with_quality
 from benchmark.records.failures import Failure
 from benchmark.records.lookup import cell_of
 from benchmark.records.record import Record, key_of
@@ -417,7 +418,7 @@ def test_a_failed_tuned_cell_is_a_row_of_the_tuned_board_alone(
     records = [*world.records().values()]
     of = next(r for r in records if r.cell["method"] == "stranger" and r.cell.get("tuned"))
     failure = Failure.of("f" * 64, {**of.cell, "method": "ccup"}, RuntimeError("no"))
-    found = views(records, [failure], ["original", "random_noise"])
+    found = views(with_quality(records), [failure], ["original", "random_noise"])
     rows = {board.key: {row.method for row in board.whole.board.rows} for board in found}
     assert {key for key, names in rows.items() if "ccup" in names} == {board_key(of)}
 
