@@ -22,7 +22,7 @@ from datamodules.common.documents import read_text
 from datamodules.common.errors import BenchmarkError, DatasetCorruptError, MissingFilesError
 from datamodules.common.files import checksum, share_apart
 from datamodules.common.images import Framing
-from datamodules.common.request import composed, mentions
+from datamodules.common.request import composed, mentioned
 from datamodules.flickr30k import CONCEPT_NAMES
 
 CONCEPTS = "concepts.txt"
@@ -95,7 +95,7 @@ class CaptionFile(CaptionedDataset):
         if path.exists():
             return tuple(dict.fromkeys(composed(line.strip()) for line in read_text(path).split("\n") if line.strip()))
         texts = [caption for _, _, captions in self._entries for caption in captions]
-        return tuple(concept for concept in CONCEPT_NAMES if mentions(texts, [concept]).any())
+        return mentioned(texts, CONCEPT_NAMES)
 
     @cached_property
     def revision(self) -> str:

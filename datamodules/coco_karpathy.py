@@ -9,9 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from datamodules.common.caption_files import read_captions
-from datamodules.common.captioned import CaptionedDataset, Entry
+from datamodules.common.captioned import Entry, ListedByHand
 from datamodules.common.card import DatasetCard
-from datamodules.common.errors import BenchmarkError, DatasetCorruptError
 
 CARD = DatasetCard(
     name="coco_karpathy",
@@ -37,38 +36,21 @@ CONCEPT_NAMES = (
 """COCO's 80 categories of objects."""
 
 
-class CocoKarpathy(CaptionedDataset):
+class CocoKarpathy(ListedByHand):
     """COCO captions; see the module for the split."""
 
     card = CARD
     images_folder = ""
     empty_advice = "use the complete file"
     concepts = CONCEPT_NAMES
+    annotations = ANNOTATIONS
 
     @classmethod
-    def download(cls, data_dir: Path) -> None:
-        """Say what to put where: 19 GB in two archives, and the split from elsewhere.
-
-        Raises:
-            BenchmarkError: Always, unless the split file is there.
-        """
-        folder = data_dir / CARD.folder
-        if not (folder / ANNOTATIONS).is_file():
-            raise BenchmarkError(f"data set {CARD.name!r} cannot be fetched automatically; by hand: {_advice(folder)}")
-
-    def _annotation_file(self) -> Path:
-        if not (self.folder / ANNOTATIONS).is_file():
-            raise DatasetCorruptError(
-                f"data set {CARD.name!r}: {self.folder / ANNOTATIONS} is missing; {_advice(self.folder)}"
-            )
-        return self.folder / ANNOTATIONS
+    def _advice(cls, folder: Path) -> str:
+        return (
+            f"put {ANNOTATIONS} from {ANNOTATIONS_URL} into {folder}, and unpack train2014.zip and val2014.zip from "
+            f"{CARD.source} there"
+        )
 
     def _read(self) -> list[Entry]:
         return read_captions(self._annotations)
-
-
-def _advice(folder: Path) -> str:
-    return (
-        f"put {ANNOTATIONS} from {ANNOTATIONS_URL} into {folder}, and unpack train2014.zip and val2014.zip from "
-        f"{CARD.source} there"
-    )

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datamodules.common.captioned import CaptionedDataset, Entry
+from datamodules.common.captioned import Entry, ListedByHand
 from datamodules.common.card import DatasetCard
 from datamodules.common.dataset import SplitName
 from datamodules.common.documents import LARGE, read_text
-from datamodules.common.errors import BenchmarkError, DatasetCorruptError
+from datamodules.common.errors import DatasetCorruptError
 from datamodules.common.files import name_share
 from datamodules.flickr30k import CONCEPT_NAMES
 
@@ -31,31 +31,21 @@ IMAGES, METADATA = "images", "metadata.tsv"
 TEST, VAL = 0.3, 0.07
 
 
-class Conceptual12M(CaptionedDataset):
+class Conceptual12M(ListedByHand):
     """Conceptual 12M; see the module for its layout and splits."""
 
     card = CARD
     images_folder = IMAGES
     empty_advice = "add images"
     concepts = CONCEPT_NAMES
+    annotations = METADATA
 
     @classmethod
-    def download(cls, data_dir: Path) -> None:
-        """Say what to put where.
-
-        Raises:
-            BenchmarkError: Always, unless the metadata file is there.
-        """
-        folder = data_dir / CARD.folder
-        if not (folder / METADATA).is_file():
-            raise BenchmarkError(f"data set {CARD.name!r} cannot be fetched automatically; by hand: {_advice(folder)}")
-
-    def _annotation_file(self) -> Path:
-        if not (self.folder / METADATA).is_file():
-            raise DatasetCorruptError(
-                f"data set {CARD.name!r}: {self.folder / METADATA} is missing; {_advice(self.folder)}"
-            )
-        return self.folder / METADATA
+    def _advice(cls, folder: Path) -> str:
+        return (
+            f"fetch what still answers of the list at {CARD.source} (img2dataset does it), put the images into "
+            f"{folder / IMAGES}, and write {METADATA} into {folder}: lines of path<TAB>caption"
+        )
 
     def _read(self) -> list[Entry]:
         return [(path, split_of(path), (caption,)) for path, caption in read_metadata(self._annotations).items()]
@@ -89,10 +79,3 @@ def split_of(path: str) -> SplitName:
     if share < TEST:
         return "test"
     return "val" if share < TEST + VAL else "train"
-
-
-def _advice(folder: Path) -> str:
-    return (
-        f"fetch what still answers of the list at {CARD.source} (img2dataset does it), put the images into "
-        f"{folder / IMAGES}, and write {METADATA} into {folder}: lines of path<TAB>caption"
-    )

@@ -26,9 +26,9 @@ from datamodules.common.class_folders import TEST_SHARE
 from datamodules.common.content import content_digest
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.errors import BenchmarkError, DatasetCorruptError, MissingFilesError
-from datamodules.common.files import share_apart
+from datamodules.common.files import share_of_each
 from datamodules.common.images import Framing, frame_once
-from datamodules.common.request import mentions
+from datamodules.common.request import mentioned
 from datamodules.common.text import one_line
 from datamodules.flickr30k import CONCEPT_NAMES
 
@@ -94,15 +94,16 @@ class HubSet(Dataset):
         if self._label:
             return ()
         texts = [text for name in self._files for row in self._column(name, self._caption) for text in _texts(row)]
-        return tuple(concept for concept in CONCEPT_NAMES if mentions(texts, [concept]).any())
+        return mentioned(texts, CONCEPT_NAMES)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """How the rows were parted where the files do not say."""
         if "test" in self._files:
             return ()
-        val = "val" in self._files and "train" in self._files
-        what = "the rows of val" if val else f"{TEST_SHARE:.0%} of the rows, chosen by a hash of their numbers,"
+        what = (
+            "the rows of val" if self._part_of else f"{TEST_SHARE:.0%} of the rows, chosen by a hash of their numbers,"
+        )
         return (f"data set {self.name}: there is no part test: {what} are measured",)
 
     @cached_property
@@ -134,20 +135,22 @@ class HubSet(Dataset):
             return Split(name, images, labels=labels)
         return Split(name, images, captions=tuple(tuple(_texts(values[row])) for row in rows))
 
+    @property
+    def _part_of(self) -> dict[str, str]:
+        """In which part each split stands whole; empty where the rows of one part are parted."""
+        if {"train", "test"} <= set(self._files):
+            return {part: part for part in self._files}
+        return {"train": "train", "test": "val"} if {"train", "val"} <= set(self._files) else {}
+
     def _rows(self, name: SplitName) -> tuple[str, list[int]]:
         """In which part the rows of a split stand, and which they are."""
-        parts = dict.fromkeys(self._files)
-        part_of = {part: part for part in parts} if {"train", "test"} <= set(parts) else {}
-        part_of = {"train": "train", "test": "val"} if not part_of and {"train", "val"} <= set(parts) else part_of
-        if name in part_of:
-            return part_of[name], list(range(self._count(part_of[name])))
-        if name == "val" or part_of:
+        if part := self._part_of.get(name):
+            return part, list(range(self._count(part)))
+        if name == "val":
             raise BenchmarkError(f"data set {self.name} has no validation part: use train or test")
-        part = next(iter(parts))
+        part = next(iter(self._files))
         values = self._column(part, self._label) if self._label else [0] * self._count(part)
-        tested: set[str] = set()
-        for label in sorted(set(values)):
-            tested |= share_apart([str(row) for row, value in enumerate(values) if value == label], TEST_SHARE)
+        tested = share_of_each([str(row) for row in range(len(values))], values, TEST_SHARE)
         return part, [row for row in range(len(values)) if (str(row) in tested) == (name == "test")]
 
     def _count(self, part: str) -> int:

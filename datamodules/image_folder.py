@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -41,6 +42,9 @@ TEMPLATES, CLASS_NAMES = "templates.txt", "classnames.txt"
 class ImageFolder(Dataset):
     """A folder of images in folders by class; see the module for the layout.
 
+    Attributes:
+        ids_expected: Whether the folders of this data set are WordNet ids, so that nobody need be told.
+
     Args:
         folder: The name of the folder below `data_dir`.
 
@@ -57,6 +61,7 @@ class ImageFolder(Dataset):
         folder="NAME",
     )
     may_leave_out = True
+    ids_expected: ClassVar[bool] = False
 
     def __init__(self, data_dir: Path | None, cache_dir: Path, framing: int | Framing, folder: str) -> None:
         super().__init__(data_dir, cache_dir, framing)
@@ -94,7 +99,8 @@ class ImageFolder(Dataset):
     def notes(self) -> tuple[str, ...]:
         """What was left out, and how the images were parted where no folder says so."""
         notes = [*self._notes]
-        if are_wordnet_ids(self._files["train"]) and not (self.folder / CLASS_NAMES).exists():
+        named_by_ids = are_wordnet_ids(self._files["train"]) and not self.ids_expected
+        if named_by_ids and not (self.folder / CLASS_NAMES).exists():
             notes.append(f"the folders are WordNet ids and take ImageNet's names ({CLASS_NAMES} may give others)")
         if self.skipped:
             notes.append(f"{len(self.skipped)} images that cannot be read are left out")
@@ -145,7 +151,8 @@ class ImageFolder(Dataset):
         names = {folder: composed(folder).replace("_", " ") for folder in folders}
         path = self.folder / CLASS_NAMES
         if path.exists():
-            return {folder: self._named(path).get(folder, name) for folder, name in names.items()}
+            given = self._named(path)
+            return {folder: given.get(folder, name) for folder, name in names.items()}
         return {**names, **wordnet_names(folders)} if are_wordnet_ids(folders) else names
 
     def _named(self, path: Path) -> dict[str, str]:

@@ -31,6 +31,7 @@ class ImageNet(ImageFolder):
 
     card = CARD
     may_leave_out = False
+    ids_expected = True
 
     def __init__(self, data_dir: Path | None, cache_dir: Path, framing: int | Framing) -> None:
         folder = dataset_folder(CARD, data_dir)
@@ -46,11 +47,6 @@ class ImageNet(ImageFolder):
     def name(self) -> str:
         """The registry name."""
         return CARD.name
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """How the images were parted, and what was left out."""
-        return tuple(note for note in super().notes if "take ImageNet's names" not in note)
 
     @classmethod
     def download(cls, data_dir: Path) -> None:

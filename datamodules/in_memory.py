@@ -20,7 +20,7 @@ from datamodules.common.card import MEMORY_SCHEME, DatasetCard, TaskKind
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.errors import BenchmarkError, RequestError
 from datamodules.common.images import Framing, ImageArray
-from datamodules.common.request import mentions
+from datamodules.common.request import mentioned
 from datamodules.common.templates import template_problem
 from datamodules.common.text import hidden_sign
 
@@ -129,7 +129,7 @@ class InMemoryDataset(Dataset):
         from datamodules.flickr30k import CONCEPT_NAMES
 
         texts = [caption for captions in self._captions for caption in captions]
-        return tuple(concept for concept in CONCEPT_NAMES if mentions(texts, [concept]).any())
+        return mentioned(texts, CONCEPT_NAMES)
 
     def _check_classes(self) -> None:
         """Check that every class has an image in each split: without one it can be neither learned nor measured."""

@@ -30,9 +30,9 @@ from datamodules.common.content import content_digest
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.documents import parse_json, read_text
 from datamodules.common.errors import DatasetCorruptError, MissingFilesError
-from datamodules.common.files import share_apart
+from datamodules.common.files import share_of_each
 from datamodules.common.images import Framing, frame_once
-from datamodules.common.request import mentions
+from datamodules.common.request import mentioned
 from datamodules.common.templates import from_clip_benchmark, template_problem
 from datamodules.flickr30k import CONCEPT_NAMES
 
@@ -134,7 +134,7 @@ class Shards(Dataset):
         if path.is_file():
             return tuple(dict.fromkeys(line.strip() for line in read_text(path).split("\n") if line.strip()))
         texts = [caption for sample in self._samples for caption in sample.captions]
-        return tuple(concept for concept in CONCEPT_NAMES if texts and mentions(texts, [concept]).any())
+        return mentioned(texts, CONCEPT_NAMES)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -207,8 +207,7 @@ def _annotate(sample: _Sample, kind: str, content: bytes) -> None:
 
 def _parted(samples: Sequence[_Sample]) -> list[_Sample]:
     """The samples with a split each; of each class alike."""
-    labels = {sample.label for sample in samples}
-    tested = {key for label in labels for key in share_apart([s.key for s in samples if s.label == label], TEST_SHARE)}
+    tested = share_of_each([sample.key for sample in samples], [sample.label for sample in samples], TEST_SHARE)
     return [replace(sample, split="test" if sample.key in tested else "train") for sample in samples]
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.models.compact import file_sha256
-from benchmark.models.tensor_files import HEADER, WeightsError, read_header
+from benchmark.models.tensor_files import HEADER, WeightsError, first_line, read_header
 from datamodules.common.documents import DocumentError, load_json
 from datamodules.common.images import OPENAI_MEAN, OPENAI_STD, Preprocessing
 
@@ -167,8 +167,7 @@ def _weights(name: str, folder: Path, *, source: str) -> list[str]:
             read_header(folder / file)
         except WeightsError as error:
             raise WeightsError(
-                f"model {name!r}: {folder / file} is missing, truncated or damaged ({_first_line(error)}); copy "
-                "it again"
+                f"model {name!r}: {folder / file} is missing, truncated or damaged ({first_line(error)}); copy it again"
             ) from error
     return files if files == [WEIGHTS] else [INDEX, *files]
 
@@ -198,7 +197,7 @@ def _json(name: str, file: Path) -> dict[str, Any]:
         content = load_json(file, HEADER)
     except DocumentError as error:
         raise WeightsError(
-            f"model {name!r}: {file} cannot be read ({_first_line(error)}); copy it again from where the model is from"
+            f"model {name!r}: {file} cannot be read ({first_line(error)}); copy it again from where the model is from"
         ) from error
     if not isinstance(content, dict):
         raise WeightsError(f"model {name!r}: {file} holds no JSON object; copy it again from where the model is from")
@@ -214,7 +213,7 @@ def _fetched(name: str, tag: str) -> Path:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
     except Exception as error:
         raise WeightsError(
-            f"model {name!r} could not be fetched from the hub ({_first_line(error)}); where there is a network, "
+            f"model {name!r} could not be fetched from the hub ({first_line(error)}); where there is a network, "
             f"{_recipe(repository, then='copy DIR here')}"
         ) from error
 
@@ -226,8 +225,3 @@ def _recipe(source: str, *, then: str = "") -> str:
         f"[each.from_pretrained('{source}').save_pretrained('DIR') for each in (B, P)]\"`"
         f"{f', {then}' if then else ''} and use --model blip:DIR"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.models.model_folder import HUB, is_model_folder, shards_of, weights_among
-from benchmark.models.tensor_files import WeightsError
+from benchmark.models.tensor_files import WeightsError, first_line
 
 _SETTINGS = ("*.json", "vocab.txt", "merges.txt", "*.model")
 """What is small: configurations and tokenizers."""
@@ -85,9 +85,7 @@ def parse_hub(name: str) -> str:
 
 
 def _not_fetched(name: str, repository: str, error: BaseException) -> WeightsError:
-    lines = str(error).strip().splitlines()
-    reason = lines[0].rstrip(".") if lines else type(error).__name__
     return WeightsError(
-        f"model {name!r} could not be fetched from the hub ({reason}); where there is a network, run "
+        f"model {name!r} could not be fetched from the hub ({first_line(error)}); where there is a network, run "
         f"`huggingface-cli download {repository} --local-dir DIR`, copy DIR here and use --model local-dir:DIR"
     )

@@ -181,21 +181,19 @@ def load_clip(name: str) -> Clip:
         return _from_folder(name, fetched_folder(name, tag))
     if architecture == LOCAL and path is not None:
         return _from_folder(name, path, Path(tag) if tag else None)
-    config = _config(architecture, tag)
-    tokenizer = split_tokenizer(name)[1]
+    config, tokenizer = _config(architecture, tag), split_tokenizer(name)[1]
     if path is not None:
         images = images_of_file(architecture, tag, path).images
         built_name = built_architecture(architecture, tag)
         model = _with_weights(name, built_name, config, path, read_state_dict(path), images, tokenizer)
-        return wrap(model, config["text_cfg"], name, tokenizer)
-    model = _of_tag(name, architecture, tag, tokenizer)
+    else:
+        model = _of_tag(name, architecture, tag, config["text_cfg"], tokenizer)
     return wrap(model, config["text_cfg"], name, tokenizer)
 
 
-def _of_tag(name: str, architecture: str, tag: str, tokenizer: Path | None) -> nn.Module:
+def _of_tag(name: str, architecture: str, tag: str, text: Mapping[str, Any], tokenizer: Path | None) -> nn.Module:
     """The model of a weights tag, as open_clip fetches and loads it."""
     open_clip, built_name = import_open_clip(), built_architecture(architecture, tag)
-    text = _config(architecture, tag)["text_cfg"]
     replaced: dict[str, Any] = {}
     if "hf_model_name" in text and tokenizer is not None and (tokenizer / CONFIG).is_file():
         replaced["text_cfg"] = {**text, "hf_model_name": str(tokenizer), "hf_model_pretrained": False}

@@ -8,6 +8,7 @@ every zero-shot classifier: no number can tell them apart, and forgetting one fo
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,8 @@ from torch import Tensor
 from benchmark.models.blip_folder import BLIP
 from benchmark.models.compact import TOKEN_IDS, ClipTokenizer, read_architecture
 from benchmark.models.hub import fetched_settings
-from benchmark.models.loading import MEMORY, built_architecture, parse_model
+from benchmark.models.loading import MEMORY, model_config, parse_model
 from benchmark.models.model_folder import HUB, LOCAL, model_folder, settings_of
-from benchmark.models.open_clip_import import import_open_clip
 from benchmark.models.tokenizers import Tokenizer, split_tokenizer, tokenizer_of
 from datamodules.common.errors import BenchmarkError
 from methods.common.clip import Clip
@@ -82,8 +82,7 @@ def reader_of(model: str) -> Reader | None:
         rows = model_files.state().get("token_embedding.weight") if model_files.scale == "small" else None
         tokenizer = _tokenizer(model_files.config["text_cfg"], model, folder or model_files.tokenizer)
         return Reader(model, tokenizer, None if rows is None else _touched(rows))
-    config = import_open_clip().get_model_config(built_architecture(architecture, tag))
-    return Reader(model, _tokenizer(config["text_cfg"], model, folder))
+    return Reader(model, _tokenizer(model_config(model)["text_cfg"], model, folder))
 
 
 def reader_of_clip(clip: Clip) -> Reader:
@@ -210,6 +209,8 @@ def _clip_tokenizer(context: int) -> Tokenizer:
 
 @cache
 def _vocabulary() -> Callable[..., Any]:
+    if (loaded := sys.modules.get("open_clip.tokenizer")) is not None:
+        return cast(Callable[..., Any], loaded.tokenize)
     package = importlib.util.find_spec("open_clip")
     folder = Path(next(iter((package and package.submodule_search_locations) or ())))
     spec = importlib.util.spec_from_file_location("_open_clip_tokenizer", folder / "tokenizer.py")
@@ -217,4 +218,4 @@ def _vocabulary() -> Callable[..., Any]:
         raise ImportError(f"open_clip's tokenizer is not in {folder}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return cast(Callable[..., Any], module.SimpleTokenizer())
+    return cast(Callable[..., Any], module.tokenize)

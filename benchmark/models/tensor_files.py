@@ -181,3 +181,9 @@ def damaged(path: Path, error: BaseException) -> WeightsError:
     lines = str(error).strip().splitlines()
     reason = one_line(lines[0])[:160].rstrip(".") if lines else type(error).__name__
     return WeightsError(f"{path} is not a checkpoint that can be read safely ({reason}): copy it again or save it anew")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error of another library, without its full stop; its class where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

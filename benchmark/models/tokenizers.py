@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmark.models.compact import ClipTokenizer, file_sha256
 from benchmark.models.open_clip_import import import_open_clip
-from benchmark.models.tensor_files import WeightsError
+from benchmark.models.tensor_files import WeightsError, first_line
 
 Tokenizer = Callable[[list[str]], Tensor]
 OPTION = "?tokenizer="
@@ -127,7 +127,7 @@ def tokenizer_of(text: Mapping[str, Any], name: str, folder: Path | None = None)
             f"model {name!r} needs a tokenizer of the Hugging Face hub ({hub}), which transformers reads: {EXTRA}"
         ) from error
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        first = first_line(error)
         raise WeightsError(
             f"model {name!r}: its tokenizer {source} cannot be "
             + (

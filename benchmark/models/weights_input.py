@@ -51,11 +51,11 @@ def images_of_file(architecture: str, tag: str, path: Path) -> ImagesOfFile:
     Raises:
         WeightsError: If the configuration beside the file cannot be read, or has the other activation.
     """
-    tags = import_open_clip().list_pretrained_tags_by_model(architecture)
     if tag:
         return ImagesOfFile(_of_tag(architecture, tag))
     if (beside := path.parent / OPEN_CLIP).is_file():
         return ImagesOfFile(_beside(beside, architecture, path))
+    tags = import_open_clip().list_pretrained_tags_by_model(architecture)
     by_tag = {name: _of_tag(architecture, name) for name in tags}
     if len({json.dumps(images, sort_keys=True) for images in by_tag.values()}) == 1:
         return ImagesOfFile(next(iter(by_tag.values())))

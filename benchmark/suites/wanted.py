@@ -97,6 +97,7 @@ def opened_datasets(suite: Suite, registry: Registry, methods: Sequence[str], wh
             needs[name] = str(error)
     if needs:
         raise NeedsError(needs, tuple(wanted_of(suite, registry, methods)))
-    for dataset in opened.values():
-        dataset.check_images()
+    if not where.skip_unreadable:  # then `open` has looked at each image
+        for dataset in opened.values():
+            dataset.check_images()
     return opened

@@ -10,7 +10,7 @@ from typing import ClassVar
 from datamodules.common.caption_files import Entry as Entry
 from datamodules.common.content import content_digest
 from datamodules.common.dataset import Dataset, ImageFiles, Split, SplitName
-from datamodules.common.errors import DatasetCorruptError
+from datamodules.common.errors import BenchmarkError, DatasetCorruptError
 from datamodules.common.files import checksum, dataset_folder, file_sizes, require_images
 from datamodules.common.images import Framing, decode_once
 
@@ -88,3 +88,37 @@ class CaptionedDataset(Dataset):
         paths = [self._images / file for file, _, _ in entries]
         images = decode_once(paths, self.framing, self.cache_dir, name=f"{self.name}/{name}", revision=self.revision)
         return Split(name, images, captions=tuple(captions for _, _, captions in entries))
+
+
+class ListedByHand(CaptionedDataset):
+    """Base of those whose one annotation file nothing fetches. A subclass declares `annotations` and `_advice`.
+
+    Attributes:
+        annotations: The name of the annotation file.
+    """
+
+    annotations: ClassVar[str]
+
+    @classmethod
+    def download(cls, data_dir: Path) -> None:
+        """Say what to put where.
+
+        Raises:
+            BenchmarkError: Always, unless the annotation file is there.
+        """
+        folder = data_dir / cls.card.folder
+        if not (folder / cls.annotations).is_file():
+            raise BenchmarkError(
+                f"data set {cls.card.name!r} cannot be fetched automatically; by hand: {cls._advice(folder)}"
+            )
+
+    def _annotation_file(self) -> Path:
+        file = self.folder / self.annotations
+        if not file.is_file():
+            raise DatasetCorruptError(f"data set {self.card.name!r}: {file} is missing; {self._advice(self.folder)}")
+        return file
+
+    @classmethod
+    @abstractmethod
+    def _advice(cls, folder: Path) -> str:
+        """What to put where, as the end of a message."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -78,3 +79,11 @@ def share_apart(names: Sequence[str], share: float) -> frozenset[str]:
     """A share of some names, those with the lowest `name_share`: at least one and never all, where there are two."""
     count = min(max(1, round(share * len(names))), len(names) - 1)
     return frozenset(sorted(names, key=lambda name: (name_share(name), name))[: max(0, count)])
+
+
+def share_of_each(names: Sequence[str], labels: Sequence[Hashable], share: float) -> frozenset[str]:
+    """`share_apart` of the names of each label; no name stands under two labels."""
+    of_label: dict[Hashable, list[str]] = defaultdict(list)
+    for name, label in zip(names, labels, strict=True):
+        of_label[label].append(name)
+    return frozenset().union(*(share_apart(group, share) for group in of_label.values()))

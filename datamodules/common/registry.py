@@ -47,7 +47,8 @@ _plugins: dict[str, tuple[DatasetCard, Path, Load]] = {}
 
 def dataset_cards() -> dict[str, DatasetCard]:
     """The card of each registered data set, by name; nothing heavy is imported."""
-    return {**_cards_here(), **_cards_of_packages(), **{name: card for name, (card, _, _) in _plugins.items()}}
+    of_packages = {name: card for name, (card, _) in _cards_of_packages().items()}
+    return {**_cards_here(), **of_packages, **{name: card for name, (card, _, _) in _plugins.items()}}
 
 
 @cache
@@ -57,13 +58,13 @@ def _cards_here() -> dict[str, DatasetCard]:
 
 
 @cache
-def _cards_of_packages() -> dict[str, DatasetCard]:
-    """The data sets that installed packages bring by entry point."""
-    cards: dict[str, DatasetCard] = {}
+def _cards_of_packages() -> dict[str, tuple[DatasetCard, str]]:
+    """The data sets that installed packages bring by entry point: card and module."""
+    cards: dict[str, tuple[DatasetCard, str]] = {}
     for entry in entry_points(group=ENTRY_POINTS):
         spec = importlib.util.find_spec(entry.module)
         if spec is not None and spec.origin is not None and (card := read_card(Path(spec.origin))) is not None:
-            cards[card.name] = card
+            cards[card.name] = card, entry.module
     return cards
 
 
@@ -130,11 +131,7 @@ def _module_of(name: str) -> ModuleType:
         return load(path)
     if name in _cards_here():
         return importlib.import_module(f"datamodules.{name}")
-    modules = (entry.module for entry in entry_points(group=ENTRY_POINTS))
-    for module in map(importlib.import_module, modules):
-        if isinstance(card := getattr(module, "CARD", None), DatasetCard) and card.name == name:
-            return module
-    raise UnknownNameError("data set", name, dataset_cards())
+    return importlib.import_module(_cards_of_packages()[name][1])
 
 
 def open_dataset(

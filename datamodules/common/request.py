@@ -151,3 +151,13 @@ def mentions(captions: Sequence[str], words: Sequence[str]) -> NDArray[np.bool_]
     spelled = (r"\s+".join(map(re.escape, composed(word).split())) for word in words)
     pattern = re.compile(r"\b(?:" + "|".join(spelled) + r")\b", re.IGNORECASE)
     return np.fromiter((pattern.search(composed(c)) is not None for c in captions), dtype=bool, count=len(captions))
+
+
+def mentioned(captions: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
+    """Those of some words that a caption contains; each is looked for until the first caption that does."""
+    starts = range(0, len(captions), _AT_ONCE)
+    return tuple(word for word in words if any(mentions(captions[n : n + _AT_ONCE], [word]).any() for n in starts))
+
+
+_AT_ONCE = 1000
+"""Captions that are searched between two looks at what was found."""

@@ -16,7 +16,7 @@ from datamodules.common.class_folders import TEST_SHARE
 from datamodules.common.content import content_digest
 from datamodules.common.dataset import Dataset, ImageFiles, Split, SplitName
 from datamodules.common.errors import BenchmarkError, DatasetCorruptError, DatasetNotFoundError
-from datamodules.common.files import share_apart
+from datamodules.common.files import share_of_each
 from datamodules.common.images import Framing, decode_once, frame_once
 from datamodules.common.text import one_line
 
@@ -259,7 +259,5 @@ def _pictures(source: Any, rows: NDArray[np.int64]) -> Iterator[Image.Image]:
 
 def _tested(labels: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.bool_]:
     """Which images are measured where no split is published. Shape (N,)."""
-    tested: set[str] = set()
-    for label in np.unique(labels):
-        tested |= share_apart([names[row] for row in np.flatnonzero(labels == label).tolist()], TEST_SHARE)
+    tested = share_of_each(names, labels.tolist(), TEST_SHARE)
     return np.array([name in tested for name in names])

@@ -13,7 +13,7 @@ by concept has no prompts of names to be told apart from: its cross-entropy is t
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,13 +23,12 @@ from methods.common.base import UnlearningMethod
 from methods.common.zero_shot import task_loss
 
 H = TypeVar("H")
-AscentForm = Literal["cross-entropy", "cosine", "contrastive"]
 
 
 class AscentMethod(UnlearningMethod[H]):
     """Base of the methods that maximise a loss on forget pairs.
 
-    Hyperparameter that it asks for: `ascent` (an `AscentForm`).
+    Hyperparameter that it asks for: `ascent` (a form of the table).
     """
 
     def ascent_loss(self, pairs: Pairs) -> Tensor:

@@ -109,9 +109,10 @@ def visual_projection(clip: Clip) -> VisualProjection:
     visual = clip.visual
     if isinstance(getattr(visual, "proj", None), nn.Parameter):
         return VisualProjection(visual, "proj", None, False, "visual.")
-    modules = dict(visual.named_modules())
     for path in LAST_LAYERS:
-        layer = modules.get(path)
+        layer: object = visual
+        for step in path.split("."):
+            layer = getattr(layer, step, None)
         if isinstance(layer, nn.Linear):
             bias = "bias" if layer.bias is not None else None
             return VisualProjection(layer, "weight", bias, True, f"visual.{path}.")
