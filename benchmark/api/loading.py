@@ -35,7 +35,7 @@ def load_model(
     """A CLIP: one of this package, any open_clip architecture with weights, or an open_clip model in memory.
 
     Args:
-        model: "shapes-resnet" or "mini" (in the package), "ViT-B-32/openai" (fetched by open_clip), "ViT-B-32:FILE"
+        model: "shapes-resnet" or "micro" (in the package), "ViT-B-32/openai" (fetched by open_clip), "ViT-B-32:FILE"
             (a local checkpoint), or an open_clip model.
         device: "auto", "cpu", "cuda" or "cuda:N".
         tokenizer: Of a model in memory; by default CLIP's own. It goes to another process, so it must be picklable.

@@ -97,8 +97,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "check": (("check my_method.py", "clause by clause, on the small CLIPs"),),
     "pretrain": (
         ("pretrain shapes-resnet", "some minutes"),
-        ("pretrain mini --data-dir data", "some hours"),
-        ("pretrain micro --data-dir data", "half an hour on two cores"),
+        ("pretrain micro --data-dir data", "a quarter of an hour on two cores"),
         ("pretrain micro --data-dir data --exclude apple,bus", "without them in any data set"),
         ("pretrain shapes-vit --exclude '{shapes: {classes: [star]}}'", "a model that never saw a star"),
     ),

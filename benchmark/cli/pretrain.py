@@ -52,6 +52,7 @@ def pretrain_command(
     target = out or Path(f"{recipe}.safetensors")
     check_target(target)
     data, cache = folders.data_dir, folders.cache
+    excluded = _excluded(exclude, chosen, data, cache)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True, highlight=False)
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
@@ -70,7 +71,7 @@ def pretrain_command(
             data_dir=data,
             cache_dir=cache,
             seed=seed,
-            exclude=_excluded(exclude, chosen, data, cache),
+            exclude=excluded,
             device=hardware.device,
             precision=precision,
             compiled=compiled,
@@ -82,7 +83,7 @@ def pretrain_command(
     size = target.stat().st_size / 1e6
     print(f"{target}: {size:.1f} MB, {trained.pairs} pairs in {trained.seconds:.0f} s ({rate:.0f} a second)")
     clip = load_compact(target, recipe)
-    for line in report(clip, tuple(chosen.data), data, cache):
+    for line in report(clip, tuple(chosen.data), data, cache, excluded):
         print(line)
     return 0
 

@@ -34,7 +34,7 @@ def unlearn_command(
     methods that read names alone can run (such as ccup), any name can be forgotten, and no image is measured.
 
     Args:
-        model: shapes-resnet, mini, ViT-B-32/openai, ViT-B-32:FILE, local-dir:DIR, hf-hub:ORG/NAME.
+        model: shapes-resnet, micro, ViT-B-32/openai, ViT-B-32:FILE, local-dir:DIR, hf-hub:ORG/NAME.
         method: A registered method, or a Python file that declares one.
         set: A hyperparameter as METHOD.NAME=VALUE; may be repeated.
         data: The data set that the classes are from: a registered one, or folder:NAME for your own images.

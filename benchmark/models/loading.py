@@ -2,7 +2,7 @@
 
 | `--model` | what it is |
 |---|---|
-| `shapes-resnet`, `shapes-vit`, `mini` | compact files of this package |
+| `shapes-resnet`, `shapes-vit`, `micro`, `mini` | compact files of this package |
 | `ViT-B-32/openai` | an open_clip architecture and weights tag (downloaded by open_clip, then cached) |
 | `ViT-B-16:path/to/file` | an open_clip architecture and a local checkpoint, see `benchmark.models.state_dicts` |
 | `ViT-L-14/laion2b_s32b_b82k:path/to/file` | the same with the activation and the image statistics of a weights tag |

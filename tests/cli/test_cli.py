@@ -512,6 +512,12 @@ def test_pretrain_leaves_the_excluded_class_out(world: World, tmp_path: Path, mo
     asked = ("pretrain", "tiny", "--out", out, "--cache-dir", world.cache, "--device", "cpu", "--precision", "fp32")
     answer = command(*asked, "--exclude", "{shapes: {classes: [star]}}")
     assert answer.status == 0 and "zero-shot accuracy" in answer.out, answer.err
+    # the right answers of the left-out class and of the others add up to those of all
+    shares = re.findall(r"^shapes[,:] (.+) ([0-9.]+) % of (\d+) test images$", answer.out, re.MULTILINE)
+    assert [words.split()[0] for words, _, _ in shares] == ["zero-shot", "never", "all"] and "star" in shares[1][0]
+    right = [float(share) / 100 * int(images) for _, share, images in shares]
+    assert int(shares[0][2]) == int(shares[1][2]) + int(shares[2][2])
+    assert right[0] == pytest.approx(right[1] + right[2], abs=0.1)
     split = open_dataset("shapes", None, world.cache, 32).split("train")
     star = open_dataset("shapes", None, world.cache, 32).label_of["star"]
     seen = set(split.labels[sorted(set(read))].tolist())
