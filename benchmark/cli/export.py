@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.cli.options import DeviceOfRecord, Places, Plugins, Tolerance
 from benchmark.execution.verification import TOLERANCE
+from benchmark.models.registry import recipe_names, shipped_models
 from benchmark.records.lookup import cell_to_run, find_record
 from benchmark.records.store import REFERENCE
 
@@ -30,13 +31,16 @@ def export_command(
     device_of: DeviceOfRecord,
     tolerance: Tolerance = TOLERANCE,
 ) -> int:
-    """Write a recorded cell's unlearned model as a folder: safetensors, open_clip's configuration, a model card.
+    """Write a model as a folder: safetensors, open_clip's configuration, a model card.
+
+    It is the unlearned model of a recorded cell, or one of this project's small CLIPs as it came.
 
     `open_clip.create_model_and_transforms("local-dir:FOLDER")` loads it. Weights that `run --save-weights` kept are
     taken; without them the cell runs again, and is exported only if it gives the numbers of its record.
 
     Args:
-        key: The key of a record, of yours or of the project's, its beginning, or a record's file.
+        key: The key of a record, of yours or of the project's, its beginning, or a record's file; or a small CLIP by
+            its name (micro) or by the file that `pretrain` wrote.
         folder: The folder to make; it must not exist or be empty.
         tolerance: Largest difference of a metric (a fraction) that counts as equal.
     """
@@ -44,12 +48,14 @@ def export_command(
     from benchmark.execution.tracking import Tracker
     from benchmark.exporting.card import CardWriter
     from benchmark.exporting.config import TRUNK_MODULE, check_exportable, needs_trunk
-    from benchmark.exporting.folder import CARD, check_target, export_model
+    from benchmark.exporting.folder import check_target, export_model
     from benchmark.exporting.origin import origin_of
     from benchmark.records.store import RecordStore
     from benchmark.utils.hardware import resolve_device
     from methods.common.registry import Registry
 
+    if key in shipped_models() or key.endswith(".safetensors"):
+        return _export_original(key, folder)
     recorded = find_record(key, places.results)
     cell = cell_to_run(recorded)
     check_exportable(cell.model)
@@ -69,11 +75,38 @@ def export_command(
     page = CardWriter(recorded, card, origin_of(cell.model), before, retrained, trunk).write()
     gap = export_model(target, clip, cell.model, cell.request.names, page, recorded)
     print(f"{folder}: {cell}")
-    print(f"open_clip reads it back: features differ by at most {gap:.1e}; what it is and is not for is in {CARD}")
+    _say_how_to_load(folder, gap, trunk)
+    return 0
+
+
+def _export_original(model: str, folder: str) -> int:
+    """Write a small CLIP of this project as it came."""
+    from benchmark.exporting.config import TRUNK_MODULE, needs_trunk
+    from benchmark.exporting.folder import check_target, export_model
+    from benchmark.exporting.original_card import original_card
+    from benchmark.models.compact import about_of
+    from benchmark.models.loading import load_clip, parse_model
+
+    target = check_target(folder)
+    clip = load_clip(model)
+    path = parse_model(model)[2]
+    trunk = TRUNK_MODULE if needs_trunk(model) else None
+    about = about_of(path) if path is not None else {}
+    page = original_card(about, trunk) if about.get("recipe") in recipe_names() else None
+    gap = export_model(target, clip, model, [], page)
+    print(f"{folder}: {model}, as it came")
+    _say_how_to_load(folder, gap, trunk, card=page is not None)
+    return 0
+
+
+def _say_how_to_load(folder: str, gap: float, trunk: str | None, *, card: bool = True) -> None:
+    from benchmark.exporting.folder import CARD
+
+    where = f"; what it is and is not for is in {CARD}" if card else ""
+    print(f"open_clip reads it back: features differ by at most {gap:.1e}{where}")
     if trunk is not None:
         print(f"    import {trunk}  # {trunk}.py in the folder registers the image trunk with timm")
     print(f'    open_clip.create_model_and_transforms("local-dir:{folder}")')
-    return 0
 
 
 def _kept(runner: CellRunner, cell: Cell, record: Record, place: Path) -> Clip | None:

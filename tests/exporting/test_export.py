@@ -26,6 +26,7 @@ from benchmark.exporting.config import TRUNK_MODULE, needs_trunk
 from benchmark.exporting.folder import CARD, CONFIG, MODEL, RECORD, check_model, write_model
 from benchmark.exporting.markdown import plain
 from benchmark.exporting.origin import Origin, origin_of
+from benchmark.exporting.original_card import original_card
 from benchmark.models.compact import ClipTokenizer, save_compact
 from benchmark.models.loading import load_clip
 from benchmark.pretraining.recipe import load_recipe
@@ -336,6 +337,26 @@ def test_every_kind_of_model_survives(kind: str, exported: dict[str, Exported]) 
         kind in ("resnet", "vit")
     )
     assert (made.folder / f"{TRUNK_MODULE}.py").exists() == made.trunk == (kind == "trunk")
+
+
+def test_a_small_clip_leaves_as_it_came_by_its_name_or_its_file(tmp_path: Path) -> None:
+    answer = command("export", "micro", tmp_path / "by_name")
+    assert answer.status == 0 and "micro, as it came" in answer.out, answer.err
+    page = (tmp_path / "by_name" / "README.md").read_text()
+    assert "left out of training: nothing" in page and "cifar100, flickr30k, caltech101" in page
+    assert "import clip_trunks" in page and "import clip_trunks" in answer.out
+    about = {
+        "recipe": "micro",
+        "seed": 3,
+        "precision": "bf16",
+        "pairs": 7,
+        "exclude": {"cifar100": {"classes": ["ray"]}},
+    }
+    assert "left out of training: ray of cifar100" in original_card(about, None)
+    trained = Path(_of_a_trunk(tmp_path))  # says nothing of its making: a folder without a card
+    assert command("export", trained, tmp_path / "by_file").status == 0
+    assert not (tmp_path / "by_file" / "README.md").exists() and (tmp_path / "by_file" / CONFIG).exists()
+    assert command("export", "micro", tmp_path / "by_file").status == 2  # nothing is overwritten
 
 
 def test_the_card_says_what_must_be_imported_before_a_trunk_of_ours() -> None:
