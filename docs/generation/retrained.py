@@ -1,0 +1,90 @@
+"""The retrained models of a suite as a table: one row a training, and how far two seeds of one request are apart."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from benchmark.evaluation.catalogue import find
+from benchmark.records.record import Record
+from benchmark.records.store import REFERENCE, RecordStore
+from benchmark.utils.table import Table
+from datamodules.common.request import ForgetRequest
+
+COLUMNS = (
+    ("forget/acc1", "of the class"),
+    ("retain/acc1", "of the others"),
+    ("other/caltech101/acc1", "Caltech-101"),
+    ("other/flickr30k/mean_recall", "Flickr30K, mean recall"),
+)
+"""Metrics of a record and the titles of their columns."""
+
+
+def retrained_records(suite: str, model: str, method: str = "retrain") -> list[Record]:
+    """The reference records of one method on one model, by request and seed.
+
+    Raises:
+        LookupError: If there are none.
+    """
+    records = [
+        record
+        for record in RecordStore(REFERENCE, older=True).all(suite)
+        if record.cell["model"] == model and record.cell["method"] == method
+    ]
+    if not records:
+        raise LookupError(f"no reference record of suite {suite!r} is of {method} on {model}")
+    return sorted(records, key=lambda record: (_forgotten(record), record.cell["seed"]))
+
+
+def retrained_table(argument: str) -> str:
+    """A row for each retrained model, one for the original, and the distance of two seeds in every measure.
+
+    Args:
+        argument: The suite and the model, apart by a space.
+    """
+    suite, model = argument.split()
+    retrained = retrained_records(suite, model)
+    original = retrained_records(suite, model, "original")[0]
+    head = ["left out", "seed", *(title for _, title in COLUMNS), "seconds of training"]
+    rows = [["nothing", "", "", *(_percent(original, name) for name, _ in COLUMNS[1:]), ""]]
+    rows += [
+        [
+            _forgotten(record),
+            str(record.cell["seed"]),
+            *(_percent(record, name) for name, _ in COLUMNS),
+            f"{float(record.report['training_seconds']):,.0f}",
+        ]
+        for record in retrained
+    ]
+    parts = [Table.of_texts(head, rows, words=(0,)).markdown()]
+    by_request = defaultdict(list)
+    for record in retrained:
+        by_request[_forgotten(record)].append(record)
+    parts += [_apart(name, records) for name, records in by_request.items() if len(records) > 1]
+    return "\n\n".join(parts)
+
+
+def _apart(name: str, records: list[Record]) -> str:
+    """How far the trainings of one request are apart in every measure."""
+    first, *others = records
+    rows = []
+    for metric, value in first.metrics.items():
+        values = [value.value, *(record.metrics[metric].value for record in others if metric in record.metrics)]
+        numbers = [number for number in values if number is not None]
+        measure = find(metric)
+        if len(numbers) == len(records) and measure is not None:
+            factor, unit = (100.0, " points") if measure.unit == "fraction" else (1.0, "")
+            shown = [f"{factor * number:.1f}" if unit else f"{number:.3f}" for number in numbers]
+            apart = factor * (max(numbers) - min(numbers))
+            rows.append([f"`{metric}`", ", ".join(shown), f"{apart:.1f}{unit}" if unit else f"{apart:.3f}"])
+    seeds = ", ".join(str(record.cell["seed"]) for record in records)
+    table = Table.of_texts(["measure", f"seeds {seeds}", "apart"], rows, words=(0,)).markdown()
+    return f"Two trainings without *{name}* in every measure:\n\n{table}"
+
+
+def _forgotten(record: Record) -> str:
+    return str(ForgetRequest.from_dict(record.cell["request"]))
+
+
+def _percent(record: Record, metric: str) -> str:
+    found = record.metrics.get(metric)
+    return "" if found is None or found.value is None else f"{100 * found.value:.1f} %"
