@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmark.execution.add_measures import measure_stale
 from benchmark.execution.edited_weights import WeightsKeeper, has_weights
-from benchmark.execution.local import RunOutcome, run_local
+from benchmark.execution.local import RunOutcome, jobs_for, run_local
 from benchmark.execution.preview import Watcher
 from benchmark.execution.progress import Progress
 from benchmark.execution.ray import RayOptions, on_ray
@@ -36,8 +36,9 @@ class RunOptions:
         force: Run also what is done.
         save_weights: Keep the edited tensors of each cell beside its record.
         wandb: "off", "offline" or "online".
-        ray: Run on a Ray cluster; None runs one cell after another in this process.
+        ray: Run on a Ray cluster; None runs the cells from this process.
         devices: Over which each cell's unlearning is spread.
+        jobs: How many methods unlearn side by side in this run's processes; None for what fits this machine.
     """
 
     force: bool = False
@@ -45,6 +46,7 @@ class RunOptions:
     wandb: WandbMode = "off"
     ray: RayOptions | None = None
     devices: Devices = field(default_factory=Devices)
+    jobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> FinishedRun:
         older = [(cell, stale[cell.key]) for cell in plan.cells if cell.key in stale]
         failed_again = measure_stale(older, runner, ledger, lambda line: console.print(line, markup=False))
         train_missing(todo, runner, console)
-        outcome = run_local(todo, runner, ledger, progress, skipped=skipped)
+        jobs = runner.session.unlearner.jobs = jobs_for(todo, runner, options.jobs)
+        outcome = run_local(todo, runner, ledger, progress, skipped=skipped, jobs=jobs)
         outcome.failed += failed_again
         remeasured = len(older) - len(failed_again)
     for message in plan.store.notes:

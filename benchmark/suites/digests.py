@@ -47,7 +47,8 @@ SHOWS = (
         "benchmark.execution.process.unlearning_child:Reports",
         "benchmark.execution.process.unlearning_child:RemoteLooks",
     ),
-    *("benchmark.execution.process.unlearner:_Hearing", "benchmark.execution.process.unlearning_child:import_here"),
+    *("benchmark.execution.process.unlearner:Unlearning", "benchmark.execution.process.unlearner:_Kept"),
+    *("benchmark.execution.process.clocks", "benchmark.execution.process.unlearning_child:import_here"),
     *(
         "benchmark.execution.process.processes",
         "benchmark.execution.process.child",
