@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datamodules.common.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from benchmark.utils.hardware import Precision
 
 DDP = "ddp"
 STRATEGIES = (DDP,)
@@ -25,6 +31,43 @@ class Devices:
     def to_provenance(self) -> dict[str, int | str]:
         """What the record says of them: nothing where there is one, as in every record before there could be more."""
         return {} if self.count == 1 else {"devices": self.count, "strategy": self.strategy}
+
+
+_OF_GPUS = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
+"""Files of `/dev` without one of which a program on Linux reaches no GPU: NVIDIA's drivers, WSL's and AMD's."""
+
+
+def device_kind(device: str) -> str:
+    """ "cpu" or "cuda": the kind of `resolve_device`'s answer, without the import of PyTorch where there can be no GPU.
+
+    Raises:
+        BenchmarkError: As `resolve_device`.
+    """
+    if device == "cpu" or (device == "auto" and _no_gpu()):
+        return "cpu"
+    from benchmark.utils.hardware import resolve_device
+
+    return resolve_device(device).type
+
+
+def precision_kind(precision: str, device: str) -> Precision:
+    """ "fp32" or "bf16": the answer of `resolve_precision`, without the import of PyTorch where one of them is named.
+
+    Raises:
+        BenchmarkError: As `resolve_precision`.
+    """
+    if precision == "fp32" or precision == "bf16":
+        return precision
+    from benchmark.utils.hardware import resolve_precision
+
+    return resolve_precision(precision, device)
+
+
+def _no_gpu() -> bool:
+    """Whether it is certain that PyTorch would find no CUDA device."""
+    if sys.platform == "darwin":
+        return True
+    return sys.platform == "linux" and not any(file for name in _OF_GPUS for file in Path("/dev").glob(name))
 
 
 def check_devices(count: int, strategy: str | None, *, device: str, executor: str) -> Devices:
