@@ -254,10 +254,13 @@ class Kept:
         wandb: Weights & Biases logging; offline needs no account.
         save_weights: Keep the edited tensors of each cell beside its record (KEY.safetensors), for `export`; cells
             that are done without them run again, their records stay.
+        no_outputs: Keep no outputs of test images beside records (KEY.npz, two bytes a number): `measure` then has to
+            unlearn again.
     """
 
     wandb: Literal["off", "offline", "online"] = "off"
     save_weights: bool = False
+    no_outputs: bool = False
 
 
 @dataclass(frozen=True)

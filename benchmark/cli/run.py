@@ -56,6 +56,7 @@ def run_command(
     options = RunOptions(
         force=execution.force,
         save_weights=keep_options.save_weights,
+        keep_outputs=not keep_options.no_outputs,
         wandb=keep_options.wandb,
         ray=RayOptions(*ray) if on_ray else None,
         devices=spread,

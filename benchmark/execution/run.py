@@ -35,6 +35,7 @@ class RunOptions:
     Attributes:
         force: Run also what is done.
         save_weights: Keep the edited tensors of each cell beside its record.
+        keep_outputs: Keep what each model gave for each test image beside its record.
         wandb: "off", "offline" or "online".
         ray: Run on a Ray cluster; None runs the cells from this process.
         devices: Over which each cell's unlearning is spread.
@@ -43,6 +44,7 @@ class RunOptions:
 
     force: bool = False
     save_weights: bool = False
+    keep_outputs: bool = True
     wandb: WandbMode = "off"
     ray: RayOptions | None = None
     devices: Devices = field(default_factory=Devices)
@@ -87,11 +89,14 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> FinishedRun:
     """
     if options.ray is not None and options.save_weights:
         raise BenchmarkError("--save-weights keeps the weights of cells that run here: leave out --executor ray")
+    if options.save_weights and not options.keep_outputs:
+        raise BenchmarkError("--save-weights keeps weights with the outputs that they give: leave out --no-outputs")
     plan.store.own()
     check_cache(plan.where.cache_dir)
     folder = plan.store.folder
     tracker, ledger = Tracker(folder, options.wandb), Ledger(folder)
     runner = CellRunner.of(plan, tracker, options.devices)
+    runner.keep_outputs = options.keep_outputs
     present = [] if options.force else [plan.store.read(cell.key) for cell in plan.cells]
     records = {record.key: record for record in present if record is not None}
     stale = stale_records(records.values(), plan.where.digests)

@@ -14,7 +14,7 @@ from benchmark.evaluation.context import Context, Shadows, measure_families
 from benchmark.evaluation.evaluate import Evaluation, Metrics
 from benchmark.evaluation.families import asks_for, families_with
 from benchmark.evaluation.kept_features import outputs_of
-from benchmark.execution.edited_weights import WeightsKeeper
+from benchmark.execution.edited_weights import WeightsKeeper, outputs_path
 from benchmark.execution.preview import Report, Watch, Watcher
 from benchmark.execution.process.unlearner import Unlearning, Work
 from benchmark.execution.progress import CellProgress, RunningCell, Silent
@@ -70,6 +70,7 @@ class CellRunner:
         devices: Over which each cell's unlearning is spread; everything else is done on the first.
         command: What repeats a cell that no suite holds, for its record; by default the command `run`.
         progress: Told how far the running cell is.
+        keep_outputs: Whether what a model gave for each test image is kept beside its record.
     """
 
     registry: Registry
@@ -84,6 +85,7 @@ class CellRunner:
     devices: Devices = field(default_factory=Devices)
     command: str = ""
     progress: CellProgress = field(default_factory=Silent)
+    keep_outputs: bool = True
     _begun: dict[str, Unlearning] = field(default_factory=dict)
 
     @classmethod
@@ -136,8 +138,14 @@ class CellRunner:
         finished = self.make(cell, self.references(cell, self.recorded_references(cell)))
         if self.keeper is not None:
             return self.keeper.write(finished.record, finished.outputs, finished.unlearned)
-        self.store.write(finished.record, finished.outputs)
+        self.write(finished.record, finished.outputs)
         return finished.record
+
+    def write(self, record: Record, outputs: Outputs | None) -> None:
+        """Write a record, and its outputs if they are to be kept; earlier ones of its key are then gone."""
+        self.store.write(record, outputs if self.keep_outputs else None)
+        if not self.keep_outputs:
+            outputs_path(self.store.path(record.cell["suite"], record.key)).unlink(missing_ok=True)
 
     def log(self, record: Record) -> None:
         """Tell the tracker of a record that is written, and of the weights beside it, and end the cell's log."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import signal
 import threading
 import time
+import zipfile
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from benchmark.execution.runner import CellRunner
 from benchmark.execution.tracking import Tracker
 from benchmark.records.failures import Ledger
 from benchmark.records.record import Record
+from datamodules.common.kept_files import read_sealed
 
 pytest_plugins = ("world",)
 
@@ -165,6 +168,20 @@ def test_how_many_run_side_by_side(short_world: World, monkeypatch: pytest.Monke
     assert jobs_for(plan.cells, runner, 3) == 3 and jobs_for(plan.cells[:1], runner, 3) == 1
     monkeypatch.setattr(side_by_side, "free_memory", lambda: 5 * 2**30)
     assert jobs_for(plan.cells, runner) == 2, "as the memory allows"
+
+
+def test_outputs_are_kept_unless_nobody_wants_them(short_world: World) -> None:
+    only = ("--methods", "original")
+    assert short_world.run(*only).status == 0
+    (outputs,) = short_world.results.rglob("*.npz")
+    with zipfile.ZipFile(io.BytesIO(read_sealed(outputs) or b"")) as content:
+        assert {part.compress_type for part in content.infolist()} == {zipfile.ZIP_STORED}
+    before = short_world.records()
+    assert short_world.run(*only, "--force", "--no-outputs").status == 0
+    assert not outputs.exists() and {key: metrics_of(record) for key, record in before.items()} == {
+        key: metrics_of(record) for key, record in short_world.records().items()
+    }
+    assert "leave out --no-outputs" in short_world.run("--no-outputs", "--save-weights").error
 
 
 def test_options_that_do_not_go_together(short_world: World) -> None:
