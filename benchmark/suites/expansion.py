@@ -21,9 +21,11 @@ from benchmark.suites.wanted import opened_datasets, wanted_of
 from benchmark.suites.where import Where
 from benchmark.utils.devices import device_kind, precision_kind
 from benchmark.utils.suggestions import near_keys
+from datamodules.common.code_closure import project_code
 from datamodules.common.content import forget_digests
 from datamodules.common.documents import DocumentError, parse_yaml
 from datamodules.common.errors import BenchmarkError, UnknownNameError
+from datamodules.common.kept_digests import remembered
 from methods.common.card import HyperparameterError, resolve
 from methods.common.registry import Registry
 
@@ -340,7 +342,8 @@ def make_plan(
         if not file.is_file():
             raise TunedError(f"no file {file} of tuned values: make one with `python -m benchmark tune --out`")
         chosen, notes = with_tuned(chosen, registry, file)
-    cells = expand(chosen, registry, where, precision=precision)
+    with remembered(project_code(), where.cache_dir, read_again=read_again):
+        cells = expand(chosen, registry, where, precision=precision)
     notes += [note for dataset in where.opened.values() for note in dataset.notes]
     if shard:
         try:
