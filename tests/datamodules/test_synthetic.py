@@ -326,7 +326,7 @@ def test_second_time_comes_from_the_cache_with_the_same_images(easy: ImageModel,
     first, again = (make_or_load(easy, [2, 0], EASY, tmp_path) for _ in range(2))
     assert (first.cached, again.cached) == (False, True)
     assert torch.equal(first.images, again.images) and first.labels.tolist() == [2, 2, 0, 0]
-    assert torch.equal(first.labels, again.labels) and again.seconds == first.seconds > 0
+    assert torch.equal(first.labels, again.labels) and again.spent == first.spent and first.spent.seconds > 0
     raw = torch.cat([climb(easy, 2, EASY), climb(easy, 0, EASY)])
     torch.testing.assert_close(first.images, acceptance_input(raw, easy.preprocessing))
 
