@@ -12,6 +12,7 @@ from datamodules.common.errors import BenchmarkError
 if TYPE_CHECKING:
     from benchmark.utils.hardware import Precision
 
+_NAMED: dict[str, Precision] = {"fp32": "fp32", "bf16": "bf16"}
 DDP = "ddp"
 STRATEGIES = (DDP,)
 
@@ -38,7 +39,7 @@ _OF_GPUS = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
 
 
 def device_kind(device: str) -> str:
-    """ "cpu" or "cuda": the kind of `resolve_device`'s answer, without the import of PyTorch where there can be no GPU.
+    """The kind of device, "cpu" or "cuda", as `resolve_device` answers, without PyTorch where there can be no GPU.
 
     Raises:
         BenchmarkError: As `resolve_device`.
@@ -51,13 +52,13 @@ def device_kind(device: str) -> str:
 
 
 def precision_kind(precision: str, device: str) -> Precision:
-    """ "fp32" or "bf16": the answer of `resolve_precision`, without the import of PyTorch where one of them is named.
+    """The precision, "fp32" or "bf16", as `resolve_precision` answers, without PyTorch where one of them is named.
 
     Raises:
         BenchmarkError: As `resolve_precision`.
     """
-    if precision == "fp32" or precision == "bf16":
-        return precision
+    if precision in _NAMED:
+        return _NAMED[precision]
     from benchmark.utils.hardware import resolve_precision
 
     return resolve_precision(precision, device)

@@ -275,16 +275,16 @@ class _Kept:
     """A logger that keeps what it is told for another one."""
 
     def __init__(self) -> None:
-        self.metrics: list[tuple[dict[str, float], int | None]] = []
+        self.told: list[tuple[dict[str, float], int | None]] = []
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Keep it."""
-        self.metrics.append((metrics, step))
+        self.told.append((metrics, step))
 
     def tell(self, logger: Logger | None) -> None:
         """Tell the other one, if there is one."""
-        for metrics, step in self.metrics if logger is not None else ():
-            logger.log_metrics(metrics, step)
+        if logger is not None:
+            for metrics, step in self.told:
+                logger.log_metrics(metrics, step)
 
 
 class Unlearning:
