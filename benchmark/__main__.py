@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-# NumPy's and SciPy's own threads wait for work in a loop and starve PyTorch's: on two cores a linear probe of 2,400
-# images took 16 s with them and half a second without. It must be said before NumPy is imported.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from benchmark.utils.waiting import let_threads_sleep
+
+let_threads_sleep()  # before NumPy and PyTorch are imported
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -172,7 +172,7 @@ class Lip(UnlearningMethod[Hyperparameters]):
         self.report.update(
             synthetic_images=len(self.synthetic.images),
             synthetic_images_asked=self.h.images * len(self.batches),
-            synthetic_seconds=self.synthetic.seconds,
+            synthetic_seconds=self.synthetic.spent.seconds,
             image_to_text_norm=ratio,
         )
 

@@ -290,8 +290,8 @@ AROUND = (
 AROUND_ALONE = frozenset(
     {
         "benchmark/models/loading.py: load_clip",  # hands over to the loader of a kind of model, which is in the digest
-        "benchmark/models/loading.py: parse_model",
-        "benchmark/models/loading.py: _beside_config",
+        "benchmark/models/naming.py: parse_model",
+        "benchmark/models/naming.py: _beside_config",
         "benchmark/models/tokenizers.py: split_tokenizer",
         "benchmark/models/loading.py: weights_hash",  # for the record
         "datamodules/common/text.py: hidden_sign",  # refuses names; those that it lets pass stay as they are

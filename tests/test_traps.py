@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 from tiny import ARCHITECTURES, CONTEXT, SIDE, tiny_clip
-from world import ROOT, SHORT, Answer, World, metrics_of, small_world, write_plugin, write_suite
+from world import ROOT, SHORT, SHRINK, Answer, World, metrics_of, small_world, write_plugin, write_suite
 
 from benchmark.evaluation import embeddings
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.evaluate import Evaluation
+from benchmark.execution.process import clocks
 from benchmark.execution.runner import CellRunner
 from benchmark.execution.tracking import Tracker
 from benchmark.models import text_tower
@@ -190,6 +191,7 @@ def test_runtime_is_the_unlearning_alone(short_world: World, tmp_path: Path, mon
     assert short_world.run(*options, key).status == 0
     cost = short_world.records()[key].cost
     assert 0.2 <= cost["unlearn_seconds"] < 0.8 and cost["evaluate_seconds"] >= 1
+    assert 0 < cost["cpu_seconds"] < 0.15 + cost["unlearn_seconds"] - 0.2, "no processor worked while it slept"
 
 
 @pytest.mark.parametrize("seconds", [50.0, -1000.0, float("nan")])
@@ -198,6 +200,19 @@ def test_a_method_has_no_say_in_its_cost(short_world: World, tmp_path: Path, sec
     assert short_world.run("--plugin", write_plugin(tmp_path, body=body), "--methods", "stranger").status == 0
     spent = [r.cost["unlearn_seconds"] for r in short_world.records().values() if r.cell["method"] == "stranger"]
     assert spent and all(0 < seconds < 20 for seconds in spent)
+
+
+@pytest.mark.parametrize("clock", ["perf_counter", "process_time"])
+def test_a_clock_that_a_method_stops_is_found_out(
+    short_world: World, tmp_path: Path, clock: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inside its process a method can do what it likes; how long that process worked is seen from outside too."""
+    monkeypatch.setattr(clocks, "CLOCK_SECONDS", 0.1)
+    start = f"import time; start, told = time.process_time(), time.{clock}(); {SHRINK}"
+    work = f"while time.process_time() < start + 0.6: pass\n        time.{clock} = lambda: told"
+    plugin = write_plugin(tmp_path, body=f"{start}\n        {work}")
+    answer = short_world.run("--plugin", plugin, "--methods", "stranger", "--seeds", "0")
+    assert answer.status == 1 and "says that it took" in answer.err
 
 
 def _vit_flops(tokens: int, width: int, layers: int) -> int:

@@ -85,7 +85,9 @@ def run(
     device: str = "auto",
     precision: str | None = None,
     force: bool = False,
+    jobs: int | None = None,
     save_weights: bool = False,
+    keep_outputs: bool = True,
     wandb: Literal["off", "offline", "online"] = "off",
     progress: bool = True,
 ) -> RunResult:
@@ -104,7 +106,9 @@ def run(
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "fp32", "bf16" or "auto"; by default the suite's.
         force: Run also what is done, and read again all files of data sets whose content is remembered.
+        jobs: Methods that unlearn side by side; by default as many as there are cores and memory, one on a GPU.
         save_weights: Keep the edited tensors of each cell beside its record.
+        keep_outputs: Keep what each model gave for each test image beside its record.
         wandb: Weights & Biases logging.
         progress: Whether to show progress on standard error.
 
@@ -135,7 +139,7 @@ def run(
         precision=precision,
         read_again=force,
     )
-    options = RunOptions(force=force, save_weights=save_weights, wandb=wandb)
+    options = RunOptions(force=force, jobs=jobs, save_weights=save_weights, keep_outputs=keep_outputs, wandb=wandb)
     done = run_plan(plan, options, Console(stderr=True, quiet=not progress, highlight=False))
     if done.outcome.interruption is not None:
         raise done.outcome.interruption

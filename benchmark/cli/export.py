@@ -85,7 +85,8 @@ def _export_original(model: str, folder: str) -> int:
     from benchmark.exporting.folder import check_target, export_model
     from benchmark.exporting.original_card import original_card
     from benchmark.models.compact import about_of
-    from benchmark.models.loading import load_clip, parse_model
+    from benchmark.models.loading import load_clip
+    from benchmark.models.naming import parse_model
 
     target = check_target(folder)
     clip = load_clip(model)

@@ -225,7 +225,9 @@ class Execution(Hardware):
 
     Attributes:
         force: Run also what is done, and read again all files of data sets whose content is remembered.
-        executor: local, one cell after another in this process; ray, one task a cell on this machine or a cluster.
+        jobs: Methods that unlearn side by side, each in a process with its share of the threads; by default as many
+            as there are cores and memory, and one on a GPU.
+        executor: local, processes of this machine; ray, one task a cell on this machine or a cluster.
         address: HOST:PORT of a Ray cluster, or auto for the one that runs here; by default a new one on this machine.
         cpus_per_cell: With ray, CPUs (and threads) of each cell; by default 1.
         gpus_per_cell: With ray, GPUs of each cell, such as 0.5; by default 1 with --device cuda, else 0.
@@ -235,6 +237,7 @@ class Execution(Hardware):
     """
 
     force: bool = False
+    jobs: Annotated[int, Option("N", low=1, high=1024)] | None = None
     executor: Literal["local", "ray"] = "local"
     address: Annotated[str, Option("HOST:PORT")] | None = None
     cpus_per_cell: Annotated[int, Option("N", low=1, high=4096)] | None = None
@@ -251,10 +254,13 @@ class Kept:
         wandb: Weights & Biases logging; offline needs no account.
         save_weights: Keep the edited tensors of each cell beside its record (KEY.safetensors), for `export`; cells
             that are done without them run again, their records stay.
+        no_outputs: Keep no outputs of test images beside records (KEY.npz, two bytes a number): `measure` then has to
+            unlearn again.
     """
 
     wandb: Literal["off", "offline", "online"] = "off"
     save_weights: bool = False
+    no_outputs: bool = False
 
 
 @dataclass(frozen=True)

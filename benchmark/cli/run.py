@@ -31,6 +31,10 @@ def run_command(
     ray = (execution.address, execution.cpus_per_cell, execution.gpus_per_cell)
     if not on_ray and ray != (None, None, None):
         raise BenchmarkError("--address, --cpus-per-cell and --gpus-per-cell need --executor ray")
+    if on_ray and execution.jobs is not None:
+        raise BenchmarkError("--jobs runs cells on this machine: with --executor ray give --cpus-per-cell instead")
+    if execution.devices > 1 and (execution.jobs or 1) > 1:
+        raise BenchmarkError("--devices spreads one cell, --jobs runs several: leave out one")
     spread = check_devices(execution.devices, execution.strategy, device=execution.device, executor=execution.executor)
     plan = selection.plan(
         places,
@@ -52,9 +56,11 @@ def run_command(
     options = RunOptions(
         force=execution.force,
         save_weights=keep_options.save_weights,
+        keep_outputs=not keep_options.no_outputs,
         wandb=keep_options.wandb,
         ray=RayOptions(*ray) if on_ray else None,
         devices=spread,
+        jobs=execution.jobs,
     )
     done = run_plan(plan, options, err)
     outcome, skipped = done.outcome, done.skipped

@@ -10,7 +10,14 @@ from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.kept_files import replace_file
 
 
-def speed_command(*, only: NameList = (), json: WhereFile | None = None, folders: Folders, hardware: Device) -> int:
+def speed_command(
+    *,
+    only: NameList = (),
+    json: WhereFile | None = None,
+    history: WhereFile | None = None,
+    folders: Folders,
+    hardware: Device,
+) -> int:
     """Measure the suite's speed on this machine: ratios to plain loops, to another package, and to the chip's ceiling.
 
     Both sides of a ratio take turns in one run, so other load on the machine meets both. A measurement that needs a
@@ -18,8 +25,10 @@ def speed_command(*, only: NameList = (), json: WhereFile | None = None, folders
 
     Args:
         json: Write the findings to this file too.
-        only: Measurements, separated by commas: ceiling, encoding, lip_step, synthetic_images, overhead, leaderboard,
-            memory, projection_edits, evaluation.
+        history: Add the findings to this file, one line a run with the commit, and say what is slower than in the last
+            line of such a machine.
+        only: Measurements, separated by commas: ceiling, encoding, lip_step, gradient_step, synthetic_images, overhead,
+            leaderboard, memory, projection_edits, evaluation.
     """
     from benchmark.speed.report import MEASUREMENTS, headline, lines, machine, module, summary
 
@@ -29,11 +38,15 @@ def speed_command(*, only: NameList = (), json: WhereFile | None = None, folders
             raise UnknownNameError("measurement", name, MEASUREMENTS)
     if json is not None and not json.resolve().parent.is_dir():
         raise BenchmarkError(f"--json {json}: there is no folder {json.resolve().parent}; make it first")
+    if history is not None and not history.resolve().parent.is_dir():
+        raise BenchmarkError(f"--history {history}: there is no folder {history.resolve().parent}; make it first")
     from benchmark.speed.bench import Bench
     from benchmark.speed.findings import LeftOutError, SpeedFinding
+    from benchmark.speed.history import append, line_of, read_history, slower
     from benchmark.utils.hardware import resolve_device
     from benchmark.utils.trainer import quiet_lightning
 
+    runs = [] if history is None else read_history(history)
     bench = Bench(resolve_device(hardware.device), folders.data_dir, folders.cache)
     check_cache(bench.cache_dir)
     quiet_lightning()
@@ -51,6 +64,11 @@ def speed_command(*, only: NameList = (), json: WhereFile | None = None, folders
             left_out[name] = str(reason)
             print(f"  left out: {reason}", flush=True)
     print(f"\n{summary([finding for group in measured.values() for finding in group], list(left_out))}")
+    if history is not None:
+        now = line_of(about, measured)
+        for line in slower(runs, now):
+            print(f"slower than before: {line}")
+        append(history, now)
     if json is not None:
         findings = {name: [finding.to_dict() for finding in group] for name, group in measured.items()}
         content = {"machine": about, "findings": findings, "left_out": left_out}

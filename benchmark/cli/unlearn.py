@@ -49,7 +49,7 @@ def unlearn_command(
     from benchmark.cli.measured import before_and_after
     from benchmark.exporting.config import check_exportable
     from benchmark.exporting.folder import check_target
-    from benchmark.models.loading import statistics_note
+    from benchmark.models.naming import statistics_note
     from methods.common.registry import read_declaration
 
     if bool(forget.classes) == bool(forget.concept):

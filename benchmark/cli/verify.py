@@ -21,6 +21,7 @@ from benchmark.execution.verification import (
     gaps,
     largest,
     siblings_of,
+    threads_of,
     worst_of,
 )
 from benchmark.records.lookup import cell_to_run, find_record, left_alone, records_in
@@ -114,6 +115,7 @@ class _VerifiedRecords:
         runner = self._runner(self.device or cell.device)
         if runner.where.digests.code(self.registry, cell.method, cell.model) != cell.code:
             print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
+        runner.session.unlearner.threads = threads_of(record)
         try:
             again = _again(runner, as_recorded(cell, record))
             stop_if_asked()

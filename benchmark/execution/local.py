@@ -1,17 +1,28 @@
-"""Running cells one after another; what fails goes to the ledger, what is not a method's fault ends the run."""
+"""Running the cells of this machine: one after another, or their methods side by side in processes of their own.
+
+Only the methods are side by side: every cell is measured, written down and shown by one thread, as soon as its method
+has ended and the cells that it is compared with are done; meanwhile the next methods run. What fails goes to the
+ledger, what is not a method's fault ends the run.
+"""
 
 from __future__ import annotations
 
 import errno
+import logging
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.execution.progress import Progress
+from benchmark.execution.progress import Progress, RunningCell
 from benchmark.execution.runner import CellRunner
+from benchmark.pretraining.side_by_side import shares
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Ledger
+from benchmark.records.lookup import seconds_of
 from benchmark.records.record import Record
 from benchmark.suites.expansion import ORIGINAL
 from benchmark.utils.stopping import stop_if_asked
@@ -20,6 +31,15 @@ from datamodules.common.kept_files import CannotWriteError
 
 SAME_ERROR_METHODS = 3
 """So many different methods that fail with one error, and nothing else yet: the cause is not a method. Our choice."""
+CELL_BYTES, WEIGHTS_OF_A_CELL = 2 * 2**30, 8
+"""Memory that a cell may need: PyTorch and images, and so many times the model's weights (the model, gradients, two
+moments of Adam, the original, a snapshot, a copy to measure, and one to spare); our choice."""
+BEGUN_A_JOB = 2
+"""Cells for each of those that run side by side that are begun and not yet measured, so that none waits for work while
+one is measured; our choice."""
+LOOK_SECONDS = 0.25
+"""How often the display of cells side by side is brought up to date."""
+_log = logging.getLogger(__name__)
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _DISK_WORDS = ("No space left on device", "Disk quota exceeded", "Read-only file system")
 
@@ -53,6 +73,30 @@ class RunOutcome:
         return blame_elsewhere(self.failed, none_finished=not self.finished)
 
 
+def jobs_for(todo: Sequence[Cell], runner: CellRunner, asked: int | None = None) -> int:
+    """How many methods unlearn side by side: on a CPU one a core, as far as the memory allows; on GPUs one.
+
+    Args:
+        todo: The cells to run.
+        runner: Runs them.
+        asked: What the user asked for instead; never more than there are cells.
+
+    Raises:
+        BenchmarkError: If several are asked for and each is spread over several devices.
+    """
+    if runner.devices.count > 1:
+        if asked is not None and asked > 1:
+            raise BenchmarkError("--devices spreads one cell, --jobs runs several: leave out one")
+        return 1
+    if not todo or asked is not None:
+        return max(1, min(asked or 1, len(todo)))
+    clip, _ = runner.session.pristine(todo[0].model)
+    if clip.device.type != "cpu":
+        return 1
+    weights = sum(value.numel() * value.element_size() for value in clip.model.state_dict().values())
+    return shares(len(todo), bytes_each=CELL_BYTES + WEIGHTS_OF_A_CELL * weights).workers
+
+
 def run_local(
     todo: Sequence[Cell],
     runner: CellRunner,
@@ -60,6 +104,7 @@ def run_local(
     progress: Progress,
     *,
     skipped: int = 0,
+    jobs: int = 1,
 ) -> RunOutcome:
     """Run cells in order; those that took their process with them in an earlier run come last.
 
@@ -73,6 +118,7 @@ def run_local(
         ledger: Where beginnings and failures go.
         progress: Shows what happens.
         skipped: How many cells of the plan were done before, for the progress shown.
+        jobs: How many methods unlearn side by side. With one, each cell is done before the next begins.
 
     Raises:
         FullDiskError: If a disk takes no more.
@@ -80,10 +126,10 @@ def run_local(
     """
     run = _LocalRun(runner, ledger, progress, frozenset(cell.key for cell in todo))
     order = _killers_last(todo, runner, ledger, progress)
-    progress.start(order, skipped=skipped)
+    progress.start(order, skipped=skipped, at_once=jobs)
     try:
         with runner.showing(progress):
-            for cell in order:
+            for cell in order if jobs == 1 else run.begun(order, jobs):
                 progress.cell(cell)
                 run.cell(cell)
                 if run.outcome.not_the_method:
@@ -93,6 +139,7 @@ def run_local(
         runner.tracker.close(failed=True)
     finally:
         progress.stop()
+        run.stop()
     return run.outcome
 
 
@@ -103,6 +150,7 @@ class _LocalRun:
     Attributes:
         wanted: Keys of the cells to run; references beside them are run where they have no record, but not counted.
         broken: Why references failed, by key: what is compared with them is not tried.
+        side_by_side: Whether cells run beside others.
     """
 
     runner: CellRunner
@@ -111,6 +159,57 @@ class _LocalRun:
     wanted: frozenset[str]
     outcome: RunOutcome = field(default_factory=RunOutcome)
     broken: dict[str, str] = field(default_factory=dict)
+    side_by_side: bool = False
+    _running: dict[str, tuple[RunningCell, Future[None] | None]] = field(default_factory=dict)
+    _noted: dict[str, ExitStack] = field(default_factory=dict)
+
+    def begun(self, order: Sequence[Cell], jobs: int) -> Iterator[Cell]:
+        """The cells, each when its method has ended, while those of the next ones run.
+
+        One model is in memory at a time, so the cells of the next one begin when those of this one are done.
+        """
+        self.side_by_side = True
+        waiting = deque(order)
+        while waiting or self._running:
+            while waiting and len(self._running) < BEGUN_A_JOB * jobs and self._of_the_model(waiting[0]):
+                self._begin(waiting.popleft())
+            left = {cell.key for cell in waiting} | self._running.keys()
+            key = self._next(left)
+            yield self._running.pop(key)[0].cell
+
+    def _of_the_model(self, cell: Cell) -> bool:
+        return all(shown.cell.model == cell.model for shown, _ in self._running.values())
+
+    def _begin(self, cell: Cell) -> None:
+        """Let a cell's method unlearn; where that cannot even begin, the cell fails when its turn comes."""
+        shown, noted = RunningCell(cell), ExitStack()
+        self._running[cell.key] = shown, None
+        try:
+            noted.enter_context(self.ledger.running(cell.key))
+            self._noted[cell.key] = noted
+            self._running[cell.key] = shown, self.runner.begin(cell, shown)
+        except Exception as error:  # noqa: BLE001 - it is raised again, and written down, when the cell is run
+            _log.debug("%s could not begin: %s", cell, error)
+
+    def _next(self, left: set[str]) -> str:
+        """The first cell whose method has ended and whose references are not among those that are left."""
+        while True:
+            ready = [key for key, (_, end) in self._running.items() if end is None or end.done()]
+            for key in ready:
+                references = self.runner.reference_cells(self._running[key][0].cell)
+                if not left & {reference.key for reference in references}:
+                    return key
+            ends = [end for _, end in self._running.values() if end is not None and not end.done()]
+            if not ends:
+                return ready[0]  # its reference comes later in the plan: it is made first
+            self.progress.beside([shown for shown, end in self._running.values() if end is not None and not end.done()])
+            wait(ends, LOOK_SECONDS, FIRST_COMPLETED)
+
+    def stop(self) -> None:
+        """End the methods that still run."""
+        self.runner.stop()
+        for noted in self._noted.values():
+            noted.close()
 
     def cell(self, cell: Cell) -> None:
         """Run a cell, and before it those of its references that nobody else runs.
@@ -131,7 +230,7 @@ class _LocalRun:
             return
         record = self._attempt(cell)
         if record is not None and cell.key in self.wanted:
-            self.progress.done(cell, record)
+            self.progress.done(cell, record, seconds=seconds_of(record) if self.side_by_side else None)
 
     def _reference(self, reference: Cell) -> None:
         if self.runner.store.read(reference.key) is None:
@@ -140,7 +239,7 @@ class _LocalRun:
     def _attempt(self, cell: Cell) -> Record | None:
         """The record of a cell; None where it failed, which is written down."""
         try:
-            with self.ledger.running(cell.key):
+            with self._noted.pop(cell.key, None) or self.ledger.running(cell.key):
                 record = self.runner.run(cell)
                 if cell.key in self.wanted:  # at once: a stop that comes while the tracker hears of it finds it counted
                     self.outcome.finished.append(record)

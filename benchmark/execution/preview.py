@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import copy
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.evaluation.numerics.metrics import predict
 from benchmark.unlearning.looks import SHARE
@@ -107,7 +108,7 @@ class Watch:
     """Looks at one model while it is edited.
 
     Args:
-        clip: The model before its first edit, which stays as it is; copied at the first look that needs it, since most
+        clip: The model before its first edit, which nobody edits; copied at the first look that needs it, since most
             unlearnings are done before that.
         start: The probe and the features of the model before.
         precision: Of the towers.
@@ -140,7 +141,7 @@ class Watch:
         tensors = self._clip.model.state_dict()
         if any(name not in tensors or tensors[name].shape != value.shape for name, value in changed.items()):
             return {}
-        with isolated(0), torch.no_grad():
+        with torch.no_grad():  # nothing is drawn; generators are those of all threads, and another one may measure
             if changed and not self._is_copy:
                 self._clip, self._is_copy = _copied(self._clip), True
                 tensors = self._clip.model.state_dict()
@@ -175,8 +176,16 @@ class Watcher:
     report: Report
     share: float = SHARE
     _known: dict[tuple[object, ...], _Start] = field(default_factory=dict)
+    _still: tuple[Callable[[], nn.Module | None], Clip] | None = None
 
-    def watch(self, clip: Clip, dataset: Dataset, request: ForgetRequest, precision: Precision) -> Watch:
+    def watch(
+        self,
+        clip: Clip,
+        dataset: Dataset,
+        request: ForgetRequest,
+        precision: Precision,
+        report: Report | None = None,
+    ) -> Watch:
         """The watch of a cell.
 
         Args:
@@ -184,16 +193,24 @@ class Watcher:
             dataset: Where the request is from.
             request: What to forget.
             precision: Of the towers.
+            report: Told each look in the place of the usual one.
         """
         key = (clip.name, dataset.name, request, precision)
         if key not in self._known:
             self._known = dict(list(self._known.items())[1 - KNOWN :])
             self._known[key] = self._start(clip, dataset, request, precision)
-        return Watch(clip, self._known[key], precision=precision, report=self.report, share=self.share)
+        start, still = self._known[key], self._copy_of(clip)
+        return Watch(still, start, precision=precision, report=report or self.report, share=self.share)
+
+    def _copy_of(self, clip: Clip) -> Clip:
+        """A copy of a model that looks alone use: a measurement may hold the model's projection back for a while."""
+        if self._still is None or self._still[0]() is not clip.model:
+            self._still = weakref.ref(clip.model), _copied(clip)
+        return self._still[1]
 
     def _start(self, clip: Clip, dataset: Dataset, request: ForgetRequest, precision: Precision) -> _Start:
         with isolated(0), torch.no_grad():
-            probe, still = Probe.of(dataset, request, clip), _copied(clip)
+            probe, still = Probe.of(dataset, request, clip), self._copy_of(clip)
             start = time.perf_counter()
             images, texts = _image_features(still, probe, precision), _text_features(still, probe, precision)
             return _Start(probe, images, texts, time.perf_counter() - start)

@@ -47,6 +47,27 @@ class Silent:
 
 
 @dataclass
+class RunningCell:
+    """How far a cell is that runs beside others; told by the thread that listens to it, shown by another."""
+
+    cell: Cell
+    done: int = 0
+    total: int | None = None
+    falls: str = ""
+    _first: tuple[float, float] | None = None
+
+    def step(self, done: int, total: int) -> None:
+        """A step of its unlearning is done."""
+        self.done, self.total = done, total
+
+    def accuracy(self, forget: float, retain: float) -> None:
+        """What its model knows of a few dozen training images to forget and to keep, in [0, 1]."""
+        first = self._first = self._first or (forget, retain)
+        pairs = zip(("forget", "retain"), first, (forget, retain), strict=True)
+        self.falls = ", ".join(f"{part} {100 * was:.0f} → {100 * now:.0f} %" for part, was, now in pairs)
+
+
+@dataclass
 class Progress:
     """Shows the progress of a run on standard error.
 
@@ -73,9 +94,11 @@ class Progress:
         self._one: TaskID | None = None
         self._last_line = self.now()
         self._cell: Cell | None = None
-        self._phase, self._falls, self._left_of_phase = "", "", ""
+        self._phase, self._left_of_phase = "", ""
         self._pace = Pace(STEPS_EVERY_SECONDS, self.now)
-        self._first: tuple[float, float] | None = None
+        self._running: RunningCell | None = None
+        self._beside: dict[str, TaskID] = {}
+        self._pace_beside = Pace(STEPS_EVERY_SECONDS, self.now)
 
     def start(self, todo: Sequence[Cell], *, skipped: int, at_once: int = 1) -> None:
         """Begin a run of these cells.
@@ -102,7 +125,7 @@ class Progress:
     def cell(self, cell: Cell) -> None:
         """A cell begins."""
         self._cell_began, self._cell = self.now(), cell
-        self._falls, self._first = "", None
+        self._running = RunningCell(cell)
         if self._bars is not None and self._one is not None:
             self._bars.reset(self._one, total=None, description=escape(f"{cell.method}: {cell.request}"))
         self.phase("")
@@ -125,9 +148,29 @@ class Progress:
 
     def accuracy(self, forget: float, retain: float) -> None:
         """What the running cell's model knows of a few dozen training images to forget and to keep, in [0, 1]."""
-        first = self._first = self._first or (forget, retain)
-        pairs = zip(("forget", "retain"), first, (forget, retain), strict=True)
-        self._falls = ", ".join(f"{part} {100 * was:.0f} → {100 * now:.0f} %" for part, was, now in pairs)
+        if self._running is not None:
+            self._running.accuracy(forget, retain)
+        self._show()
+
+    def beside(self, running: Sequence[RunningCell]) -> None:
+        """Show how far the cells are that run side by side.
+
+        Args:
+            running: All of them that unlearn now.
+        """
+        if self._bars is None:
+            if self._pace_beside.due() and running:
+                steps = [f"{shown.cell} (step {shown.done} of {shown.total or '?'})" for shown in running]
+                self._line(f"unlearning: {'; '.join(steps)}")
+            return
+        for key in self._beside.keys() - {shown.cell.key for shown in running}:
+            self._bars.remove_task(self._beside.pop(key))
+        for shown in running:
+            if shown.cell.key not in self._beside:
+                title = escape(f"{shown.cell.method}: {shown.cell.request}")
+                self._beside[shown.cell.key] = self._bars.add_task(title, total=None, note="unlearning")
+            note = _listed("unlearning", shown.falls)
+            self._bars.update(self._beside[shown.cell.key], completed=shown.done, total=shown.total, note=note)
         self._show()
 
     def done(self, cell: Cell, record: Record, *, seconds: float | None = None) -> None:
@@ -182,7 +225,8 @@ class Progress:
         """The notes beside the bars: phase and accuracies of the running cell, and the time left."""
         if self._bars is not None and self._all is not None:
             if self._one is not None:
-                self._bars.update(self._one, note=_listed(self._phase, self._left_of_phase, self._falls))
+                falls = self._running.falls if self._running is not None else ""
+                self._bars.update(self._one, note=_listed(self._phase, self._left_of_phase, falls))
             to_go = f"{len(self._todo) - self._done} to go"
             self._bars.update(self._all, note=_listed(to_go, self._left()))
 

@@ -254,7 +254,7 @@ class _Run:
         try:
             reply: WorkerReply = ray.get(answer)
             if reply.record is not None:
-                self.runner.store.write(reply.record, ray.get(outputs))
+                self.runner.write(reply.record, ray.get(outputs))
         except RayError as error:
             self.ledger.append(cell.key, cell.identity(), error)
             self._failed(cell, f"its worker died, {RETRIES + 1} times ({_summary(error)})", counted)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmark.execution.add_measures import measure_stale
 from benchmark.execution.edited_weights import WeightsKeeper, has_weights
-from benchmark.execution.local import RunOutcome, run_local
+from benchmark.execution.local import RunOutcome, jobs_for, run_local
 from benchmark.execution.preview import Watcher
 from benchmark.execution.progress import Progress
 from benchmark.execution.ray import RayOptions, on_ray
@@ -35,16 +35,20 @@ class RunOptions:
     Attributes:
         force: Run also what is done.
         save_weights: Keep the edited tensors of each cell beside its record.
+        keep_outputs: Keep what each model gave for each test image beside its record.
         wandb: "off", "offline" or "online".
-        ray: Run on a Ray cluster; None runs one cell after another in this process.
+        ray: Run on a Ray cluster; None runs the cells from this process.
         devices: Over which each cell's unlearning is spread.
+        jobs: How many methods unlearn side by side in this run's processes; None for what fits this machine.
     """
 
     force: bool = False
     save_weights: bool = False
+    keep_outputs: bool = True
     wandb: WandbMode = "off"
     ray: RayOptions | None = None
     devices: Devices = field(default_factory=Devices)
+    jobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,14 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> FinishedRun:
     """
     if options.ray is not None and options.save_weights:
         raise BenchmarkError("--save-weights keeps the weights of cells that run here: leave out --executor ray")
+    if options.save_weights and not options.keep_outputs:
+        raise BenchmarkError("--save-weights keeps weights with the outputs that they give: leave out --no-outputs")
     plan.store.own()
     check_cache(plan.where.cache_dir)
     folder = plan.store.folder
     tracker, ledger = Tracker(folder, options.wandb), Ledger(folder)
     runner = CellRunner.of(plan, tracker, options.devices)
+    runner.keep_outputs = options.keep_outputs
     present = [] if options.force else [plan.store.read(cell.key) for cell in plan.cells]
     records = {record.key: record for record in present if record is not None}
     stale = stale_records(records.values(), plan.where.digests)
@@ -117,7 +124,8 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> FinishedRun:
         older = [(cell, stale[cell.key]) for cell in plan.cells if cell.key in stale]
         failed_again = measure_stale(older, runner, ledger, lambda line: console.print(line, markup=False))
         train_missing(todo, runner, console)
-        outcome = run_local(todo, runner, ledger, progress, skipped=skipped)
+        jobs = runner.session.unlearner.jobs = jobs_for(todo, runner, options.jobs)
+        outcome = run_local(todo, runner, ledger, progress, skipped=skipped, jobs=jobs)
         outcome.failed += failed_again
         remeasured = len(older) - len(failed_again)
     for message in plan.store.notes:

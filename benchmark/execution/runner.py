@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +14,10 @@ from benchmark.evaluation.context import Context, Shadows, measure_families
 from benchmark.evaluation.evaluate import Evaluation, Metrics
 from benchmark.evaluation.families import asks_for, families_with
 from benchmark.evaluation.kept_features import outputs_of
-from benchmark.execution.edited_weights import WeightsKeeper
-from benchmark.execution.preview import Watcher
-from benchmark.execution.progress import CellProgress, Silent
+from benchmark.execution.edited_weights import WeightsKeeper, outputs_path
+from benchmark.execution.preview import Report, Watch, Watcher
+from benchmark.execution.process.unlearner import Unlearning, Work
+from benchmark.execution.progress import CellProgress, RunningCell, Silent
 from benchmark.execution.references import References
 from benchmark.execution.session import CellShadows, Session, precision_of, trunk_edited, work_of
 from benchmark.execution.tracking import Tracker
@@ -34,6 +36,12 @@ from benchmark.utils.randomness import isolated
 from datamodules.common.module import Retrained
 from methods.common.card import MethodCard, resolve
 from methods.common.registry import Registry
+
+COSTS = (
+    *("unlearn_seconds", "cpu_seconds", "load", "peak_memory_bytes", "flops"),
+    *("edited_bytes", "items_read", "items_distinct"),
+)
+"""What a record tells of an unlearning's cost."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ class CellRunner:
         devices: Over which each cell's unlearning is spread; everything else is done on the first.
         command: What repeats a cell that no suite holds, for its record; by default the command `run`.
         progress: Told how far the running cell is.
+        keep_outputs: Whether what a model gave for each test image is kept beside its record.
     """
 
     registry: Registry
@@ -76,6 +85,8 @@ class CellRunner:
     devices: Devices = field(default_factory=Devices)
     command: str = ""
     progress: CellProgress = field(default_factory=Silent)
+    keep_outputs: bool = True
+    _begun: dict[str, Unlearning] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan, tracker: Tracker, devices: Devices = ONE) -> CellRunner:
@@ -95,6 +106,29 @@ class CellRunner:
         finally:
             self.progress = Silent()
 
+    def begin(self, cell: Cell, shown: RunningCell) -> Future[None]:
+        """Let a cell's method unlearn beside other cells; `run` then takes what it left.
+
+        Args:
+            cell: Of the model of all cells that are begun and not yet run.
+            shown: Told how far it is, from another thread.
+
+        Returns:
+            Done when the method is; `run` raises what it raised.
+        """
+        work = work_of(cell, self.session, retrained=self._retrained(cell))
+        begun = self.session.unlearner.begin(work, on_step=shown.step, watch=self._watch(work, shown.accuracy))
+        self._begun[cell.key] = begun
+        return begun.future
+
+    def stop(self) -> None:
+        """End what was begun and not run."""
+        if "unlearner" in vars(self.session):
+            self.session.unlearner.stop()
+        for begun in self._begun.values():
+            begun.close()
+        self._begun.clear()
+
     def run(self, cell: Cell) -> Record:
         """Run a cell and write its record. Those of its references are made first if they are not there.
 
@@ -104,8 +138,14 @@ class CellRunner:
         finished = self.make(cell, self.references(cell, self.recorded_references(cell)))
         if self.keeper is not None:
             return self.keeper.write(finished.record, finished.outputs, finished.unlearned)
-        self.store.write(finished.record, finished.outputs)
+        self.write(finished.record, finished.outputs)
         return finished.record
+
+    def write(self, record: Record, outputs: Outputs | None) -> None:
+        """Write a record, and its outputs if they are to be kept; earlier ones of its key are then gone."""
+        self.store.write(record, outputs if self.keep_outputs else None)
+        if not self.keep_outputs:
+            outputs_path(self.store.path(record.cell["suite"], record.key)).unlink(missing_ok=True)
 
     def log(self, record: Record) -> None:
         """Tell the tracker of a record that is written, and of the weights beside it, and end the cell's log."""
@@ -226,6 +266,7 @@ class CellRunner:
                 command=self.command or self._command(cell),
                 devices=self.devices,
                 skipped=self._skipped(cell),
+                threads=None if card is None else self.session.unlearner.threads_each(pristine.device.type),
             ),
             report=dict(result.report),
         )
@@ -278,17 +319,25 @@ class CellRunner:
         return {used.name: len(used.skipped) for used in (dataset, *others) if used.skipped}
 
     def _unlearn(self, cell: Cell, retrained: Retrained | None) -> Unlearned:
-        work, watch = work_of(cell, self.session, retrained=retrained), None
-        if self.watcher is not None:
-            watch = self.watcher.watch(work.clip, work.dataset, cell.request, work.precision)
-        logger = self.tracker.logger(cell)
+        begun = self._begun.pop(cell.key, None)
+        if begun is not None:
+            return begun.result(self.tracker.logger(cell))
+        work = work_of(cell, self.session, retrained=retrained)
+        watch, logger = self._watch(work), self.tracker.logger(cell)
         return self.session.unlearner.unlearn(work, logger=logger, on_step=self.progress.step, watch=watch)
+
+    def _watch(self, work: Work, report: Report | None = None) -> Watch | None:
+        if self.watcher is None:
+            return None
+        return self.watcher.watch(work.clip, work.dataset, work.request, work.precision, report)
 
 
 def _cost(result: Unlearned, card: MethodCard) -> dict[str, float | int | None]:
     """What an unlearning cost; the operations of a training from the beginning are not counted."""
     return {
         "unlearn_seconds": result.cost.seconds,
+        "cpu_seconds": result.cost.cpu_seconds,
+        "load": result.cost.load,
         "peak_memory_bytes": result.cost.peak_memory_bytes,
         "flops": None if card.regime == PRETRAINING else result.cost.flops,
         "edited_bytes": result.edited_bytes,
@@ -299,8 +348,7 @@ def _cost(result: Unlearned, card: MethodCard) -> dict[str, float | int | None]:
 
 def _no_cost() -> dict[str, float | int | None]:
     """The same of a model that was unlearned elsewhere: it is not known."""
-    names = ("unlearn_seconds", "peak_memory_bytes", "flops", "edited_bytes", "items_read", "items_distinct")
-    return dict.fromkeys(names)
+    return dict.fromkeys(COSTS)
 
 
 def evaluate_cell(

@@ -13,8 +13,8 @@ from benchmark.evaluation.families import FAMILIES
 from benchmark.execution.references import References
 from benchmark.execution.runner import CellRunner
 from benchmark.execution.tracking import Tracker
-from benchmark.models.loading import model_identity
 from benchmark.models.names_seen import check_names, reader_of_clip
+from benchmark.models.naming import model_identity
 from benchmark.records.cell import Cell
 from benchmark.records.provenance import unlearn_command
 from benchmark.records.record import Metric, Record

@@ -17,6 +17,7 @@ a record counts as
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -183,3 +184,12 @@ def as_recorded(cell: Cell, record: Record) -> Cell:
         record: The record.
     """
     return replace(cell, measures=families_of(record))
+
+
+def threads_of(record: Record) -> int | None:
+    """Threads of the process that unlearned for a record, to be given as many again: other sums round otherwise.
+
+    None where the record does not say, or this machine has fewer cores.
+    """
+    threads = record.provenance.get("cpu_threads")
+    return threads if isinstance(threads, int) and 0 < threads <= (os.cpu_count() or 1) else None

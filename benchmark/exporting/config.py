@@ -8,8 +8,8 @@ from typing import Any
 import benchmark.models
 from benchmark.models.blip_folder import BLIP
 from benchmark.models.compact import TRUNK, TRUNKS, VOCABULARY, ClipTokenizer, read_architecture
-from benchmark.models.loading import MEMORY, model_config, parse_model
 from benchmark.models.model_folder import SCALE
+from benchmark.models.naming import MEMORY, model_config, parse_model
 from datamodules.common.errors import BenchmarkError
 from methods.common.clip import Clip
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.models.loading import built_architecture, parse_model
 from benchmark.models.model_folder import HUB, LOCAL
+from benchmark.models.naming import built_architecture, parse_model
 from benchmark.models.registry import recipe_names, shipped_models
 
 

@@ -24,7 +24,8 @@ from benchmark.generation.pipeline import (
 from benchmark.generation.prompts import PromptPlan, plan_prompts
 from benchmark.generation.report import FOLDER, GenerationReport
 from benchmark.generation.text_encoder import relative_difference, with_tower
-from benchmark.models.loading import load_clip, model_identity, weights_hash
+from benchmark.models.loading import load_clip, weights_hash
+from benchmark.models.naming import model_identity
 from benchmark.records.cell import Cell
 from benchmark.records.provenance import processor
 from benchmark.records.store import RecordStore

@@ -32,7 +32,7 @@ from benchmark.leaderboards.grouping import (
     pair,
 )
 from benchmark.leaderboards.notes import BROUGHT_NOTE, DASH, NOTE, chip_notes, ranking_notes, worst_case_notes
-from benchmark.leaderboards.pareto import FRONT_NOTE, axes_of, front
+from benchmark.leaderboards.pareto import CLOCK_SECONDS, CPU_SECONDS, FRONT_NOTE, axes_of, front, runtime_of
 from benchmark.leaderboards.scored import floors, with_quality
 from benchmark.records.record import Record
 from benchmark.utils.statistics import Interval, t_interval
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from methods.common.registry import Registry
 
 
-COSTS = ("unlearn_seconds", "peak_memory_bytes", "flops", "edited_bytes")
-OF_CHIP = ("unlearn_seconds", "peak_memory_bytes")
+COSTS = (CLOCK_SECONDS, CPU_SECONDS, "peak_memory_bytes", "flops", "edited_bytes")
+OF_CHIP = (CLOCK_SECONDS, CPU_SECONDS, "peak_memory_bytes")
 """The costs that depend on the chip; operations and the size of the edit do not."""
 Expected = Mapping[tuple[BoardKey, str], Collection[Pair]]
 """By board and method, the cells that a full row has."""
@@ -111,6 +111,7 @@ class Board:
         chips: By chip how many cells of the board ran on it, most first.
         ranked_by: The metric that rows are ranked by.
         by_chance: Whether the floor of E is chance, for want of retrained models.
+        runtime: Which cost stands for the time that a method takes (`benchmark.leaderboards.pareto.runtime_of`).
     """
 
     key: BoardKey
@@ -124,6 +125,7 @@ class Board:
     chips: dict[str, int] = field(default_factory=dict)
     ranked_by: str = QUALITY
     by_chance: bool = False
+    runtime: str = CLOCK_SECONDS
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -145,6 +147,7 @@ class Board:
             **fields("front", dtype="bool"),
             **fields("cells", "expected", dtype="int64"),
             **{name: numbers(row.costs.get(name) for row in self.rows) for name in COSTS},
+            "runtime": self.runtime,
             "chip": self.chip,
             **fields("chip_cells", dtype="int64"),
         }
@@ -242,7 +245,9 @@ def _board(
     ranked = _ranked(rows, ranked_by)
     values = {row.method: cell_values(counted[row.method], ranked_by) for row in ranked if row.rank}
     standing = standings(values, _better(ranked_by)) if len(requests) >= LEAST_REQUESTS else Standings()
-    ranked = _with_fronts(_with_standings(ranked, standing), columns)
+    runtime = runtime_of(key.device, [row.costs for row in ranked if not row.reference])
+    ranked = _with_fronts(_with_standings(ranked, standing), columns, runtime)
+    of_time = {CLOCK_SECONDS, CPU_SECONDS} - {runtime}
     left = floors(records)
     notes = (
         NOTE,
@@ -259,13 +264,14 @@ def _board(
         len(requests),
         len({record.cell["seed"] for record in records}),
         columns,
-        tuple(name for name in COSTS if any(record.cost.get(name) is not None for record in records)),
+        tuple(c for c in COSTS if c not in of_time and any(record.cost.get(c) is not None for record in records)),
         tuple(ranked),
         notes,
         chip,
         chips,
         ranked_by,
         by_chance=left.by_chance > 0,
+        runtime=runtime,
     )
 
 
@@ -352,9 +358,9 @@ def _with_standings(rows: list[Row], known: Standings) -> list[Row]:
     ]
 
 
-def _with_fronts(rows: list[Row], columns: Collection[str]) -> list[Row]:
+def _with_fronts(rows: list[Row], columns: Collection[str], runtime: str) -> list[Row]:
     competing = {row.method: (row.metrics, row.costs) for row in rows if not row.reference}
-    best = front(competing, axes_of(columns)) if len(competing) > 1 else frozenset()
+    best = front(competing, axes_of(columns), runtime) if len(competing) > 1 else frozenset()
     return [replace(row, front=row.method in best) for row in rows]
 
 

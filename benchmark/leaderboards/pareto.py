@@ -8,7 +8,7 @@ Definition: Pareto, 1906; Miettinen, Nonlinear Multiobjective Optimization, 1999
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from benchmark.utils.statistics import Interval
@@ -62,7 +62,7 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 Axes = tuple[str, str]
 _AXES: tuple[Axes, ...] = (("forget/acc1", "retain/acc1"), ("forget/mean_recall", "retain/mean_recall"))
-COST = "unlearn_seconds"
+CLOCK_SECONDS, CPU_SECONDS = "unlearn_seconds", "cpu_seconds"
 MARK = "◆"
 """Stands beside the rank of a row on the front."""
 FRONT_NOTE = (
@@ -84,34 +84,53 @@ def point_of(metrics: RowMeans, axes: Axes) -> tuple[float | None, float | None]
     return (None if left is None else 1 - left.mean), (None if retained is None else retained.mean)
 
 
-def front(rows: Mapping[str, tuple[RowMeans, Costs]], axes: Axes | None) -> frozenset[str]:
+def runtime_of(device: str, costs: Iterable[Costs]) -> str:
+    """The cost that stands for the time that a method takes.
+
+    On a CPU those are the seconds that its processors worked, which other load does not lengthen, if every row has
+    them; else, and on a GPU, the seconds by the clock, which waits for the GPU.
+
+    Args:
+        device: The kind of device.
+        costs: Of the rows that compete.
+    """
+    timed = [cost for cost in costs if cost.get(CLOCK_SECONDS) is not None]
+    on_cpu = device == "cpu" and bool(timed) and all(cost.get(CPU_SECONDS) is not None for cost in timed)
+    return CPU_SECONDS if on_cpu else CLOCK_SECONDS
+
+
+def front(
+    rows: Mapping[str, tuple[RowMeans, Costs]], axes: Axes | None, runtime: str = CLOCK_SECONDS
+) -> frozenset[str]:
     """The rows that no other one beats in forgetting, retention and seconds together.
 
     Args:
         rows: By name the means and the costs of the rows that compete; one without all three is not on the front.
         axes: Of the board.
+        runtime: The cost that stands for the time.
     """
     if axes is None:
         return frozenset()
     names = list(rows)
-    points = [(*point_of(metrics, axes), costs.get(COST)) for metrics, costs in rows.values()]
+    points = [(*point_of(metrics, axes), costs.get(runtime)) for metrics, costs in rows.values()]
     return frozenset(names[place] for place in pareto_front(points))
 
 
 _BOARD = ["model", "dataset", "kind", "precision", "device"]
-_POINT = ["method", "regime", "forget", "retain", "unlearn_seconds", "front"]
+_POINT = ["method", "regime", "forget", "retain", "seconds", "front"]
 
 
 def pareto_points(leaderboard: pd.DataFrame) -> pd.DataFrame:
     """One point a row that has its numbers: a board's accuracies, or its recalls where it has no accuracies.
 
     Args:
-        leaderboard: As `Leaderboard.to_pandas` gives it; `front` is taken from there.
+        leaderboard: As `Leaderboard.to_pandas` gives it; `front` and what counts as `seconds` are taken from there.
     """
     points = []
     for names, board in leaderboard.groupby(_BOARD, sort=False):
         axes = axes_of([*board.columns[board.notna().any()]])
         if axes is not None:
             complete = board.dropna(subset=[*axes]).rename(columns=dict(zip(axes, ("forget", "retain"), strict=True)))
+            complete["seconds"] = complete[str(complete["runtime"].iloc[0])] if len(complete) else None
             points.append(complete[_POINT].assign(board=" · ".join(map(str, names))))
     return joined(points)

@@ -25,6 +25,7 @@ from benchmark.utils.table import render as render_tables
 
 COST_UNITS = {
     "unlearn_seconds": ("unlearn s", 1.0),
+    "cpu_seconds": ("CPU s", 1.0),
     "peak_memory_bytes": ("peak MB", 1e6),
     "flops": ("GFLOP", 1e9),
     "edited_bytes": ("edit kB", 1e3),
@@ -73,7 +74,7 @@ def board_table(board: Board) -> Table:
         columns.append(TableColumn(f"{head} ↓", [_cost(value, unit) for value in values(frame[name])]))
     about = {"key": board.key._asdict(), "requests": board.requests, "seeds": board.seeds, "columns": board.columns}
     about |= {"ranked_by": board.ranked_by, "by_chance": board.by_chance}
-    about |= {"costs": board.costs, "chip": board.chip, "chips": board.chips}
+    about |= {"costs": board.costs, "runtime": board.runtime, "chip": board.chip, "chips": board.chips}
     return Table(title(board), columns, frame, notes=board.notes, about=about)
 
 

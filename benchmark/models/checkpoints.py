@@ -14,15 +14,14 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from benchmark.models.state_dicts import tensors_of
 from benchmark.models.tensor_files import WeightsError, damaged, file_start, is_safetensors, open_archive, read_header
-from benchmark.models.torchscript import is_torchscript, read_torchscript
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ZIP, _PICKLE = b"PK", b"\x80"
 _OF_LIGHTNING = (
@@ -57,6 +56,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: If the file is none of these.
     """
+    import torch
+
+    from benchmark.models.state_dicts import tensors_of
+
     check_checkpoint(path)
     content = tensors_of(_content(path), path)
     for name, value in content.items():
@@ -73,6 +76,8 @@ def check_finite(path: Path, state: Mapping[str, Tensor]) -> None:
     Raises:
         WeightsError: Naming the first tensor that holds others.
     """
+    import torch
+
     for name, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise WeightsError(f"{path}: {name} holds NaN or infinities: it is of a training that failed, or damaged")
@@ -88,6 +93,10 @@ def _data_types() -> list[Any]:
 
 
 def _content(path: Path) -> Any:
+    import torch
+
+    from benchmark.models.torchscript import is_torchscript, read_torchscript
+
     try:
         if is_safetensors(path):
             from safetensors.torch import load_file

@@ -12,21 +12,21 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import torch
-from torch import Tensor, nn
-
-from benchmark.models.checkpoints import check_finite
 from benchmark.models.open_clip_import import import_open_clip
 from benchmark.models.tensor_files import WeightsError, read_header
 from benchmark.utils.kept_tensors import DIGEST, DamagedError, read_metadata, read_tensors, tensors_to_bytes
 from datamodules.common.documents import SMALL, DocumentError, parse_json
-from datamodules.common.images import Preprocessing
 from datamodules.common.kept_files import checked_once, replace_file
 from datamodules.common.text import one_line
 from datamodules.common.validation import STRICT
-from methods.common.clip import Clip
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from datamodules.common.images import Preprocessing
+    from methods.common.clip import Clip
 
 TOKEN_ROWS, TOKEN_IDS = "token_embedding.weight", "token_ids"
 VOCABULARY = 49408
@@ -63,6 +63,9 @@ class Architecture:
 
     def build(self, *, vocabulary: int = VOCABULARY) -> nn.Module:
         """A new, randomly initialised model."""
+        import torch
+        from torch import nn
+
         import_open_clip()
         from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
@@ -118,6 +121,8 @@ class Architecture:
     @property
     def image_input(self) -> Preprocessing:
         """The preprocessing that the model expects."""
+        from datamodules.common.images import Preprocessing
+
         return Preprocessing(image_size=self.vision["image_size"], **self.preprocessing)
 
 
@@ -133,6 +138,8 @@ class ClipTokenizer:
 
     def __call__(self, texts: list[str]) -> Tensor:
         """Token ids, shape (texts, context length), int64."""
+        from torch import Tensor
+
         return cast(Tensor, _vocabulary()(texts, context_length=self.context_length))
 
 
@@ -157,6 +164,8 @@ def save_compact(
         architecture: Of the model.
         about: What the file's reader should know (recipe, seed, measured accuracy): anything JSON can hold.
     """
+    import torch
+
     tensors = {
         name: value.detach().to("cpu", torch.float16 if value.is_floating_point() else value.dtype).contiguous()
         for name, value in model.state_dict().items()
@@ -245,6 +254,11 @@ def load_compact(path: Path, name: str) -> Clip:
     Raises:
         WeightsError: If the file is missing or is not such a file.
     """
+    import torch
+
+    from benchmark.models.checkpoints import check_finite
+    from methods.common.clip import Clip
+
     architecture, tensors = _read(path, name)
     try:
         _check_size(architecture, tensors)
@@ -264,6 +278,8 @@ def load_compact(path: Path, name: str) -> Clip:
 
 def _check_size(architecture: Architecture, tensors: Mapping[str, Tensor]) -> None:
     """Check that the file's tensors are the architecture's, before memory is taken for it."""
+    import torch
+
     with torch.device("meta"):
         wanted = architecture.build(vocabulary=len(tensors[TOKEN_IDS])).state_dict()
     for name, value in wanted.items():

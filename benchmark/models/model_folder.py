@@ -14,9 +14,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from benchmark.models.checkpoints import check_checkpoint, read_state_dict
 from benchmark.models.compact import file_sha256
@@ -24,6 +22,9 @@ from benchmark.models.tensor_files import WeightsError
 from benchmark.models.tokenizers import CONFIG, hub_tokenizer, is_tokenizer, tokenizer_files
 from benchmark.models.transformers_config import kind_of, open_clip_images, open_clip_model
 from datamodules.common.documents import LARGE, SMALL, DocumentError, load_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LOCAL, HUB = "local-dir", "hf-hub"
 OPEN_CLIP, IMAGES = "open_clip_config.json", "preprocessor_config.json"

@@ -14,20 +14,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.models.blip_folder import BLIP
 from benchmark.models.compact import TOKEN_IDS, ClipTokenizer, read_architecture
 from benchmark.models.hub import fetched_settings
-from benchmark.models.loading import MEMORY, model_config, parse_model
 from benchmark.models.model_folder import HUB, LOCAL, model_folder, settings_of
+from benchmark.models.naming import MEMORY, model_config, parse_model
 from benchmark.models.tokenizers import Tokenizer, split_tokenizer, tokenizer_of
 from datamodules.common.errors import BenchmarkError
-from methods.common.clip import Clip
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from methods.common.clip import Clip
+
+Ids = NDArray[np.int64]
 _SHOWN = 3
 _LONGEST = 60
 
@@ -42,20 +48,24 @@ class Reader:
 
     Attributes:
         model: As the user named it, for messages.
-        tokenize: Texts to token ids, shape (texts, context).
+        tokenize: Texts to token ids, shape (texts, context), as an array or a tensor.
         trained: The ids whose embeddings training touched; None where that is all of them.
     """
 
     model: str
-    tokenize: Tokenizer
+    tokenize: Tokenizer | Callable[[list[str]], Ids]
     trained: frozenset[int] | None = None
 
-    def rows(self, texts: Sequence[str]) -> Tensor:
+    def ids(self, texts: Sequence[str]) -> Ids:
+        """Token ids, shape (texts, context)."""
+        return np.asarray(self.tokenize(list(texts)))
+
+    def rows(self, texts: Sequence[str]) -> Ids:
         """What of texts reaches the encoder: token ids, those without an embedding as -1. Shape (texts, context)."""
-        tokens = self.tokenize(list(texts))
+        tokens = self.ids(texts)
         if self.trained is None:
             return tokens
-        return torch.where(torch.isin(tokens, torch.tensor(sorted(self.trained))), tokens, -1)
+        return np.where(np.isin(tokens, sorted(self.trained)), tokens, -1)
 
 
 def reader_of(model: str) -> Reader | None:
@@ -71,7 +81,7 @@ def reader_of(model: str) -> Reader | None:
         from safetensors import safe_open
 
         context = int(read_architecture(path, model).text["context_length"])
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             return Reader(model, _clip_tokenizer(context), frozenset(file.get_tensor(TOKEN_IDS).tolist()))
     folder = split_tokenizer(model)[1]
     if architecture == HUB:
@@ -87,6 +97,8 @@ def reader_of(model: str) -> Reader | None:
 
 def reader_of_clip(clip: Clip) -> Reader:
     """What a loaded model reads: of a small CLIP, tokens whose embeddings are all zero were never trained."""
+    from torch import Tensor
+
     tower = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
     weight = getattr(getattr(tower, "token_embedding", None), "weight", None)
     known = _touched(weight) if clip.scale == "small" and isinstance(weight, Tensor) else None
@@ -130,7 +142,7 @@ def check_names(
             )
         notes.append(f"{dataset}: to {reader.model}, {_listed(group)} are one name: {why}")
     if cut := _cut(reader, names, templates[0]):
-        context = reader.tokenize([names[0]]).shape[1]
+        context = reader.ids([names[0]]).shape[1]
         notes.append(
             f"{dataset}: {reader.model} reads {context} tokens: the prompts of {_listed(cut)} fill them, and what is "
             "beyond is not read"
@@ -152,7 +164,7 @@ def same_to(reader: Reader, names: Sequence[str], templates: Sequence[str]) -> l
         rows = defaultdict(list)
         for number, group in enumerate(groups):
             for name, row in zip(group, reader.rows([template.format(name) for name in group]), strict=True):
-                rows[number, row.numpy().tobytes()].append(name)
+                rows[number, row.tobytes()].append(name)
         groups = [group for group in rows.values() if len(group) > 1]
         if not groups:
             return []
@@ -160,7 +172,7 @@ def same_to(reader: Reader, names: Sequence[str], templates: Sequence[str]) -> l
 
 
 def _why_same(reader: Reader, group: Sequence[str], template: str) -> str:
-    tokens = reader.tokenize([template.format(name) for name in group])
+    tokens = reader.ids([template.format(name) for name in group])
     if not bool((tokens == tokens[0]).all()):
         return "it was never trained on the words in which they differ; choose a model that knows them"
     if _cut(reader, group, template):
@@ -170,8 +182,8 @@ def _why_same(reader: Reader, group: Sequence[str], template: str) -> str:
 
 def _cut(reader: Reader, names: Sequence[str], template: str) -> list[str]:
     """The names whose prompt has no room left in the context."""
-    filling = int(reader.tokenize(["a"])[0, -1])
-    last = reader.tokenize([template.format(name) for name in names])[:, -1].tolist()
+    filling = int(reader.ids(["a"])[0, -1])
+    last = reader.ids([template.format(name) for name in names])[:, -1].tolist()
     return [name for name, token in zip(names, last, strict=True) if token != filling]
 
 
@@ -179,9 +191,9 @@ def _unknown(reader: Reader, names: Sequence[str]) -> list[str]:
     """The names with a token that training never touched."""
     if reader.trained is None:
         return []
-    around = set(reader.tokenize([""])[0].tolist())
+    around = set(reader.ids([""])[0].tolist())
     known = reader.trained | around
-    return [n for n, row in zip(names, reader.tokenize(list(names)).tolist(), strict=True) if not set(row) <= known]
+    return [n for n, row in zip(names, reader.ids(names).tolist(), strict=True) if not set(row) <= known]
 
 
 def _short(name: str) -> str:
@@ -193,29 +205,55 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(_short, names[:_SHOWN])) + more
 
 
-def _tokenizer(text: dict[str, Any], model: str, folder: Path | None) -> Tokenizer:
+def _tokenizer(text: dict[str, Any], model: str, folder: Path | None) -> Tokenizer | Callable[[list[str]], Ids]:
     tokenizer = tokenizer_of(text, model, folder)
     return _clip_tokenizer(tokenizer.context_length) if isinstance(tokenizer, ClipTokenizer) else tokenizer
 
 
-def _clip_tokenizer(context: int) -> Tokenizer:
-    """CLIP's tokenizer, from the file of open_clip that has it: the import of the whole package takes seconds."""
+def _clip_tokenizer(context: int) -> Callable[[list[str]], Ids]:
+    """CLIP's tokenizer as open_clip has it, but into arrays."""
 
-    def tokenize(texts: list[str]) -> Tensor:
-        return cast(Tensor, _vocabulary()(texts, context_length=context))
+    def tokenize(texts: list[str]) -> Ids:
+        vocabulary = _vocabulary()
+        rows = np.zeros((len(texts), context), dtype=np.int64)
+        for row, text in zip(rows, texts, strict=True):
+            ids = [vocabulary.sot_token_id, *vocabulary.encode(text), vocabulary.eot_token_id]
+            if len(ids) > context:
+                ids = [*ids[: context - 1], vocabulary.eot_token_id]
+            row[: len(ids)] = ids
+        return rows
 
     return tokenize
 
 
 @cache
-def _vocabulary() -> Callable[..., Any]:
+def _vocabulary() -> Any:
+    """CLIP's merges, from the file of open_clip that has them.
+
+    The import of the whole package takes seconds, and so does that of PyTorch, which the file asks for and encoding
+    does without: where nobody has imported it, a module without content stands in its place while the file is read.
+    """
     if (loaded := sys.modules.get("open_clip.tokenizer")) is not None:
-        return cast(Callable[..., Any], loaded.tokenize)
+        return loaded.SimpleTokenizer()
     package = importlib.util.find_spec("open_clip")
     folder = Path(next(iter((package and package.submodule_search_locations) or ())))
     spec = importlib.util.spec_from_file_location("_open_clip_tokenizer", folder / "tokenizer.py")
     if spec is None or spec.loader is None:
         raise ImportError(f"open_clip's tokenizer is not in {folder}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return cast(Callable[..., Any], module.tokenize)
+    if "torch" in sys.modules:
+        spec.loader.exec_module(module)
+    else:
+        sys.modules["torch"] = _Nothing("torch")
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            del sys.modules["torch"]
+    return getattr(module, "_tokenizer", None) or module.SimpleTokenizer()  # it has read them already
+
+
+class _Nothing(ModuleType):
+    """A module in which every name is found and is nothing: for annotations."""
+
+    def __getattr__(self, _: str) -> type[object]:
+        return object

@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmark.models.compact import ClipTokenizer, file_sha256
 from benchmark.models.open_clip_import import import_open_clip
 from benchmark.models.tensor_files import WeightsError, first_line
 
-Tokenizer = Callable[[list[str]], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Tokenizer = Callable[[list[str]], "Tensor"]
 OPTION = "?tokenizer="
 """What stands in a model's name before the folder of its tokenizer."""
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.models.compact import about_of
-from benchmark.models.loading import parse_model
+from benchmark.models.naming import parse_model
 from benchmark.models.registry import recipe_names
 from benchmark.models.tensor_files import WeightsError
 from benchmark.pretraining.exclusions import exclusions

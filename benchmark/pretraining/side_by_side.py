@@ -51,16 +51,19 @@ class Shares:
     threads: int
 
 
-def shares(trainings: int, *, cores: int | None = None, memory: int | None = None) -> Shares:
+def shares(
+    trainings: int, *, cores: int | None = None, memory: int | None = None, bytes_each: int = WORKER_BYTES
+) -> Shares:
     """How a machine is shared out among trainings: as many at once as there are cores and memory, at least one.
 
     Args:
         trainings: How many there are.
         cores: Of the machine; by default those that this process may use.
         memory: Bytes that are free; by default what the system says, where it says it.
+        bytes_each: Memory that one may need.
     """
     cores, memory = cores or usable_cores(), memory or free_memory()
-    fit = trainings if memory is None else memory // WORKER_BYTES
+    fit = trainings if memory is None else memory // bytes_each
     workers = max(1, min(trainings, cores, fit))
     return Shares(workers, max(1, cores // workers))
 

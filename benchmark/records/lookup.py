@@ -21,9 +21,14 @@ def expected_seconds(records: Sequence[Record], models: Sequence[str]) -> dict[s
     times: dict[str, list[float]] = {}
     for record in records:
         if record.cell["model"] in models:
-            spent = [record.cost.get("unlearn_seconds"), record.cost.get("evaluate_seconds")]
-            times.setdefault(record.cell["method"], []).append(sum(float(s) for s in spent if s is not None))
+            times.setdefault(record.cell["method"], []).append(seconds_of(record))
     return {method: sum(seconds) / len(seconds) for method, seconds in times.items()}
+
+
+def seconds_of(record: Record) -> float:
+    """What a cell took by the clock: its unlearning and its evaluation."""
+    spent = [record.cost.get("unlearn_seconds"), record.cost.get("evaluate_seconds")]
+    return sum(float(seconds) for seconds in spent if seconds is not None)
 
 
 def known_records(store: RecordStore) -> list[Record]:

@@ -33,6 +33,7 @@ def provenance(
     command: str,
     devices: Devices = ONE,
     skipped: Mapping[str, int] = MappingProxyType({}),
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """The provenance of a cell run now, on this machine.
 
@@ -45,6 +46,7 @@ def provenance(
         command: What repeats the cell.
         devices: Those of the unlearning.
         skipped: By data set how many images were left out because they could not be read.
+        threads: Of torch on the CPU in the process that unlearned; by default those of this process.
     """
     return {
         "git": git_commit(),
@@ -56,7 +58,7 @@ def provenance(
         "python": platform.python_version(),
         "device": processor() if device == "cpu" else device,
         **devices.to_provenance(),
-        "cpu_threads": _threads(),
+        "cpu_threads": threads or _threads(),
         "precision": cell.precision,
         "regime": regime,
         "paper": paper,

@@ -31,7 +31,7 @@ def trade_off(board: Boards, content: Content) -> Figure | None:
     if not known:
         return None
     figure, (axes,) = new_axes(5.2, 4.0)
-    _scatter(axes, known)
+    _scatter(axes, known, view.board.runtime)
     forget, retain = (describe(name).head for name in view.axes)
     axes.set_xlabel(f"kept: {retain} (%)")
     axes.set_ylabel(f"forgotten: 100 − {forget} (%)")
@@ -53,7 +53,7 @@ def deep(board: Boards, content: Content) -> Figure | None:
         both = [(row, row.metrics.get(surface), row.metrics.get(metric)) for row in view.board.rows]
         known = [(row, 100 * x.mean, 100 * y.mean) for row, x, y in both if x is not None and y is not None]
         axes.plot([0, 100], [0, 100], linestyle=":", color="0.5", linewidth=0.8)
-        _scatter(axes, known)
+        _scatter(axes, known, view.board.runtime)
         axes.set_xlabel(head_of(surface))
         axes.set_ylabel(head_of(metric))
         drawn.append((axes, known))
@@ -63,8 +63,8 @@ def deep(board: Boards, content: Content) -> Figure | None:
     return figure
 
 
-def _scatter(axes: Any, points: Sequence[tuple[Row, float, float]]) -> None:
-    area = _areas([row for row, *_ in points])
+def _scatter(axes: Any, points: Sequence[tuple[Row, float, float]], runtime: str) -> None:
+    area = _areas([row for row, *_ in points], runtime)
     for row, x, y in sorted(points, key=lambda point: -area[point[0].method]):
         drawn = look(row.regime)
         edge = {"edgecolors": "black", "linewidths": 1.3 if row.front else 0.4, "alpha": 0.5 if row.reference else 0.85}
@@ -88,8 +88,8 @@ def _labelled(figure: Figure, panels: Sequence[tuple[Any, Sequence[tuple[Row, fl
         place_labels(axes, named)
 
 
-def _areas(rows: Sequence[Row]) -> dict[str, float]:
-    logs = {row.method: log(cost) for row in rows if (cost := row.costs.get("unlearn_seconds"))}
+def _areas(rows: Sequence[Row], runtime: str) -> dict[str, float]:
+    logs = {row.method: log(cost) for row in rows if (cost := row.costs.get(runtime))}
     low, high = (min(logs.values()), max(logs.values())) if logs else (0.0, 0.0)
     span = (high - low) or 1.0
     return {

@@ -1,5 +1,7 @@
 """evaluation: zero-shot classification and retrieval, against the package clip_benchmark on the same images and model.
 
+Zero-shot classification also against open_clip's own, which its training calls after an epoch.
+
 The suite's side is what a second model costs: images are decoded once for all models. No features are kept.
 """
 
@@ -36,7 +38,7 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
         raise LeftOutError("it needs real images: name the folder of CIFAR-100 or Flickr30K with --data-dir")
     for name, load in (("mini", bench.model), ("ViT-B-32", bench.architecture)):
         clip = load(name)
-        for task in (_classification, _retrieval):
+        for task in (_classification, _open_clip, _retrieval):
             for precision in bench.precisions:
                 yield task(bench, clip, name, precision)
 
@@ -51,6 +53,19 @@ def _classification(bench: Bench, clip: Clip, name: str, precision: Precision) -
     theirs = partial(package.classify, clip, images, dataset.templates, precision, bench)
     ours = partial(classify, clip, dataset, precision)
     return _compared(bench, f"{name}, zero-shot on {count} images of CIFAR-100", name, precision, count, ours, theirs)
+
+
+def _open_clip(bench: Bench, clip: Clip, name: str, precision: Precision) -> SpeedFinding:
+    from torchvision.datasets import CIFAR100
+
+    count = CLASSIFIED[name][bench.device.type]
+    dataset = FirstImages(bench.dataset("cifar100", clip.preprocessing.framing), count)
+    items = CIFAR100(str(bench.data_dir), train=False, transform=package.transform(clip))
+    images = package.FirstItems(items, count, dataset.class_names)
+    theirs = partial(package.classify_as_open_clip, clip, images, dataset.templates, precision)
+    what = f"{name}, zero-shot on {count} images of CIFAR-100"
+    ours = partial(classify, clip, dataset, precision)
+    return _compared(bench, what, name, precision, count, ours, theirs, rival="open_clip's own")
 
 
 def _retrieval(bench: Bench, clip: Clip, name: str, precision: Precision) -> SpeedFinding:
@@ -93,6 +108,7 @@ def _compared(
     count: int,
     ours: Callable[[], dict[str, float]],
     theirs: Callable[[], dict[str, float]],
+    rival: str = "clip_benchmark",
 ) -> SpeedFinding:
     results: dict[str, dict[str, float]] = {}
     here, there = alternate(
@@ -102,7 +118,7 @@ def _compared(
     gap = max(abs(results["ours"][metric] - results["theirs"][metric]) for metric in shared)
     return SpeedFinding(
         f"{what}, {precision}",
-        (Side("clip_benchmark", count / there, "images/s"), Side("this suite", count / here, "images/s")),
+        (Side(rival, count / there, "images/s"), Side("this suite", count / here, "images/s")),
         there / here,
         least=LEAST.get((name, precision), LEAST_SMALL),
         note=f"{len(shared)} metrics, the largest difference is {100 * gap:.4f} points",

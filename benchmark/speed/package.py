@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -79,6 +80,32 @@ def classify(
             clip.model, loader, clip.tokenize, images.classes, named, bench.device.type, amp=precision == "bf16"
         )
     return metrics
+
+
+def classify_as_open_clip(
+    clip: Clip, images: FirstItems, templates: Sequence[str], precision: Precision
+) -> dict[str, float]:
+    """open_clip's zero-shot classification, as its training does it after an epoch: acc1.
+
+    Raises:
+        LeftOutError: If the part of open_clip that trains is not there.
+    """
+    from open_clip import build_zero_shot_classifier
+
+    try:
+        from open_clip_train.zero_shot import run
+    except ImportError as error:
+        raise LeftOutError(f"open_clip's own evaluation cannot be imported: {error}") from error
+    named = [template.format for template in templates]
+    settings = SimpleNamespace(device=str(clip.device), precision="amp_bf16" if precision == "bf16" else "fp32")
+    settings.batch_size = BATCH
+    with _quiet(), torch.autocast(clip.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        classifier = build_zero_shot_classifier(
+            clip.model, clip.tokenize, images.classes, named, num_classes_per_batch=10, device=clip.device
+        )
+    with _quiet():
+        acc1, _ = run(clip.model, classifier, torch.utils.data.DataLoader(images, batch_size=BATCH), settings)
+    return {"acc1": float(acc1)}
 
 
 def _accuracy(output: torch.Tensor, target: torch.Tensor, topk: Sequence[int] = (1,)) -> list[float]:

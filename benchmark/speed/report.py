@@ -18,6 +18,7 @@ MEASUREMENTS: dict[str, str] = {
     "ceiling": "the chip's matrix-product rate and copy bandwidth",
     "encoding": "images through the tower, against the matrix-product rate",
     "lip_step": "a step of Lip, against a loop over the noise draws",
+    "gradient_step": "a step of GradDiff and of CLIPErase, against plain loops; the Trainer, against a bare loop",
     "synthetic_images": "64 synthetic images together, against one at a time",
     "overhead": "what the suite adds to a cell",
     "leaderboard": "10,000 records as a leaderboard",

@@ -47,7 +47,8 @@ SHOWS = (
         "benchmark.execution.process.unlearning_child:Reports",
         "benchmark.execution.process.unlearning_child:RemoteLooks",
     ),
-    *("benchmark.execution.process.unlearner:_Hearing", "benchmark.execution.process.unlearning_child:import_here"),
+    *("benchmark.execution.process.unlearner:Unlearning", "benchmark.execution.process.unlearner:_Kept"),
+    *("benchmark.execution.process.clocks", "benchmark.execution.process.unlearning_child:import_here"),
     *(
         "benchmark.execution.process.processes",
         "benchmark.execution.process.child",
@@ -85,7 +86,7 @@ NOT_THE_FAMILY = (
 
 def unlearning_code(registry: Registry, method: str, model: str) -> str:
     """The digest of the code with which a method unlearns from a model: a part of the cell's key."""
-    from benchmark.models.loading import parse_model
+    from benchmark.models.naming import parse_model
 
     loads = LOADS.get(parse_model(model)[0])
     left_out = (*NOT_COUNTED, *SHOWS, *(() if loads else NOT_OPEN_CLIP))

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmark.models.loading import model_identity, parse_model
+from benchmark.models.naming import model_identity, parse_model
 from benchmark.models.registry import PRETRAINING, architecture_name, is_file_or_tag, recipe_names
 from benchmark.records.cell import Cell
 from benchmark.records.cell import shard as shard_of
@@ -19,14 +19,18 @@ from benchmark.suites.suite import ALL, Suite, load_suite
 from benchmark.suites.told_before import not_applicable, told_before, with_local_tokenizer
 from benchmark.suites.wanted import opened_datasets, wanted_of
 from benchmark.suites.where import Where
-from benchmark.utils.hardware import Precision, resolve_device, resolve_precision
+from benchmark.utils.devices import device_kind, precision_kind
 from benchmark.utils.suggestions import near_keys
+from datamodules.common.code_closure import project_code
 from datamodules.common.content import forget_digests
-from datamodules.common.dataset import Dataset
 from datamodules.common.documents import DocumentError, parse_yaml
 from datamodules.common.errors import BenchmarkError, UnknownNameError
+from datamodules.common.kept_digests import remembered
 from methods.common.card import HyperparameterError, resolve
 from methods.common.registry import Registry
+
+if TYPE_CHECKING:
+    from benchmark.utils.hardware import Precision
 
 ORIGINAL, RETRAIN = "original", "retrain"
 
@@ -62,17 +66,17 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     for scale in dict.fromkeys(scales.values()):
         _check_settings(suite, registry, scale)
     identity = cache(model_identity)
+    revision_of = cache(lambda name: opened[name].revision)
     code_of = cache(lambda name, model: where.digests.code(registry, name, model))
     cells = []
     for wanted in wanted_of(suite, registry, methods):
         task, model = wanted.task, wanted.model
-        involved: dict[str, Dataset] = {name: opened[name] for name in (task.dataset, *task.others)}
         cells.append(
             Cell(
                 suite=suite.name,
                 method=wanted.method,
                 dataset=task.dataset,
-                request=involved[task.dataset].resolved(wanted.request),
+                request=opened[task.dataset].resolved(wanted.request),
                 model=model,
                 seed=wanted.seed,
                 hparams=hyperparameters_of(registry, wanted.method, scales[model], wanted.setting),
@@ -80,7 +84,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                 precision=chosen,
                 device=device,
                 code=code_of(wanted.method, model),
-                data_revisions={name: dataset.revision for name, dataset in involved.items()},
+                data_revisions={name: revision_of(name) for name in (task.dataset, *task.others)},
                 weights=identity(model),
                 scale=scales[model],
                 by_request=tuple(sorted(wanted.varying)),
@@ -108,12 +112,12 @@ def _check_meant(model: str, suite: Suite) -> None:
 def _hardware(where: Where, precision: str) -> tuple[str, Precision]:
     """The kind of device and the precision of a run."""
     if not (where.elsewhere and where.device == "cuda"):
-        return resolve_device(where.device).type, resolve_precision(precision, where.device)
+        return device_kind(where.device), precision_kind(precision, where.device)
     if precision == "auto":
         raise BenchmarkError(
             "which precision is best on other machines is not known here: use --precision fp32 or bf16"
         )
-    return "cuda", resolve_precision(precision, "cpu")
+    return "cuda", precision_kind(precision, "cpu")
 
 
 def scale_of(model: str) -> str:
@@ -338,7 +342,8 @@ def make_plan(
         if not file.is_file():
             raise TunedError(f"no file {file} of tuned values: make one with `python -m benchmark tune --out`")
         chosen, notes = with_tuned(chosen, registry, file)
-    cells = expand(chosen, registry, where, precision=precision)
+    with remembered(project_code(), where.cache_dir, read_again=read_again):
+        cells = expand(chosen, registry, where, precision=precision)
     notes += [note for dataset in where.opened.values() for note in dataset.notes]
     if shard:
         try:

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from benchmark.models.loading import needs_tokenizer, skeleton, statistics_note
 from benchmark.models.names_seen import Reader, check_names, reader_of
+from benchmark.models.naming import needs_tokenizer, statistics_note
 from benchmark.models.tensor_files import WeightsError
 from benchmark.models.tokenizers import check_tokenizer, with_tokenizer
 from benchmark.records.cell import Cell
 from benchmark.suites.suite import Suite
 from datamodules.common.dataset import Dataset
-from datamodules.common.images import Preprocessing
 from methods.common.card import MethodCard
-from methods.common.clip import Clip
-from methods.common.needs import WHY_NOT, why_not
 from methods.common.registry import Registry
+
+if TYPE_CHECKING:
+    from methods.common.clip import Clip
 
 
 def told_before(cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> list[str]:
@@ -78,6 +77,8 @@ def not_applicable(cells: Sequence[Cell], registry: Registry) -> dict[tuple[str,
         asked = {cell.method for cell in cells if cell.model == model and _asks(cards[cell.method], cell)}
         clip = _without_weights(model) if asked else None
         if clip is not None:
+            from methods.common.needs import why_not
+
             reason_of = {(name, model): why_not(cards[name], clip) for name in sorted(asked)}
             reasons |= {key: reason for key, reason in reason_of.items() if reason}
     return reasons
@@ -85,11 +86,21 @@ def not_applicable(cells: Sequence[Cell], registry: Registry) -> dict[tuple[str,
 
 def _asks(card: MethodCard, cell: Cell) -> bool:
     """Whether a method asks for a part that not every model has; the small CLIPs of this project have all."""
-    return cell.scale != "small" and bool({*card.needs, *card.edits} & set(WHY_NOT))
+    if cell.scale == "small":
+        return False
+    from methods.common.needs import WHY_NOT
+
+    return bool({*card.needs, *card.edits} & set(WHY_NOT))
 
 
 def _without_weights(model: str) -> Clip | None:
     """A model of which the parts are known alone; None where it cannot be built here."""
+    import torch
+
+    from benchmark.models.loading import skeleton
+    from datamodules.common.images import Preprocessing
+    from methods.common.clip import Clip
+
     try:
         parts = skeleton(model)
     except WeightsError:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.models.loading import model_identity
+from benchmark.models.naming import model_identity
 from benchmark.models.tensor_files import WeightsError
 from benchmark.suites.suite import Suite, Task
 from benchmark.suites.where import Where

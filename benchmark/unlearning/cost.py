@@ -1,12 +1,14 @@
 """What an unlearning costs: seconds, working memory, floating-point operations, bytes of the edit.
 
-The clock runs around the unlearning alone and waits for the GPU. Memory is what the unlearning takes on top of what the
+The clock runs around the unlearning alone and waits for the GPU. Beside it stand the seconds that the processors worked
+for it: those do not grow with what else runs on the machine. Memory is what the unlearning takes on top of what the
 process (or the GPU) held when it began. Operations are counted by hooks on the two towers: items passed, times the
 tower's operations an item (measured once), times three where a gradient flows back.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from datamodules.common.spent import Spent
 from methods.common.clip import Clip, text_transformer
 from methods.common.text_tower import context_length
 
@@ -32,34 +35,49 @@ class Cost:
 
     Attributes:
         seconds: Wall time, the GPU's work included.
+        cpu_seconds: Of all threads of the process together; None where what was added is not known.
+        load: Processes of the machine that ran or waited for a core, the mean of the last minute; None where it is not
+            known. Beyond the number of cores, the wall time is longer than the work.
         peak_memory_bytes: Largest memory on top of what was held at the start.
         flops: Floating-point operations of both towers; a multiply-add counts two.
     """
 
     seconds: float = 0.0
+    cpu_seconds: float | None = 0.0
+    load: float | None = None
     peak_memory_bytes: int | None = None
     flops: int = 0
     _device: torch.device = field(default_factory=lambda: torch.device("cpu"), repr=False)
     _memory: _Memory | None = field(default=None, repr=False)
-    _paused_seconds: float = field(default=0.0, repr=False)
-    _added_seconds: float = field(default=0.0, repr=False)
+    _paused: list[Spent] = field(default_factory=list, repr=False)
+    _added: list[Spent] = field(default_factory=list, repr=False)
 
-    def add(self, *, seconds: float, flops: int = 0) -> None:
+    def add(self, spent: Spent) -> None:
         """Add what was spent before, or elsewhere: nothing is free because it was kept."""
-        self._added_seconds += seconds
-        self.flops += flops
+        self._added.append(spent)
+        self.flops += spent.flops
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave a block of work out of the seconds and the memory; on another model than the measured one."""
         _wait(self._device)
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         try:
             with nullcontext() if self._memory is None else self._memory.paused():
                 yield
         finally:
             _wait(self._device)
-            self._paused_seconds += time.perf_counter() - start
+            self._paused.append(Spent(time.perf_counter() - start, time.process_time() - cpu_start))
+
+    def _end(self, seconds: float, cpu_seconds: float) -> None:
+        """Fill in what the block took by its clocks, without the pauses and with what was spent elsewhere."""
+        self.seconds = seconds + sum(s.seconds for s in self._added) - sum(s.seconds for s in self._paused)
+        cpu = [spent.cpu_seconds for spent in self._added]
+        paused = sum(spent.cpu_seconds or 0.0 for spent in self._paused)
+        known = [value for value in cpu if value is not None]
+        self.cpu_seconds = cpu_seconds - paused + sum(known) if len(known) == len(cpu) else None
+        if self.peak_memory_bytes is not None:
+            self.peak_memory_bytes = max(self.peak_memory_bytes, *(s.peak_memory_bytes for s in self._added), 0)
 
 
 @contextmanager
@@ -72,14 +90,26 @@ def measured(clip: Clip, flops_each: tuple[int, int] | None = None) -> Iterator[
     """
     device = clip.device
     cost = Cost(_device=device)
-    with _counted_flops(clip, cost, flops_each or tower_flops(clip)), _peak_memory(device, cost):
-        _wait(device)
-        start = time.perf_counter()
-        try:
-            yield cost
-        finally:
+    seconds = cpu_seconds = 0.0
+    try:
+        with _counted_flops(clip, cost, flops_each or tower_flops(clip)), _peak_memory(device, cost):
             _wait(device)
-            cost.seconds = time.perf_counter() - start - cost._paused_seconds + cost._added_seconds
+            start, cpu_start = time.perf_counter(), time.process_time()
+            try:
+                yield cost
+            finally:
+                _wait(device)
+                seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+    finally:
+        cost._end(seconds, cpu_seconds)
+
+
+def machine_load() -> float | None:
+    """Processes that ran or waited for a core, the mean of the last minute; None where the system does not say."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
 
 
 def _wait(device: torch.device) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datamodules.common.errors import BenchmarkError
 
+if TYPE_CHECKING:
+    from benchmark.utils.hardware import Precision
+
+_NAMED: dict[str, Precision] = {"fp32": "fp32", "bf16": "bf16"}
 DDP = "ddp"
 STRATEGIES = (DDP,)
 
@@ -25,6 +32,43 @@ class Devices:
     def to_provenance(self) -> dict[str, int | str]:
         """What the record says of them: nothing where there is one, as in every record before there could be more."""
         return {} if self.count == 1 else {"devices": self.count, "strategy": self.strategy}
+
+
+_OF_GPUS = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
+"""Files of `/dev` without one of which a program on Linux reaches no GPU: NVIDIA's drivers, WSL's and AMD's."""
+
+
+def device_kind(device: str) -> str:
+    """The kind of device, "cpu" or "cuda", as `resolve_device` answers, without PyTorch where there can be no GPU.
+
+    Raises:
+        BenchmarkError: As `resolve_device`.
+    """
+    if device == "cpu" or (device == "auto" and _no_gpu()):
+        return "cpu"
+    from benchmark.utils.hardware import resolve_device
+
+    return resolve_device(device).type
+
+
+def precision_kind(precision: str, device: str) -> Precision:
+    """The precision, "fp32" or "bf16", as `resolve_precision` answers, without PyTorch where one of them is named.
+
+    Raises:
+        BenchmarkError: As `resolve_precision`.
+    """
+    if precision in _NAMED:
+        return _NAMED[precision]
+    from benchmark.utils.hardware import resolve_precision
+
+    return resolve_precision(precision, device)
+
+
+def _no_gpu() -> bool:
+    """Whether it is certain that PyTorch would find no CUDA device."""
+    if sys.platform == "darwin":
+        return True
+    return sys.platform == "linux" and not any(file for name in _OF_GPUS for file in Path("/dev").glob(name))
 
 
 def check_devices(count: int, strategy: str | None, *, device: str, executor: str) -> Devices:

@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DIGEST = "digest"
 
@@ -26,6 +27,8 @@ def tensors_to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, str]) ->
         tensors: By name, on the CPU and contiguous.
         about: The metadata, without a digest.
     """
+    from safetensors.torch import save
+
     content: bytes = save(dict(tensors), metadata={**about, DIGEST: _digest(tensors, about)})
     return content
 
@@ -66,13 +69,15 @@ def read_metadata(path: Path) -> dict[str, str]:
         path.stat()
         raise DamagedError("it is not a file")
     try:
-        with safe_open(path, framework="pt") as stored:
+        with safe_open(path, framework="np") as stored:
             return dict(stored.metadata() or {})
     except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
         raise DamagedError(" ".join(str(error).split())) from error
 
 
 def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    import torch
+
     digest = hashlib.sha256(json.dumps(dict(about), sort_keys=True).encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())

@@ -15,7 +15,7 @@ from __future__ import annotations
 import ast
 import gc
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +83,9 @@ class Code:
     Args:
         root: The folder of its packages.
         changed: Sources to be taken in the place of files' contents; for tests.
+
+    Attributes:
+        known: Digests by what they are of (`datamodules.common.kept_digests`).
     """
 
     def __init__(self, root: Path = ROOT, changed: Mapping[Path, str] | None = None) -> None:
@@ -95,6 +98,7 @@ class Code:
         self._meanings: dict[Place, tuple[Meaning, str]] = {}
         self._definitions: dict[Place, _Definition] = {}
         self._digests: dict[tuple[object, ...], str] = {}
+        self.known: dict[str, str] = {}
 
     def with_changed(self, changed: Mapping[Path, str]) -> Code:
         """The same code with other sources of some files; what is known of the other files is taken over."""
@@ -126,10 +130,38 @@ class Code:
         self._forget_what_changed()
         key = (starts, frozenset(stops))
         if key not in self._digests:
-            with _no_garbage_collection():
-                lines = self._lines(starts, stops)
-            self._digests[key] = hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:DIGITS]
+            named = self._named(starts, stops)
+            self._digests[key] = self.known.get(named) or self._digest(starts, stops)
+            if named:
+                self.known[named] = self._digests[key]
         return self._digests[key]
+
+    def _digest(self, starts: Sequence[Start], stops: Collection[str]) -> str:
+        with _no_garbage_collection():
+            lines = self._lines(starts, stops)
+        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:DIGITS]
+
+    def _named(self, starts: Sequence[Start], stops: Collection[str]) -> str:
+        """What a digest is asked for, as text; empty where a file outside the project is in it."""
+        paths = [start.resolve() for start in starts if isinstance(start, Path)]
+        if not all(path.is_relative_to(self.root) for path in paths):
+            return ""
+        return repr((sorted(map(str, paths)), [start for start in starts if isinstance(start, str)], sorted(stops)))
+
+    @property
+    def as_on_disk(self) -> bool:
+        """Whether every source is that of its file."""
+        return not self._changed
+
+    def signatures(self, paths: Iterable[Path]) -> dict[Path, Signature]:
+        """What tells of each file whether it has changed."""
+        return {path: _signature(path) for path in paths}
+
+    def know(self, signatures: Mapping[Path, Signature], known: Mapping[str, str]) -> None:
+        """Take over digests that were made of files of these signatures, until one of them changes."""
+        self._forget_what_changed()
+        self._signatures |= signatures
+        self.known = dict(known)
 
     def _lines(self, starts: Sequence[Start], stops: Collection[str]) -> set[str]:
         lines: set[str] = set()
@@ -205,7 +237,7 @@ class Code:
         if any(_signature(path) != seen for path, seen in self._signatures.items()):
             for cached in (self._signatures, self._modules, self._files, self._bound):
                 cached.clear()
-            for derived in (self._meanings, self._definitions, self._digests):
+            for derived in (self._meanings, self._definitions, self._digests, self.known):
                 derived.clear()
 
     def _meaning(self, place: Place) -> tuple[Meaning, str]:

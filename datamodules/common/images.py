@@ -9,14 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-import torchvision.transforms.v2.functional as tvf
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from datamodules.common.cache import cached_rows
 from datamodules.common.documents import DocumentError, regular_file
@@ -24,6 +21,9 @@ from datamodules.common.errors import UnreadableImageError
 from datamodules.common.guard import Indices, check_read
 from datamodules.common.kept_files import new_file
 from datamodules.common.text import one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -66,6 +66,8 @@ class Framing:
         Raises:
             ValueError: If its pixels have no 8-bit colour: see `pixel_problem`.
         """
+        import torchvision.transforms.v2.functional as tvf
+
         if problem := pixel_problem(picture):
             raise ValueError(problem)
         picture = _eight_bits(picture)
@@ -133,6 +135,8 @@ class Preprocessing:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Turn uint8 images of shape (B, 3, H, W) into float32 network input of shape (B, 3, S, S)."""
+        import torchvision.transforms.v2.functional as tvf
+
         if images.shape[-2:] != (self.image_size, self.image_size):
             way = tvf.InterpolationMode(self.interpolation)
             images = tvf.resize(images, [self.image_size, self.image_size], way, antialias=True)
@@ -140,6 +144,8 @@ class Preprocessing:
 
     def normalise(self, images: Tensor) -> Tensor:
         """Normalise float images in [0, 1] by channel."""
+        import torch
+
         mean = images.new_tensor(self.mean).view(1, 3, 1, 1)
         std = images.new_tensor(self.std).view(1, 3, 1, 1)
         return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
@@ -171,6 +177,8 @@ class ImageArray:
         Raises:
             RegimeViolationError: If a method that is unlearning may not read one of them.
         """
+        import torch
+
         chosen = np.asarray(indices, dtype=np.int64)
         check_read(self.name, chosen)
         return torch.from_numpy(np.ascontiguousarray(self._pixels[chosen]))
@@ -195,6 +203,8 @@ class ChosenImages(ImageArray):
 
     def read(self, indices: Sequence[int] | Indices) -> Tensor:
         """The images at these places of the choice, as `ImageArray.read` gives them."""
+        import torch
+
         chosen = np.asarray(indices, dtype=np.int64)
         check_read(self.name, chosen)
         rows = self._rows[chosen]

@@ -34,6 +34,7 @@ from datamodules.common.errors import RegimeViolationError, RequestError
 from datamodules.common.guard import ReadGuard
 from datamodules.common.images import ImageArray, Preprocessing
 from datamodules.common.request import ForgetRequest
+from datamodules.common.spent import Spent
 from datamodules.common.synthetic import ImageModel, SyntheticForgetSet, SyntheticRecipe, climb_set, make_or_load
 
 
@@ -164,7 +165,7 @@ class Meter(Protocol):
     def paused(self) -> AbstractContextManager[None]:
         """Leave a block of work out."""
 
-    def add(self, *, seconds: float, flops: int = 0) -> None:
+    def add(self, spent: Spent) -> None:
         """Add what was spent before, or elsewhere: nothing is free because it was kept."""
 
 
@@ -184,7 +185,7 @@ class NoMeter:
         """Nothing is measured."""
         return nullcontext()
 
-    def add(self, *, seconds: float, flops: int = 0) -> None:
+    def add(self, spent: Spent) -> None:
         """Nothing is measured."""
 
 
@@ -353,7 +354,7 @@ class UnlearningDataModule(L.LightningDataModule):
         else:
             forget_set = make_or_load(model, targets, recipe, self.cache_dir)
         if forget_set.cached:
-            self.meter.add(seconds=forget_set.seconds, flops=forget_set.flops)
+            self.meter.add(forget_set.spent)
         return forget_set
 
     def retrained(self) -> Retrained:
@@ -368,7 +369,7 @@ class UnlearningDataModule(L.LightningDataModule):
         if self._retrained is None:
             raise RequestError("there is no retrained model: the original was not trained by a recipe of this project")
         if not self._retrained_given:
-            self.meter.add(seconds=self._retrained.seconds)
+            self.meter.add(Spent(self._retrained.seconds))
         self._retrained_given = True
         return self._retrained
 

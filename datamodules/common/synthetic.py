@@ -22,7 +22,7 @@ import io
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +36,7 @@ from datamodules.common.cache import cached_bytes
 from datamodules.common.code_closure import KEEPING, project_code
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.images import Preprocessing
+from datamodules.common.spent import Spent
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PUBLISHED_SIDE = 224
@@ -118,15 +119,13 @@ class SyntheticForgetSet:
     Attributes:
         images: Network input (un-normalised, stretched to [0, 1] and CLIP-normalised), shape (N, 3, S, S).
         labels: For each image the index of its name in the classifier, shape (N,).
-        seconds: What making them took, when they were made.
-        flops: Operations of the towers for it; 0 where they were not counted.
-        cached: Whether they were made before, or elsewhere: the cost stands in `seconds` and `flops` alone.
+        spent: What making them took, when they were made.
+        cached: Whether they were made before, or elsewhere: the cost stands in `spent` alone.
     """
 
     images: Tensor
     labels: Tensor
-    seconds: float
-    flops: int
+    spent: Spent
     cached: bool
 
 
@@ -137,33 +136,31 @@ class RawSet:
     Attributes:
         images: Raw x, ImageNet-normalised, float32, shape (N, 3, S, S).
         labels: For each image the index of its name in the classifier, shape (N,).
-        seconds: What making them took.
-        flops: Operations of the towers for it; 0 where they were not counted.
+        spent: What making them took.
     """
 
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
-    seconds: float = 0.0
-    flops: int = 0
+    spent: Spent = field(default_factory=Spent)
 
     def to_bytes(self) -> bytes:
         """As a file holds it."""
         stream = io.BytesIO()
-        np.savez(stream, images=self.images, labels=self.labels, seconds=self.seconds, flops=self.flops)
+        np.savez(stream, images=self.images, labels=self.labels, spent=json.dumps(dataclasses.asdict(self.spent)))
         return stream.getvalue()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> RawSet:
         """What a file holds."""
         with np.load(io.BytesIO(content), allow_pickle=False) as parts:
-            return cls(parts["images"], parts["labels"], float(parts["seconds"]), int(parts["flops"]))
+            return cls(parts["images"], parts["labels"], Spent(**json.loads(str(parts["spent"]))))
 
     def for_model(self, model: ImageModel, *, cached: bool) -> SyntheticForgetSet:
         """The set as network input of a model, on its device."""
         device = model.classifier.device
         images = acceptance_input(torch.from_numpy(self.images), model.preprocessing)
         labels = torch.from_numpy(self.labels)
-        return SyntheticForgetSet(images.to(device), labels.to(device), self.seconds, self.flops, cached)
+        return SyntheticForgetSet(images.to(device), labels.to(device), self.spent, cached)
 
 
 def make_or_load(model: ImageModel, targets: list[int], recipe: SyntheticRecipe, cache_dir: Path) -> SyntheticForgetSet:
@@ -214,7 +211,7 @@ def climb_set(model: ImageModel, targets: list[int], recipe: SyntheticRecipe) ->
     Raises:
         SynthesisError: If not one image of a name was accepted.
     """
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     sets = [climb(model, target, recipe) for target in targets]
     for target, images in zip(targets, sets, strict=True):
         if not len(images):
@@ -223,7 +220,8 @@ def climb_set(model: ImageModel, targets: list[int], recipe: SyntheticRecipe) ->
                 "lower the threshold of the synthetic images"
             )
     labels = np.repeat(targets, [len(images) for images in sets]).astype(np.int64)
-    return RawSet(torch.cat(sets).cpu().numpy(), labels, time.perf_counter() - start)
+    spent = Spent(time.perf_counter() - start, time.process_time() - cpu_start)
+    return RawSet(torch.cat(sets).cpu().numpy(), labels, spent)
 
 
 def climb(model: ImageModel, target: int, recipe: SyntheticRecipe) -> Tensor:

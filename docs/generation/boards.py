@@ -99,7 +99,7 @@ def headline_table() -> str:
     columns = [name for name, _ in HEADLINE_COLUMNS]
     titles = ["method", "reads", *(title for _, title in HEADLINE_COLUMNS), "seconds ↓"]
     rows = [
-        [f"`{row.method}`", row.regime, *(_mean(row, name) for name in columns), _seconds(row)]
+        [f"`{row.method}`", row.regime, *(_mean(row, name) for name in columns), _seconds(row, board.runtime)]
         for row in headline_rows(board)
     ]
     note = (
@@ -148,6 +148,6 @@ def _mean(row: Row, name: str) -> str:
     return f"{interval.mean * scale:.{digits if scale == 1.0 else 0}f}"
 
 
-def _seconds(row: Row) -> str:
-    value = row.costs.get("unlearn_seconds")
+def _seconds(row: Row, runtime: str) -> str:
+    value = row.costs.get(runtime)
     return "" if value is None else f"{value:.2g}" if value < 100 else f"{value:.0f}"

@@ -18,6 +18,7 @@ from datamodules.common import synthetic
 from datamodules.common.errors import RegimeViolationError
 from datamodules.common.images import OPENAI_MEAN, OPENAI_STD, Preprocessing
 from datamodules.common.module import NoMeter, UnlearningDataModule
+from datamodules.common.spent import Spent
 from datamodules.common.synthetic import (
     ImageModel,
     RawSet,
@@ -325,7 +326,7 @@ def test_second_time_comes_from_the_cache_with_the_same_images(easy: ImageModel,
     first, again = (make_or_load(easy, [2, 0], EASY, tmp_path) for _ in range(2))
     assert (first.cached, again.cached) == (False, True)
     assert torch.equal(first.images, again.images) and first.labels.tolist() == [2, 2, 0, 0]
-    assert torch.equal(first.labels, again.labels) and again.seconds == first.seconds > 0
+    assert torch.equal(first.labels, again.labels) and again.spent == first.spent and first.spent.seconds > 0
     raw = torch.cat([climb(easy, 2, EASY), climb(easy, 0, EASY)])
     torch.testing.assert_close(first.images, acceptance_input(raw, easy.preprocessing))
 
@@ -388,10 +389,10 @@ def test_regime_none_gets_no_synthetic_images(easy: ImageModel, tmp_path: Path) 
 
 class _Meter(NoMeter):
     def __init__(self) -> None:
-        self.added: list[tuple[float, int]] = []
+        self.added: list[Spent] = []
 
-    def add(self, *, seconds: float, flops: int = 0) -> None:
-        self.added.append((seconds, flops))
+    def add(self, spent: Spent) -> None:
+        self.added.append(spent)
 
 
 def test_what_a_kept_set_cost_is_added(easy: ImageModel, tmp_path: Path) -> None:
@@ -400,12 +401,12 @@ def test_what_a_kept_set_cost_is_added(easy: ImageModel, tmp_path: Path) -> None
     )
     data.meter = meter = _Meter()
     made = data.synthetic_forget_set(easy, [0], EASY)
-    assert meter.added == [] and made.seconds > 0  # it was on the clock
+    assert meter.added == [] and made.spent.seconds > 0  # it was on the clock
     again = data.synthetic_forget_set(easy, [0], EASY)
-    assert meter.added == [(made.seconds, made.flops)] and torch.equal(again.images, made.images)
+    assert meter.added == [made.spent] and torch.equal(again.images, made.images)
 
 
 def test_a_set_keeps_what_it_cost() -> None:
-    raw = RawSet(np.ones((1, 3, 2, 2), np.float32), np.array([4]), 12.5, 10**15)
-    back = RawSet.from_bytes(raw.to_bytes())
-    assert (back.seconds, back.flops, back.labels.tolist()) == (12.5, 10**15, [4])
+    spent = Spent(12.5, 20.25, 10**15, 10**9)
+    back = RawSet.from_bytes(RawSet(np.ones((1, 3, 2, 2), np.float32), np.array([4]), spent).to_bytes())
+    assert (back.spent, back.labels.tolist()) == (spent, [4])

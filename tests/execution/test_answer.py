@@ -19,8 +19,8 @@ from methods.common.card import ContractError, MethodCard
 
 CARD = MethodCard(name="some", title="some", paper="somebody 2026", regime="names", edits=("visual",))
 ANSWER: dict[str, Any] = {
-    "weights": "", "seconds": 1.0, "peak_memory_bytes": 10, "flops": 3, "items_read": 10, "items_distinct": 5,
-    "report": {"level": 1}, "refused": [],
+    "weights": "", "seconds": 1.0, "cpu_seconds": 2.0, "peak_memory_bytes": 10, "flops": 3, "items_read": 10,
+    "items_distinct": 5, "report": {"level": 1}, "refused": [],
 }  # fmt: skip
 
 
@@ -40,6 +40,7 @@ def test_an_answer_is_read_as_it_was_written(tmp_path: Path) -> None:
     "changes",
     [
         {"seconds": -1000.0}, {"seconds": float("nan")}, {"seconds": float("inf")}, {"seconds": "1"}, {"seconds": 1},
+        {"cpu_seconds": -1.0}, {"cpu_seconds": "1"}, {"cpu_seconds": float("nan")},
         {"flops": -1}, {"flops": 1.5}, {"peak_memory_bytes": -5}, {"items_read": None}, {"report": []},
         {"refused": [3]}, {"more": 1},
     ],

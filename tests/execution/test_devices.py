@@ -9,6 +9,7 @@ import shutil
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,9 @@ CARD = MethodCard(name="nobody", title="none", paper="reference row", regime="na
 
 def _answer(**changes: Any) -> Answer:
     usual: dict[str, Any] = {
-        "weights": "a", "seconds": 1.0, "peak_memory_bytes": 10, "flops": 3, "items_read": 10, "items_distinct": 5,
-        "report": {}, "tensors": {"visual.proj": torch.zeros_like(tiny_clip("vit").model.visual.proj)},
+        "weights": "a", "seconds": 1.0, "cpu_seconds": 1.5, "peak_memory_bytes": 10, "flops": 3, "items_read": 10,
+        "items_distinct": 5, "report": {},
+        "tensors": {"visual.proj": torch.zeros_like(tiny_clip("vit").model.visual.proj)},
         "refused": ("apple",),
     }  # fmt: skip
     return Answer(**(usual | changes))
@@ -132,9 +134,12 @@ def _answer(**changes: Any) -> Answer:
 
 def test_the_cost_is_that_of_the_slowest_the_largest_and_all() -> None:
     clip = tiny_clip("vit")
-    second = _answer(seconds=2.0, peak_memory_bytes=7, flops=4, tensors={})
+    second = _answer(seconds=2.0, cpu_seconds=2.0, peak_memory_bytes=7, flops=4, tensors={})
     done = put_together(CARD, clip, [_answer(), second])
     assert (done.cost.seconds, done.cost.peak_memory_bytes, done.cost.flops) == (2.0, 10, 7)
+    assert done.cost.cpu_seconds == 3.5
+    unknown = put_together(CARD, clip, [_answer(), replace(second, cpu_seconds=None)])
+    assert unknown.cost.cpu_seconds is None
     assert (done.items_read, done.edited, done.clip.refused) == (10, ("visual.proj",), ("apple",))
     assert not clip.model.visual.proj.any()
 

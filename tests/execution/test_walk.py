@@ -60,12 +60,12 @@ def test_the_way_is_short_and_goes_down() -> None:
 
 def test_a_run_takes_the_way_that_is_told(tiny_world: Any, short_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     way, in_process = Way(), list[tuple[list[str], list[list[str]]]]()
-    hear = unlearner._Hearing.__call__
+    hear = unlearner.Unlearning.__call__
 
     def heard(self: Any, what: str, *message: Any) -> Any:
         return in_process.append(message) if what == "way" else hear(self, what, *message)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(unlearner._Hearing, "__call__", heard)
+    monkeypatch.setattr(unlearner.Unlearning, "__call__", heard)
     monkeypatch.setattr(unlearner, "unlearn_here", unlearn_watched)
     suite = write_suite(short_world.results.parent, tiny_world.model, f"{SHORT}measures: [{FAMILY}]\n", "way.yaml")
     sys.setprofile(way)

@@ -21,6 +21,7 @@ from datamodules.common.guard import guarded
 from datamodules.common.images import Preprocessing
 from datamodules.common.module import UnlearningDataModule
 from datamodules.common.request import ForgetRequest
+from datamodules.common.spent import Spent
 from datamodules.common.synthetic import SyntheticForgetSet, SyntheticRecipe
 from methods import lip
 from methods.common.clip import Clip, is_text_block
@@ -173,7 +174,7 @@ class Forced:
     def __init__(
         self, kind: str, accuracies: Iterator[float], tmp_path: Path, patch: pytest.MonkeyPatch, **hyper: Any
     ) -> None:
-        images = SyntheticForgetSet(random_images(2), torch.zeros(2, dtype=torch.long), 1.5, 7, True)
+        images = SyntheticForgetSet(random_images(2), torch.zeros(2, dtype=torch.long), Spent(1.5, flops=7), True)
         self.sigmas: list[float] = []
         self.states: list[tuple[dict[str, Tensor], dict[str, Any]]] = []
         loss = lipschitz_loss
@@ -271,7 +272,7 @@ def test_several_names_have_a_batch_each_and_their_losses_are_averaged(
         return []
 
     clip, x = tiny_clip("vit"), random_images(5)
-    forget_set = SyntheticForgetSet(x, torch.tensor([0, 1, 1, 0, 1]), 1.0, 0, True)
+    forget_set = SyntheticForgetSet(x, torch.tensor([0, 1, 1, 0, 1]), Spent(1.0), True)
     monkeypatch.setattr(lip, "synthetic_images", lambda method, recipe: forget_set)
     monkeypatch.setattr(lip, "keep_largest", keep_none)
     monkeypatch.setattr(Lip, "synthetic_accuracy", lambda method: 0.0)
@@ -410,5 +411,5 @@ def test_synthetic_accuracy_counts_labels_against_all_names(kind: str) -> None:
             [float(torch.cosine_similarity(z, t, dim=0)) for t in method.classifier()] for z in clip.encode_image(x)
         ]
     hits = sum(max(range(4), key=row.__getitem__) == 0 for row in scores)
-    method.synthetic = SyntheticForgetSet(x, torch.zeros(16, dtype=torch.long), 0.0, 0, False)
+    method.synthetic = SyntheticForgetSet(x, torch.zeros(16, dtype=torch.long), Spent(), False)
     assert method.synthetic_accuracy() == pytest.approx(hits / 16)

@@ -19,7 +19,8 @@ from world import ROOT, command, small_world
 
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.models import blip, blip_folder
-from benchmark.models.loading import load_clip, model_identity, parse_model, weights_hash
+from benchmark.models.loading import load_clip, weights_hash
+from benchmark.models.naming import model_identity, parse_model
 from benchmark.models.tensor_files import WeightsError
 from benchmark.records.store import RecordStore
 from benchmark.unlearning.cost import tower_flops

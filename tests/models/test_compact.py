@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from tiny import ARCHITECTURES, random_images
 
 from benchmark.models.compact import TRUNKS, VOCABULARY, ClipTokenizer, file_sha256, load_compact, save_compact
-from benchmark.models.loading import load_clip, model_identity, weights_hash
+from benchmark.models.loading import load_clip, weights_hash
+from benchmark.models.naming import model_identity
 from benchmark.models.tensor_files import WeightsError
 from benchmark.pretraining.recipe import load_recipe
 

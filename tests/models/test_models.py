@@ -18,7 +18,8 @@ from torch import nn
 
 from benchmark.models import loading as models
 from benchmark.models.checkpoints import read_state_dict
-from benchmark.models.loading import built_architecture, load_clip, model_identity, weights_hash
+from benchmark.models.loading import load_clip, weights_hash
+from benchmark.models.naming import built_architecture, model_identity
 from benchmark.models.tensor_files import WeightsError
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.models.compact import ClipTokenizer
-from benchmark.models.loading import model_identity, needs_tokenizer, parse_model
+from benchmark.models.naming import model_identity, needs_tokenizer, parse_model
 from benchmark.models.tensor_files import WeightsError
 from benchmark.models.tokenizers import split_tokenizer, tokenizer_of, with_tokenizer
 from benchmark.records.record import without_folder

@@ -19,7 +19,8 @@ from tiny import ARCHITECTURES, WIDTH, random_images
 from torch import Tensor
 
 from benchmark.models.checkpoints import read_state_dict
-from benchmark.models.loading import load_clip, model_identity, parse_model
+from benchmark.models.loading import load_clip
+from benchmark.models.naming import model_identity, parse_model
 from benchmark.models.tensor_files import WeightsError
 from benchmark.models.weights_input import images_of_file
 from datamodules.common.errors import BenchmarkError

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import random_images, tiny_clip
+from tiny import TinyDataset, random_images, tiny_clip
 from world import command
 
-from benchmark.speed import lip_step
+from benchmark.speed import gradient_step, lip_step
 from benchmark.speed.findings import LeftOutError, Side, SpeedFinding, alternate
+from benchmark.speed.history import append, line_of, read_history, slower
 from benchmark.speed.report import MEASUREMENTS, lines, module, summary
+from datamodules.common.errors import BenchmarkError
+from datamodules.common.request import ForgetRequest
 from methods.lip import lipschitz_loss
 
 CPU = torch.device("cpu")
@@ -60,6 +63,46 @@ def test_the_plain_loop_of_lip_has_the_loss_of_the_suite(kind: str) -> None:
     assert torch.randn_like(images).shape == images.shape
 
 
+@pytest.mark.parametrize("name", ["graddiff", "cliperase"])
+def test_the_plain_loops_of_gradient_methods_have_the_losses_of_the_suite(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a second step too, when weights have moved."""
+    monkeypatch.setattr(gradient_step, "REQUEST", ForgetRequest(classes=("apple",)))
+    monkeypatch.setattr(gradient_step, "PAIRS", 6)
+    clip, dataset = tiny_clip("vit"), TinyDataset()
+    method = getattr(gradient_step, name)(clip, dataset)
+    rival, original = tiny_clip("vit", seed=1), method.original.model
+    batch = next(gradient_step._batches(clip, dataset))
+    plain = getattr(gradient_step, f"plain_{name}")
+    for model in (clip, rival):
+        method.clip.model.load_state_dict(model.model.state_dict())
+        loss = plain(model.model, original, batch, clip.tokenize)
+        assert float(method.training_step(batch, 0).detach()) == pytest.approx(float(loss.detach()), abs=1e-5)
+
+
+def test_a_history_says_what_became_slower(tmp_path: Path) -> None:
+    about = {"device": "chip", "cores": 2, "threads": 2, "load_average": [0.1, 0.1, 0.1], "time": "2026-01-01"}
+
+    def run(ratio: float, took: float, **machine: object) -> dict[str, object]:
+        found = SpeedFinding("a step", (), ratio, least=1.5), SpeedFinding("a cell", (), took, "s", most=1.0)
+        return line_of({**about, **machine}, {"some": [*found, SpeedFinding("memory", (), took, "MB")]})
+
+    file = tmp_path / "history.jsonl"
+    assert read_history(file) == []
+    for line in (run(2.0, 0.5), run(9.0, 0.1, threads=1)):
+        append(file, line)
+    runs = read_history(file)
+    assert len(runs) == 2 and runs[0]["values"]["some: a step"] == {"value": 2.0, "unit": "times", "higher": True}
+    assert slower(runs, run(1.9, 0.55)) == [], "the same but for noise"
+    first, second = slower(runs, run(1.2, 0.8))
+    assert first.startswith("some: a step: 1.2 times, 2 at commit") and second.startswith("some: a cell: 0.8 s, 0.5 at")
+    assert slower(runs, run(0.1, 9.0, device="another chip")) == []
+    file.write_text("[1]\n")
+    with pytest.raises(BenchmarkError, match="no file of `speed --history`"):
+        read_history(file)
+
+
 def test_what_cannot_be_measured_is_left_out_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(bench: object) -> None:
         raise LeftOutError("there is no moon tonight")
@@ -75,8 +118,12 @@ def test_what_cannot_be_measured_is_left_out_with_the_reason(tmp_path: Path, mon
 
 def test_a_ceiling_is_measured_and_written(tmp_path: Path) -> None:
     file = tmp_path / "speed.json"
-    answer = command("speed", "--only", "ceiling", "--cache-dir", tmp_path, "--json", file, "--device", "cpu")
+    past = tmp_path / "history.jsonl"
+    options = ("--cache-dir", tmp_path, "--json", file, "--history", past, "--device", "cpu")
+    answer = command("speed", "--only", "ceiling", *options)
     assert answer.status == 0 and "matrix products" in answer.out
+    (line,) = read_history(past)
+    assert all(value["value"] > 0 for value in line["values"].values()) and len(line["values"]) >= 2
     assert all(finding["value"] > 0 for finding in json.loads(file.read_text())["findings"]["ceiling"])
 
 

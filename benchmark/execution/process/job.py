@@ -107,7 +107,8 @@ class Answer:
 
     Attributes:
         weights: sha256 of all weights that the rank holds.
-        seconds: As in `Cost`, likewise the next two.
+        seconds: As in `Cost`, likewise the next.
+        cpu_seconds: Of this rank.
         peak_memory_bytes: Of this rank.
         flops: Of this rank.
         items_read: Images read, repeats counted.
@@ -119,6 +120,7 @@ class Answer:
 
     weights: str
     seconds: float
+    cpu_seconds: float | None
     peak_memory_bytes: int | None
     flops: int
     items_read: int
@@ -134,6 +136,7 @@ class Answer:
         return cls(
             weights=state_hash(done.clip.model, lambda _: True) if rank.count > 1 else "",
             seconds=done.cost.seconds,
+            cpu_seconds=done.cost.cpu_seconds,
             peak_memory_bytes=done.cost.peak_memory_bytes,
             flops=done.cost.flops,
             items_read=done.items_read,
@@ -190,8 +193,9 @@ class Answer:
         for name, value in counts.items():
             if type(value) is not int or value < 0:
                 raise ValueError(f"{name} is {value!r}")
-        if not isinstance(self.seconds, float) or not math.isfinite(self.seconds) or self.seconds < 0:
-            raise ValueError(f"seconds are {self.seconds!r}")
+        for name, seconds in {"seconds": self.seconds, "CPU seconds": self.cpu_seconds or 0.0}.items():
+            if not isinstance(seconds, float) or not math.isfinite(seconds) or seconds < 0:
+                raise ValueError(f"{name} are {seconds!r}")
         if not isinstance(self.report, dict) or not all(isinstance(name, str) for name in self.refused):
             raise ValueError("the report is no mapping, or a refused name no text")
 
@@ -199,8 +203,8 @@ class Answer:
 def put_together(card: MethodCard, clip: Clip, answers: Sequence[Answer]) -> Unlearned:
     """The result of all ranks, in a CLIP of the parent's.
 
-    Time is that of the slowest rank; memory that of the device that took most; operations are the sum over ranks;
-    images read are those of the run, which every rank reads alike.
+    Time is that of the slowest rank; memory that of the device that took most; operations and CPU seconds are the sum
+    over ranks; images read are those of the run, which every rank reads alike.
 
     Args:
         card: What the registry knows of the method: the contract, whatever the method's instance said.
@@ -219,9 +223,11 @@ def put_together(card: MethodCard, clip: Clip, answers: Sequence[Answer]) -> Unl
         )
     first = answers[0]
     _check(card, clip, first)
+    cpu = [answer.cpu_seconds for answer in answers if answer.cpu_seconds is not None]
     peaks = [answer.peak_memory_bytes for answer in answers if answer.peak_memory_bytes is not None]
     cost = Cost(
         seconds=max(answer.seconds for answer in answers),
+        cpu_seconds=sum(cpu) if len(cpu) == len(answers) else None,
         peak_memory_bytes=max(peaks, default=None),
         flops=sum(answer.flops for answer in answers),
     )

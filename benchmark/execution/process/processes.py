@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from benchmark.execution.process.child import LARGEST_MESSAGE, ProcessFailure, Rank, RankWork, enter
+from benchmark.utils.waiting import THREADS
 
 GRACE_SECONDS = 2.0
 """How long the others may take to show that they failed before the one that was seen to fail."""
@@ -43,6 +44,30 @@ class ProcessError(Exception):
     """A process failed in a way that has no exception of its own."""
 
 
+class StoppedError(ProcessError):
+    """Processes were ended because the run is being stopped."""
+
+
+class Stop:
+    """Ends processes that other threads wait for."""
+
+    def __init__(self) -> None:
+        self.heard, self._asked = multiprocessing.Pipe(duplex=False)
+
+    def ask(self) -> None:
+        """Let every `run_processes` that was given this end its processes and raise `StoppedError`."""
+        self._asked.close()
+
+    def check(self) -> None:
+        """Raise if it was asked.
+
+        Raises:
+            StoppedError: If it was.
+        """
+        if self.heard.poll():
+            raise StoppedError("the run is being stopped")
+
+
 class RankTracebackError(Exception):
     """Where in a process an exception was raised: the cause of that exception in the parent.
 
@@ -58,17 +83,28 @@ class RankTracebackError(Exception):
         return f"in rank {self.failure.rank} of the processes that unlearned:\n{self.failure.traceback}"
 
 
-def run_processes(work: RankWork, folder: Path, *, count: int = 1, listener: Listener | None = None) -> None:
-    """Do the same work in new processes, and wait for their end.
+def run_processes(
+    work: RankWork,
+    folder: Path,
+    *,
+    count: int = 1,
+    listener: Listener | None = None,
+    stop: Stop | None = None,
+    started: Callable[[Sequence[int]], None] | None = None,
+) -> None:
+    """Do the same work in new processes, and wait for their end. Several threads may do so at once.
 
     Args:
         work: A function of a module's top level; called with a `Rank`.
         folder: Where the work finds what it needs and leaves what it made.
         count: How many ranks.
         listener: Called with what rank 0 tells and any rank asks.
+        stop: Ends them when it is asked.
+        started: Called with the numbers of the processes before anything is heard.
 
     Raises:
         Exception: What the first rank that failed raised, its class by name; the others are ended.
+        StoppedError: If `stop` was asked.
         ProcessError: If a process ended without a word.
     """
     context = _context()
@@ -76,7 +112,7 @@ def run_processes(work: RankWork, folder: Path, *, count: int = 1, listener: Lis
     processes: list[BaseProcess] = []
     ranks: list[Rank] = []
     try:
-        with _interrupts_for_this_process_alone(), _without_main_module():
+        with _ONE_THREAD, _interrupts_for_this_process_alone(), _without_main_module():
             for index in range(count):
                 parent_end, child_end = context.Pipe(duplex=True)
                 rank = Rank(index, count, folder, child_end)
@@ -86,7 +122,9 @@ def run_processes(work: RankWork, folder: Path, *, count: int = 1, listener: Lis
                 lines.append(parent_end)
                 processes.append(process)
                 ranks.append(rank)
-        _wait(processes, ranks, lines, listener or (lambda *_: None))
+        if started is not None:
+            started([process.pid or 0 for process in processes])
+        _wait(processes, ranks, lines, listener or (lambda *_: None), stop)
     finally:
         for process in processes:
             _end(process)
@@ -94,13 +132,15 @@ def run_processes(work: RankWork, folder: Path, *, count: int = 1, listener: Lis
             line.close()
 
 
-_STARTING = threading.Lock()
+_ONE_THREAD = threading.RLock()
+"""Held where a process is started or its end is read: `multiprocessing` reads the ends of all of them then, and of two
+threads that read one end, one finds nothing."""
 
 
 def _context() -> BaseContext:
     context = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
-        with _STARTING:
+        with _ONE_THREAD:
             context.set_forkserver_preload(list(PRELOADED))
             _start_server()
     return context
@@ -111,6 +151,7 @@ def _start_server() -> None:
     from multiprocessing.forkserver import ensure_running
 
     environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONSAFEPATH": "1"}
+    environment |= {name: os.environ.get(name, value) for name, value in THREADS.items()}
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
@@ -129,18 +170,28 @@ def _end(process: BaseProcess) -> None:
     if process.pid is not None and hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)  # it leads a group of its own
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    process.join()
+    with _ONE_THREAD:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.join()
 
 
-def _wait(processes: Sequence[BaseProcess], ranks: Sequence[Rank], lines: Sequence[Connection], hear: Listener) -> None:
+def _wait(
+    processes: Sequence[BaseProcess],
+    ranks: Sequence[Rank],
+    lines: Sequence[Connection],
+    hear: Listener,
+    stop: Stop | None,
+) -> None:
     """Until all have ended well, and have nothing more to tell."""
     waiting = {process.sentinel: number for number, process in enumerate(processes)}
     talking = {id(line): rank for line, rank in zip(lines, ranks, strict=True)}
     sources: list[Any] = [*lines, *waiting]
+    asked = [] if stop is None else [stop.heard]
     while sources:
-        for ready in wait(sources):
+        for ready in wait([*sources, *asked]):
+            if stop is not None and ready is stop.heard:
+                stop.check()
             if isinstance(ready, Connection):
                 if ready in sources and not _heard(ready, talking[id(ready)], hear):
                     sources.remove(ready)
@@ -148,7 +199,8 @@ def _wait(processes: Sequence[BaseProcess], ranks: Sequence[Rank], lines: Sequen
             sources.remove(ready)
             number = waiting[ready]  # type: ignore[index]
             process, rank, line = processes[number], ranks[number], lines[number]
-            process.join()
+            with _ONE_THREAD:
+                process.join()
             if line in sources:  # what it has said; a child that it left may hold the line open for ever
                 while line.poll() and _heard(line, rank, hear):
                     pass

@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-import pickle
 import shutil
-import tempfile
-import time
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +25,12 @@ import torch
 from lightning.pytorch.loggers import Logger
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
 
 from benchmark.execution.preview import Watch
+from benchmark.execution.process.clocks import OutsideClocks
+from benchmark.execution.process.handed_files import HandedFiles
 from benchmark.execution.process.job import Answer, Job, put_together
-from benchmark.execution.process.processes import run_processes, started
+from benchmark.execution.process.processes import Stop, run_processes, started
 from benchmark.execution.process.unlearning_child import import_here, synthesise_here, unlearn_here
 from benchmark.unlearning.cost import tower_flops
 from benchmark.unlearning.unlearn import StepReport, Unlearned
@@ -40,20 +38,14 @@ from benchmark.utils.devices import Devices
 from benchmark.utils.hardware import FLUSH_DENORMAL, Precision
 from datamodules.common.cache import keep_if_possible
 from datamodules.common.dataset import Dataset
-from datamodules.common.errors import BenchmarkError
-from datamodules.common.handed import parts_of, write_names, write_part
-from datamodules.common.kept_files import new_file, read_sealed, sweep, temporary_name
+from datamodules.common.handed import parts_of, write_names
+from datamodules.common.kept_files import read_sealed, sweep, temporary_name
+from datamodules.common.locks import alone
 from datamodules.common.module import ForgetSpec, Retrained
 from datamodules.common.request import ForgetRequest
 from datamodules.common.synthetic import ImageModel, RawSet, SyntheticRecipe, set_path
 from methods.common.card import ContractError, Declaration
 from methods.common.clip import Clip
-from methods.common.synthetic_images import encoder_key
-
-KEPT_PARTS = 4
-"""Parts of train splits whose files are kept for the cells that follow; our choice: those of one or two requests."""
-CLOCK_SECONDS, CLOCK_SHARE = 2.0, 0.2
-"""How far the clock of a process that unlearned may be from ours, our choice: on a busy machine messages come late."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +83,15 @@ class Unlearner:
         cache_dir: Synthetic sets are kept there, and the files that processes are handed, until this object goes.
         closed: Further folders of which no method may open anything: real data, results.
         devices: Over which one unlearning is spread.
+        jobs: How many of those that are begun (`begin`) run side by side.
+        threads: Of torch on the CPU, in each process; None shares out those of this process.
     """
 
     cache_dir: Path
     closed: tuple[Path, ...] = ()
     devices: Devices = field(default_factory=Devices)
-    _models: OrderedDict[int, _KeptModel] = field(default_factory=OrderedDict)
-    _parts: OrderedDict[tuple[Any, ...], Path] = field(default_factory=OrderedDict)
-    _numbers: Iterator[int] = field(default_factory=lambda: iter(range(2**62)))
+    jobs: int = 1
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         jobs = self.cache_dir.absolute() / "jobs"
@@ -106,6 +99,7 @@ class Unlearner:
         sweep(jobs)
         self.folder = temporary_name(jobs / "unlearning")
         self.folder.mkdir()
+        self.files, self._stop = HandedFiles(self.folder), Stop()
         started()
         self._finalizer = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
@@ -130,18 +124,35 @@ class Unlearner:
             ContractError: If what it left is not what its card declares.
             ProcessError: If its process died.
         """
-        with self._job_folder() as folder:
-            job = self._job(work, folder, watch)
-            job.write(folder)
-            hearing = _Hearing(self, work, job, folder, logger, on_step, watch)
-            run_processes(unlearn_here, folder, count=self.devices.count, listener=hearing)
-            answers = [Answer.read(folder, index) for index in range(self.devices.count)]
-            done = put_together(work.method.card, work.clip.copy(), answers)
-            hearing.check_clock(done.cost.seconds)
-        if logger is not None:
-            logger.save()
-            logger.finalize("success")
-        return done
+        with contextlib.closing(Unlearning(self, work, watch)) as unlearning:
+            unlearning.hear(logger, on_step)
+            unlearning.run()
+            return unlearning.result(logger)
+
+    def begin(self, work: Work, *, on_step: StepReport | None = None, watch: Watch | None = None) -> Unlearning:
+        """Let a method unlearn beside this thread's work, as soon as one of the `jobs` places is free.
+
+        Args:
+            work: What to do.
+            on_step: Called from another thread now and then with the steps done and their number.
+            watch: Looks at the accuracy as it falls, in another thread.
+        """
+        unlearning = Unlearning(self, work, watch)
+        unlearning.hear(_Kept(), on_step)
+        unlearning.future = self._places.submit(unlearning.run)
+        return unlearning
+
+    def stop(self) -> None:
+        """End all that was begun and has not ended."""
+        if "_places" in vars(self):
+            self._stop.ask()
+            self._places.shutdown(cancel_futures=True)
+            del self._places
+            self._stop = Stop()
+
+    @cached_property
+    def _places(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.jobs, thread_name_prefix="unlearning")
 
     def check_imports(self, methods: Sequence[Declaration]) -> None:
         """Check that methods can be imported, in a process of its own.
@@ -155,7 +166,7 @@ class Unlearner:
             if what == "broken":
                 broken.append(tuple(map(str, message)))  # type: ignore[arg-type]
 
-        with self._job_folder() as folder:
+        with self.files.job_folder() as folder:
             files = {method.card.name: str(method.path.absolute()) for method in methods}
             task = {"methods": files, "closed": self._closed()}
             (folder / "methods.json").write_text(json.dumps(task), encoding="utf-8")
@@ -187,9 +198,6 @@ class Unlearner:
             scale = float(clip.logit_scale)
         stand_in = ImageModel(clip.encode_image, next(clip.model.parameters()), scale, clip.preprocessing, job.encoder)
         file = set_path(self.cache_dir, stand_in, classifier, targets, recipe)
-        content = read_sealed(file)
-        if content is not None:
-            return RawSet.from_bytes(content)
         task = {
             "model": job.model,
             "encoder": job.encoder,
@@ -203,14 +211,17 @@ class Unlearner:
             "flops_each": job.flops_each,
             "flush_denormal": job.flush_denormal,
         }
-        with self._job_folder() as folder:
+        with alone(file, waiting=self._stop.check):  # cells side by side may want the same one
+            content = read_sealed(file)
+            if content is None and (content := self._synthesised(task)) is not None:
+                keep_if_possible(file, content)
+        return None if content is None else RawSet.from_bytes(content)
+
+    def _synthesised(self, task: Mapping[str, Any]) -> bytes | None:
+        with self.files.job_folder() as folder:
             (folder / "synthesis.json").write_text(json.dumps(task), encoding="utf-8")
-            run_processes(synthesise_here, folder)
-            if (folder / "other").exists():
-                return None
-            content = (folder / "set.npz").read_bytes()
-        keep_if_possible(file, content)
-        return RawSet.from_bytes(content)
+            run_processes(synthesise_here, folder, stop=self._stop)
+            return None if (folder / "other").exists() else (folder / "set.npz").read_bytes()
 
     def _job(self, work: Work, folder: Path, watch: Watch | None) -> Job:
         names = folder / "names.json"
@@ -218,13 +229,12 @@ class Unlearner:
         others = [folder / f"other-{number}.json" for number in range(len(work.others))]
         for dataset, file in zip(work.others, others, strict=True):
             write_names(dataset, file)
-        model, encoder = self._model(work.clip)
+        model, encoder = self.files.model(work.clip)
         retrained = ""
         if work.retrained is not None:
             retrained = str(folder / "retrained.pt")
             torch.save({name: value.cpu() for name, value in work.retrained.state.items()}, retrained)
         kind = work.clip.device
-        threads = torch.get_num_threads()
         return Job(
             method=str(work.method.path.absolute()),
             name=work.method.card.name,
@@ -233,13 +243,16 @@ class Unlearner:
             model=str(model),
             encoder=encoder,
             names=str(names),
-            parts={part: str(self._part(work, part)) for part in parts_of(work.method.card.regime)},
+            parts={
+                part: str(self.files.part(work.dataset, work.request, part))
+                for part in parts_of(work.method.card.regime)
+            },
             others=tuple(map(str, others)),
             request=work.request.to_dict(),
             seed=work.seed,
             precision=work.precision,
             device=str(kind) if self.devices.count == 1 else kind.type,
-            threads=max(1, threads // self.devices.count) if kind.type == "cpu" else threads,
+            threads=self.threads_each(kind.type),
             flush_denormal=FLUSH_DENORMAL,
             flops_each=tower_flops(work.clip),
             retrained=retrained,
@@ -252,134 +265,136 @@ class Unlearner:
     def _closed(self) -> tuple[str, ...]:
         return tuple(str(path.absolute()) for path in (self.cache_dir, *self.closed))
 
-    def _model(self, clip: Clip) -> tuple[Path, str]:
-        """The file of a CLIP as it came, and the key of its image encoder; written once while the CLIP lives."""
-        model_file = self._models.get(id(clip.model))
-        if model_file is None or model_file.model() is not clip.model:
-            folder = self.folder / f"model-{next(self._numbers)}"
-            folder.mkdir()
-            _write_model(clip, folder / "clip.pt")
-            model_file = self._models[id(clip.model)] = _KeptModel(weakref.ref(clip.model), folder, encoder_key(clip))
-            while len(self._models) > 2:
-                shutil.rmtree(self._models.popitem(last=False)[1].folder, ignore_errors=True)
-        return model_file.folder / "clip.pt", model_file.encoder
-
-    def _part(self, work: Work, part: Any) -> Path:
-        dataset = work.dataset
-        key = (dataset.name, dataset.revision, dataset.framing, work.request, part)
-        if key not in self._parts:
-            while len(self._parts) >= KEPT_PARTS:
-                shutil.rmtree(self._parts.popitem(last=False)[1], ignore_errors=True)
-            folder = self.folder / f"part-{next(self._numbers)}"
-            write_part(dataset, work.request, part, folder)
-            self._parts[key] = folder
-        self._parts.move_to_end(key)
-        return self._parts[key]
-
-    @contextlib.contextmanager
-    def _job_folder(self) -> Iterator[Path]:
-        folder = Path(tempfile.mkdtemp(prefix="job-", dir=self.folder))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    def threads_each(self, kind: str) -> int:
+        """Threads of torch on the CPU in each process that unlearns on a kind of device."""
+        here = torch.get_num_threads()
+        return self.threads or max(1, here // (self.jobs * (self.devices.count if kind == "cpu" else 1)))
 
 
-@dataclass(frozen=True)
-class _KeptModel:
-    model: Callable[[], nn.Module | None]
-    folder: Path
-    encoder: str
+class _Kept:
+    """A logger that keeps what it is told for another one."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[dict[str, float], int | None]] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.told.append((metrics, step))
+
+    def tell(self, logger: Logger | None) -> None:
+        """Tell the other one, if there is one."""
+        if logger is not None:
+            for metrics, step in self.told:
+                logger.log_metrics(metrics, step)
 
 
-def _write_model(clip: Clip, file: Path) -> None:
-    """Write a CLIP for other processes of this machine.
+class Unlearning:
+    """One unlearning: the files of its process, what is heard of that and answered, and what it left.
 
-    Raises:
-        BenchmarkError: If a part of it is of a kind that cannot be written.
+    It is made, closed and asked for its result by one thread; `run` and the answers may be in another.
+
+    Args:
+        unlearner: Whose files and cache it shares.
+        work: What to do.
+        watch: Looks at the accuracy as it falls.
+
+    Attributes:
+        future: The end of `run`, where that is in another thread.
     """
-    size = sum(value.numel() * value.element_size() for value in clip.model.state_dict().values())
-    try:
-        with new_file(file, size_bytes=size) as stream:
-            torch.save(clip, stream)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise BenchmarkError(
-            f"model {clip.name!r} cannot be handed to the process that unlearns ({error}): its tokenizer and modules "
-            "must be of classes and functions at the top level of a module"
-        ) from error
 
+    def __init__(self, unlearner: Unlearner, work: Work, watch: Watch | None) -> None:
+        self.future: Future[None] = Future()
+        self._unlearner, self._work, self._watch = unlearner, work, watch
+        self._logger: Logger | _Kept | None = None
+        self._on_step: StepReport | None = None
+        self._clocks = OutsideClocks()
+        with contextlib.ExitStack() as stack:
+            self._folder = stack.enter_context(unlearner.files.job_folder())
+            self._job = unlearner._job(work, self._folder, watch)
+            stack.enter_context(
+                unlearner.files.held([Path(self._job.model).parent, *map(Path, self._job.parts.values())])
+            )
+            self._job.write(self._folder)
+            self._open = stack.pop_all()
 
-@dataclass
-class _Hearing:
-    """What is heard of one process that unlearns, and answered."""
+    def hear(self, logger: Logger | _Kept | None, on_step: StepReport | None) -> None:
+        """Say who is to hear of it, before it runs."""
+        self._logger, self._on_step = logger, on_step
+        if self._watch is not None:
+            self._log(self._watch.first(), 0)
 
-    unlearner: Unlearner
-    work: Work
-    job: Job
-    folder: Path
-    logger: Logger | None
-    on_step: StepReport | None
-    watch: Watch | None
-    _clock: dict[str, float] = field(default_factory=dict)
-    _answering: float = 0.0
-    _added: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.watch is not None:
-            self._log(self.watch.first(), 0)
-
-    def __call__(self, what: str, *message: Any) -> Any:
-        """Hear one message."""
-        if what == "clock":
-            self._clock.setdefault(str(message[0]), time.perf_counter())
-        elif what == "step" and self.on_step is not None:
-            self.on_step(int(message[0]), int(message[1]))
-        elif what == "metrics" and self.logger is not None:
-            for metrics, step in message[0]:
-                self.logger.log_metrics({str(name): float(value) for name, value in metrics.items()}, step)
-        elif what in ("look", "synthesis"):
-            start = time.perf_counter()
-            try:
-                return self._look(*message) if what == "look" else self._synthesis(*message)
-            finally:
-                if "end" not in self._clock:
-                    self._answering += time.perf_counter() - start
-        return None
-
-    def check_clock(self, seconds: float) -> None:
-        """Check the seconds that a process says it took against our own clock.
+    def run(self) -> None:
+        """Do it.
 
         Raises:
-            ContractError: If they are far apart.
+            Exception: Whatever the method raises, by the name of its class.
+            ProcessError: If its process died.
         """
-        if self.unlearner.devices.count > 1:
-            return  # starting together is not counted there
-        begin, end = self._clock.get("begin", math.nan), self._clock.get("end", math.nan)
-        retrained = self.job.retrained_seconds if self.work.method.card.regime == "pretraining" else 0.0
-        outside_seconds = end - begin - self._answering + self._added
-        allowed = CLOCK_SECONDS + CLOCK_SHARE * outside_seconds + retrained
-        if not abs(seconds - outside_seconds) <= allowed:
-            raise ContractError(
-                f"the process of method {self.work.method.card.name!r} says that it took {seconds:.1f} s; by the clock "
-                f"outside it took {outside_seconds:.1f} s"
-            )
+        unlearner, count = self._unlearner, self._unlearner.devices.count
+        run_processes(
+            unlearn_here, self._folder, count=count, listener=self, stop=unlearner._stop, started=self._clocks.started
+        )
+
+    def result(self, logger: Logger | None) -> Unlearned:
+        """What it left, after it was run; its files are then gone.
+
+        Args:
+            logger: Where the loss of each step goes, and went, unless it was kept till now.
+
+        Raises:
+            Exception: What `run` raised, if that was in another thread.
+            ContractError: If what it left is not what its card declares.
+        """
+        with contextlib.closing(self):
+            if isinstance(self._logger, _Kept):
+                self.future.result()
+                self._logger.tell(logger)
+            work, count = self._work, self._unlearner.devices.count
+            answers = [Answer.read(self._folder, index) for index in range(count)]
+            done = put_together(work.method.card, work.clip.copy(), answers)
+            if count == 1:  # starting together is not counted by several
+                retrained = self._job.retrained_seconds if work.method.card.regime == "pretraining" else None
+                self._clocks.check(work.method.card.name, done.cost, retrained_seconds=retrained)
+        done.cost.load = self._clocks.load
+        if logger is not None:
+            logger.save()
+            logger.finalize("success")
+        return done
+
+    def close(self) -> None:
+        """Remove its files, if they are still there."""
+        self._open.close()
+
+    def __call__(self, what: str, *message: Any) -> Any:
+        """Hear one message of its process."""
+        if what == "clock":
+            self._clocks.note(str(message[0]))
+        elif what == "step" and self._on_step is not None:
+            self._on_step(int(message[0]), int(message[1]))
+        elif what == "metrics" and self._logger is not None:
+            for metrics, step in message[0]:
+                self._logger.log_metrics({str(name): float(value) for name, value in metrics.items()}, step)
+        elif what in ("look", "synthesis"):
+            with self._clocks.answering():
+                return self._look(*message) if what == "look" else self._synthesis(*message)
+        return None
 
     def _look(self, step: int, refused: Sequence[str]) -> None:
-        if self.watch is None:
+        if self._watch is None:
             return
         with contextlib.suppress(OSError, SafetensorError):
-            self._log(self.watch.see(load_file(self.folder / "look.safetensors"), tuple(map(str, refused))), int(step))
+            tensors = load_file(self._folder / "look.safetensors")
+            self._log(self._watch.see(tensors, tuple(map(str, refused))), int(step))
 
     def _synthesis(self, classifier: str, targets: Sequence[int], recipe: Mapping[str, Any]) -> str | None:
         chosen, indices = SyntheticRecipe(**recipe), [int(target) for target in targets]
-        forget_set = self.unlearner.synthetic_set(self.work, self.job, str(classifier), indices, chosen)
+        forget_set = self._unlearner.synthetic_set(self._work, self._job, str(classifier), indices, chosen)
         if forget_set is None:
             return None
-        self._added += forget_set.seconds
-        file = self.folder / f"synthetic-{len(list(self.folder.glob('synthetic-*')))}.npz"
+        self._clocks.add(forget_set.spent)
+        file = self._folder / f"synthetic-{len(list(self._folder.glob('synthetic-*')))}.npz"
         file.write_bytes(forget_set.to_bytes())
         return str(file)
 
     def _log(self, seen: dict[str, float], step: int) -> None:
-        if self.logger is not None and seen:
-            self.logger.log_metrics(seen, step=step)
+        if self._logger is not None and seen:
+            self._logger.log_metrics(seen, step=step)

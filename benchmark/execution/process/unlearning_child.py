@@ -32,6 +32,7 @@ from benchmark.utils.trainer import leave_surrounding_job
 from datamodules.common.handed import HandedDataset
 from datamodules.common.module import Meter, Part, Retrained
 from datamodules.common.request import ForgetRequest
+from datamodules.common.spent import Spent
 from datamodules.common.synthetic import ImageModel, RawSet, SyntheticForgetSet, SyntheticRecipe, climb_set
 from methods.common.card import resolve
 from methods.common.clip import Clip, changed_tensors
@@ -81,7 +82,7 @@ def unlearn_here(rank: Rank) -> None:
             regime=job.regime,
             logger=reports,
             on_step=reports.step,
-            on_clock=lambda what: rank.tell("clock", what),
+            on_clock=lambda what: (rank.ask if what == "end" and rank.count == 1 else rank.tell)("clock", what),
             flops_each=job.flops_each,
             retrained=_retrained(job),
             looks=looks,
@@ -113,8 +114,8 @@ def synthesise_here(rank: Rank) -> None:
     recipe = SyntheticRecipe(**task["recipe"])
     with measured(clip, tuple(task["flops_each"])) as cost:
         forget_set = climb_set(model, task["targets"], recipe)
-    forget_set = replace(forget_set, seconds=cost.seconds, flops=cost.flops)
-    (rank.folder / "set.npz").write_bytes(forget_set.to_bytes())
+    spent = Spent(cost.seconds, cost.cpu_seconds, cost.flops, cost.peak_memory_bytes or 0)
+    (rank.folder / "set.npz").write_bytes(replace(forget_set, spent=spent).to_bytes())
 
 
 def import_here(rank: Rank) -> None:
