@@ -52,8 +52,8 @@ class Hyperparameters:
         1e-6,
         low=0.0,
         source="our choice: CLIPErase on CIFAR-100 (secondary), because the source tunes its rate (SGD, 0.06)",
-        small=1e-4,
-        small_source="our choice, absolute: a twentieth of the peak rate of the training of mini",
+        small=2e-5,
+        small_source="our choice, absolute: on suite `development` it leaves 22 % of a class; at 1e-5 all of it stays",
     )
     alpha: float = hyper(1.0, low=0.0, source="of the pull to other pairs; official code")
     gamma: float = hyper(1.0, low=0.0, source="of the log-sum-exp; official code, where it is alpha")

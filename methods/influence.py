@@ -1,13 +1,14 @@
 """Influence unlearning: one Newton step that takes forget images out (Koh & Liang, ICML 2017, arXiv 1703.04730).
 
     v = 1/N sum over D_f of g(x)  -  n_f / (N n_r) sum over D_r of g(x)             N = n_f + n_r, g the gradient of CE
-    theta <- theta + alpha H^-1 v
+    theta <- theta + alpha |theta| u,   u = H^-1 v / |H^-1 v|
 
-The form of the unlearning literature's common code (Jia et al., NeurIPS 2023, arXiv 2304.04934, "IU"). Its H^-1 comes
-from a recursion over single retain images whose auxiliary vector never leaves the direction of the first gradient, so
-that H^-1 v is v minus a multiple of one gradient: in effect one ascent step. `hessian=identity` takes that step without
-the multiple. Here H is by default the diagonal empirical Fisher information of the retain batches, damped by a share of
-its own mean:
+The form of the unlearning literature's common code (Jia et al., NeurIPS 2023, arXiv 2304.04934, "IU"), but for the
+length of the step, which it tunes for each model: a share of the weights' norm carries over from one to another. The
+code's H^-1 comes from a recursion over single retain images whose auxiliary vector never leaves the direction of the
+first gradient, so that H^-1 v is v minus a multiple of one gradient: in effect one ascent step. `hessian=identity`
+takes that step without the multiple. By default H is the diagonal empirical Fisher information of the retain batches,
+damped by a share of its own mean:
 
     H = diag( mean over batches of D_r of g_batch^2 )  +  damping times the mean of its entries
 
@@ -39,7 +40,7 @@ CARD = MethodCard(
     deviations=(
         "The inverse of a damped diagonal Fisher information; the code's recursion comes to an ascent step "
         "(`hessian=identity`).",
-        "The length of the step is ours: the source tunes it and names no value.",
+        "The length of the step is ours, as a share of the weights' norm: the source tunes it and names no value.",
     ),
 )
 
@@ -49,11 +50,9 @@ class Hyperparameters:
     """Of the step."""
 
     alpha: float = hyper(
-        0.1,
+        0.007,
         low=0.0,
-        source="our choice: the source tunes it and names no value",
-        small=1.0,
-        small_source="our choice, on suite `development`",
+        source="our choice, on suite `development`: of the weights' norm; the source tunes a length and names none",
     )
     hessian: Literal["fisher", "identity"] = hyper(
         "fisher", source="our choice, because the code's inverse is next to none; identity: what it comes to"
@@ -104,16 +103,20 @@ class Influence(UnlearningMethod[Hyperparameters]):
 
     @torch.no_grad()
     def on_train_end(self) -> None:
-        """Take the step."""
-        sizes = self.data.sizes
-        share = sizes["forget"] / (sizes["forget"] + sizes["retain"])
-        entries = sum(square.numel() for square in self.squares)
-        mean = sum(float(square.double().sum()) for square in self.squares) / entries
-        length = 0.0
-        for number, parameter in enumerate(self.editable_parameters()):
-            step = self.h.alpha * share * (self.forget[number] - self.retain[number])
-            if self.h.hessian == "fisher":
-                step = step / (self.squares[number] + self.h.damping * mean)
-            parameter.add_(step)
-            length += float(step.double().square().sum())
-        self.report.update(step_norm=length**0.5)
+        """Take the step; n_f / N, by which v is larger, changes its length alone."""
+        parameters = self.editable_parameters()
+        steps = [forget - retain for forget, retain in zip(self.forget, self.retain, strict=True)]
+        if self.h.hessian == "fisher":
+            mean = torch.cat([square.flatten() for square in self.squares]).double().mean()
+            damping = float(self.h.damping * mean)
+            steps = [step / (square + damping) for step, square in zip(steps, self.squares, strict=True)]
+        length = norm(steps)
+        scale = self.h.alpha * norm(parameters) / length if length else 0.0
+        for parameter, step in zip(parameters, steps, strict=True):
+            parameter.add_(scale * step)
+        self.report.update(step_norm=scale * length)
+
+
+def norm(tensors: Sequence[Tensor]) -> float:
+    """The Euclidean norm of tensors together."""
+    return float(torch.stack([tensor.double().square().sum() for tensor in tensors]).sum().sqrt())

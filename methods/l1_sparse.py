@@ -33,6 +33,8 @@ CARD = MethodCard(
         "Evaluation mode, so that batch statistics stay those of the original; the source trains in train mode.",
     ),
 )
+ROUNDING = 1e-12
+"""Weights of this size are zero but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,15 @@ class L1Sparse(UnlearningMethod[Hyperparameters]):
         retain = batch["retain"]
         weights, labels = self.names.retain_classes(self.clip, retain)
         kept = F.cross_entropy(self.names.logits(self.clip, retain["images"], weights), labels)
-        size = torch.stack([parameter.abs().sum() for parameter in self.editable_parameters()]).sum()
+        size = torch.stack([norm(parameter) for parameter in self.editable_parameters()]).sum()
         weight = self.h.alpha * norm_share(index, self.data.steps, self.h.epochs)
         self.report.update(last_cross_entropy=float(kept.detach()), last_norm_term=float(weight * size.detach()))
         return kept + weight * size
+
+
+def norm(weights: Tensor) -> Tensor:
+    """The sum of the sizes of weights; one that is zero but for rounding has no sign, so no gradient either."""
+    return torch.where(weights.abs() > ROUNDING, weights, 0.0).abs().sum()
 
 
 def norm_share(step: int, steps: int, epochs: int) -> float:

@@ -45,7 +45,7 @@ CARD = MethodCard(
         "decides the direction where gradients are small.",
         "Images are normalised as the model wants them, and the logit scale is the model's own; the official code "
         "takes ImageNet's normalisation and 100.",
-        "Small CLIPs: every step is a bargain, because forty steps hold two epochs at most.",
+        "Small CLIPs: both encoders learn, and every step is a bargain, because forty steps hold two epochs at most.",
     ),
 )
 
@@ -55,12 +55,19 @@ class Hyperparameters:
     """The defaults of the official code's CLIP scripts; the settings of the paper's table are not known."""
 
     learning_rate: float = hyper(
-        0.01, low=0.0, source="official code: of steps of norm 1, which do not grow with a model, so on small CLIPs too"
+        0.01,
+        low=0.0,
+        source="official code: of steps of norm 1",
+        small=0.03,
+        small_source="our choice, on suite `development`: so that forty steps go further",
     )
     momentum: float = hyper(0.9, low=0.0, high=1.0, source="official code")
     weight_decay: float = hyper(5e-4, low=0.0, source="official code")
     tower: Literal["text", "visual", "both"] = hyper(
-        "text", source="official code: the encoder whose attention learns; all of it where it has no attention"
+        "text",
+        source="official code: the encoder whose attention learns; all of it where it has no attention",
+        small="both",
+        small_source="our choice, on suite `development`: it leaves 21 % of a class, the text encoder alone 43 %",
     )
     random_weight: float = hyper(1.0, low=0.0, source="beta of L_f; official code; 0 takes the steps on L_r alone")
     bargains: Literal["while forget batches last", "always"] = hyper(
@@ -122,7 +129,7 @@ class MUNBa(UnlearningMethod[Hyperparameters]):
                 gradients, torch.autograd.grad(forgetting, parameters, allow_unused=True, materialize_grads=True)
             )
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = torch.zeros_like(parameter).copy_(gradient)  # laid out as it is, for the fused optimizer
         cast(Any, self.optimizers()).step()
         return (keeping if forgetting is None else keeping + forgetting).detach()
 

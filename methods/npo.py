@@ -46,8 +46,9 @@ class Hyperparameters:
         1e-5,
         low=0.0,
         source="official code, TOFU",
-        small=1e-4,
-        small_source="our choice, absolute: a twentieth of the peak rate of the training of mini",
+        small=2e-5,
+        small_source="our choice, absolute: on suite `development` it forgets a class; at 1e-5 68 % of it stay, at "
+        "3e-5 most of the rest goes",
     )
     weight_decay: float = hyper(0.01, low=0.0, source="official code, TOFU: of AdamW")
     beta: float = hyper(

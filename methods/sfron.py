@@ -61,7 +61,7 @@ class Hyperparameters:
         low=1e-6,
         source="our choice, as in MUNBa's CLIP ports: a logit scale multiplies the gradients; official code: None",
     )
-    importance_steps: int | None = hyper(
+    saliency_steps: int | None = hyper(
         None, low=1, source="none: one pass over D_f", small=8, small_source="our choice, for 2 cores"
     )
     batch_size: int = hyper(128, low=2, source="official code", small=24, small_source="our choice, for 2 cores")
@@ -127,7 +127,7 @@ class SFRon(UnlearningMethod[Hyperparameters]):
         parts: tuple[Part, ...] = ("forget", "retain")
         for part in parts:
             loss = self._losses(part, batch[part]).mean()
-            gradients = self._gradients(loss)
+            gradients = torch.autograd.grad(loss, self.editable_parameters(), allow_unused=True, materialize_grads=True)
             for total, gradient in zip(self.importance[part], gradients, strict=True):
                 total += gradient.square()
         if last:
@@ -136,24 +136,20 @@ class SFRon(UnlearningMethod[Hyperparameters]):
             self.importance.clear()
         return loss.detach()
 
-    def _gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
-        parameters = self.editable_parameters()
-        return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-
     def _step(self, loss: Tensor, limit: float | None, masks: Sequence[Tensor] = ()) -> None:
         """One step of the optimizer on a loss, its gradient masked, then clipped."""
-        gradients = self._gradients(loss)
-        if masks:
-            gradients = tuple(gradient * mask for gradient, mask in zip(gradients, masks, strict=True))
-        parameters = self.editable_parameters()
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        optimizer, parameters = cast(Any, self.optimizers()), self.editable_parameters()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        for parameter, mask in zip(parameters, masks, strict=False):
+            if parameter.grad is not None:
+                parameter.grad *= mask
         if limit is not None:
             torch.nn.utils.clip_grad_norm_(parameters, limit)
-        cast(Any, self.optimizers()).step()
+        optimizer.step()
 
     def _measuring(self, sizes: Mapping[Literal["forget", "retain"], int]) -> int:
-        return self.h.importance_steps or math.ceil(sizes["forget"] / self.batch_size())
+        return self.h.saliency_steps or math.ceil(sizes["forget"] / self.batch_size())
 
 
 def weighted(losses: Tensor, exponent: float) -> Tensor:

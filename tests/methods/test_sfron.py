@@ -48,7 +48,7 @@ class Remembering(SFRon):
 
 def test_a_run_is_the_plain_loop(tmp_path: Path) -> None:
     h = Hyperparameters(
-        batch_size=4, max_steps=4, importance_steps=2, every=3, learning_rate=0.02, ascent_norm=0.5, retain_norm=None
+        batch_size=4, max_steps=4, saliency_steps=2, every=3, learning_rate=0.02, ascent_norm=0.5, retain_norm=None
     )
     clip = tiny_clip("vit")
     method = fit(Remembering, h, clip, tmp_path)
