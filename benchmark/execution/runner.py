@@ -17,6 +17,7 @@ from benchmark.execution.edited_weights import WeightsKeeper
 from benchmark.execution.preview import Watcher
 from benchmark.execution.progress import CellProgress, Silent
 from benchmark.execution.references import References
+from benchmark.execution.sequences import Sequences
 from benchmark.execution.session import CellShadows, Session, precision_of, trunk_edited, work_of
 from benchmark.execution.tracking import Tracker
 from benchmark.models.registry import PRETRAINING
@@ -33,6 +34,7 @@ from benchmark.utils.hardware import device_name
 from benchmark.utils.randomness import isolated
 from datamodules.common.module import Retrained
 from methods.common.card import MethodCard, resolve
+from methods.common.clip import Clip
 from methods.common.registry import Registry
 
 
@@ -85,6 +87,7 @@ class CellRunner:
 
     def __post_init__(self) -> None:
         self.session = Session(self.registry, self.where, (self.store.folder,), self.devices)
+        self.sequences = Sequences()
 
     @contextmanager
     def showing(self, progress: CellProgress) -> Iterator[None]:
@@ -248,6 +251,8 @@ class CellRunner:
             return "no measure asks for shadow models"
         if cell.brought:
             return "the model was unlearned elsewhere: nothing here can unlearn shadow models in the same way"
+        if cell.sequence:
+            return "the request stands in a sequence: shadow models unlearn one request alone"
         why_not = self.session.shadows.why_not(cell)
         if why_not:
             return why_not
@@ -278,7 +283,14 @@ class CellRunner:
         return {used.name: len(used.skipped) for used in (dataset, *others) if used.skipped}
 
     def _unlearn(self, cell: Cell, retrained: Retrained | None) -> Unlearned:
-        work, watch = work_of(cell, self.session, retrained=retrained), None
+        if cell.sequence and retrained is None:
+            return self.sequences.unlearned(cell, self._unlearn_from)
+        return self._unlearn_from(cell, None, retrained)
+
+    def _unlearn_from(self, cell: Cell, start: Clip | None, retrained: Retrained | None = None) -> Unlearned:
+        """Let a cell's method unlearn its request from a model; by default from the cell's as it came."""
+        dataset = self.session.dataset_to_unlearn(cell)
+        work, watch = work_of(cell, self.session, retrained=retrained, clip=start, dataset=dataset), None
         if self.watcher is not None:
             watch = self.watcher.watch(work.clip, work.dataset, cell.request, work.precision)
         logger = self.tracker.logger(cell)

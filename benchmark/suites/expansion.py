@@ -67,6 +67,8 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     for wanted in wanted_of(suite, registry, methods):
         task, model = wanted.task, wanted.model
         involved: dict[str, Dataset] = {name: opened[name] for name in (task.dataset, *task.others)}
+        requests = tuple(involved[task.dataset].resolved(request) for request in task.requests)
+        group = tuple(name for request in requests for name in request.classes) if task.retrained else ()
         cells.append(
             Cell(
                 suite=suite.name,
@@ -86,6 +88,10 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                 by_request=tuple(sorted(wanted.varying)),
                 measures=suite.measures if task.measures is None else task.measures,
                 tuned=suite.tuned,
+                sequence=requests if task.in_sequence else (),
+                step=wanted.step,
+                group=group,
+                retrained=task.retrained,
             )
         )
     return list({cell.key: cell for cell in cells}.values())
