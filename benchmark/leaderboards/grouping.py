@@ -178,7 +178,10 @@ DEEP_COLUMNS = (
 """For requests by class where the measures of E were made: those first, then what users of this field look for. The
 soft prompt and S with the worst attack are left to CSV and JSON: they hardly tell a retrained model from one that kept
 the class (`leaderboard --informative`)."""
-DEEP = ("forget/image_map", "score/robust")
+DEEP = (
+    *("forget/image_map", "score/robust", "forget/relearn_acc1@0", "forget/quantised_acc1@4"),
+    *("forget/pruned_acc1", "forget/noised_acc1", "retain/near_drop"),
+)
 """A board with one of these shows `DEEP_COLUMNS`."""
 CONCEPT_COLUMNS = (
     *QUALITY_COLUMNS,

@@ -114,6 +114,11 @@ class Cell:
         return f"{self.method} forgets {self.request} ({self.dataset}, {self.model}, seed {self.seed}{place})"
 
     @property
+    def stands_alone(self) -> bool:
+        """Whether the request is of no sequence and no group."""
+        return not (self.sequence or self.group)
+
+    @property
     def left_out(self) -> tuple[str, ...]:
         """Classes that are neither forgotten by this request nor retained: their images take no part in measuring."""
         forgotten_too = (*self.group, *(name for request in self.sequence for name in request.classes))

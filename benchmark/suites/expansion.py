@@ -62,7 +62,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     for scale in dict.fromkeys(scales.values()):
         _check_settings(suite, registry, scale)
     identity = cache(model_identity)
-    code_of = cache(lambda name, model: where.digests.code(registry, name, model))
+    code_of = cache(lambda name, model, together: where.digests.code(registry, name, model, together=together))
     cells = []
     for wanted in wanted_of(suite, registry, methods):
         task, model = wanted.task, wanted.model
@@ -81,7 +81,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                 others=task.others,
                 precision=chosen,
                 device=device,
-                code=code_of(wanted.method, model),
+                code=code_of(wanted.method, model, bool(group) or task.in_sequence),
                 data_revisions={name: dataset.revision for name, dataset in involved.items()},
                 weights=identity(model),
                 scale=scales[model],
@@ -141,13 +141,13 @@ def references_first(method: str) -> int:
 
 def original_of(cell: Cell, registry: Registry) -> Cell:
     """The cell of doing nothing that a cell is compared with."""
-    code = unlearning_code(registry, ORIGINAL, cell.model)
+    code = unlearning_code(registry, ORIGINAL, cell.model, together=not cell.stands_alone)
     return replace(cell, method=ORIGINAL, hparams={}, seed=0, code=code, by_request=(), brought="")
 
 
 def retrain_of(cell: Cell, registry: Registry, where: Where) -> Cell:
     """The cell of the model trained again without the forget data, of the same seed, that a cell is compared with."""
-    code = where.digests.code(registry, RETRAIN, cell.model)
+    code = where.digests.code(registry, RETRAIN, cell.model, together=not cell.stands_alone)
     return replace(cell, method=RETRAIN, hparams={}, code=code, by_request=(), brought="")
 
 
