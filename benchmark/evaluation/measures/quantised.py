@@ -41,8 +41,8 @@ def rounded(weight: Tensor, bits: int, axis: int) -> Tensor:
     largest = 2 ** (bits - 1) - 1
     others = [dimension for dimension in range(weight.ndim) if dimension != axis]
     step = weight.float().abs().amax(dim=others, keepdim=True) / largest
-    whole = torch.where(step > 0, weight.float() / step, 0.0).round()
-    return (whole * step).to(weight.dtype)
+    whole: Tensor = torch.where(step > 0, weight.float() / step, 0.0).round()
+    return whole.mul(step).to(weight.dtype)
 
 
 @torch.no_grad()
