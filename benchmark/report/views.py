@@ -22,7 +22,10 @@ from datamodules.common.errors import RequestError
 
 LANDMARKS = ("original", "retrain")
 """The rows between which all others lie: nothing forgotten, and never seen; named as in `suites.expansion`."""
-DEEP = ("forget/probe_acc1", "forget/relearn_acc1@16", "forget/soft_prompt_acc1", "forget/worst_prompt_acc1")
+DEEP = (
+    *("forget/probe_acc1", "forget/relearn_acc1@16", "forget/soft_prompt_acc1", "forget/worst_prompt_acc1"),
+    *("forget/quantised_acc1@4", "forget/pruned_acc1", "forget/noised_acc1", "retain/relearn_acc1@16"),
+)
 RELEARNING = tuple(f"forget/relearn_acc1@{shots}" for shots in SHOTS)
 _FIXED = ("method", "reads", "cells")
 
