@@ -140,6 +140,11 @@ MEASURES: tuple[Measure, ...] = (
     _fraction("pruned_acc1", "accuracy without the smallest weights of each tensor", "train data"),
     _fraction("noised_acc1", "accuracy with a little noise on the weights", "train data"),
     Measure(
+        "synonym_mean_recall",
+        "mean of the six retrieval recalls with the best synonym in the place of the concept",
+        *("fraction", 0.0, 1.0, "lower", "none", ("retrieval", "synonyms")),
+    ),
+    Measure(
         "membership_auc",
         "AUC of telling forgotten images from images that were never trained on (U-LiRA); 0.5: they cannot be told",
         *("fraction", 0.0, 1.0, "none", "none", ("retrained model", "shadow models")),
@@ -247,6 +252,7 @@ _HEADS = {
     "far_drop": "far drop",
     "neighbour_share": "as neighbour",
     "group_acc1": "group acc",
+    "synonym_mean_recall": "synonym R",
     "pruned_acc1": "pruned",
     "noised_acc1": "noised",
     **{f"quantised_acc1@{bits}": f"{bits} bits" for bits in BITS},

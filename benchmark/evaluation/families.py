@@ -93,6 +93,13 @@ _LIST = (
         data="datamodules/paraphrases",
     ),
     Family(
+        "synonyms",
+        "whether images of a concept are found by captions that name it by another word",
+        ("forget/synonym_mean_recall",),
+        ("model",),
+        data="datamodules/synonyms",
+    ),
+    Family(
         "soft_prompt",
         "whether a few learned tokens bring the class back",
         ("forget/soft_prompt_acc1", "retain/soft_prompt_acc1"),

@@ -188,6 +188,7 @@ CONCEPT_COLUMNS = (
     PUBLISHED,
     "score/harmonic",
     "forget/mean_recall",
+    "forget/synonym_mean_recall",
     "retain/mean_recall",
     "forget/image_retrieval_recall@5",
     "retain/image_retrieval_recall@5",

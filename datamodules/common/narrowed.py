@@ -1,8 +1,9 @@
-"""A data set without the images of some classes, such as those that were to be forgotten before."""
+"""Data sets that are another one but for some of it: without the images of some classes, or in other words."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +16,17 @@ WHOLE: tuple[SplitName, ...] = ("val",)
 """The splits that stay whole."""
 
 
-class NarrowedDataset(Dataset):
-    """A data set whose train and test images lack some classes; all names, templates and labels stay.
+class ChangedDataset(Dataset):
+    """A data set that is another one in all but its splits.
 
     Args:
-        base: The whole data set.
-        without: Names of its classes.
+        base: The other one.
     """
 
-    def __init__(self, base: Dataset, without: Collection[str]) -> None:
+    def __init__(self, base: Dataset) -> None:
         super().__init__(base.data_dir, base.cache_dir, base.framing)
         self.card = base.card  # type: ignore[misc]
-        self.base, self.without = base, tuple(sorted(without))
-        self.skipped = base.skipped
+        self.base, self.skipped = base, base.skipped
 
     @property
     def name(self) -> str:
@@ -36,7 +35,7 @@ class NarrowedDataset(Dataset):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The data set's, those of the missing classes among them."""
+        """The data set's."""
         return self.base.class_names
 
     @property
@@ -58,6 +57,19 @@ class NarrowedDataset(Dataset):
     def gallery_size(self) -> int | None:
         """The data set's."""
         return self.base.gallery_size
+
+
+class NarrowedDataset(ChangedDataset):
+    """A data set whose train and test images lack some classes; all names, templates and labels stay.
+
+    Args:
+        base: The whole data set.
+        without: Names of its classes.
+    """
+
+    def __init__(self, base: Dataset, without: Collection[str]) -> None:
+        super().__init__(base)
+        self.without = tuple(sorted(without))
 
     @property
     def revision(self) -> str:
@@ -84,3 +96,25 @@ class NarrowedDataset(Dataset):
 def whole(dataset: Dataset) -> Dataset:
     """The whole data set of which one is a part; itself, if it is whole."""
     return dataset.base if isinstance(dataset, NarrowedDataset) else dataset
+
+
+class RewordedDataset(ChangedDataset):
+    """A data set whose test images have other captions.
+
+    Args:
+        base: The data set as it is captioned.
+        captions: Of its test images, in order.
+    """
+
+    def __init__(self, base: Dataset, captions: Sequence[tuple[str, ...]]) -> None:
+        super().__init__(base)
+        self.captions = tuple(captions)
+
+    @property
+    def revision(self) -> str:
+        """That the captions are others; the images are the data set's."""
+        return f"{self.base.revision}-reworded"
+
+    def _load(self, name: SplitName) -> Split:
+        split = self.base.split(name)
+        return replace(split, captions=self.captions) if name == "test" else split
