@@ -19,6 +19,7 @@ from benchmark.leaderboards.grouping import BoardKey
 from benchmark.leaderboards.meta_evaluation import Trust
 from benchmark.leaderboards.notes import BY_CHANCE, DASH
 from benchmark.leaderboards.pareto import MARK
+from benchmark.leaderboards.steps import Steps
 from benchmark.utils.statistics import LEAST_VALUES
 from benchmark.utils.table import Format, Table, TableColumn, ends_text, number_text, records, values
 from benchmark.utils.table import render as render_tables
@@ -290,3 +291,31 @@ def _joint_table(key: BoardKey, gaps: Sequence[JointGap]) -> Table:
     columns = Table.of_texts(heads, lines, words=(0, 6)).columns
     title = f"{key} · joint against single retraining"
     return Table(title, columns, frame, notes=JOINT_NOTES, about={"key": key._asdict()})
+
+
+def render_steps(tables: Mapping[BoardKey, Sequence[Steps]], format: Format) -> str:
+    """Sequences step by step, as text with a newline at the end."""
+    return render_tables([_steps_table(key, rows) for key, rows in tables.items()], format)
+
+
+STEP_NOTES = (
+    f"{DASH} accuracies in per cent after each step; first: of the first request, latest: of the step's own",
+    f"{DASH} retain: of the classes that no request of the sequence names, the same images at every step",
+    f"{DASH} other: of the other data sets",
+)
+
+
+def _steps_table(key: BoardKey, rows: Sequence[Steps]) -> Table:
+    import pandas as pd
+
+    parts = {"first": "first", "latest": "latest", "retained": "retain", "others": "other"}
+    numbers = [[value for part in parts for value in getattr(row, part)] for row in rows]
+    steps = range(1, len(rows[0].first) + 1)
+    heads = ["method", *(f"{head} {step}" for head in parts.values() for step in steps)]
+    lines = [
+        [row.method, *(number_text(value, 100, 1) for value in line)] for row, line in zip(rows, numbers, strict=True)
+    ]
+    names = ["method", *(f"{part}/{step}" for part in parts for step in steps)]
+    frame = pd.DataFrame([[row.method, *line] for row, line in zip(rows, numbers, strict=True)], columns=names)
+    columns = Table.of_texts(heads, lines, words=(0,)).columns
+    return Table(str(key), columns, frame, notes=STEP_NOTES, about={"key": key._asdict()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,18 @@ def test_each_step_has_its_boards_with_the_original_on_each(sequence: Finished) 
     assert shown.status == 0
     assert all(title in shown.out for title in TITLES)
     assert shown.out.count("original") == 5
+    steps = command("leaderboard", "--results", sequence.world.results, "--steps", "--format", "json")
+    (table,) = json.loads(steps.out)
+    rows = {row["method"]: row for row in table["rows"]}
+    assert table["key"]["kind"] == "3 requests one after another" and set(rows) == {"original", "random_noise"}
+    for record in sequence.world.records().values():
+        cell, row = record.cell, rows[record.cell["method"]]
+        part = "first" if cell["request"] == {"classes": ["star"]} else "latest"
+        assert row[f"{part}/{cell['step']}"] == record.metrics["forget/acc1"].value
+        assert row[f"retained/{cell['step']}"] == record.metrics["retain/acc1"].value
+    assert rows["original"]["first/1"] == rows["original"]["latest/1"]
+    nothing = command("leaderboard", "--reference", "--suite", "quick", "--steps")
+    assert "run --suite sequence" in nothing.error
     retain = {record.metrics["retain/acc1"].n for record in sequence.world.records().values()}
     assert len(retain) == 1, "the same retained images at every step"
 
@@ -203,8 +216,6 @@ tasks:
 @pytest.fixture
 def group(world: World, tiny_world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> World:
     """A suite with both kinds of retraining; the tiny model passes for one of a tiny recipe."""
-    import json
-
     from safetensors import safe_open
 
     from benchmark.execution import references
