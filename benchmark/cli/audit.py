@@ -84,6 +84,11 @@ def _asked(originals: Sequence[Cell], forget: Forget, suite: str) -> Cell:
     ]
     if not matches:
         raise BenchmarkError(f"suite {suite!r} has no such request; it has {requests}")
+    if matches[0].sequence:
+        raise BenchmarkError(
+            f"the requests of suite {suite!r} are unlearned one after another: audit a checkpoint with a suite whose "
+            "requests stand alone, such as quick"
+        )
     return matches[0]
 
 

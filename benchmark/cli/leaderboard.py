@@ -29,6 +29,8 @@ def leaderboard_command(
     metric: Name | None = None,
     informative: bool = False,
     gaps: Name | None = None,
+    joint: bool = False,
+    steps: bool = False,
     device: Name | None = None,
 ) -> int:
     """Show the leaderboard of the records: by model, data set and kind of request.
@@ -43,6 +45,8 @@ def leaderboard_command(
         informative: Show which measures tell models that never saw the forget set from models that kept it.
         gaps: Show how far this row is from the models trained again without the forget set, by measure, in units of
             the spread between them.
+        joint: Show whether one model trained without several classes at once may stand for one model a class.
+        steps: Show sequences step by step: what the first request has become, and how damage adds up.
         device: Whose seconds and memory to show where cells ran on several chips: a chip's name or a part of it; by
             default the chip of most cells.
     """
@@ -53,6 +57,7 @@ def leaderboard_command(
             f"--metric {metric} needs two methods: --compare A B --metric {metric}, or --against METHOD"
         )
     asked = [("--compare", compare), ("--against", against), ("--informative", informative), ("--gaps", gaps)]
+    asked += [("--joint", joint), ("--steps", steps)]
     chosen_views = [name for name, value in asked if value]
     if len(chosen_views) > 1:
         raise BenchmarkError(f"{' and '.join(chosen_views)} are different tables: ask for one of them")
@@ -76,6 +81,10 @@ def leaderboard_command(
         sys.stdout.write(_informative(board.records, shown.format))
     elif gaps:
         sys.stdout.write(_gaps(board.records, gaps, shown.format))
+    elif joint:
+        sys.stdout.write(_joint(board.records, shown.format))
+    elif steps:
+        sys.stdout.write(_steps(board.records, shown.format))
     else:
         sys.stdout.write(board.render(shown.format))
     return 0
@@ -128,3 +137,17 @@ def _gaps(records: Sequence[Record], method: str, format: Format) -> str:
     from benchmark.leaderboards.tables import render_gaps
 
     return render_gaps(method, gaps(records, method), format)
+
+
+def _joint(records: Sequence[Record], format: Format) -> str:
+    from benchmark.leaderboards.gold_standard import joint_gaps
+    from benchmark.leaderboards.tables import render_joint
+
+    return render_joint(joint_gaps(records), format)
+
+
+def _steps(records: Sequence[Record], format: Format) -> str:
+    from benchmark.leaderboards.steps import steps_of
+    from benchmark.leaderboards.tables import render_steps
+
+    return render_steps(steps_of(records), format)

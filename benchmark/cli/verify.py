@@ -113,7 +113,8 @@ class _VerifiedRecords:
         from benchmark.utils.stopping import stop_if_asked
 
         runner = self._runner(self.device or cell.device)
-        if runner.where.digests.code(self.registry, cell.method, cell.model) != cell.code:
+        together = not cell.stands_alone
+        if runner.where.digests.code(self.registry, cell.method, cell.model, together=together) != cell.code:
             print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
         runner.session.unlearner.threads = threads_of(record)
         try:

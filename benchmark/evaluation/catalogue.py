@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.evaluation.families import SHOTS
+from benchmark.evaluation.families import BITS, SHOTS
 from datamodules.common.errors import UnknownNameError
 
 Better = Literal["lower", "higher", "none"]
@@ -103,9 +103,24 @@ MEASURES: tuple[Measure, ...] = (
         *("fraction", -1.0, 1.0, "none", "lower", ("classification", "original")),
     ),
     Measure(
-        "neighbour_drop",
-        "mean drop in recall of the five classes nearest to the forgotten one by name",
+        "near_drop",
+        "mean drop in recall of the classes next to the forgotten one: of its superclass, or nearest by name",
         *("fraction", -1.0, 1.0, "none", "lower", ("classification", "original")),
+    ),
+    Measure(
+        "far_drop",
+        "mean drop in recall of all other retained classes",
+        *("fraction", -1.0, 1.0, "none", "lower", ("classification", "original")),
+    ),
+    Measure(
+        "neighbour_share",
+        "share of the forgotten images that are given the name of a neighbour",
+        *("fraction", 0.0, 1.0, "none", "none", ("classification", "original")),
+    ),
+    Measure(
+        "group_acc1",
+        "share of the forgotten images that are given their own name or that of a neighbour",
+        *("fraction", 0.0, 1.0, "lower", "none", ("classification", "original")),
     ),
     _fraction(
         "worst_prompt_acc1",
@@ -118,6 +133,17 @@ MEASURES: tuple[Measure, ...] = (
         for shots in SHOTS
     ),
     _fraction("relearn_acc1@0", "accuracy after fine-tuning on retained images alone", "train data"),
+    *(
+        _fraction(f"quantised_acc1@{bits}", f"accuracy with weights rounded to {bits} bits", "classification")
+        for bits in BITS
+    ),
+    _fraction("pruned_acc1", "accuracy without the smallest weights of each tensor", "train data"),
+    _fraction("noised_acc1", "accuracy with a little noise on the weights", "train data"),
+    Measure(
+        "synonym_mean_recall",
+        "mean of the six retrieval recalls with the best synonym in the place of the concept",
+        *("fraction", 0.0, 1.0, "lower", "none", ("retrieval", "synonyms")),
+    ),
     Measure(
         "membership_auc",
         "AUC of telling forgotten images from images that were never trained on (U-LiRA); 0.5: they cannot be told",
@@ -222,7 +248,14 @@ _HEADS = {
     "true_name_margin": "margin of name",
     "confusion_entropy": "entropy",
     "worst10_drop": "worst 10",
-    "neighbour_drop": "neighbours",
+    "near_drop": "near drop",
+    "far_drop": "far drop",
+    "neighbour_share": "as neighbour",
+    "group_acc1": "group acc",
+    "synonym_mean_recall": "synonym R",
+    "pruned_acc1": "pruned",
+    "noised_acc1": "noised",
+    **{f"quantised_acc1@{bits}": f"{bits} bits" for bits in BITS},
     **{f"relearn_acc1@{shots}": f"relearn {shots}" for shots in (0, *SHOTS)},
 }
 

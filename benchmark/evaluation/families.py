@@ -21,6 +21,8 @@ BASE, SCORES = "base", "scores"
 """The families that every cell has: accuracies and recalls, and the scores made of them (`evaluate.py`)."""
 SHOTS = (1, 2, 4, 8, 16)
 """How many images of the forgotten class an attacker has (relearning)."""
+BITS = (8, 4)
+"""To how many bits weights are rounded (quantised)."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,25 @@ _LIST = (
         ("forget/true_name_rank", "forget/true_name_margin", "forget/acc5"),
     ),
     Family("confusion_audit", "where the images of the class go", ("forget/confusion_entropy",)),
-    Family("damage", "what the neighbours lose", ("retain/worst10_drop", "retain/neighbour_drop")),
+    Family("damage", "what the retained classes lose that lose most", ("retain/worst10_drop",)),
+    Family(
+        "neighbours",
+        "what the classes next to the forgotten one lose, and whether its images are taken for them",
+        ("retain/near_drop", "retain/far_drop", "forget/neighbour_share", "forget/group_acc1"),
+    ),
     Family(
         "paraphrases",
         "whether the class answers to synonyms, descriptions and other templates",
         ("forget/worst_prompt_acc1",),
         ("model",),
         data="datamodules/paraphrases",
+    ),
+    Family(
+        "synonyms",
+        "whether images of a concept are found by captions that name it by another word",
+        ("forget/synonym_mean_recall",),
+        ("model",),
+        data="datamodules/synonyms",
     ),
     Family(
         "soft_prompt",
@@ -94,7 +108,25 @@ _LIST = (
     Family(
         "relearning",
         "what a few images of the class, or none, bring back",
-        (*(f"forget/relearn_acc1@{shots}" for shots in (*SHOTS, 0)),),
+        _both(*(f"relearn_acc1@{shots}" for shots in (*SHOTS, 0))),
+        ("train", "model"),
+    ),
+    Family(
+        "quantised",
+        "what rounding the weights to 8 and 4 bits brings back",
+        _both(*(f"quantised_acc1@{bits}" for bits in BITS)),
+        ("model",),
+    ),
+    Family(
+        "pruned",
+        "what comes back when the smallest weights are set to zero",
+        _both("pruned_acc1"),
+        ("train", "model"),
+    ),
+    Family(
+        "noised",
+        "what comes back when a little noise is added to the weights",
+        _both("noised_acc1"),
         ("train", "model"),
     ),
     Family(

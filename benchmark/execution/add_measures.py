@@ -244,7 +244,7 @@ def _from_outputs(
     context = Context(
         clip=clip,
         original=original,
-        dataset=runner.session.dataset(cell.dataset, pristine.preprocessing.framing),
+        dataset=runner.session.datasets(cell)[0],
         request=cell.request,
         store=KeptFeatures([(clip, unlearned_outputs), (original, original_outputs)]),
         metrics=record.metrics,

@@ -71,7 +71,7 @@ class RetrainedModels:
         return self._last[1], self._last[2]
 
     def training(self, cell: Cell) -> RetrainedTraining:
-        """The training of the model of a cell's request and seed.
+        """The training of the model of a cell's request and seed; see `Cell.never_seen`.
 
         Raises:
             BenchmarkError: If the cell's model was not trained by a recipe of this project.
@@ -84,7 +84,7 @@ class RetrainedModels:
                 recipe, self.where.data_dir, self.where.cache_dir, self.where.device
             )
         retraining = self._retrainings[recipe.name]
-        return RetrainedTraining(retraining, retraining.excluded(cell.dataset, cell.request), cell.seed)
+        return RetrainedTraining(retraining, retraining.excluded(cell.dataset, cell.never_seen), cell.seed)
 
     def state(self, cell: Cell, *, on_step: StepReport | None = None) -> Retrained:
         """What the method `retrain` puts in place of the original's weights."""

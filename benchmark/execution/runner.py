@@ -19,6 +19,7 @@ from benchmark.execution.preview import Report, Watch, Watcher
 from benchmark.execution.process.unlearner import Unlearning, Work
 from benchmark.execution.progress import CellProgress, RunningCell, Silent
 from benchmark.execution.references import References
+from benchmark.execution.sequences import Sequences
 from benchmark.execution.session import CellShadows, Session, precision_of, trunk_edited, work_of
 from benchmark.execution.tracking import Tracker
 from benchmark.models.registry import PRETRAINING
@@ -35,6 +36,7 @@ from benchmark.utils.hardware import device_name
 from benchmark.utils.randomness import isolated
 from datamodules.common.module import Retrained
 from methods.common.card import MethodCard, resolve
+from methods.common.clip import Clip
 from methods.common.registry import Registry
 
 COSTS = (
@@ -96,6 +98,7 @@ class CellRunner:
 
     def __post_init__(self) -> None:
         self.session = Session(self.registry, self.where, (self.store.folder,), self.devices)
+        self.sequences = Sequences()
 
     @contextmanager
     def showing(self, progress: CellProgress) -> Iterator[None]:
@@ -106,7 +109,7 @@ class CellRunner:
         finally:
             self.progress = Silent()
 
-    def begin(self, cell: Cell, shown: RunningCell) -> Future[None]:
+    def begin(self, cell: Cell, shown: RunningCell) -> Future[None] | None:
         """Let a cell's method unlearn beside other cells; `run` then takes what it left.
 
         Args:
@@ -114,9 +117,13 @@ class CellRunner:
             shown: Told how far it is, from another thread.
 
         Returns:
-            Done when the method is; `run` raises what it raised.
+            Done when the method is; `run` raises what it raised. None for a cell of a sequence, whose step begins
+            from the model that the step before left: `run` lets its method unlearn.
         """
-        work = work_of(cell, self.session, retrained=self._retrained(cell))
+        if cell.sequence:
+            return None
+        dataset = self.session.dataset_to_unlearn(cell)
+        work = work_of(cell, self.session, retrained=self._retrained(cell), dataset=dataset)
         begun = self.session.unlearner.begin(work, on_step=shown.step, watch=self._watch(work, shown.accuracy))
         self._begun[cell.key] = begun
         return begun.future
@@ -289,6 +296,8 @@ class CellRunner:
             return "no measure asks for shadow models"
         if cell.brought:
             return "the model was unlearned elsewhere: nothing here can unlearn shadow models in the same way"
+        if cell.sequence:
+            return "the request stands in a sequence: shadow models unlearn one request alone"
         why_not = self.session.shadows.why_not(cell)
         if why_not:
             return why_not
@@ -322,7 +331,14 @@ class CellRunner:
         begun = self._begun.pop(cell.key, None)
         if begun is not None:
             return begun.result(self.tracker.logger(cell))
-        work = work_of(cell, self.session, retrained=retrained)
+        if cell.sequence and retrained is None:
+            return self.sequences.unlearned(cell, self._unlearn_from)
+        return self._unlearn_from(cell, None, retrained)
+
+    def _unlearn_from(self, cell: Cell, start: Clip | None, retrained: Retrained | None = None) -> Unlearned:
+        """Let a cell's method unlearn its request from a model; by default from the cell's as it came."""
+        dataset = self.session.dataset_to_unlearn(cell)
+        work = work_of(cell, self.session, retrained=retrained, clip=start, dataset=dataset)
         watch, logger = self._watch(work), self.tracker.logger(cell)
         return self.session.unlearner.unlearn(work, logger=logger, on_step=self.progress.step, watch=watch)
 

@@ -33,6 +33,7 @@ from datamodules.common.dataset import Dataset, SplitName
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.images import Framing
 from datamodules.common.module import Retrained
+from datamodules.common.narrowed import NarrowedDataset
 from methods.common.clip import Clip
 from methods.common.registry import Registry
 
@@ -59,6 +60,7 @@ class Session:
     devices: Devices = field(default_factory=Devices)
     _clips: dict[str, tuple[Clip, str]] = field(default_factory=dict)
     _datasets: dict[tuple[str, Framing], Dataset] = field(default_factory=dict)
+    _parts: dict[tuple[str, Framing, tuple[str, ...]], Dataset] = field(default_factory=dict)
     _features: dict[str, EmbeddingStore] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -95,9 +97,24 @@ class Session:
         return self._datasets[name, framing]
 
     def datasets(self, cell: Cell) -> tuple[Dataset, list[Dataset]]:
-        """The data set of a cell and its other ones, framed as its model wants them."""
+        """The data set of a cell as it is measured, and its other ones, framed as its model wants them."""
         framing = self.pristine(cell.model)[0].preprocessing.framing
-        return self.dataset(cell.dataset, framing), [self.dataset(name, framing) for name in cell.others]
+        return self._narrowed(cell, cell.left_out), [self.dataset(name, framing) for name in cell.others]
+
+    def dataset_to_unlearn(self, cell: Cell) -> Dataset:
+        """The data set of a cell as a method may read it: in a sequence without what was to be forgotten before."""
+        earlier = cell.sequence[: max(0, cell.step - 1)]
+        return self._narrowed(cell, [name for request in earlier for name in request.classes])
+
+    def _narrowed(self, cell: Cell, without: Sequence[str]) -> Dataset:
+        framing = self.pristine(cell.model)[0].preprocessing.framing
+        whole = self.dataset(cell.dataset, framing)
+        if not without:
+            return whole
+        key = (cell.dataset, framing, tuple(sorted(without)))
+        if key not in self._parts:
+            self._parts[key] = NarrowedDataset(whole, without)
+        return self._parts[key]
 
     def features(self, precision: Precision) -> EmbeddingStore:
         """The features of a precision."""

@@ -192,8 +192,9 @@ def prepare(
 def _changes(cell: Cell, registry: Registry, dataset: Dataset, device: str) -> list[str]:
     """What is not as it was when the record was made: the unlearning may then end elsewhere."""
     kind = resolve_device(device).type
+    code = unlearning_code(registry, cell.method, cell.model, together=not cell.stands_alone)
     checks = {
-        f"the code of {cell.method!r}": unlearning_code(registry, cell.method, cell.model) == cell.code,
+        f"the code of {cell.method!r}": code == cell.code,
         f"the weights of {cell.model}": model_identity(cell.model) == cell.weights,
         f"the data of {cell.dataset!r}": dataset.revision == cell.data_revisions.get(cell.dataset),
         f"the device ({kind} instead of {cell.device})": kind == cell.device,

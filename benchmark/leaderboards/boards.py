@@ -29,6 +29,7 @@ from benchmark.leaderboards.grouping import (
     by_row,
     chip_of,
     columns_of,
+    kind_of,
     pair,
 )
 from benchmark.leaderboards.notes import BROUGHT_NOTE, DASH, NOTE, chip_notes, ranking_notes, worst_case_notes
@@ -378,6 +379,7 @@ def boards_of(
     references = [n for n in registry.names() if registry.declaration(n).card.paper == "reference row"]
     expected: dict[tuple[BoardKey, str], set[Pair]] = {}
     for cell in cells or ():
-        shared = (cell.suite, cell.model, cell.dataset, cell.request.kind, cell.precision, cell.device, cell.tuned)
+        kind = kind_of(cell.identity())
+        shared = (cell.suite, cell.model, cell.dataset, kind, cell.precision, cell.device, cell.tuned)
         expected.setdefault((BoardKey(*shared), cell.method), set()).add((str(cell.request), cell.seed))
     return build(records, expected, references=references, chip=chip)

@@ -2,6 +2,9 @@
 
 A gold standard that is trained has a spread, and a gap without it has no unit: a gap to one retrained model that is not
 larger than that between two of them may be the luck of a training.
+
+One model trained without several classes at once (joint) may stand for one model a class (single) where the two differ
+by less than single models of different seeds do: `joint_gaps`.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from benchmark.evaluation.catalogue import find
 from benchmark.evaluation.measures.retrain_gap import retrain_gap
 from benchmark.leaderboards.grouping import BoardKey, by_board, by_request, by_row, pair
 from benchmark.leaderboards.scored import is_retrained, with_quality
+from benchmark.records.cell import JOINT, SINGLE
 from benchmark.records.record import Record
 from benchmark.utils.statistics import Interval, t_interval
 from datamodules.common.errors import BenchmarkError
@@ -89,6 +93,82 @@ def _gaps(row: Sequence[Record], golden: Sequence[Record]) -> list[Gap]:
         z = (value - mean) / spread if spread > 1e-12 else None
         gaps.append(Gap(name, value, mean, spread, z, sum(len(models[request]) for request in shared), len(shared)))
     return sorted(gaps, key=lambda gap: (gap.z is None, -abs(gap.z or 0.0), gap.metric))
+
+
+@dataclass(frozen=True)
+class JointGap:
+    """One measure of models trained without several classes at once, beside models trained without one each.
+
+    Attributes:
+        metric: Full name.
+        single: Mean over requests of the mean over models trained without the request alone.
+        joint: The same of models trained without all requests.
+        difference: joint - single, mean over requests, with its 95 % t interval.
+        spread: Standard deviation between single models of one request, pooled over requests.
+    """
+
+    metric: str
+    single: float
+    joint: float
+    difference: Interval
+    spread: float
+
+    @property
+    def verdict(self) -> str:
+        """Whether the joint model may stand for the single ones: the interval within one spread, or beyond it."""
+        low, high = self.difference.low, self.difference.high
+        if low is None or high is None:
+            return "too few requests"
+        if -self.spread <= low and high <= self.spread:
+            return "stands for them"
+        return "differs" if low > self.spread or high < -self.spread else "not settled"
+
+
+def joint_gaps(records: Iterable[Record]) -> dict[BoardKey, list[JointGap]]:
+    """Joint beside single retraining, measure by measure, on every pair of boards that has both.
+
+    Args:
+        records: In any order; those of suite `joint`, say.
+
+    Returns:
+        By board: the measures of the forget set that both have; the largest difference in units of the spread first.
+
+    Raises:
+        BenchmarkError: If no request has a joint model and two single ones.
+    """
+    golden: dict[BoardKey, dict[str, list[Record]]] = defaultdict(dict)
+    for key, on_board in by_board(filter(is_retrained, records)).items():
+        kind, _, way = key.kind.rpartition(", retrained ")
+        if way in (JOINT, SINGLE):
+            golden[key._replace(kind=kind)][way] = on_board
+    boards = {}
+    for key, models in golden.items():
+        if gaps := _joint_gaps(models.get(JOINT, []), models.get(SINGLE, [])):
+            boards[key] = gaps
+    if not boards:
+        raise BenchmarkError(
+            "no request has a model that was retrained jointly and two that were retrained for it alone: run them with "
+            "`python -m benchmark run --suite joint`"
+        )
+    return boards
+
+
+def _joint_gaps(joint: Sequence[Record], single: Sequence[Record]) -> list[JointGap]:
+    gaps = []
+    names = {name for record in joint for name in record.metrics if find(name) is not None}
+    for name in sorted(name for name in names if name.startswith("forget/")):
+        models, alone = _by_request(joint, name), _by_request(single, name)
+        shared = [request for request in models if len(alone.get(request, ())) >= LEAST_SEEDS]
+        if not shared:
+            continue
+        freedom = sum(len(alone[request]) - 1 for request in shared)
+        spread = math.sqrt(sum(variance(alone[request]) * (len(alone[request]) - 1) for request in shared) / freedom)
+        means = [(fmean(models[request]), fmean(alone[request])) for request in shared]
+        difference = t_interval([together - apart for together, apart in means])
+        gaps.append(
+            JointGap(name, fmean(apart for _, apart in means), fmean(both for both, _ in means), difference, spread)
+        )
+    return sorted(gaps, key=lambda gap: -abs(gap.difference.mean) / max(gap.spread, 1e-12))
 
 
 def _by_request(records: Iterable[Record], name: str) -> dict[str, list[float]]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from benchmark.evaluation.measures.quality import DAMAGE, QUALITY, RESIDUAL
 from benchmark.records.record import Record
@@ -21,7 +21,8 @@ from datamodules.common.request import ForgetRequest
 class BoardKey(NamedTuple):
     """What the rows of a board share.
 
-    `kind` is "class", "3 classes" or "concept", `device` the kind of device, `tuned` a tuned run's budget.
+    `kind` is "class", "3 classes" or "concept" and how the requests stand together, see `kind_of`; `device` the kind of
+    device, `tuned` a tuned run's budget.
     """
 
     suite: str
@@ -62,11 +63,32 @@ def by_board(records: Iterable[Record], *, by_chip: bool = False) -> dict[BoardK
 def board_key(record: Record) -> BoardKey:
     """The board of a record."""
     cell, provenance = record.cell, record.provenance
-    kind = ForgetRequest.from_dict(cell["request"]).kind
+    kind = kind_of(cell)
     precision = str(provenance.get("precision") or "unknown")
     device = str(cell.get("device") or provenance.get("device") or "unknown")
     tuned = str(cell.get("tuned") or "")
     return BoardKey(cell["suite"], cell["model"], cell["dataset"], kind, precision, device, tuned)
+
+
+def kind_of(cell: Mapping[str, Any]) -> str:
+    """The kind of a cell's request: what may be averaged together.
+
+    Args:
+        cell: The identity of a cell, as a record holds it.
+
+    Returns:
+        "class", "3 classes" or "concept"; of a sequence with the step and which request of it is measured, such as
+        "class, step 3 of 5: the first request"; of a group with how its retrained models are trained.
+
+    Raises:
+        RequestError: If it has no request.
+    """
+    request = ForgetRequest.from_dict(cell["request"])
+    if sequence := cell.get("sequence"):
+        which = "first" if ForgetRequest.from_dict(sequence[0]) == request else "last"
+        place = f"step {cell['step']} of {len(sequence)}"
+        return f"{request.kind}, {place}" + (f": the {which} request" if cell["step"] > 1 else "")
+    return f"{request.kind}, retrained {cell['retrained']}" if cell.get("retrained") else request.kind
 
 
 def chip_of(record: Record) -> str:
@@ -139,23 +161,34 @@ DEEP_COLUMNS = (
     "forget/true_name_margin",
     "forget/worst_prompt_acc1",
     "forget/relearn_acc1@0",
+    "retain/relearn_acc1@0",
     "forget/probe_acc1",
     "forget/relearn_acc1@16",
+    "retain/relearn_acc1@16",
+    "forget/quantised_acc1@4",
+    "retain/quantised_acc1@4",
+    "forget/pruned_acc1",
+    "forget/noised_acc1",
     "retain/acc1",
     "retain/worst10_drop",
+    "retain/near_drop",
     "other/acc1",
     *MEMBERSHIP,
 )
 """For requests by class where the measures of E were made: those first, then what users of this field look for. The
 soft prompt and S with the worst attack are left to CSV and JSON: they hardly tell a retrained model from one that kept
 the class (`leaderboard --informative`)."""
-DEEP = ("forget/image_map", "score/robust")
+DEEP = (
+    *("forget/image_map", "score/robust", "forget/relearn_acc1@0", "forget/quantised_acc1@4"),
+    *("forget/pruned_acc1", "forget/noised_acc1", "retain/near_drop"),
+)
 """A board with one of these shows `DEEP_COLUMNS`."""
 CONCEPT_COLUMNS = (
     *QUALITY_COLUMNS,
     PUBLISHED,
     "score/harmonic",
     "forget/mean_recall",
+    "forget/synonym_mean_recall",
     "retain/mean_recall",
     "forget/image_retrieval_recall@5",
     "retain/image_retrieval_recall@5",

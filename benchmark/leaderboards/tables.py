@@ -14,11 +14,12 @@ from benchmark.evaluation.measures.quality import QUALITY, RESIDUAL
 from benchmark.leaderboards.against import Against
 from benchmark.leaderboards.boards import Board
 from benchmark.leaderboards.comparison import Comparison
-from benchmark.leaderboards.gold_standard import Gap
+from benchmark.leaderboards.gold_standard import Gap, JointGap
 from benchmark.leaderboards.grouping import BoardKey
 from benchmark.leaderboards.meta_evaluation import Trust
 from benchmark.leaderboards.notes import BY_CHANCE, DASH
 from benchmark.leaderboards.pareto import MARK
+from benchmark.leaderboards.steps import Steps
 from benchmark.utils.statistics import LEAST_VALUES
 from benchmark.utils.table import Format, Table, TableColumn, ends_text, number_text, records, values
 from benchmark.utils.table import render as render_tables
@@ -257,3 +258,65 @@ def _gap_table(method: str, key: BoardKey, gaps: Sequence[Gap]) -> Table:
     frame = pd.DataFrame([{**shared, **asdict(gap)} for gap in gaps], index=range(len(gaps)))
     about = {"key": key._asdict(), "method": method}
     return Table(f"{key} · {method} against the retrained models", columns, frame, notes=GAP_NOTES, about=about)
+
+
+def render_joint(tables: Mapping[BoardKey, Sequence[JointGap]], format: Format) -> str:
+    """Joint beside single retraining, measure by measure, as text with a newline at the end."""
+    return render_tables([_joint_table(key, gaps) for key, gaps in tables.items()], format)
+
+
+JOINT_NOTES = (
+    f"{DASH} joint: one model trained without all these classes at once; single: one for each; means over requests",
+    f"{DASH} spread: standard deviation between single models of one request, of different seeds",
+    f"{DASH} a joint model stands for single ones where the 95 % interval of the difference lies within one spread",
+)
+
+
+def _joint_table(key: BoardKey, gaps: Sequence[JointGap]) -> Table:
+    import pandas as pd
+
+    lines, rows = [], []
+    for gap in gaps:
+        column, difference = describe(gap.metric), gap.difference
+        unit = unit_of(column)
+        numbers = [number_text(value, *unit) for value in (gap.single, gap.joint)]
+        ends = [number_text(end, *unit, signed=True) for end in (difference.low, difference.high) if end is not None]
+        between = f"[{', '.join(ends)}]" if ends else ""
+        signed = number_text(difference.mean, *unit, signed=True)
+        lines.append([column.head, *numbers, signed, between, number_text(gap.spread, *unit), gap.verdict])
+        values = {"difference": difference.mean, "low": difference.low, "high": difference.high}
+        about = {"metric": gap.metric, "single": gap.single, "joint": gap.joint, "spread": gap.spread}
+        rows.append({**key._asdict(), **about, **values, "requests": difference.n, "verdict": gap.verdict})
+    heads = ["measure", "single", "joint", "difference", "95 % interval", "spread", "verdict"]
+    frame = pd.DataFrame(rows, index=range(len(rows)))
+    columns = Table.of_texts(heads, lines, words=(0, 6)).columns
+    title = f"{key} · joint against single retraining"
+    return Table(title, columns, frame, notes=JOINT_NOTES, about={"key": key._asdict()})
+
+
+def render_steps(tables: Mapping[BoardKey, Sequence[Steps]], format: Format) -> str:
+    """Sequences step by step, as text with a newline at the end."""
+    return render_tables([_steps_table(key, rows) for key, rows in tables.items()], format)
+
+
+STEP_NOTES = (
+    f"{DASH} accuracies in per cent after each step; first: of the first request, latest: of the step's own",
+    f"{DASH} retain: of the classes that no request of the sequence names, the same images at every step",
+    f"{DASH} other: of the other data sets",
+)
+
+
+def _steps_table(key: BoardKey, rows: Sequence[Steps]) -> Table:
+    import pandas as pd
+
+    parts = {"first": "first", "latest": "latest", "retained": "retain", "others": "other"}
+    numbers = [[value for part in parts for value in getattr(row, part)] for row in rows]
+    steps = range(1, len(rows[0].first) + 1)
+    heads = ["method", *(f"{head} {step}" for head in parts.values() for step in steps)]
+    lines = [
+        [row.method, *(number_text(value, 100, 1) for value in line)] for row, line in zip(rows, numbers, strict=True)
+    ]
+    names = ["method", *(f"{part}/{step}" for part in parts for step in steps)]
+    frame = pd.DataFrame([[row.method, *line] for row, line in zip(rows, numbers, strict=True)], columns=names)
+    columns = Table.of_texts(heads, lines, words=(0,)).columns
+    return Table(str(key), columns, frame, notes=STEP_NOTES, about={"key": key._asdict()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmark.records.record import key_of, without_folder
@@ -13,6 +13,9 @@ from datamodules.common.request import ForgetRequest
 
 BROUGHT = "brought"
 """In the place of a data regime and of a paper, where a model was unlearned elsewhere: what it read is not known."""
+
+JOINT, SINGLE = "joint", "single"
+"""How the retrained models of a group are trained; see `Cell`."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,13 @@ class Cell:
         tuned: Of a run with tuned values, the budget that found them; empty where the defaults are those declared.
         brought: Of a model that was unlearned elsewhere and brought as a checkpoint, the sha256 of its weights; empty
             where a method of the registry unlearns. A cell with it can be measured, but not run.
+        sequence: The requests by class that one model is asked to forget one after another; empty for a request that
+            stands alone.
+        step: How many of them have been unlearned when the model is measured, from 1; 0 for one that stands alone.
+        group: The classes of several requests that are measured with each other's images left out, this one's among
+            them; empty where they are not.
+        retrained: How the retrained model of a group is trained: "joint", without all its classes at once, or "single",
+            without those of the request.
     """
 
     suite: str
@@ -59,6 +69,10 @@ class Cell:
     measures: tuple[str, ...] = ()
     tuned: str = ""
     brought: str = ""
+    sequence: tuple[ForgetRequest, ...] = ()
+    step: int = 0
+    group: tuple[str, ...] = ()
+    retrained: str = ""
 
     def identity(self) -> dict[str, Any]:
         """What the key is made from: every field; those that most cells leave empty only where they are not."""
@@ -67,6 +81,10 @@ class Cell:
             "measures": list(self.measures),
             "tuned": self.tuned,
             "brought": self.brought,
+            "sequence": [request.to_dict() for request in self.sequence],
+            "step": self.step,
+            "group": list(self.group),
+            "retrained": self.retrained,
         }
         return {
             "suite": self.suite,
@@ -92,7 +110,35 @@ class Cell:
         return key_of(self.identity())
 
     def __str__(self) -> str:
-        return f"{self.method} forgets {self.request} ({self.dataset}, {self.model}, seed {self.seed})"
+        place = f", step {self.step} of {len(self.sequence)}" if self.sequence else ""
+        return f"{self.method} forgets {self.request} ({self.dataset}, {self.model}, seed {self.seed}{place})"
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether the request is of no sequence and no group."""
+        return not (self.sequence or self.group)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Classes that are neither forgotten by this request nor retained: their images take no part in measuring."""
+        forgotten_too = (*self.group, *(name for request in self.sequence for name in request.classes))
+        return tuple(dict.fromkeys(name for name in forgotten_too if name not in self.request.classes))
+
+    @property
+    def never_seen(self) -> ForgetRequest:
+        """What the retrained model of this cell was trained without."""
+        if self.sequence:
+            so_far = self.sequence[: self.step]
+            return ForgetRequest(classes=tuple(name for request in so_far for name in request.classes))
+        return ForgetRequest(classes=self.group) if self.retrained == JOINT else self.request
+
+    def steps(self) -> tuple[Cell, ...]:
+        """Of a cell in a sequence what was unlearned so far, one cell a request, in order; itself, if it stands alone.
+
+        The last of them may be another request than the one that is measured.
+        """
+        so_far = enumerate(self.sequence[: self.step], start=1)
+        return tuple(replace(self, request=request, step=step) for step, request in so_far) or (self,)
 
     def random_seed(self) -> int:
         """The seed of the cell's random numbers: the same for all methods, so that they meet the same chance."""

@@ -121,8 +121,9 @@ def cell_of(record: Record) -> Cell:
     try:
         fields["request"] = ForgetRequest.from_dict(fields["request"])
         fields["others"] = tuple(fields["others"])
-        for name in ("by_request", "measures"):
+        for name in ("by_request", "measures", "group"):
             fields[name] = tuple(fields.get(name, ()))
+        fields["sequence"] = tuple(map(ForgetRequest.from_dict, fields.get("sequence", ())))
         cell = Cell(**fields)
     except (KeyError, TypeError) as error:
         raise BenchmarkError(f"record {record.key[:12]} does not describe a cell of this version: {error}") from error

@@ -10,7 +10,7 @@ from benchmark.evaluation.catalogue import describe, find
 from benchmark.evaluation.families import SHOTS
 from benchmark.leaderboards.against import board_against, leader_of, row_values
 from benchmark.leaderboards.boards import Board, Row, build_scored
-from benchmark.leaderboards.grouping import BoardKey, Pair, by_board, by_request, by_row, pair
+from benchmark.leaderboards.grouping import BoardKey, Pair, by_board, by_request, by_row, kind_of, pair
 from benchmark.leaderboards.pareto import axes_of, point_of
 from benchmark.leaderboards.tables import COST_UNITS, against_table, board_table, unit_of
 from benchmark.records.failures import Failure
@@ -19,11 +19,13 @@ from benchmark.report.reasons import empty_cost, empty_metric, missing_cells, pa
 from benchmark.utils.markup import latex_row
 from benchmark.utils.statistics import LEAST_VALUES, Interval
 from datamodules.common.errors import RequestError
-from datamodules.common.request import ForgetRequest
 
 LANDMARKS = ("original", "retrain")
 """The rows between which all others lie: nothing forgotten, and never seen; named as in `suites.expansion`."""
-DEEP = ("forget/probe_acc1", "forget/relearn_acc1@16", "forget/soft_prompt_acc1", "forget/worst_prompt_acc1")
+DEEP = (
+    *("forget/probe_acc1", "forget/relearn_acc1@16", "forget/soft_prompt_acc1", "forget/worst_prompt_acc1"),
+    *("forget/quantised_acc1@4", "forget/pruned_acc1", "forget/noised_acc1", "retain/relearn_acc1@16"),
+)
 RELEARNING = tuple(f"forget/relearn_acc1@{shots}" for shots in SHOTS)
 _FIXED = ("method", "reads", "cells")
 
@@ -89,7 +91,7 @@ def views(records: Sequence[Record], failures: Sequence[Failure], references: Co
 def _is_of(failure: Failure, key: BoardKey) -> bool:
     cell = failure.cell
     try:
-        kind = ForgetRequest.from_dict(cell["request"]).kind
+        kind = kind_of(cell)
     except RequestError:
         return False
     named = (cell["suite"], cell["model"], cell["dataset"], kind, str(cell.get("precision", key.precision)))

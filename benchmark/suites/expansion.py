@@ -67,10 +67,12 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
         _check_settings(suite, registry, scale)
     identity = cache(model_identity)
     revision_of = cache(lambda name: opened[name].revision)
-    code_of = cache(lambda name, model: where.digests.code(registry, name, model))
+    code_of = cache(lambda name, model, together: where.digests.code(registry, name, model, together=together))
     cells = []
     for wanted in wanted_of(suite, registry, methods):
         task, model = wanted.task, wanted.model
+        requests = tuple(opened[task.dataset].resolved(request) for request in task.requests)
+        group = tuple(name for request in requests for name in request.classes) if task.retrained else ()
         cells.append(
             Cell(
                 suite=suite.name,
@@ -83,13 +85,17 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                 others=task.others,
                 precision=chosen,
                 device=device,
-                code=code_of(wanted.method, model),
+                code=code_of(wanted.method, model, bool(group) or task.in_sequence),
                 data_revisions={name: revision_of(name) for name in (task.dataset, *task.others)},
                 weights=identity(model),
                 scale=scales[model],
                 by_request=tuple(sorted(wanted.varying)),
                 measures=suite.measures if task.measures is None else task.measures,
                 tuned=suite.tuned,
+                sequence=requests if task.in_sequence else (),
+                step=wanted.step,
+                group=group,
+                retrained=task.retrained,
             )
         )
     return list({cell.key: cell for cell in cells}.values())
@@ -139,13 +145,13 @@ def references_first(method: str) -> int:
 
 def original_of(cell: Cell, registry: Registry) -> Cell:
     """The cell of doing nothing that a cell is compared with."""
-    code = unlearning_code(registry, ORIGINAL, cell.model)
+    code = unlearning_code(registry, ORIGINAL, cell.model, together=not cell.stands_alone)
     return replace(cell, method=ORIGINAL, hparams={}, seed=0, code=code, by_request=(), brought="")
 
 
 def retrain_of(cell: Cell, registry: Registry, where: Where) -> Cell:
     """The cell of the model trained again without the forget data, of the same seed, that a cell is compared with."""
-    code = where.digests.code(registry, RETRAIN, cell.model)
+    code = where.digests.code(registry, RETRAIN, cell.model, together=not cell.stands_alone)
     return replace(cell, method=RETRAIN, hparams={}, code=code, by_request=(), brought="")
 
 

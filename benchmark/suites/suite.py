@@ -13,6 +13,9 @@ tasks:
     requests: [{classes: [star]}, {concept: striped}]
     measures: all          # optional: in the place of the suite's, for these requests
     models: [shapes-vit]   # optional: likewise
+    in_sequence: true      # optional: one model is asked to forget the requests one after another
+    retrained: joint       # optional: one retrained model for all requests of the task, trained without all of them
+                           # (single: one for each, measured on the same images; to compare with)
 hparams:                   # optional: overrides by method
   ccup: {forget_weight: 30}
 variants:                  # optional: further settings of a method, each a row of its own
@@ -28,7 +31,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, MinLen
 
@@ -50,6 +53,8 @@ class Task:
     """A data set, what is to be forgotten of it, and the other data sets that must not suffer.
 
     `measures` and `models`: in the place of the suite's; None for the suite's.
+    `in_sequence`: whether one model is asked to forget the requests one after another.
+    `retrained`: "joint" or "single" for a group, see `benchmark.records.cell.Cell`; empty for requests of no group.
     """
 
     dataset: str
@@ -57,6 +62,8 @@ class Task:
     others: tuple[str, ...] = ()
     measures: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
+    in_sequence: bool = False
+    retrained: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,8 @@ class _TaskEntry:
     others: list[str] | None = None
     measures: list[str] | None = None
     models: Annotated[list[str], MinLen(1)] | None = None
+    in_sequence: bool = False
+    retrained: Literal["joint", "single"] | None = None
 
 
 @dataclass(frozen=True)
@@ -309,19 +318,31 @@ def _task(entry: _TaskEntry, at: str) -> Task:
         raise SuiteError(f"{at}: {entry.dataset!r} is the task's own data set: leave it out of others")
     if twice := _twice(others):
         raise SuiteError(f"{at}: others names {twice[0]!r} twice")
+    if entry.in_sequence or entry.retrained:
+        _check_together(entry, requests, at)
     measures = None if entry.measures is None else _families(entry.measures, at)
-    return Task(entry.dataset, requests, tuple(others), measures, None if entry.models is None else tuple(entry.models))
+    models = None if entry.models is None else tuple(entry.models)
+    together = (entry.in_sequence, entry.retrained or "")
+    return Task(entry.dataset, requests, tuple(others), measures, models, *together)
+
+
+def _check_together(entry: _TaskEntry, requests: Sequence[ForgetRequest], at: str) -> None:
+    """Check the requests of a sequence or of a group: several, by class, without a class in common."""
+    key = "in_sequence" if entry.in_sequence else "retrained"
+    if entry.in_sequence and entry.retrained:
+        raise SuiteError(
+            f"{at}: leave out retrained: that of a sequence is trained without all requests up to the step anyway"
+        )
+    if len(requests) < 2 or not all(request.classes for request in requests):
+        raise SuiteError(f"{at}: {key} is for several requests by class")
+    if twice := _twice([name for request in requests for name in request.classes]):
+        raise SuiteError(f"{at}: {key} is for requests without a class in common; {twice[0]!r} stands in two")
 
 
 def _check_new(tasks: Sequence[Task], at: str) -> None:
     """Refuse a request that stands twice: in the last task, or in one before it that is the same otherwise."""
     last = tasks[-1]
-    same = [
-        task
-        for task in tasks
-        if (task.dataset, task.others, task.models, task.measures)
-        == (last.dataset, last.others, last.models, last.measures)
-    ]
+    same = [task for task in tasks if replace(task, requests=()) == replace(last, requests=())]
     # The order of classes makes no other request.
     requests = [
         (frozenset(request.classes), request.concept, request.words) for task in same for request in task.requests

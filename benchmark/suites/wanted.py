@@ -31,6 +31,7 @@ class Wanted:
         seed: 0 for a method without chance.
         setting: The hyperparameters that differ from the defaults.
         varying: Those that `by_request` sets somewhere for this method.
+        step: In a sequence, how many requests have been unlearned when this one is measured; 0 outside of one.
     """
 
     model: str
@@ -40,20 +41,39 @@ class Wanted:
     seed: int
     setting: Mapping[str, Any]
     varying: frozenset[str]
+    step: int = 0
 
 
 def wanted_of(suite: Suite, registry: Registry, methods: Sequence[str]) -> Iterator[Wanted]:
-    """What a suite asks for: by model, task, request and method, the methods in their order."""
+    """What a suite asks for: by model, task, request and method, the methods in their order; sequences by method."""
     for model in suite.every_model:
         for task in (task for task in suite.tasks if model in (task.models or suite.models)):
+            if task.in_sequence:
+                yield from _in_sequence(suite, registry, methods, model, task)
+                continue
             for request in task.requests:
                 for name in methods:
-                    stochastic = registry.declaration(name).card.stochastic
-                    seeds = dict.fromkeys(suite.seeds_of.get(name, suite.seeds) if stochastic else (0,))
                     settings, varying = suite.settings(name, model, task.dataset, request)
                     for setting in settings:
-                        for seed in seeds:
+                        for seed in _seeds(suite, registry, name):
                             yield Wanted(model, task, request, name, seed, setting, varying)
+
+
+def _in_sequence(suite: Suite, registry: Registry, methods: Sequence[str], model: str, task: Task) -> Iterator[Wanted]:
+    """A sequence: after each step its first request and the step's own; each method with its settings for the first."""
+    first = task.requests[0]
+    for name in methods:
+        settings, varying = suite.settings(name, model, task.dataset, first)
+        for setting in settings:
+            for seed in _seeds(suite, registry, name):
+                for step, last in enumerate(task.requests, start=1):
+                    for request in dict.fromkeys((first, last)):
+                        yield Wanted(model, task, request, name, seed, setting, varying, step)
+
+
+def _seeds(suite: Suite, registry: Registry, method: str) -> Sequence[int]:
+    stochastic = registry.declaration(method).card.stochastic
+    return tuple(dict.fromkeys(suite.seeds_of.get(method, suite.seeds) if stochastic else (0,)))
 
 
 class NeedsError(MissingFilesError):

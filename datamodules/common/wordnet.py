@@ -30,6 +30,18 @@ def wordnet_names(wnids: Sequence[str]) -> dict[str, str]:
     return dict(zip(synonyms, distinct_names(synonyms), strict=True))
 
 
+def wordnet_synonyms(noun: str) -> tuple[str, ...]:
+    """The other lemmas of the first of WordNet's nouns in ImageNet-22k whose usual lemma is this one; none if none is.
+
+    Latin names are left out: they begin with a capital letter.
+    """
+    for lemmas in _words_of_imagenet()[1].values():
+        first, *others = (lemma.strip() for lemma in lemmas.split(","))
+        if first == noun and (synonyms := tuple(word for word in others if word == word.casefold())):
+            return synonyms
+    return ()
+
+
 @cache
 def _words_of_imagenet() -> tuple[dict[str, str], dict[str, str]]:
     """By WordNet id the wording of open_clip, for ImageNet's 1,000, and the lemmas, for all of ImageNet-22k."""

@@ -1,4 +1,4 @@
-"""Damage to retained classes: by hand, bounds, and who counts as a neighbour."""
+"""Damage to retained classes: by hand and bounds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.evaluation.families import NotMeasurableError
-from benchmark.evaluation.measures.damage import ClassDrop, class_recalls, neighbour_classes, worst_classes
+from benchmark.evaluation.measures.damage import class_recalls, worst_classes
 from benchmark.evaluation.numerics.metrics import mean_per_class_recall
 
 BEFORE = torch.tensor([0.9, 0.8, 0.7, math.nan, 0.6], dtype=torch.float64)
@@ -48,24 +48,6 @@ def test_the_mean_hides_what_the_worst_show() -> None:
     assert float((before - after)[retained].mean()) < 0.1
 
 
-def test_neighbours_by_hand() -> None:
-    angles = torch.tensor([0.0, 2.0, 0.5, 0.1, 1.0])
-    names = 7 * torch.stack([angles.cos(), angles.sin()], dim=1)
-    found = neighbour_classes(BEFORE, AFTER, RETAINED, names, count=2)
-    # Class 3 is nearest but has no image; the forgotten class itself is no neighbour.
-    assert [each.label for each in found.classes] == [2, 4]
-    assert found.classes[0] == ClassDrop(2, pytest.approx(-0.1)) and found.mean_drop == pytest.approx(-0.05)
-
-
-def test_with_two_forgotten_classes_the_nearest_of_them_counts() -> None:
-    angles = torch.tensor([0.0, 3.0, 0.4, 2.8, 1.5])
-    names = torch.stack([angles.cos(), angles.sin()], dim=1)
-    retained = torch.tensor([False, False, True, True, True])
-    recalls = torch.ones(5)
-    found = neighbour_classes(recalls, recalls, retained, names, count=2)
-    assert [each.label for each in found.classes] == [3, 2]
-
-
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.booleans()), min_size=2, max_size=30), st.integers(1, 12)
 )
@@ -74,17 +56,14 @@ def test_bounds(rows: list[tuple[float, float, bool]], count: int) -> None:
     retained = torch.tensor([row[2] for row in rows])
     retained[0], retained[1] = True, False
     worst = worst_classes(before, after, retained, count=count)
-    near = neighbour_classes(before, after, retained, torch.randn(len(rows), 4), count=count)
     mean = float((before - after)[retained].mean())
-    assert -1 <= near.mean_drop <= worst.mean_drop + 1e-12 and mean - 1e-12 <= worst.mean_drop <= 1
-    assert len(worst.classes) == len(near.classes) == min(count, int(retained.sum()))
+    assert mean - 1e-12 <= worst.mean_drop <= 1
+    assert len(worst.classes) == min(count, int(retained.sum()))
     assert worst_classes(before, before, retained, count=count).mean_drop == 0
 
 
 def test_what_cannot_be_measured_says_why() -> None:
     with pytest.raises(NotMeasurableError, match="no retained class has test images"):
         worst_classes(BEFORE, AFTER, torch.tensor([False, False, False, True, False]))
-    with pytest.raises(NotMeasurableError, match="no class is forgotten"):
-        neighbour_classes(BEFORE, AFTER, torch.ones(5, dtype=torch.bool), torch.eye(5))
     with pytest.raises(ValueError, match="5 classes before and 4 after"):
         worst_classes(BEFORE, AFTER[:4], RETAINED)

@@ -1,8 +1,7 @@
-"""Paraphrases, soft prompts and relearning on models whose right answer is known."""
+"""Paraphrases and soft prompts on models whose right answer is known."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from examined import context_of
@@ -10,7 +9,7 @@ from tiny import APPLE, NAMES, tiny_clip, words_tokenizer
 from torch.nn import functional
 
 from benchmark.evaluation.families import NotMeasurableError
-from benchmark.evaluation.measures import paraphrases, relearning, soft_prompt
+from benchmark.evaluation.measures import paraphrases, soft_prompt
 from benchmark.evaluation.numerics.metrics import predict
 from datamodules.common.paraphrases import Paraphrases, load_paraphrases
 from datamodules.common.request import ForgetRequest
@@ -97,35 +96,3 @@ def test_a_soft_prompt_finds_a_class_that_its_usual_prompt_lost() -> None:
 
     assert loss(learned) < 0.8 * loss(usual)
     assert torch.allclose(learned.norm(dim=-1), torch.ones(4), atol=1e-5)
-
-
-def test_shots_are_of_the_classes_asked_for() -> None:
-    context = context_of(tiny_clip("vit"), APPLE)
-    labels = context.labels("train").numpy()
-    shots = relearning.draw_shots(context, 2, np.random.default_rng(0))
-    assert len(shots.forget) == 2 and set(labels[shots.forget]) == {0}
-    assert len(shots.retain) == 18 and set(labels[shots.retain]) == {1, 2, 3}
-    assert len(relearning.draw_shots(context, 0, np.random.default_rng(0)).forget) == 0
-    with pytest.raises(NotMeasurableError, match="'apple' has 6 training images, 16 are needed"):
-        relearning.draw_shots(context, 16, np.random.default_rng(0))
-
-
-def test_relearning_reports_each_number_of_shots_and_leaves_the_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relearning, "STEPS", 3)
-    context = context_of(tiny_clip("vit"), APPLE)
-    before = {name: value.clone() for name, value in context.clip.model.state_dict().items()}
-    found = relearning.measure(context)
-    assert set(found) == {f"forget/relearn_acc1@{k}" for k in (1, 2, 4, 0)}
-    assert all(metric.n == 2 and metric.value is not None for metric in found.values())
-    assert context.report["not_measured"].keys() == {"forget/relearn_acc1@8", "forget/relearn_acc1@16"}
-    assert all(torch.equal(value, before[name]) for name, value in context.clip.model.state_dict().items())
-
-
-def test_what_can_be_learned_is_relearned_and_what_cannot_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relearning, "STEPS", 60)
-    classifier = torch.eye(4, 16)  # the classes lie apart, as those of a trained model do
-    able, unable = (
-        relearning._attack(context_of(tiny_clip("vit"), APPLE, told=told), classifier, 16, 0)[0]
-        for told in (True, False)
-    )
-    assert able == 1.0 and unable < 0.7

@@ -75,8 +75,10 @@ def test_every_family_gives_its_metrics_or_says_why_not(oracle: dict[str, Record
 def test_a_request_by_class_has_all_but_what_the_tiny_world_lacks(oracle: dict[str, Record]) -> None:
     record = of(oracle, "ccup")
     empty = {name for family in FAMILIES.values() for name in family.metrics if record.metrics[name].value is None}
-    assert empty <= {"forget/relearn_acc1@8", "forget/relearn_acc1@16", "forget/soft_prompt_acc1",
-                     "retain/soft_prompt_acc1", "score/robust"}  # fmt: skip
+    assert empty <= {
+        *(f"{part}/{name}" for part in ("forget", "retain") for name in ("relearn_acc1@8", "relearn_acc1@16")),
+        *("forget/soft_prompt_acc1", "retain/soft_prompt_acc1", "score/robust", "forget/synonym_mean_recall"),
+    }
     assert "training images" in record.report["not_measured"]["forget/relearn_acc1@16"]
 
 
@@ -84,6 +86,8 @@ def test_a_request_by_concept_has_the_gap_and_the_likeness(oracle: dict[str, Rec
     record = of(oracle, "ccup", concept=True)
     assert record.metrics["score/retrain_gap"].value is not None
     assert record.metrics["score/cka_retrained"].value is not None
+    assert record.metrics["forget/synonym_mean_recall"].value is not None
+    assert set(record.report["synonyms"]) == {"annulus", "donut"}
     assert "by concept" in record.report["not_measured"]["linear_probe"]
 
 
@@ -103,7 +107,8 @@ def test_reference_rows_behave_as_theory_says(oracle: dict[str, Record]) -> None
 def test_a_filter_hides_and_removes_nothing(oracle: dict[str, Record]) -> None:
     original, masked = of(oracle, "original"), of(oracle, "logit_mask")
     assert masked.metrics["forget/acc1"].value == 0.0
-    for name in ("forget/probe_acc1", "forget/trunk_probe_acc1", "forget/knn_acc1", "forget/image_map"):
+    attacks = ("forget/relearn_acc1@0", "forget/quantised_acc1@4", "forget/pruned_acc1", "forget/noised_acc1")
+    for name in ("forget/probe_acc1", "forget/trunk_probe_acc1", "forget/knn_acc1", "forget/image_map", *attacks):
         assert masked.metrics[name].value == original.metrics[name].value
 
 

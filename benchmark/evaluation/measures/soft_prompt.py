@@ -33,7 +33,9 @@ FORGET_SHARE = FORGET_BATCH / (FORGET_BATCH + RETAIN_BATCH)
 def measure(context: Context) -> Metrics:
     """`forget/soft_prompt_acc1` and `retain/soft_prompt_acc1`."""
     names = context.require_classes()
-    shots = draw_shots(context, max(SHOTS), np.random.default_rng((context.seed, 0)))
+    random = np.random.default_rng((context.seed, 0))
+    train_labels, forgotten = context.labels("train").numpy(), context.forget_labels.tolist()
+    shots = draw_shots(context.dataset, train_labels, forgotten, max(SHOTS), random)
     rows = np.sort(np.concatenate([shots.forget, shots.retain]))
     embedded = context.store.images(context.clip, context.dataset, "train", rows=rows)
     labels = context.labels("train")[torch.from_numpy(rows)]
