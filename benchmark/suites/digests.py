@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmark.evaluation.families import BASE, FAMILIES, SCORES
 from benchmark.models.registry import PRETRAINING
+from datamodules.common.card import DEVELOPMENT_SCHEME
 from datamodules.common.code_closure import DIGITS, KEEPING, project_code
 from datamodules.common.errors import BenchmarkError
 from methods.common.registry import NOT_COUNTED, Registry
@@ -192,7 +193,7 @@ def _file_content(folder: str, dataset: str) -> str:
 
     import yaml
 
-    path = project_code().root / folder / f"{dataset}.yaml"
+    path = project_code().root / folder / f"{dataset.removeprefix(DEVELOPMENT_SCHEME)}.yaml"
     if not path.is_file():
         return ""
     content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))

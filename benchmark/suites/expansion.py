@@ -66,6 +66,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     cells = []
     for wanted in wanted_of(suite, registry, methods):
         task, model = wanted.task, wanted.model
+        group = suite.tuned_group(model, task.dataset, wanted.request)
         involved: dict[str, Dataset] = {name: opened[name] for name in (task.dataset, *task.others)}
         cells.append(
             Cell(
@@ -85,7 +86,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                 scale=scales[model],
                 by_request=tuple(sorted(wanted.varying)),
                 measures=suite.measures if task.measures is None else task.measures,
-                tuned=suite.tuned,
+                tuned="" if group is None else group.budget,
             )
         )
     return list({cell.key: cell for cell in cells}.values())
@@ -332,13 +333,16 @@ def make_plan(
         chosen = with_local_tokenizer(chosen, tokenizer)
     notes: list[str] = []
     if tuned:
-        from benchmark.suites.tuned.values import TUNED, TunedError, with_tuned
+        from benchmark.suites.tuned.trials import TUNED
+        from benchmark.suites.tuned.values import TunedError, revision_notes, with_tuned
 
         file = TUNED if tuned is True else tuned
         if not file.is_file():
             raise TunedError(f"no file {file} of tuned values: make one with `python -m benchmark tune --out`")
         chosen, notes = with_tuned(chosen, registry, file)
     cells = expand(chosen, registry, where, precision=precision)
+    if chosen.tuned:
+        notes += revision_notes(chosen, where.opened)
     notes += [note for dataset in where.opened.values() for note in dataset.notes]
     if shard:
         try:

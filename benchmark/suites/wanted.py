@@ -47,7 +47,7 @@ def wanted_of(suite: Suite, registry: Registry, methods: Sequence[str]) -> Itera
     for model in suite.every_model:
         for task in (task for task in suite.tasks if model in (task.models or suite.models)):
             for request in task.requests:
-                for name in methods:
+                for name in (name for name in methods if suite.runs(name, model, task.dataset, request)):
                     stochastic = registry.declaration(name).card.stochastic
                     seeds = dict.fromkeys(suite.seeds_of.get(name, suite.seeds) if stochastic else (0,))
                     settings, varying = suite.settings(name, model, task.dataset, request)
