@@ -32,7 +32,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, MinLen
 
-from benchmark.evaluation.families import FAMILIES
+from benchmark.evaluation.families import EVERY, FAMILIES
 from benchmark.models.registry import architecture_name
 from benchmark.utils.suggestions import near_file
 from datamodules.common.documents import DocumentError, parse_yaml, read_text
@@ -378,6 +378,6 @@ def _twice(values: Sequence[Any]) -> list[Any]:
 def _families(names: Sequence[str], at: str) -> tuple[str, ...]:
     """Families of measures by name."""
     for name in names:
-        if name not in FAMILIES:
+        if name not in EVERY:
             raise SuiteError(f"{at}: {UnknownNameError('measure', name, FAMILIES)}")
     return tuple(names)

@@ -1,9 +1,10 @@
 """The search: settings of one method, tried on requests and images that no board reports.
 
 Trials come in rounds of `ROUND`. The first trial is the method as it is before tuning, the next ones are drawn at
-random, and from then on Optuna's tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) draws a round from all
-rounds before it. A round is drawn before any of its trials runs, so the result is the same however many of them run
-side by side, and a search that was stopped draws the same trials again: what it had run is found among the records.
+random, and from then on Optuna's tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) draws a round from
+all rounds before it. A round is drawn before any of its trials runs, so the result is the same however many of them
+run side by side, and a search that was stopped draws the same trials again: what it had run is found among the
+records.
 
 A trial is its cells of the tuning suite, one request after another, kept as records like any others. It ends at the
 first request on which the method diverges. The objective is the mean over the requests of Q, or of S where the requests

@@ -13,7 +13,7 @@ and nothing else. A filter at the output is no part of the weights: an attacker 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,9 +49,18 @@ class Shots:
 
 def measure(context: Context) -> Metrics:
     """`forget/relearn_acc1@k` for k in 1, 2, 4, 8, 16 and 0 (retained images alone), each the mean over draws."""
+    return relearned(context, (*SHOTS, 0))
+
+
+def relearned(context: Context, every: Sequence[int]) -> Metrics:
+    """`forget/relearn_acc1@k` for some k: each is the same whatever other k are asked for.
+
+    Raises:
+        NotMeasurableError: If the class has too few training images for any of them.
+    """
     classifier = context.classifier()
     metrics: Metrics = {}
-    for shots in (*SHOTS, 0):
+    for shots in every:
         name = f"forget/relearn_acc1@{shots}"
         try:
             values = [_attack(context, classifier, shots, draw) for draw in range(DRAWS)]
