@@ -17,7 +17,7 @@ from torch import nn
 
 from benchmark.evaluation.context import Context, measure_families
 from benchmark.evaluation.evaluate import Metrics, scores
-from benchmark.evaluation.families import BASE, EVERY, FAMILIES, SCORES
+from benchmark.evaluation.families import BASE, FAMILIES, SCORES
 from benchmark.evaluation.kept_features import KeptFeatures, no_tokens, stand_in
 from benchmark.execution.edited_weights import KeptWeights, outputs_path, weights_path
 from benchmark.execution.local import write_down
@@ -77,7 +77,7 @@ def measure_again(runner: CellRunner, record: Record, cell: Cell, families: Sequ
     others = [name for name in wanted if name not in numbers]
     measured = _Measured(dict(record.metrics), dict(record.report))
     references = record.references
-    for name in [name for name in others if name != BASE and not EVERY[name].needs]:
+    for name in [name for name in others if name != BASE and not FAMILIES[name].needs]:
         before = dict(measured.report)
         family_metrics = _from_outputs(runner, cell, name, replace(record, metrics=measured.metrics), before)
         if family_metrics is not None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from benchmark.execution.local import run_local
 from benchmark.execution.progress import Progress
 from benchmark.execution.ray_worker import WorkerSetting, runner_of
+from benchmark.execution.staleness import stale_families
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Ledger
 from benchmark.tuning.search import BY_VALUES
@@ -42,8 +43,14 @@ class TrialEnd:
     not_the_method: str = ""
 
 
+def is_done(cell: Cell, runner: CellRunner) -> bool:
+    """Whether a cell has a record that today's code has measured; what older code measured is run again."""
+    record = runner.store.read(cell.key, cell.suite)
+    return record is not None and not stale_families(record, runner.where.digests)
+
+
 def run_trial(cells: Sequence[Cell], runner: CellRunner) -> TrialEnd:
-    """Run those cells of a trial that have no record, one after another, up to the first that fails.
+    """Run those cells of a trial that are not done, one after another, up to the first that fails.
 
     Args:
         cells: In the order of the requests.
@@ -55,7 +62,7 @@ def run_trial(cells: Sequence[Cell], runner: CellRunner) -> TrialEnd:
     """
     ledger = Ledger(runner.store.folder)
     for cell in cells:
-        if runner.store.read(cell.key, cell.suite) is not None:
+        if is_done(cell, runner):
             continue
         earlier = ledger.failures().get(cell.key)
         if earlier is not None and earlier.error in BY_VALUES:

@@ -29,7 +29,7 @@ from benchmark.tuning.search import (
     outcome_of,
     score_of,
 )
-from benchmark.tuning.side_by_side import TrialEnd, Trials
+from benchmark.tuning.side_by_side import TrialEnd, Trials, is_done
 from benchmark.utils.durations import clock
 from benchmark.utils.project import git_commit
 from benchmark.utils.stopping import exit_status
@@ -200,7 +200,7 @@ class Tuner:
         """
         needed = {ref.key: ref for cell in search.cells for ref in self.runner.reference_cells(cell)}
         store = self.runner.store
-        missing = [cell for cell in needed.values() if store.read(cell.key, cell.suite) is None]
+        missing = [cell for cell in needed.values() if not is_done(cell, self.runner)]
         ran = run_local(missing, self.runner, self.ledger, Progress(console=Console(quiet=True)))
         if ran.interruption is not None:
             raise ran.interruption

@@ -44,6 +44,7 @@ tasks: [{{dataset: shapes, requests: [{{classes: [star]}}]}}]
 
 def prepare(model: Path) -> None:
     """In the server: a recipe that is trained in seconds, checkpoints many times a second, and the tiny model."""
+    import optuna  # noqa: F401
     from tiny_model import write_tiny_model
     from tiny_recipe import SHORT_CYCLE, TINY
     from world import small_world
