@@ -44,7 +44,8 @@ class Hyperparameters:
     learning_rate: float = hyper(
         1e-4,
         low=0.0,
-        source="Foster et al. 2024, official code: one rate for VGG and ViT, so on small CLIPs too",
+        source="Foster et al. 2024, official code: one rate for VGG and ViT",
+        rate="adam",
     )
     batch_size: int = hyper(
         128, low=2, source="Foster et al. 2024, official code", small=24, small_source="our choice, for 2 cores"
@@ -52,6 +53,11 @@ class Hyperparameters:
     epochs: int = hyper(3, low=1, source="Foster et al. 2024, official code")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source keeps the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
 
 

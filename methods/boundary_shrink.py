@@ -45,8 +45,7 @@ class Hyperparameters:
         1e-5,
         low=0.0,
         source="official code",
-        small=1e-4,
-        small_source="our choice, absolute: a twentieth of the peak rate of the training of mini",
+        rate="sgd",
     )
     momentum: float = hyper(0.9, low=0.0, high=1.0, source="official code")
     epsilon: float = hyper(0.1, low=0.0, high=1.0, source="official code: of the pixel range [0, 1]")
@@ -60,6 +59,12 @@ class Hyperparameters:
     epochs: int = hyper(10, low=1, source="official code")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source takes all steps (0); n: it ends where one of n looks finds held-out forget pairs at chance, "
+        "tuned on or off",
     )
     max_gradient_norm: float | None = hyper(
         1.0,

@@ -47,8 +47,6 @@ class Hyperparameters:
         low=0.0,
         source="lambda; our choice, because a forgotten logit then keeps about 1 % of its size at mu = 0, and 13 "
         "to 21 % at mu > 0",
-        small=1000.0,
-        small_source="our choice, on suite `development`: other names have negative cosines there, so more must go",
     )
     retain_weight: float = hyper(
         10.0,

@@ -85,9 +85,7 @@ class Hyperparameters:
         9e-4,
         low=0.0,
         source="the paper (secondary)",
-        small=0.01,
-        small_source="our choice, on suite `development`: eleven times the published rate, at which a run as short as "
-        "the published one moves a small CLIP enough",
+        rate="adam",
     )
     weight_decay: float = hyper(1e-5, low=0.0, source="code under the paper's name: AdamW")
     shots: int = hyper(16, low=1, source="the paper (secondary): images of each name to forget")

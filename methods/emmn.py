@@ -47,7 +47,8 @@ class Hyperparameters:
     learning_rate: float = hyper(
         1e-4,
         low=0.0,
-        source="Foster et al. 2024, official code: one rate for VGG and ViT, so on small CLIPs too",
+        source="Foster et al. 2024, official code: one rate for VGG and ViT",
+        rate="adam",
     )
     images: int = hyper(
         4,

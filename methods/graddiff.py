@@ -39,13 +39,17 @@ class Hyperparameters:
         1e-6,
         low=0.0,
         source="CLIPErase on CIFAR-100 (secondary), because GradDiff is a row of its table",
-        small=1e-5,
-        small_source="our choice, absolute: at 5e-5 the retained classes of suite `development` fall to 13 %",
+        rate="adam",
     )
     batch_size: int = hyper(16, low=2, source="CLIPErase (secondary)", small=24, small_source="our choice, for 2 cores")
     epochs: int = hyper(20, low=1, source="CLIPErase (secondary)")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source keeps the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
     ascent: Literal["cross-entropy", "cosine", "contrastive"] = hyper(
         "cross-entropy",

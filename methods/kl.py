@@ -44,13 +44,17 @@ class Hyperparameters:
         1e-6,
         low=0.0,
         source="our choice: CLIPErase on CIFAR-100 (secondary), because TOFU's 1e-5 is for language models",
-        small=1e-5,
-        small_source="our choice, absolute: as GradDiff, which loses the retained classes at 5e-5",
+        rate="adam",
     )
     batch_size: int = hyper(16, low=2, source="CLIPErase (secondary)", small=24, small_source="our choice, for 2 cores")
     epochs: int = hyper(20, low=1, source="our choice: CLIPErase (secondary); TOFU takes 5 for language models")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source keeps the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
     ascent: Literal["cross-entropy", "cosine", "contrastive"] = hyper(
         "cross-entropy",

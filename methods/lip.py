@@ -76,9 +76,7 @@ class Hyperparameters:
         5e-5,
         low=0.0,
         source="official code",
-        small=8e-3,
-        small_source="our choice, on suite `development`: up to 1e-3 no step lowers the synthetic accuracy and the "
-        "levels run out; at 1e-2 retained classes go with the class",
+        rate="adam",
     )
     eps: float = hyper(1e-6, low=0.0, source="official code: of Adam")
     weight_decay: float = hyper(0.2, low=0.0, source="official code: coupled L2 of Adam")

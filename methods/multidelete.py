@@ -54,8 +54,7 @@ class Hyperparameters:
         1e-7,
         low=0.0,
         source="port to CLIP ViT-B/16 of SALMUBench: its configuration",
-        small=2e-5,
-        small_source="our choice, absolute: a hundredth of the peak rate of the training of mini",
+        rate="adam",
     )
     weight_decay: float = hyper(0.001, low=0.0, source="port to CLIP ViT-B/16 of SALMUBench: its configuration")
     batch_size: int = hyper(
@@ -68,6 +67,11 @@ class Hyperparameters:
     epochs: int = hyper(10, low=1, source="port to CLIP ViT-B/16 of SALMUBench: its configuration")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source keeps the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
     form: Literal["port", "product"] = hyper(
         "port", source="port to CLIP ViT-B/16 of SALMUBench; product: our reading of the paper"

@@ -50,8 +50,7 @@ class Hyperparameters:
         1e-5,
         low=0.0,
         source="official code",
-        small=1e-4,
-        small_source="our choice, absolute: a twentieth of the peak rate of the training of mini",
+        rate="adam",
     )
     rate_spread: float = hyper(
         2.0, low=1.0, source="our choice, because half to double the rate still trains: lr / spread to lr * spread"

@@ -61,8 +61,6 @@ class Hyperparameters:
         1e-2,
         low=1e-12,
         source="g; our choice, 1/lambda of CCUP: the paper's 1 (10 in its code) is made for much longer keys",
-        small=1e-3,
-        small_source="our choice: 1/lambda of CCUP on the small CLIPs",
     )
     retain_names: Literal["dataset", "all"] = hyper(
         "dataset", source="our choice, as for CCUP: the data set's other names, or also those of the other data sets"

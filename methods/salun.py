@@ -50,8 +50,7 @@ class Hyperparameters:
         1e-5,
         low=0.0,
         source="official code, Stable Diffusion: its pretrained model; 0.1 by SGD is for CIFAR's ResNets",
-        small=1e-4,
-        small_source="our choice, absolute: a twentieth of the peak rate of the training of mini",
+        rate="adam",
     )
     retain_weight: float = hyper(1.0, low=0.0, source="alpha; official code, classification: 1")
     proportions: Literal["natural", "equal"] = hyper(
@@ -70,6 +69,11 @@ class Hyperparameters:
     epochs: int = hyper(5, low=1, source="official code, Stable Diffusion")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source keeps the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
 
 

@@ -51,8 +51,7 @@ class Hyperparameters:
         1e-6,
         low=0.0,
         source="our choice: CLIPErase on CIFAR-100 (secondary), because the official 5e-4 is for small classifiers",
-        small=2e-4,
-        small_source="our choice, absolute: a tenth of the peak rate of the training of mini",
+        rate="adam",
     )
     batch_size: int = hyper(
         64, low=2, source="official code: of forget images", small=24, small_source="our choice, for 2 cores"
@@ -60,6 +59,11 @@ class Hyperparameters:
     epochs: int = hyper(10, low=1, source="official code")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source keeps the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
     max_epochs: int = hyper(3, low=0, source="M; official code: of the epochs that begin with max steps")
     weight_decay: float = hyper(

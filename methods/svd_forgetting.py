@@ -50,8 +50,6 @@ class Hyperparameters:
         10.0,
         low=1.0,
         source="official code: ImageNet with ViT-B/16 (30 on CIFAR-100, 3 on CIFAR-10)",
-        small=3.0,
-        small_source="our choice, on suite `development`: the official pair (100, 3) of CIFAR-10, the smallest task",
     )
     inputs: int = hyper(10_000, low=1, source="official code: at most so many inputs a map and part")
     batch_size: int = hyper(

@@ -38,8 +38,7 @@ class Hyperparameters:
         1e-5,
         low=0.0,
         source="official code",
-        small=1e-4,
-        small_source="our choice, absolute: a twentieth of the peak rate of the training of mini",
+        rate="adam",
     )
     weight_decay: float = hyper(0.1, low=0.0, source="official code: AdamW")
     batch_size: int = hyper(128, low=2, source="official code", small=24, small_source="our choice, for 2 cores")

@@ -64,7 +64,10 @@ class Hyperparameters:
         source="X_p: the data set's other names, as all name-only methods here, or also other data sets' names",
     )
     learning_rate: float = hyper(
-        0.01, low=0.0, source="official code; on small CLIPs too, because all of its steps can be taken there"
+        0.01,
+        low=0.0,
+        source="official code",
+        rate="adam",
     )
     max_steps: int = hyper(2000, low=1, source="official code: Adam steps of one try")
     tries: int = hyper(100, low=1, source="official code", small=4, small_source="our choice, for 2 cores")

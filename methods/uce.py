@@ -52,8 +52,6 @@ class Hyperparameters:
         0.5,
         low=1e-9,
         source="l; official code",
-        small=0.005,
-        small_source="our choice, on suite `development`: text features are shorter there, so c c^T weighs less",
     )
     erase_weight: float = hyper(1.0, low=0.0, source="e; official code")
     preserve_weight: float = hyper(1.0, low=0.0, source="p; official code")

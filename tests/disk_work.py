@@ -88,9 +88,10 @@ def _ledger(folder: Path) -> None:
 
 
 def _tuned(folder: Path) -> None:
-    from benchmark.suites.tuned.values import Tuned, save_tuned
+    from benchmark.suites.tuned.values import save_tuned
+    from tests.tuned_entry import tuned_entry
 
-    save_tuned(folder / "t.yaml", "m", Tuned({"a": "x" * 2 * LARGE}, 0.1, 0.3, 12, 0, "d", "m", "c", None, "0"))
+    save_tuned(folder / "t.yaml", tuned_entry(values={"a": "x" * 2 * LARGE}))
 
 
 def _extras(folder: Path) -> None:

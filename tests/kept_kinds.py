@@ -28,7 +28,7 @@ from benchmark.records.kept_outputs import Outputs
 from benchmark.records.record import SCHEMA, Metric, Record, key_of
 from benchmark.records.store import RecordStore
 from benchmark.report.extras import Curve, Extras, Predictions, read_extras, write_extras
-from benchmark.suites.tuned.values import Tuned, TunedError, load_tuned, save_tuned
+from benchmark.suites.tuned.values import TunedError, load_tuned, save_tuned
 from datamodules.common import synthetic
 from datamodules.common.images import decode_once
 from datamodules.common.kept_files import replace_file
@@ -36,6 +36,7 @@ from datamodules.common.synthetic import ImageModel, SyntheticRecipe, make_or_lo
 from datamodules.shapes_world.unseen import unseen
 from methods.common.clip import state_hash
 from tests.tiny import NAMES, TinyDataset, tiny_clip
+from tests.tuned_entry import tuned_entry
 
 Read = Callable[[], tuple[Any, Any]]
 
@@ -268,12 +269,12 @@ def _ledgers(folder: Path) -> Made:
 def _tuned(folder: Path) -> Made:
     paths = [folder / f"{name}.yaml" for name in ("a", "b")]
     for number, path in enumerate(paths):
-        values = Tuned({"rate": 0.5 + number}, 0.1, 0.3, 12, 0, "development", "shapes-resnet", "tune", None, "ab" * 8)
-        save_tuned(path, f"method{number}", values)
+        entry = tuned_entry(method=f"method{number}", values={"rate": 0.5 + number})
+        save_tuned(path, entry)
 
     def one(path: Path) -> Any:
         try:
-            return {name: dataclasses.asdict(entry) for name, entry in load_tuned(path).items()} or None
+            return [dataclasses.asdict(entry) for entry in load_tuned(path)] or None
         except TunedError:
             return None
 

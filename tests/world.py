@@ -65,12 +65,15 @@ SHRINK = "visual_projection(self.clip).weight.mul_(self.h.factor)"
 def small_world() -> Iterator[None]:
     """The embedded world with some hundred images."""
     from benchmark.pretraining import side_by_side
+    from datamodules.development import Development
     from datamodules.shapes import Shapes
     from datamodules.shapes_world.dataset import WorldDataset
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Shapes, "counts", SHAPES)
         patch.setattr(WorldDataset, "counts", OTHERS)
+        # The tiny model knows the test images alone (tests/tiny_model.py).
+        patch.setattr(Development, "_validation", property(lambda self: self._whole.split("test")))
         patch.setattr(side_by_side, "usable_cores", lambda: 1)  # processes of their own would see the whole world
         yield
 

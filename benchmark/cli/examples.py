@@ -64,8 +64,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("report --suite quick --figures figures", "one suite, and SVG and PDF files for a paper"),
     ),
     "tune": (
-        ("tune ccup", "one method, 12 trials, kept for `run --tuned`"),
-        ("tune --all", "every ranked method: hours"),
+        ("tune ccup", "one method, 24 trials a kind of request, kept for `run --tuned`"),
+        ("tune --all --jobs 2", "every ranked method, two trials at once: hours"),
         ("tune ccup --trials 40 --out my_values.yaml", "a search of your own, for `run --tuned-values`"),
     ),
     "tables": (("tables lip", "Lip's tables"), ("tables cliperase --format markdown", "CLIPErase's, to paste")),

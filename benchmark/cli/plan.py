@@ -30,7 +30,7 @@ def plan_command(selection: Selection, plugins: Plugins, places: Places, hardwar
         return _without_files(error, selection.suite)
     failures = Ledger(places.results).failures()
     expected = expected_seconds(known_records(plan.store), plan.suite.every_model)
-    tuned_by = f" (tuned: {plan.suite.tuned})" if plan.suite.tuned else ""
+    tuned_by = f" (tuned: {plan.suite.budgets})" if plan.suite.tuned else ""
     heads = ("key", "state", "method", "forget", "data set", "model", "seed", "expected")
     rows = []
     records = {cell.key: record for cell in plan.cells if (record := plan.store.read(cell.key)) is not None}

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from benchmark.cli.arguments import Option, title_of
-from benchmark.cli.listing import words
-from benchmark.cli.options import Device, Name, NameList, Places, Plugins, Selection, WhereFile
+from benchmark.cli.options import Device, Models, Name, NameList, Places, Plugins, Selection, WhereFile
 from benchmark.records.lookup import expected_seconds, known_records
-from benchmark.tuning.search import MODEL, SEARCH_SEED, SUITE, TRIALS
+from benchmark.suites.tuned.trials import FOLDER
+from benchmark.tuning.search import DEVELOPMENT, SEARCH_SEED, SUITE, TRIALS
 from benchmark.utils.folders import check_cache
 from datamodules.common.documents import MOST_NUMBER
 from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
+    from benchmark.execution.runner import CellRunner
+    from benchmark.suites.expansion import Plan
+    from benchmark.tuning.side_by_side import Trials
     from methods.common.registry import Registry
-
-FOLDER = "tuning"
-"""Trials are kept in this folder of the results, so that no leaderboard of runs shows them."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,16 @@ class SearchBudget:
     """What to search.
 
     Attributes:
-        model: A small CLIP.
-        suite: A suite, or a YAML file, of which no other suite reports a forget class.
-        trials: How many settings are tried, the untuned one among them.
+        suite: A suite, or a YAML file, of which no board reports a request or an image.
+        model: A small CLIP; by default the suite's.
+        kind: Settings for requests by class, by concept, or for both, one after the other.
+        trials: How many settings are tried of a method and kind, the one before tuning among them.
         search_seed: Of the settings tried.
     """
 
-    model: Name = MODEL
     suite: Name = SUITE
+    model: Models = ()
+    kind: Literal["both", "class", "concept"] = "both"
     trials: Annotated[int, Option("N", low=1, high=10_000)] = TRIALS
     search_seed: Annotated[int, Option("N", low=0, high=MOST_NUMBER)] = SEARCH_SEED
 
@@ -49,52 +52,65 @@ def tune_command(
     out: WhereFile | None = None,
     places: Places,
     hardware: Device,
+    jobs: Annotated[int, Option("N", low=1, high=1024, title=title_of(Device))] = 1,
 ) -> int:
-    """Search a method's hyperparameters for the small CLIPs, with the same number of trials as every other's.
+    """Search a method's hyperparameters for a small CLIP, with the same number of trials as every other's.
 
-    The first trial is the untuned default, the others are spread over the method's search space; the objective is the
-    mean of S over forget classes that no other suite reports. What is done is kept, in the folder `tuning` of the
-    results: run the same command to go on. `run --tuned` takes the values found.
+    The first trial is the method before tuning; the others are drawn by Optuna from the method's search space. They are
+    judged by Q (by S where there is no Q) on requests and images that no board reports. What is done is kept, in the
+    folder `tuning` of the results: run the same command to go on. `run --tuned` takes the values found.
 
     Args:
         method: Names, separated by commas.
-        all: Every ranked method, one after the other.
-        out: The file of the values found. Left out: the project's for a search with every other option as it is,
-            none for another search, of which only the trials are kept.
+        all: Every ranked method.
+        out: The file of the values found. Left out: the project's for a search of the project's suites and models with
+            the usual budget, none for another search, of which only the trials are kept.
+        jobs: How many trials run at once, each in a process of its own; the values found are the same.
     """
     from methods.common.registry import Registry
 
     names = _names(Registry(plugins.plugin), method, all)
-    _check_model(search.model)
-    selection = Selection(suite=search.suite, methods=names, model=(search.model,))
+    if len(search.model) > 1:
+        raise BenchmarkError(f"--model {','.join(search.model)}: tuning takes one model")
+    selection = Selection(suite=search.suite, methods=names, model=search.model)
     trials = replace(places, results=places.results / FOLDER)
     plan = selection.plan(trials, hardware.device, plugins=plugins.plugin)
+    from rich.console import Console
+
     from benchmark.execution.runner import CellRunner
     from benchmark.execution.tracking import Tracker
-    from benchmark.suites.tuned.values import TUNED, budget_of, check_room
-    from benchmark.tuning.search import check_unreported
-    from benchmark.tuning.tuner import Tuner, plan_search
+    from benchmark.suites.tuned.trials import TUNED
+    from benchmark.suites.tuned.values import budget_of, check_room
+    from benchmark.tuning.search import check_unreported, import_optuna
+    from benchmark.tuning.tuner import Tuner, plan_searches
 
+    import_optuna()
     check_unreported(plan.suite)
+    model = _model(plan)
+    searches = [s for s in plan_searches(plan.registry, names, plan.cells) if search.kind in ("both", s.kind)]
+    if not searches:
+        raise BenchmarkError(f"suite {plan.suite.name!r} has no request by {search.kind}: leave out --kind")
     plan.store.own()
     check_cache(plan.where.cache_dir)
-    usual = search == SearchBudget() and not plugins.plugin
-    file = out or (TUNED if usual else None)
+    file = out or (TUNED if _is_usual(search, plugins) else None)
     if file is not None:
-        check_room(file, budget_of(search.trials, plan.suite.name, search.model))
+        check_room(file, {s.group: budget_of(search.trials, plan.suite.name, model) for s in searches})
     else:
-        shared = f"({TRIALS} trials, {SUITE}, {MODEL})"
-        print(f"not the search that all methods share {shared}: its values are not kept; name a file with --out")
+        print("not a search of the project's suites and models: its values are not kept; name a file with --out")
     runner = CellRunner.of(plan, Tracker(plan.store.folder))
-    count, seed = search.trials, search.search_seed
-    searches = [plan_search(runner, name, plan.cells, count=count, seed=seed) for name in names]
-    expected = expected_seconds(known_records(plan.store), plan.suite.every_model)
-    chosen = {**vars(search), "out": out, "data_dir": places.data_dir, "device": hardware.device}
-    usually = {**vars(SearchBudget()), **vars(Device()), "out": None, "data_dir": None}
-    changed = [(f"--{name.replace('_', '-')}", value) for name, value in chosen.items() if value != usually[name]]
-    options = [*changed, *(("--plugin", plugin) for plugin in plugins.plugin)]
-    again = "".join(f" {name} {shlex.quote(str(value))}" for name, value in options)
-    return Tuner(runner, plan.suite, expected, file, again, print).run(searches)
+    return Tuner(
+        runner=runner,
+        suite=plan.suite,
+        trials=_trials(jobs, runner),
+        jobs=jobs,
+        count=search.trials,
+        seed=search.search_seed,
+        expected=expected_seconds(known_records(plan.store), plan.suite.every_model),
+        out=file,
+        options=_options(search, plugins, out, places, hardware),
+        say=print,
+        progress=Console(stderr=True, soft_wrap=True, highlight=False),
+    ).run(searches)
 
 
 def _names(registry: Registry, names: tuple[str, ...], all_methods: bool) -> tuple[str, ...]:
@@ -110,11 +126,57 @@ def _names(registry: Registry, names: tuple[str, ...], all_methods: bool) -> tup
     return tuple(dict.fromkeys(names))
 
 
-def _check_model(model: str) -> None:
+def _model(plan: Plan) -> str:
+    """The one model of a plan, a small one."""
     from benchmark.suites.expansion import scale_of
     from benchmark.suites.tuned.space import SMALL
 
-    if len(words([model])) != 1:
-        raise BenchmarkError(f"--model {model}: tuning takes one model")
+    model, *further = plan.suite.every_model
+    if further:
+        raise BenchmarkError(f"suite {plan.suite.name!r} has several models: name one with --model")
     if scale_of(model) != SMALL:
         raise BenchmarkError(f"model {model!r} keeps the published defaults: tuning is for the small CLIPs")
+    return model
+
+
+def _is_usual(search: SearchBudget, plugins: Plugins) -> bool:
+    """Whether the values of a search belong to the project's."""
+    from benchmark.models.registry import shipped_models
+    from benchmark.suites.suite import suite_names
+
+    suite = search.suite in suite_names() and search.suite.startswith(DEVELOPMENT)
+    budget = (search.trials, search.search_seed) == (TRIALS, SEARCH_SEED)
+    return suite and budget and not plugins.plugin and set(search.model) <= set(shipped_models())
+
+
+def _options(search: SearchBudget, plugins: Plugins, out: Path | None, places: Places, hardware: Device) -> str:
+    """What of the command line belongs to the command that finds a value again, method aside."""
+    chosen = {**vars(search), "model": ",".join(search.model), "out": out, "data_dir": places.data_dir}
+    usually = {**vars(SearchBudget()), **vars(Device()), "model": "", "out": None, "data_dir": None}
+    chosen |= {"device": hardware.device}
+    changed = [(f"--{name.replace('_', '-')}", value) for name, value in chosen.items() if value != usually[name]]
+    options = [*changed, *(("--plugin", plugin) for plugin in plugins.plugin)]
+    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in options)
+
+
+def _trials(jobs: int, runner: CellRunner) -> Trials:
+    """Where trials run: here, or in processes of their own."""
+    from benchmark.execution.ray_worker import WorkerSetting
+    from benchmark.pretraining.side_by_side import usable_cores
+    from benchmark.suites.where import Where
+    from benchmark.tuning.side_by_side import OneByOne, SideBySide
+
+    if jobs == 1:
+        return OneByOne(runner)
+    where = runner.where
+    data_dir = None if where.data_dir is None else where.data_dir.absolute()
+    setting = WorkerSetting(
+        where=Where(data_dir, where.cache_dir.absolute(), where.device, skip_unreadable=where.skip_unreadable),
+        plugins=tuple((plugin, plugin.absolute()) for plugin in runner.plugins),
+        suite_file=runner.suite_file,
+        tuned_values="",
+        results=runner.store.folder.absolute(),
+        wandb="off",
+        threads=max(1, usable_cores() // jobs),
+    )
+    return SideBySide(jobs, setting)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.evaluation.embeddings import EmbeddingStore
-from benchmark.evaluation.families import FAMILIES, NotMeasurableError
+from benchmark.evaluation.families import EVERY, NotMeasurableError
 from benchmark.records.record import Metric
 from datamodules.common.dataset import Dataset, SplitName
 from datamodules.common.request import ForgetRequest
@@ -181,7 +181,7 @@ class Context:
 
 
 def measure_families(names: Sequence[str], context: Context) -> Metrics:
-    """The metrics of families, in the order of `FAMILIES`: a later one may read what an earlier one found.
+    """The metrics of families, in the order of `EVERY`: a later one may read what an earlier one found.
 
     Args:
         names: Of the families.
@@ -191,7 +191,7 @@ def measure_families(names: Sequence[str], context: Context) -> Metrics:
         The metrics. What could not be measured is empty, and the context's report says why under `not_measured`.
     """
     metrics: Metrics = {}
-    for family in (FAMILIES[name] for name in FAMILIES if name in names):
+    for family in (EVERY[name] for name in EVERY if name in names):
         try:
             values = family.load()(context)
         except NotMeasurableError as error:

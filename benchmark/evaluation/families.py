@@ -166,6 +166,21 @@ _LIST = (
     ),
 )
 FAMILIES: dict[str, Family] = {family.name: family for family in _LIST}
+PARTS: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family(
+            "relearning_alone",
+            "what fine-tuning on the other classes alone brings back: the part of relearning that E needs",
+            ("forget/relearn_acc1@0",),
+            ("train", "model"),
+        ),
+    )
+}
+"""Families that give a part of what another one gives, and cost less: for suites that choose settings. A suite names
+them; `measures: all` and `list measures` leave them out."""
+EVERY: dict[str, Family] = {**FAMILIES, **PARTS}
+"""All that a suite may name."""
 DERIVED: dict[str, Family] = {
     family.name: family
     for family in (
@@ -197,9 +212,9 @@ class NotMeasurableError(BenchmarkError):
 
 def asks_for(need: str, measures: Iterable[str]) -> bool:
     """Whether one of some families of measures needs something, such as the retrained model."""
-    return any(need in FAMILIES[name].needs for name in measures)
+    return any(need in EVERY[name].needs for name in measures)
 
 
 def families_with(measures: Collection[str]) -> tuple[str, ...]:
     """The families that a cell's record holds when it is made: those that every cell has, and these."""
-    return (BASE, SCORES, *(name for name in FAMILIES if name in measures))
+    return (BASE, SCORES, *(name for name in EVERY if name in measures))

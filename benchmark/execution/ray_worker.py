@@ -96,7 +96,7 @@ def run_cell(
                 raise ReferenceFailedError(f"{reference.failure.error}: {reference.failure.message}")
         metrics = dict(known)
         metrics |= {reply.record.key: reply.record.metrics for reply in references if reply.record is not None}
-        runner = _runner(setting)
+        runner = runner_of(setting)
         _prepare(runner, setting, cell)
         finished = runner.make(cell, runner.references(cell, metrics))
         runner.tracker.summarise(finished.record)
@@ -110,7 +110,7 @@ def run_cell(
     return WorkerReply(finished.record, None, time.perf_counter() - start), finished.outputs
 
 
-def _runner(setting: WorkerSetting) -> CellRunner:
+def runner_of(setting: WorkerSetting) -> CellRunner:
     """The runner of this process: models, data sets and features stay loaded between cells."""
     if _KEPT.setting != setting or _KEPT.runner is None:
         import torch

@@ -12,6 +12,7 @@ from benchmark.pretraining.shadows import ShadowModels, ShadowTraining
 from benchmark.records.cell import Cell
 from benchmark.suites.where import Where
 from benchmark.unlearning.unlearn import StepReport
+from datamodules.common.card import DEVELOPMENT_SCHEME
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.module import Retrained
 from methods.common.clip import Clip
@@ -84,7 +85,8 @@ class RetrainedModels:
                 recipe, self.where.data_dir, self.where.cache_dir, self.where.device
             )
         retraining = self._retrainings[recipe.name]
-        return RetrainedTraining(retraining, retraining.excluded(cell.dataset, cell.never_seen), cell.seed)
+        home = cell.dataset.removeprefix(DEVELOPMENT_SCHEME)
+        return RetrainedTraining(retraining, retraining.excluded(home, cell.never_seen), cell.seed)
 
     def state(self, cell: Cell, *, on_step: StepReport | None = None) -> Retrained:
         """What the method `retrain` puts in place of the original's weights."""

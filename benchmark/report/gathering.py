@@ -11,6 +11,7 @@ from benchmark.records.failures import Failure, Ledger
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
 from benchmark.report.extras import Extras, read_extras
+from benchmark.suites.tuned.trials import FILE, FOLDER, KeptTrial, by_search, load_trials, trials_file
 
 RecordOrigin = Literal["own", "reference"]
 Which = Literal["all", "own", "reference"]
@@ -29,6 +30,7 @@ class Gathered:
         failures: The failures whose cells have no record.
         extras: Curves and predictions kept without outputs, by key.
         notes: What was not read and why, one line each.
+        trials: Of searches; of one that both made, the user's.
     """
 
     records: tuple[Record, ...]
@@ -37,6 +39,7 @@ class Gathered:
     failures: tuple[Failure, ...]
     extras: Extras
     notes: tuple[str, ...]
+    trials: tuple[KeptTrial, ...] = ()
 
 
 def gather(results: Path, reference: Path, *, which: Which = "all", suite: str | None = None) -> Gathered:
@@ -64,7 +67,8 @@ def gather(results: Path, reference: Path, *, which: Which = "all", suite: str |
         extras = extras.joined(folder_extras)
         notes += [*_unread(store, suite), *wrong]
     failures = () if which == "reference" else _open_failures(results, {key for _, key in records}, suite)
-    return Gathered(tuple(records.values()), folders, origins, failures, extras, tuple(notes))
+    trials = _trials(results, which)
+    return Gathered(tuple(records.values()), folders, origins, failures, extras, tuple(notes), trials)
 
 
 def _unread(store: RecordStore, suite: str | None) -> list[str]:
@@ -89,3 +93,11 @@ def _open_failures(results: Path, keys: set[str], suite: str | None) -> tuple[Fa
 def _is_cell(cell: Mapping[str, Any]) -> bool:
     words = ("suite", "method", "model", "dataset")
     return all(isinstance(cell.get(name), str) for name in words) and isinstance(cell.get("request"), dict)
+
+
+def _trials(results: Path, which: Which) -> tuple[KeptTrial, ...]:
+    """The trials of the project's searches and of the user's."""
+    reference = load_trials(trials_file()) if which != "own" else []
+    own = load_trials(results / FOLDER / FILE) if which != "reference" else []
+    searches = {**by_search(reference), **by_search(own)}
+    return tuple(trial for trials in searches.values() for trial in trials)

@@ -12,6 +12,7 @@ from benchmark.report.cards import RULE, cards
 from benchmark.report.content import Content, board_data, curve_data, prediction_data, record_data
 from benchmark.report.palette import LOOKS, UNKNOWN
 from benchmark.report.published import pairs, papers
+from benchmark.report.sensitivity import sensitivity_figures
 from benchmark.utils.project import VERSION
 
 LIMIT = 5_000_000
@@ -98,6 +99,7 @@ def _render(content: Content, data: Mapping[str, Any], left_out: Sequence[str]) 
         looks=LOOKS,
         cards=cards(content.registry, [board.whole for board in content.boards]),
         rule=RULE,
+        sensitivity=sensitivity_figures(gathered.trials),
         papers=papers(gathered.records),
         measures=MEASURES,
         arrows=ARROWS,

@@ -19,8 +19,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from benchmark.evaluation.families import BASE, FAMILIES, SCORES
+from benchmark.evaluation.families import BASE, EVERY, SCORES
 from benchmark.models.registry import PRETRAINING
+from datamodules.common.card import DEVELOPMENT_SCHEME
 from datamodules.common.code_closure import DIGITS, KEEPING, project_code
 from datamodules.common.errors import BenchmarkError
 from methods.common.registry import NOT_COUNTED, Registry
@@ -77,6 +78,8 @@ NOT_THE_FAMILY = (
     "benchmark.records.record:Record",
     "benchmark.records.kept_outputs:Outputs",
     "benchmark.evaluation.families:FAMILIES",
+    "benchmark.evaluation.families:PARTS",
+    "benchmark.evaluation.families:EVERY",
     "benchmark.evaluation.families:Family",
     "benchmark.evaluation.evaluate:Evaluation",
     "benchmark.evaluation.evaluate:scores",
@@ -107,14 +110,14 @@ def family_code(family: str, dataset: str) -> str:
     """The digest of the code of a family of measures, and of the data files of this project that it reads.
 
     Args:
-        family: A name of `FAMILIES`, `BASE` or `SCORES`.
+        family: A name of `EVERY`, `BASE` or `SCORES`.
         dataset: Registry name of the data set on which it measures.
     """
     if family in (BASE, SCORES):
         start = f"benchmark.evaluation.evaluate:{'Evaluation' if family == BASE else 'scores'}"
         starts: tuple[str, ...] = (start, *(MEASURES_ALL[2:] if family == BASE else ()))
         return project_code().digest(*starts, stops=[stop for stop in NOT_THE_FAMILY if stop != start])
-    about = FAMILIES[family]
+    about = EVERY[family]
     starts = (f"benchmark.evaluation.measures.{family}", *(() if about.from_numbers else MEASURES_ALL))
     code = project_code().digest(*starts, stops=NOT_THE_FAMILY)
     return code if not about.data else _mixed(code, _file_content(about.data, dataset))
@@ -158,7 +161,7 @@ class Digests:
         code = {name: family_code(name, dataset) for name in present}
         digests = {}
         for name in sorted(present):
-            about = FAMILIES.get(name)
+            about = EVERY.get(name)
             read = sorted(present & set((BASE,) if about is None else about.reads) - {name})
             digests[name] = _mixed(code[name], *(code[dependency] for dependency in read)) if read else code[name]
             if about is not None and {"retrained", "shadows"} & set(about.needs):
@@ -201,7 +204,7 @@ def _file_content(folder: str, dataset: str) -> str:
 
     import yaml
 
-    path = project_code().root / folder / f"{dataset}.yaml"
+    path = project_code().root / folder / f"{dataset.removeprefix(DEVELOPMENT_SCHEME)}.yaml"
     if not path.is_file():
         return ""
     content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))

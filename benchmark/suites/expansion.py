@@ -73,6 +73,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
         task, model = wanted.task, wanted.model
         requests = tuple(opened[task.dataset].resolved(request) for request in task.requests)
         group = tuple(name for request in requests for name in request.classes) if task.retrained else ()
+        tuned = suite.tuned_group(model, task.dataset, wanted.request)
         cells.append(
             Cell(
                 suite=suite.name,
@@ -91,7 +92,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                 scale=scales[model],
                 by_request=tuple(sorted(wanted.varying)),
                 measures=suite.measures if task.measures is None else task.measures,
-                tuned=suite.tuned,
+                tuned="" if tuned is None else tuned.budget,
                 sequence=requests if task.in_sequence else (),
                 step=wanted.step,
                 group=group,
@@ -342,7 +343,8 @@ def make_plan(
         chosen = with_local_tokenizer(chosen, tokenizer)
     notes: list[str] = []
     if tuned:
-        from benchmark.suites.tuned.values import TUNED, TunedError, with_tuned
+        from benchmark.suites.tuned.trials import TUNED
+        from benchmark.suites.tuned.values import TunedError, revision_notes, with_tuned
 
         file = TUNED if tuned is True else tuned
         if not file.is_file():
@@ -350,6 +352,8 @@ def make_plan(
         chosen, notes = with_tuned(chosen, registry, file)
     with remembered(project_code(), where.cache_dir, read_again=read_again):
         cells = expand(chosen, registry, where, precision=precision)
+    if chosen.tuned:
+        notes += revision_notes(chosen, where.opened)
     notes += [note for dataset in where.opened.values() for note in dataset.notes]
     if shard:
         try:

@@ -35,7 +35,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, MinLen
 
-from benchmark.evaluation.families import FAMILIES
+from benchmark.evaluation.families import EVERY, FAMILIES
 from benchmark.models.registry import architecture_name
 from benchmark.utils.suggestions import near_file
 from datamodules.common.documents import DocumentError, parse_yaml, read_text
@@ -43,6 +43,10 @@ from datamodules.common.errors import BenchmarkError, RequestError, UnknownNameE
 from datamodules.common.request import ForgetRequest, name_text
 from datamodules.common.validation import STRICT, filled, place_of
 
+Kind = Literal["class", "concept"]
+"""By which settings are tuned: requests by class, however many classes, or by concept."""
+Score = Literal["Q", "S"]
+"""By which methods are ranked and tuned: Q, higher is better, or S, lower is better, where there is no Q."""
 ALL = "all"
 """In the place of methods: every registered one, but those that train from the beginning (data regime
 `pretraining`), which take as long as that; a suite names them beside it."""
@@ -98,6 +102,26 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class TunedGroup:
+    """The values that tuning found for one model, data set and kind of request.
+
+    Attributes:
+        budget: In words; it tells boards of tuned rows apart.
+        values: By method; empty for a method with nothing to tune. A method that is not among them does not run.
+        revisions: Of the data set when the values were found.
+    """
+
+    budget: str
+    values: Mapping[str, Mapping[str, Any]]
+    revisions: tuple[str, ...] = ()
+
+
+def tuned_kind(request: ForgetRequest) -> Kind:
+    """The kind of a request by which settings are tuned: one class or several have the same."""
+    return "class" if request.classes else "concept"
+
+
+@dataclass(frozen=True)
 class Suite:
     """One suite.
 
@@ -114,8 +138,8 @@ class Suite:
         by_request: Overrides for some models or classes.
         measures: Families of measures beyond those that every cell has.
         seeds_of: Seeds of single methods in the place of the suite's.
-        tuned: The budget of the tuning that `hparams` are from (`benchmark.suites.tuned.values`); empty for untuned
-        runs.
+        tuned: Of a run with tuned values (`benchmark.suites.tuned.values`), by model, data set and kind of request; a
+            cell that is in no group is not run. Empty for an untuned run.
     """
 
     name: str
@@ -130,12 +154,26 @@ class Suite:
     by_request: tuple[Setting, ...] = ()
     measures: tuple[str, ...] = ()
     seeds_of: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    tuned: str = ""
+    tuned: Mapping[tuple[str, str, str], TunedGroup] = field(default_factory=dict)
 
     @property
     def every_model(self) -> tuple[str, ...]:
         """The suite's models and those that single tasks name in their place."""
         return tuple(dict.fromkeys([*self.models, *(name for task in self.tasks for name in task.models or ())]))
+
+    def tuned_group(self, model: str, dataset: str, request: ForgetRequest) -> TunedGroup | None:
+        """The tuned values of a cell's model, data set and kind of request; None where there are none."""
+        return self.tuned.get((model, dataset, tuned_kind(request)))
+
+    def runs(self, method: str, model: str, dataset: str, request: ForgetRequest) -> bool:
+        """Whether a method runs on a request: in a tuned run only where it is tuned, or has nothing to tune."""
+        group = self.tuned_group(model, dataset, request)
+        return not self.tuned or (group is not None and method in group.values)
+
+    @property
+    def budgets(self) -> str:
+        """The budgets of a tuned run in words; empty for an untuned run."""
+        return "; ".join(dict.fromkeys(group.budget for group in self.tuned.values()))
 
     def settings(
         self, method: str, model: str, dataset: str, request: ForgetRequest
@@ -145,7 +183,8 @@ class Suite:
         Returns:
             The overrides, and the names of those hyperparameters that `by_request` sets somewhere for this method.
         """
-        overrides = dict(self.hparams.get(method, {}))
+        group = self.tuned_group(model, dataset, request)
+        overrides = dict(self.hparams.get(method, {}) if group is None else group.values.get(method, {}))
         named: set[str] = set()
         for setting in self.by_request:
             chosen = setting.hparams.get(method, {})
@@ -360,6 +399,6 @@ def _twice(values: Sequence[Any]) -> list[Any]:
 def _families(names: Sequence[str], at: str) -> tuple[str, ...]:
     """Families of measures by name."""
     for name in names:
-        if name not in FAMILIES:
+        if name not in EVERY:
             raise SuiteError(f"{at}: {UnknownNameError('measure', name, FAMILIES)}")
     return tuple(names)

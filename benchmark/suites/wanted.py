@@ -52,7 +52,7 @@ def wanted_of(suite: Suite, registry: Registry, methods: Sequence[str]) -> Itera
                 yield from _in_sequence(suite, registry, methods, model, task)
                 continue
             for request in task.requests:
-                for name in methods:
+                for name in (name for name in methods if suite.runs(name, model, task.dataset, request)):
                     settings, varying = suite.settings(name, model, task.dataset, request)
                     for setting in settings:
                         for seed in _seeds(suite, registry, name):
@@ -62,7 +62,7 @@ def wanted_of(suite: Suite, registry: Registry, methods: Sequence[str]) -> Itera
 def _in_sequence(suite: Suite, registry: Registry, methods: Sequence[str], model: str, task: Task) -> Iterator[Wanted]:
     """A sequence: after each step its first request and the step's own; each method with its settings for the first."""
     first = task.requests[0]
-    for name in methods:
+    for name in (name for name in methods if suite.runs(name, model, task.dataset, first)):
         settings, varying = suite.settings(name, model, task.dataset, first)
         for setting in settings:
             for seed in _seeds(suite, registry, name):

@@ -1,34 +1,49 @@
-"""The search: a few trials of each method, the first its untuned default, on requests that no board reports.
+"""The search: settings of one method, tried on requests and images that no board reports.
 
-The further trials are the points of a scrambled Sobol sequence over the search space (Sobol 1967, Owen's scrambling,
-as torch draws it): they fill the space more evenly than independent draws, and the first n of a longer search are
-those of a shorter one. No trial looks at another's result, so the order and a kill in between change nothing.
+Trials come in rounds of `ROUND`. The first trial is the method as it is before tuning, the next ones are drawn at
+random, and from then on Optuna's tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) draws a round from
+all rounds before it. A round is drawn before any of its trials runs, so the result is the same however many of them
+run side by side, and a search that was stopped draws the same trials again: what it had run is found among the
+records.
 
-A trial is its cells of the tuning suite, run as any others and kept as records; its objective is the mean of S over
-them, and worst where one of them failed or has no S.
+A trial is its cells of the tuning suite, one request after another, kept as records like any others. It ends at the
+first request on which the method diverges. The objective is the mean over the requests of Q, or of S where the requests
+have no Q (by concept, or without paraphrases), as boards rank.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from benchmark.evaluation.measures.quality import QUALITY
+from benchmark.leaderboards.scored import with_quality
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Failure
+from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
-from benchmark.suites.suite import Suite, load_suite, suite_names
-from benchmark.suites.tuned.space import SearchSpace
+from benchmark.suites.suite import Score, Suite, load_suite, suite_names
+from benchmark.suites.tuned.space import Choice, Dimension, SearchSpace
+from datamodules.common.card import DEVELOPMENT_SCHEME
 from datamodules.common.errors import BenchmarkError
 
-TRIALS = 12
-"""The budget of every method, the untuned default among them. Our choice: 12 trials of all methods are hours, not days,
-on two cores, and eleven points still hit the best tenth of a range of one dimension."""
+if TYPE_CHECKING:
+    import optuna
+
+TRIALS = 24
+"""The budget of every method, its settings before tuning among them; our choice: at most six settings are searched."""
+ROUND = 4
+"""Trials of a round. Our choice: six rounds of 24 trials, and four processes that work side by side."""
+AT_RANDOM = 8
+"""Trials that are drawn before any result counts, the settings before tuning among them; our choice, two rounds."""
 SEARCH_SEED = 0
 SUITE = "development"
-MODEL = "shapes-resnet"
-OBJECTIVE = "score/kravets"
+DEVELOPMENT = "development"
+"""What the names of suites begin with that no board reports."""
+KRAVETS = "score/kravets"
 BY_VALUES = frozenset({"DivergedError", "LinAlgError", "_LinAlgError"})
 """Failures that the values themselves cause: they would come again, so such a cell is not run twice."""
 
@@ -38,7 +53,7 @@ class Trial:
     """One setting.
 
     Attributes:
-        number: From 0, the untuned default.
+        number: From 0, the settings before tuning.
         values: By hyperparameter of the search space.
     """
 
@@ -52,117 +67,179 @@ class TrialOutcome:
 
     Attributes:
         trial: The setting.
-        scores: S by request (and seed, where there are several); None where it is undefined or the cell failed.
-        failures: One line a cell that failed or has no S.
+        score: What is searched for.
+        scores: Q and S by request (and seed, where there are several); empty where one is undefined or the cell failed.
+        failures: One line for each cell that failed or has no score; cells that did not run any more have none.
+        seconds: Of unlearning, the mean over the requests; None where one is missing.
     """
 
     trial: Trial
-    scores: Mapping[str, float | None]
-    failures: tuple[str, ...]
+    score: Score
+    scores: Mapping[str, Mapping[Score, float | None]]
+    failures: tuple[str, ...] = ()
+    seconds: float | None = None
 
     @cached_property
     def objective(self) -> float | None:
-        """The mean of S over the requests; None, the worst, where one is missing."""
-        known = [score for score in self.scores.values() if score is not None]
+        """The mean over the requests of what is searched for; None, the worst, where one is missing."""
+        return self.mean(self.score)
+
+    def mean(self, score: Score) -> float | None:
+        """The mean of Q or of S over the requests; None where one is missing."""
+        known = [value for scores in self.scores.values() if (value := scores.get(score)) is not None]
         return sum(known) / len(known) if known and len(known) == len(self.scores) else None
 
+    @property
+    def order(self) -> tuple[bool, float, int]:
+        """For sorting: best first; of equally good ones the earlier first, the worst last."""
+        objective = self.objective or 0.0
+        return self.objective is None, -objective if self.score == "Q" else objective, self.trial.number
 
-def trials_of(space: SearchSpace, *, count: int = TRIALS, seed: int = SEARCH_SEED) -> list[Trial]:
-    """The trials of a search: the default, then Sobol points; one alone where there is nothing to tune.
 
-    Args:
+@dataclass
+class Sampler:
+    """Draws the trials of one search.
+
+    Attributes:
         space: What is searched.
-        count: How many trials, the default among them.
-        seed: Of the scrambling.
+        score: What is searched for.
+        seed: Of the drawing.
+    """
+
+    space: SearchSpace
+    score: Score
+    seed: int
+    _drawn: dict[int, optuna.Trial] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        optuna = import_optuna()
+        sampler = optuna.samplers.TPESampler(seed=self.seed, n_startup_trials=AT_RANDOM)
+        direction = "maximize" if self.score == "Q" else "minimize"
+        self._study = optuna.create_study(sampler=sampler, direction=direction)
+        self._study.enqueue_trial(dict(self.space.defaults))
+        self._spread = {name: _distribution(dimension) for name, dimension in self.space.dimensions.items()}
+
+    def draw(self, count: int) -> list[Trial]:
+        """The next trials, drawn from the results told so far."""
+        trials = []
+        for _ in range(count):
+            drawn = self._study.ask(self._spread)
+            self._drawn[drawn.number] = drawn
+            values = {name: self._value(name, drawn.params[name], first=drawn.number == 0) for name in self._spread}
+            trials.append(Trial(drawn.number, values))
+        return trials
+
+    def _value(self, name: str, value: Any, *, first: bool) -> Any:
+        dimension = self.space.dimensions[name]
+        return value if first or isinstance(dimension, Choice) else dimension.rounded(value)
+
+    def tell(self, outcome: TrialOutcome) -> None:
+        """Tell what became of a trial: a value, or that it diverged or failed, which is worse than any."""
+        from optuna.trial import TrialState
+
+        drawn = self._drawn.pop(outcome.trial.number)
+        if outcome.objective is None:
+            self._study.tell(drawn, state=TrialState.PRUNED)
+        else:
+            self._study.tell(drawn, outcome.objective)
+
+
+def import_optuna() -> Any:
+    """Optuna, which says nothing by itself.
 
     Raises:
-        BenchmarkError: If the count is below 1.
+        BenchmarkError: If it is not installed.
     """
-    if count < 1:
-        raise BenchmarkError(f"--trials {count}: a search has at least one trial, the untuned default")
-    first = Trial(0, dict(space.defaults))
-    if count == 1 or not space.dimensions:
-        return [first]
-    from torch.quasirandom import SobolEngine
-
-    engine = SobolEngine(len(space.dimensions), scramble=True, seed=seed)  # type: ignore[no-untyped-call]
-    points = engine.draw(count - 1).tolist()
-    return [first, *(Trial(number, _values(space, point)) for number, point in enumerate(points, start=1))]
+    try:
+        import optuna
+    except ImportError as error:
+        raise BenchmarkError("tune needs Optuna: pip install 'clip-unlearning-benchmark[tuning]'") from error
+    optuna.logging.set_verbosity(logging.ERROR)
+    return optuna
 
 
-def _values(space: SearchSpace, point: Sequence[float]) -> dict[str, Any]:
-    named = zip(space.dimensions.items(), point, strict=True)
-    return {name: dimension.at(unit) for (name, dimension), unit in named}
+def _distribution(dimension: Dimension) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if isinstance(dimension, Choice):
+        return CategoricalDistribution(dimension.values)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.scale == "log")
 
 
-def cells_of(trials: Sequence[Trial], untuned: Sequence[Cell]) -> dict[int, list[Cell]]:
-    """The cells of each trial, by its number.
+def cells_of(trial: Trial, untuned: Sequence[Cell]) -> list[Cell]:
+    """The cells of a trial.
 
     Args:
-        trials: The settings.
+        trial: The setting.
         untuned: The cells of the method in the tuning suite, as they are without tuning.
     """
-    return {t.number: [replace(cell, hparams={**cell.hparams, **t.values}) for cell in untuned] for t in trials}
+    return [replace(cell, hparams={**cell.hparams, **trial.values}) for cell in untuned]
 
 
-def to_run(cells: Mapping[int, Sequence[Cell]], store: RecordStore, failed: Mapping[str, Failure]) -> list[Cell]:
-    """The cells that have neither a record nor a failure that would come again; each once.
+def score_of(originals: Sequence[Record]) -> Score:
+    """What is searched for on some requests: Q, where every request has one, else S.
 
     Args:
-        cells: By trial.
-        store: The records of earlier runs.
-        failed: The failures of earlier runs, by key.
+        originals: The records of doing nothing on these requests.
     """
-    by_key = {cell.key: cell for trial_cells in cells.values() for cell in trial_cells}
-    missing = (cell for key, cell in by_key.items() if store.read(key, cell.suite) is None)
-    return [cell for cell in missing if cell.key not in failed or failed[cell.key].error not in BY_VALUES]
+    known = [record.metrics[QUALITY].value for record in with_quality(originals)]
+    return "Q" if known and None not in known else "S"
 
 
-def outcomes(
-    trials: Sequence[Trial],
-    cells: Mapping[int, Sequence[Cell]],
+def outcome_of(
+    trial: Trial,
+    cells: Sequence[Cell],
     store: RecordStore,
     failed: Mapping[str, Failure],
-) -> list[TrialOutcome]:
-    """What became of the trials, best first; of equally good ones the earlier first, the worst last.
+    *,
+    score: Score,
+    originals: Sequence[Record],
+) -> TrialOutcome:
+    """What became of a trial.
 
     Args:
-        trials: The settings.
-        cells: Theirs.
+        trial: The setting.
+        cells: Its cells.
         store: With the records of those that succeeded.
         failed: The failures of the others, by key.
+        score: What is searched for.
+        originals: The records of doing nothing on the same requests.
     """
-    results = []
-    for trial in trials:
-        scores: dict[str, float | None] = {}
-        failures = []
-        several = len({cell.seed for cell in cells[trial.number]}) > 1
-        for cell in cells[trial.number]:
-            name = f"{cell.request}, seed {cell.seed}" if several else str(cell.request)
-            record = store.read(cell.key, cell.suite)
-            metric = None if record is None else record.metrics.get(OBJECTIVE)
-            scores[name] = None if metric is None else metric.value
-            if scores[name] is None:
-                failures.append(f"{name}: {_why(failed.get(cell.key) if record is None else None)}")
-        results.append(TrialOutcome(trial, scores, tuple(failures)))
-    return sorted(results, key=lambda o: (o.objective is None, o.objective or 0.0, o.trial.number))
+    several = len({cell.seed for cell in cells}) > 1
+    records = {cell.key: store.read(cell.key, cell.suite) for cell in cells}
+    whole = [record for record in records.values() if record is not None]
+    scored = {record.key: record for record in with_quality([*whole, *originals])}
+    scores: dict[str, Mapping[Score, float | None]] = {}
+    failures = []
+    for cell in cells:
+        name = f"{cell.request}, seed {cell.seed}" if several else str(cell.request)
+        record = scored.get(cell.key)
+        scores[name] = {"Q": _metric(record, QUALITY), "S": _metric(record, KRAVETS)}
+        if record is None and cell.key in failed:
+            failure = failed[cell.key]
+            failures.append(f"{name}: {failure.error}: {(failure.message.splitlines() or [''])[0]}")
+        elif record is not None and scores[name][score] is None:
+            failures.append(f"{name}: {score} is undefined")
+    spent = [record.cost.get("unlearn_seconds") for record in whole]
+    known = [float(seconds) for seconds in spent if seconds is not None]
+    seconds = sum(known) / len(known) if known and len(known) == len(cells) else None
+    return TrialOutcome(trial, score, scores, tuple(failures), seconds)
 
 
-def _why(failure: Failure | None) -> str:
-    if failure is None:
-        return "S is undefined"
-    return f"{failure.error}: {(failure.message.splitlines() or [''])[0]}"
+def _metric(record: Record | None, name: str) -> float | None:
+    metric = None if record is None else record.metrics.get(name)
+    return None if metric is None else metric.value
 
 
 def check_unreported(suite: Suite) -> None:
-    """Check that no suite of the package but the tuning suite itself reports a forget class of this one.
+    """Check that no board reports what this suite forgets, or the images that it measures.
 
     Raises:
         BenchmarkError: If one does: a setting chosen on it would be chosen on what is reported.
     """
     names = _forgotten(suite)
     for other in suite_names():
-        if other == SUITE:
+        if other.startswith(DEVELOPMENT):
             continue
         shared = sorted(names & _forgotten(load_suite(other)))
         if shared:
@@ -170,7 +247,19 @@ def check_unreported(suite: Suite) -> None:
                 f"suite {suite.name!r} forgets {shared[0][1]!r}, which suite {other!r} reports: "
                 f"tune on classes that no suite reports, such as those of {SUITE}"
             )
+    for task in suite.tasks:
+        for name in (task.dataset, *task.others):
+            if not name.startswith(DEVELOPMENT_SCHEME):
+                raise BenchmarkError(
+                    f"suite {suite.name!r} measures the test images of {name!r}, which boards report: write "
+                    f"{DEVELOPMENT_SCHEME}{name}, whose images no board reports"
+                )
 
 
 def _forgotten(suite: Suite) -> set[tuple[str, str]]:
-    return {(task.dataset, name) for task in suite.tasks for request in task.requests for name in request.names}
+    return {
+        (task.dataset.removeprefix(DEVELOPMENT_SCHEME), name)
+        for task in suite.tasks
+        for request in task.requests
+        for name in request.names
+    }

@@ -1,25 +1,41 @@
-"""One call of `tune`: the searches of some methods, one after the other, each kept when it is done."""
+"""One call of `tune`: the searches of some methods, some of them at once, each kept when it is done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from rich.console import Console
 
 from benchmark.execution.local import run_local
 from benchmark.execution.progress import Progress
 from benchmark.execution.runner import CellRunner
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Ledger
-from benchmark.suites.suite import Suite
+from benchmark.records.record import Record, without_folder
+from benchmark.suites.suite import Kind, Score, Suite, tuned_kind
 from benchmark.suites.tuned.space import SearchSpace, space_of
-from benchmark.suites.tuned.values import SOURCE_DIGITS, TUNED, Tuned, save_tuned
-from benchmark.tuning.report import trials_table, untuned_of, verdict
-from benchmark.tuning.search import BY_VALUES, Trial, TrialOutcome, cells_of, outcomes, to_run, trials_of
+from benchmark.suites.tuned.trials import FILE, TUNED, KeptTrial, save_trials, trials_file
+from benchmark.suites.tuned.values import SOURCE_DIGITS, Tuned, save_tuned
+from benchmark.tuning.report import trial_line, trials_table, untuned_of, verdict
+from benchmark.tuning.search import (
+    ROUND,
+    Sampler,
+    Trial,
+    TrialOutcome,
+    cells_of,
+    outcome_of,
+    score_of,
+)
+from benchmark.tuning.side_by_side import TrialEnd, Trials, is_done
 from benchmark.utils.durations import clock
 from benchmark.utils.project import git_commit
 from benchmark.utils.stopping import exit_status
+from datamodules.common.card import DEVELOPMENT_SCHEME
 from datamodules.common.errors import BenchmarkError
+from methods.common.registry import Registry
 
 DIGITS = 6
 
@@ -30,26 +46,78 @@ class BrokenSearchError(BenchmarkError):
 
 @dataclass(frozen=True)
 class Search:
-    """The search of one method: its trials, and the cells of each by its number."""
+    """The search of one method on one kind of request.
+
+    Attributes:
+        space: What is searched.
+        kind: Of the requests.
+        cells: The method's cells of the tuning suite, as they are without tuning: one a request and seed.
+    """
 
     space: SearchSpace
-    trials: Sequence[Trial]
-    cells: Mapping[int, Sequence[Cell]]
+    kind: Kind
+    cells: Sequence[Cell]
+
+    @property
+    def name(self) -> str:
+        """Method and kind, for messages."""
+        return f"{self.space.method}, {self.kind}"
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """What has one budget: weights, data set and kind of request."""
+        first = self.cells[0]
+        return first.weights, dataset_of(first), self.kind
 
 
-def plan_search(runner: CellRunner, method: str, cells: Sequence[Cell], *, count: int, seed: int) -> Search:
-    """The search of a method.
+def dataset_of(cell: Cell) -> str:
+    """The data set whose development images a cell measures."""
+    return cell.dataset.removeprefix(DEVELOPMENT_SCHEME)
+
+
+def plan_searches(registry: Registry, methods: Iterable[str], cells: Sequence[Cell]) -> list[Search]:
+    """The searches of some methods: one for each method, data set and kind of request.
 
     Args:
-        runner: With the methods.
-        method: Registry name.
-        cells: The plan of the tuning suite without tuning; those of other methods are passed over.
-        count: How many trials.
-        seed: Of the trials.
+        registry: The methods.
+        methods: Registry names.
+        cells: The plan of the tuning suite without tuning.
     """
-    space = space_of(runner.registry, method)
-    trials = trials_of(space, count=count, seed=seed)
-    return Search(space, trials, cells_of(trials, [cell for cell in cells if cell.method == method]))
+    searches = []
+    for method in methods:
+        groups: dict[tuple[str, Kind], list[Cell]] = {}
+        for cell in cells:
+            if cell.method == method:
+                groups.setdefault((cell.dataset, tuned_kind(cell.request)), []).append(cell)
+        space = space_of(registry, method)
+        searches += [Search(space, kind, of_kind) for (_, kind), of_kind in groups.items()]
+    return searches
+
+
+@dataclass
+class _Running:
+    """A search that has begun.
+
+    Attributes:
+        search: What is searched.
+        sampler: Draws its trials.
+        originals: The records of doing nothing on its requests.
+        round: The trials that were drawn last, with their cells.
+        ends: How those of them ended that have, by number.
+        outcomes: What became of the trials of earlier rounds.
+    """
+
+    search: Search
+    sampler: Sampler
+    originals: Sequence[Record]
+    round: dict[int, tuple[Trial, list[Cell]]] = field(default_factory=dict)
+    ends: dict[int, TrialEnd] = field(default_factory=dict)
+    outcomes: list[TrialOutcome] = field(default_factory=list)
+
+    @property
+    def score(self) -> Score:
+        """What is searched for."""
+        return self.sampler.score
 
 
 @dataclass
@@ -57,107 +125,211 @@ class Tuner:
     """Runs searches and keeps what they find.
 
     Attributes:
-        runner: Runs a cell; its store holds the trials.
+        runner: Runs the cells of doing nothing; its store holds all records.
         suite: The tuning suite, with the model that is tuned for.
+        trials: Where trials run.
+        jobs: How many of them run at once.
+        count: Trials of each search.
+        seed: Of each search.
         expected: Seconds that a cell of each method is expected to take.
         out: The file of the values found; None keeps nothing.
         options: What of the command line belongs to the command that finds a value again, method aside.
         say: Shows a line of the result.
+        progress: Where it is shown how far the searches are.
     """
 
     runner: CellRunner
     suite: Suite
+    trials: Trials
+    jobs: int
+    count: int
+    seed: int
     expected: Mapping[str, float]
     out: Path | None
     options: str
     say: Callable[[str], None]
+    progress: Console
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.runner.store.folder)
+        self._failed = False
 
     def run(self, searches: Sequence[Search]) -> int:
-        """Search one method after the other.
+        """Run the searches; as many begin as keep all processes at work.
 
         Returns:
             0; 1 if a cell failed by something else than its values; 130, 143 or 129 if a signal stopped it.
         """
-        todo = [self._to_run(search) for search in searches]
-        self.runner.check_needs([cell for cells in todo for cell in cells])
-        self._announce(todo)
-        status = 0
-        for search, cells in zip(searches, todo, strict=True):
-            name, reason = search.space.method, search.space.reason
+        for search in searches:
             if not search.space.dimensions:
-                why = f" ({reason})" if reason else ""
-                self.say(f"{name}: nothing to tune{why}; `run --tuned` runs it as it is")
-                continue
-            ended = self._search(search, cells)
-            if ended > 1:
-                return ended
-            status = max(status, ended)
-        if status:
-            self.say(f"the whole tracebacks are in {self.ledger.path}; the failed cells run again next time")
-        return status
-
-    def _to_run(self, search: Search) -> list[Cell]:
-        if not search.space.dimensions:
-            return []
-        return to_run(search.cells, self.runner.store, self.ledger.failures())
-
-    def _announce(self, todo: Sequence[Sequence[Cell]]) -> None:
-        cells = [cell for method_cells in todo for cell in method_cells]
-        if cells and len(todo) > 1:
-            seconds = sum(self.expected.get(cell.method, 0.0) for cell in cells)
-            self.say(f"{len(todo)} methods, {len(cells)} cells to run: about {clock(seconds)}")
-
-    def _search(self, search: Search, todo: Sequence[Cell]) -> int:
-        space, cells_by_trial, store = search.space, search.cells, self.runner.store
-        first = cells_by_trial[0]
-        self.say(
-            f"{space.method}: {len(cells_by_trial)} trials of {len(first)} cells on {self.suite.name}, {first[0].model}"
-        )
-        for name, dimension in space.dimensions.items():
-            self.say(f"  {name}: {dimension}")
-        skipped = len({cell.key for cells in cells_by_trial.values() for cell in cells}) - len(todo)
-        ran = run_local(todo, self.runner, self.ledger, Progress(self.expected), skipped=skipped)
-        for message in store.notes:
-            self.say(message)
-        if ran.interruption is not None:
-            left = len(todo) - len(ran.finished) - len(ran.failed)
-            self.say(f"interrupted: {len(ran.finished)} cells finished, {left} left; run the same command to go on")
-            return exit_status(ran.interruption)
-        if ran.not_the_method:
-            raise BrokenSearchError(
-                f"{space.method}: {ran.not_the_method}: no method is the cause, but the model, the data or this "
-                f"machine; see {self.ledger.path}, then run the same command again"
+                why = f" ({search.space.reason})" if search.space.reason else ""
+                self.say(f"{search.name}: nothing to tune{why}; `run --tuned` runs it as it is")
+        todo = [search for search in searches if search.space.dimensions]
+        if not todo:
+            return 0
+        self.runner.check_needs([cell for search in todo for cell in search.cells])
+        self._announce(todo)
+        try:
+            originals = {id(search): self._originals(search) for search in todo}
+            self._run(
+                [_Running(s, Sampler(s.space, score_of(r), self.seed), r) for s in todo for r in [originals[id(s)]]]
             )
+        except KeyboardInterrupt as stop:
+            self.say("interrupted: what is finished is kept; run the same command to go on")
+            return exit_status(stop)
+        finally:
+            self.trials.close()
+            for message in self.runner.store.notes:
+                self.say(message)
+        if self._failed:
+            self.say(f"the whole tracebacks are in {self.ledger.path}; the failed cells run again next time")
+        return int(self._failed)
+
+    def _announce(self, searches: Sequence[Search]) -> None:
+        cells = sum(self.count * len(search.cells) for search in searches)
+        seconds = sum(self.expected.get(s.space.method, 0.0) * self.count * len(s.cells) for s in searches) / self.jobs
+        about = f": at most about {clock(seconds)}" if seconds else ""
+        which = "1 search" if len(searches) == 1 else f"{len(searches)} searches"
+        self.progress.print(f"{which} of {self.count} trials, {cells} cells in all{about}")
+
+    def _originals(self, search: Search) -> list[Record]:
+        """The records of doing nothing on the requests of a search, run where they are missing.
+
+        Raises:
+            BrokenSearchError: If one cannot be run.
+        """
+        needed = {ref.key: ref for cell in search.cells for ref in self.runner.reference_cells(cell)}
+        store = self.runner.store
+        missing = [cell for cell in needed.values() if not is_done(cell, self.runner)]
+        ran = run_local(missing, self.runner, self.ledger, Progress(console=Console(quiet=True)))
+        if ran.interruption is not None:
+            raise ran.interruption
+        records = [store.read(key, cell.suite) for key, cell in needed.items()]
+        whole = [record for record in records if record is not None]
+        if len(whole) < len(needed):
+            raise BrokenSearchError(self._broken(search, ran.not_the_method or ran.failed[0][1]))
+        return whole
+
+    def _broken(self, search: Search, why: str) -> str:
+        return (
+            f"{search.name}: {why}: no method is the cause, but the model, the data or this machine; "
+            f"see {self.ledger.path}, then run the same command again"
+        )
+
+    def _run(self, searches: Sequence[_Running]) -> None:
+        waiting, running = deque(searches), dict[int, _Running]()
+        while waiting or running:
+            while waiting and self.trials.waiting < self.jobs:
+                search = waiting.popleft()
+                running[id(search)] = search
+                self._draw(search)
+            (place, number), end = self.trials.next()
+            search = running[place]
+            if end.not_the_method:
+                raise BrokenSearchError(self._broken(search.search, end.not_the_method))
+            self._failed |= bool(end.failed)
+            search.ends[number] = end
+            self.progress.print(trial_line(search.search.name, self._outcome(search, number)), markup=False)
+            if len(search.ends) == len(search.round):
+                self._end_round(search)
+                if len(search.outcomes) < self.count:
+                    self._draw(search)
+                else:
+                    del running[place]
+                    self._finish(search)
+
+    def _draw(self, running: _Running) -> None:
+        """Draw the next round and hand it in."""
+        drawn = running.sampler.draw(min(ROUND, self.count - len(running.outcomes)))
+        running.round = {trial.number: (trial, cells_of(trial, running.search.cells)) for trial in drawn}
+        running.ends = {}
+        for number, (_, cells) in running.round.items():
+            self.trials.submit((id(running), number), cells)
+
+    def _end_round(self, running: _Running) -> None:
+        """Tell the sampler of a round, in the order in which it was drawn, whatever order it ended in."""
+        for number in running.round:
+            outcome = self._outcome(running, number)
+            running.sampler.tell(outcome)
+            running.outcomes.append(outcome)
+
+    def _outcome(self, running: _Running, number: int) -> TrialOutcome:
+        trial, cells = running.round[number]
         failures = self.ledger.failures()
-        results = outcomes(search.trials, cells_by_trial, store, failures)
-        self.say(trials_table(space, results))
+        store, score = self.runner.store, running.score
+        return outcome_of(trial, cells, store, failures, score=score, originals=running.originals)
+
+    def _finish(self, running: _Running) -> None:
+        search = running.search
+        results = sorted(running.outcomes, key=lambda outcome: outcome.order)
+        first = search.cells[0]
+        self.say(f"{search.name}: {len(results)} trials on {self.suite.name}, {without_folder(first.model)}")
+        for name, dimension in search.space.dimensions.items():
+            self.say(f"  {name}: {dimension}")
+        self.say(trials_table(search.space, results))
         for outcome in results:
             for failure in outcome.failures:
                 self.say(f"trial {outcome.trial.number} failed: {failure}")
-        self.say(verdict(space, results))
-        self._keep(space.method, results)
-        return int(any(failures[cell.key].error not in BY_VALUES for cell, _ in ran.failed))
+        self.say(verdict(search.name, results))
+        self._keep(running, results)
 
-    def _keep(self, method: str, results: Sequence[TrialOutcome]) -> None:
-        best = results[0]
+    def _keep(self, running: _Running, results: Sequence[TrialOutcome]) -> None:
+        kept = [self._kept(running, outcome) for outcome in results]
+        save_trials(self.runner.store.folder / FILE, kept)
+        best, search = results[0], running.search
         if self.out is None or best.objective is None:
             return
-        untuned = untuned_of(results).objective
+        save_trials(trials_file(self.out), kept)
+        untuned, method, first = untuned_of(results).objective, search.space.method, search.cells[0]
         entry = Tuned(
+            method=method,
+            dataset=dataset_of(first),
+            kind=search.kind,
+            model=without_folder(first.model),
+            weights=first.weights,
+            revision=first.data_revisions[first.dataset],
             values=dict(best.trial.values),
+            score=best.score,
             objective=round(best.objective, DIGITS),
-            untuned_objective=None if untuned is None else round(untuned, DIGITS),
+            untuned=None if untuned is None else round(untuned, DIGITS),
             trials=len(results),
             failed=sum(outcome.objective is None for outcome in results),
             suite=self.suite.name,
-            model=self.suite.models[0],
             command=f"python -m benchmark tune {method}{self.options}",
             commit=git_commit(),
-            method_source=self.runner.registry.source_hash(method)[:SOURCE_DIGITS],
+            method_source=self._source(method),
         )
-        save_tuned(self.out, method, entry)
+        save_tuned(self.out, entry)
         way = "--tuned" if self.out == TUNED else f"--tuned-values {self.out}"
         self.say(f"kept in {self.out}: `python -m benchmark run {way} --methods {method}` takes it")
+
+    def _kept(self, running: _Running, outcome: TrialOutcome) -> KeptTrial:
+        search, first = running.search, running.search.cells[0]
+        return KeptTrial(
+            method=search.space.method,
+            dataset=dataset_of(first),
+            kind=search.kind,
+            model=without_folder(first.model),
+            weights=first.weights,
+            revision=first.data_revisions[first.dataset],
+            suite=self.suite.name,
+            source=self._source(search.space.method),
+            seed=self.seed,
+            number=outcome.trial.number,
+            rate=search.space.rate,
+            values=dict(outcome.trial.values),
+            score=outcome.score,
+            means={"Q": _rounded(outcome.mean("Q")), "S": _rounded(outcome.mean("S"))},
+            requests={
+                name: {score: _rounded(value) for score, value in scores.items()}
+                for name, scores in outcome.scores.items()
+            },
+            seconds=None if outcome.seconds is None else round(outcome.seconds, 3),
+        )
+
+    def _source(self, method: str) -> str:
+        return self.runner.registry.source_hash(method)[:SOURCE_DIGITS]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)

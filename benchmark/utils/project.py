@@ -23,7 +23,7 @@ VERSION: str = __version__
 _PACKAGE = Path(__file__).resolve().parents[1]
 PACKAGES_ROOT = _PACKAGE.parent
 """The folder that holds the packages `benchmark`, `methods` and `datamodules`: the checkout, or site-packages."""
-_CODE = ("benchmark", "methods", "datamodules", ":(exclude)benchmark/suites/tuned/tuned.yaml")
+_CODE = ("benchmark", "methods", "datamodules", ":(exclude)benchmark/suites/tuned/tuned.*")
 """What of a checkout can change a number. Tuned values are in each record's hyperparameters, so a search that writes
 some does not change the code."""
 

@@ -32,6 +32,8 @@ TORCHVISION_SCHEME = "torchvision:"
 """What stands before the name of a data set of torchvision."""
 HUB_SCHEME = "hf:"
 """What stands before the name of a data set of the Hugging Face hub."""
+DEVELOPMENT_SCHEME = "development:"
+"""What stands before the name of a data set of which no test image is read: settings are chosen on it."""
 MEMORY_SCHEME = "memory:"
 """What stands before the name of a model or a data set that exists in one Python process only."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from datamodules.common.card import (
     CAPTIONS_SCHEME,
+    DEVELOPMENT_SCHEME,
     FOLDER_SCHEME,
     HUB_SCHEME,
     MEMORY_SCHEME,
@@ -36,6 +37,7 @@ SCHEMES = {
     SHARDS_SCHEME: ("shards", "Shards"),
     TORCHVISION_SCHEME: ("torchvision_set", "TorchvisionSet"),
     HUB_SCHEME: ("hub_set", "HubSet"),
+    DEVELOPMENT_SCHEME: ("development", "Development"),
 }
 """By what stands before a name: the module and the class that open such data sets."""
 
@@ -141,7 +143,7 @@ def open_dataset(
 
     Args:
         name: A registered name, or one with a scheme: `folder:NAME`, `captions:FILE`, `shards:NAME`,
-            `torchvision:NAME` or `hf:ORG/NAME`.
+            `torchvision:NAME`, `hf:ORG/NAME` or `development:NAME`.
         data_dir: What `--data-dir` names.
         cache_dir: Where decoded images are kept.
         framing: How image files become squares: a model's framing, or the side of the usual one in pixels.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from docs.generation import boards, cards, commands, data, measures, retrained, speed
+from docs.generation import boards, cards, commands, data, measures, retrained, speed, tuning
 
 BLOCKS: dict[str, Callable[..., str]] = {
     "boards": boards.suite_boards,
@@ -25,6 +25,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "models": cards.model_table,
     "suites": cards.suite_table,
     "retrained": retrained.retrained_table,
+    "sensitivity": tuning.sensitivity,
     "speed": speed.speed_table,
 }
 MARKER = re.compile(r"^<!-- generated: ([\w-]+)(?: ([^>]*?))? -->$", re.MULTILINE)

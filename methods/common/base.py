@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from datamodules.common.module import ForgetSpec, Pairs, Part, UnlearningDataModule
@@ -82,6 +83,15 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
         return math.ceil(longest / self.batch_size()) * int(getattr(self.h, "epochs", 1))
 
     # -- what Lightning asks -----------------------------------------------------------------------------------------
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What chooses among the states of the training, where the hyperparameter `checkpoints` asks for it."""
+        looks = int(getattr(self.h, "checkpoints", 0))
+        if not looks:
+            return []
+        from methods.common.selection import StateSelection  # it builds on this module
+
+        return [StateSelection(self, looks)]
 
     def on_train_epoch_start(self) -> None:
         """Evaluation mode: no dropout, and batch-norm statistics stay those of the original."""

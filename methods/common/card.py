@@ -22,6 +22,11 @@ Edits = Literal["nothing", "visual projection", "visual", "text", "text blocks",
 Needs = Literal["visual projection", "text projection", "text blocks", "token embeddings"]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 REGIME_NAMES = ("none", "names", "forget", "retain", "forget+retain", "pretraining")
+Optimizer = Literal["adam", "sgd"]
+RATES: dict[Optimizer, tuple[float, float]] = {"adam": (1e-6, 1e-2), "sgd": (1e-5, 1e-1)}
+"""Between which learning rates every method of an optimizer is tuned on the small CLIPs: four decades (our choice). At
+the low end forty steps change nothing; at the high end each step is several times that of a training from nothing. Adam
+stands for all whose step is about the rate, whatever the gradient: Adam, AdamW."""
 
 
 class HyperparameterError(BenchmarkError):
@@ -119,6 +124,7 @@ def hyper(
     high: float = math.inf,
     small: Any = None,
     small_source: str = "",
+    rate: Optimizer | None = None,
 ) -> Any:
     """A hyperparameter: its default, whence it is, and its range.
 
@@ -129,11 +135,26 @@ def hyper(
         high: Largest value allowed.
         small: The default for the small CLIPs of this project, if another.
         small_source: Whence that is; required with `small`.
+        rate: That it is the learning rate of this optimizer. A small CLIP is no published backbone: there the rate is
+            tuned, and before that it is the middle of the range of all methods with this optimizer (`RATES`).
     """
+    if rate is not None and small is None:
+        if rate not in RATES:
+            raise ContractError(f"rate={rate!r}: use {' or '.join(RATES)}")
+        small, small_source = (
+            middle_rate(rate),
+            "to be tuned; the middle of the range of all methods with its optimizer",
+        )
     if small is not None and not small_source:
         raise ContractError(f"the small-CLIP default {small!r} has no source")
-    metadata = {"source": source, "low": low, "high": high, "small": small, "small_source": small_source}
+    metadata = {"source": source, "low": low, "high": high, "small": small, "small_source": small_source, "rate": rate}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def middle_rate(optimizer: Optimizer) -> float:
+    """The middle of an optimizer's range, in logarithms."""
+    low, high = RATES[optimizer]
+    return float(f"{math.sqrt(low * high):.3g}")
 
 
 @dataclass(frozen=True)

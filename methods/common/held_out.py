@@ -6,6 +6,7 @@ is recall at 1 among the held-out pairs, the mean of image to text and text to i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,10 +27,10 @@ class HeldOut:
         clip: The CLIP as it came; edited in place between the measurements.
         spec: The names.
         forget: Held-out batches of the forget part.
-        retain: Held-out batches of the retain part.
+        retain: Held-out batches of the retain part; none where the data regime gives none.
 
     Attributes:
-        before: Forget and retained accuracy of the CLIP as it came, in [0, 1].
+        before: Forget and retained accuracy of the CLIP as it came, in [0, 1]; not a number without retain pairs.
     """
 
     def __init__(self, clip: Clip, spec: ForgetSpec, forget: Sequence[Pairs], retain: Sequence[Pairs]) -> None:
@@ -48,6 +49,11 @@ class HeldOut:
             return self._accuracies(self._encoded_images(), self._rows)
         return self._accuracies(self._images, self._encoded_texts())
 
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing: one in all names, or one in the different texts of the pairs. In (0, 1]."""
+        return 1 / len(self._spec.all_names if self._spec.request.classes else set(self._texts))
+
     @torch.no_grad()
     def _encoded_images(self) -> Tensor:
         """Unit norm, shape (N, D), forget first."""
@@ -63,7 +69,8 @@ class HeldOut:
     def _accuracies(self, images: Tensor, rows: Tensor) -> tuple[float, float]:
         cosines = images @ rows.T
         hits = self._class_hits(cosines) if self._spec.request.classes else pair_hits(cosines, self._texts)
-        return float(hits[: self._forgotten].mean()), float(hits[self._forgotten :].mean())
+        retained = hits[self._forgotten :]
+        return float(hits[: self._forgotten].mean()), float(retained.mean()) if len(retained) else math.nan
 
     def _class_hits(self, cosines: Tensor) -> Tensor:
         wanted = torch.cat([targets(self._spec, pairs) for pairs in self._batches])

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from datamodules.common.errors import UnknownNameError
 from methods.common.card import (
@@ -87,24 +86,11 @@ def test_every_default_has_a_source_and_lies_in_its_range() -> None:
             assert resolve(kind, scale, dataclasses.asdict(defaults)) == defaults
 
 
-PEAK = yaml.safe_load((ROOT / "benchmark" / "pretraining" / "mini.yaml").read_text())["learning_rate"]
-
-
-def test_small_learning_rates_are_absolute_and_below_that_of_a_training_from_nothing() -> None:
-    checked = 0
-    for name in REGISTRY.names():
-        fields = {field.name: field for field in dataclasses.fields(REGISTRY.declaration(name).hyperparameters)}
-        rate = fields.get("learning_rate")
-        if rate is None or REGISTRY.declaration(name).card.edits == ("visual projection",):
-            continue
-        if rate.metadata["small"] is None:
-            assert "on small CLIPs too" in rate.metadata["source"], name
-        elif rate.metadata["small_source"].startswith("our choice, absolute"):
-            assert rate.metadata["small"] <= 1.001 * PEAK / 10, name
-            checked += 1
-        else:
-            assert "our choice" in rate.metadata["small_source"], name
-    assert checked >= 8
+def test_a_learning_rate_of_the_small_clips_is_the_middle_of_its_optimizers_range() -> None:
+    kind = parameters("graddiff")
+    assert resolve(kind, "published", {}).learning_rate == 1e-6 and resolve(kind, "small", {}).learning_rate == 1e-4
+    with pytest.raises(ContractError, match="use adam or sgd"):
+        hyper(1.0, source="x", rate="adams")  # type: ignore[arg-type]
 
 
 def test_deviations_are_sentences_that_name_settings_which_exist() -> None:

@@ -32,7 +32,7 @@ FAST = frozenset({"pretrain by SIGTERM, 1"})
 TUNING = """title: what nothing reports
 models: [{model}]
 seeds: [0]
-tasks: [{{dataset: shapes, others: [shapes_colours], requests: [{{classes: [heart]}}]}}]
+tasks: [{{dataset: "development:shapes", others: ["development:shapes_colours"], requests: [{{classes: [heart]}}]}}]
 """
 ONE_CLASS = """title: one class
 models: [shapes-resnet]
@@ -44,6 +44,7 @@ tasks: [{{dataset: shapes, requests: [{{classes: [star]}}]}}]
 
 def prepare(model: Path) -> None:
     """In the server: a recipe that is trained in seconds, checkpoints many times a second, and the tiny model."""
+    import optuna  # noqa: F401
     from tiny_model import write_tiny_model
     from tiny_recipe import SHORT_CYCLE, TINY
     from world import small_world
@@ -237,7 +238,7 @@ def _wrong_tuning(here: Path, before: Path, whole: bool) -> str:
         return found
 
     def told(path: Path) -> dict[str, Any]:
-        content = yaml.safe_load(path.read_text())["nullspace"]
+        (content,) = yaml.safe_load(path.read_text())
         return {name: value for name, value in content.items() if name not in ("command", "commit")}  # hold paths
 
     return "" if values.exists() and told(values) == told(usual) else "half or other tuned values"

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 from world import write_plugin
 
-from benchmark.suites.suite import load_suite, suite_names
-from benchmark.suites.tuned.space import Choice, Range, SpaceError, _project_spaces, competes, space_of
-from benchmark.tuning.search import SUITE, TRIALS, check_unreported, trials_of
-from datamodules.common.errors import BenchmarkError, UnknownNameError
-from methods.common.card import resolve
+from benchmark.suites.tuned.space import (
+    LOOKS,
+    STEPS,
+    Choice,
+    Range,
+    SpaceError,
+    _project_spaces,
+    competes,
+    space_of,
+)
+from datamodules.common.errors import UnknownNameError
+from methods.common.card import RATES, middle_rate, resolve
 from methods.common.registry import Registry
 
 REGISTRY = Registry()
@@ -27,43 +35,47 @@ def test_every_ranked_method_has_an_entry_with_a_reason_and_nothing_else_has() -
         assert reason and "\n" not in reason, name
 
 
-def test_every_ranked_method_with_a_real_number_or_a_choice_is_searched() -> None:
-    for name in RANKED:
-        derived = space_of(REGISTRY, name, {}).dimensions
-        assert bool(derived) == bool(space_of(REGISTRY, name).dimensions), name
+def test_every_ranked_method_but_one_is_searched() -> None:
     assert set(RANKED) - set(TUNABLE) == {"leace"}
 
 
 @pytest.mark.parametrize("method", TUNABLE)
-def test_every_trial_is_allowed_and_the_first_is_the_default(method: str) -> None:
+def test_a_space_holds_the_settings_before_tuning_and_no_more_than_the_trials_can_search(method: str) -> None:
     space, kind = space_of(REGISTRY, method), REGISTRY.declaration(method).hyperparameters
-    assert 1 <= len(space.dimensions) <= 4
-    untuned = resolve(kind, "small", {})
-    trials = trials_of(space)
-    assert len(trials) == TRIALS == 12
-    assert resolve(kind, "small", trials[0].values) == untuned
-    for trial in trials:
-        settings = resolve(kind, "small", trial.values)
-        changed = {name for name, value in vars(settings).items() if value != getattr(untuned, name)}
-        assert changed <= set(space.dimensions), "what is the cost or the protocol stays"
-        assert all(space.dimensions[name].holds(value) for name, value in trial.values.items())
-    assert len({repr(trial.values) for trial in trials}) > TRIALS / 2
+    assert 1 <= len(space.dimensions) <= 6
+    untuned = vars(resolve(kind, "small", {}))
+    assert all(dimension.holds(untuned[name]) for name, dimension in space.dimensions.items())
+    assert dict(space.defaults) == {name: untuned[name] for name in space.dimensions}
+    for name, dimension in space.dimensions.items():
+        ends = dimension.values if isinstance(dimension, Choice) else (dimension.low, dimension.high)
+        assert all(getattr(resolve(kind, "small", {name: end}), name) == end for end in ends)
 
 
-def test_the_same_seed_gives_the_same_trials_and_a_longer_search_begins_with_a_shorter_one() -> None:
-    space = space_of(REGISTRY, "cliperase")
-    assert trials_of(space, seed=3) == trials_of(space, seed=3) != trials_of(space, seed=4)
-    assert trials_of(space, count=40)[:5] == trials_of(space, count=5)
-    assert trials_of(space, count=1) == trials_of(space)[:1]
-    with pytest.raises(BenchmarkError, match="--trials 0"):
-        trials_of(space, count=0)
+def test_rates_steps_and_the_choice_of_a_state_have_one_space_for_all_methods() -> None:
+    rates, stated = 0, 0
+    for method in TUNABLE:
+        space = space_of(REGISTRY, method)
+        if space.rate:
+            optimizer = "sgd" if method in ("boundary_shrink", "jit") else "adam"
+            assert space.dimensions[space.rate] == Range(*RATES[optimizer], "log")
+            assert space.defaults[space.rate] == middle_rate(optimizer)
+            rates += 1
+        if "checkpoints" in space.dimensions:
+            assert space.dimensions["checkpoints"] == Choice((0, LOOKS))
+            stated += 1
+        if method != "negmerge" and "max_steps" in space.dimensions:
+            assert space.dimensions["max_steps"] == Choice(STEPS)
+    assert rates == 16 and stated == 10
 
 
-def test_the_trials_are_spread() -> None:
-    values = [trial.values["learning_rate"] for trial in trials_of(space_of(REGISTRY, "gradient_ascent"))[1:]]
-    low, middle, high = 1e-6, 1e-5, 1e-4
-    for decade in ((low, middle), (middle, high)):
-        assert sum(decade[0] <= value <= decade[1] for value in values) >= 4
+def test_no_learning_rate_of_a_ranked_method_is_set_by_hand() -> None:
+    for method in RANKED:
+        for field in dataclasses.fields(REGISTRY.declaration(method).hyperparameters):
+            if field.name == "learning_rate":
+                assert field.metadata["rate"] in RATES and field.metadata["small"] == middle_rate(
+                    field.metadata["rate"]
+                )
+    assert {name: middle_rate(name) for name in RATES} == {"adam": 1e-4, "sgd": 1e-3}
 
 
 def test_a_derived_space(tmp_path: Path) -> None:
@@ -89,13 +101,26 @@ def test_a_derived_space(tmp_path: Path) -> None:
     assert space.reason == ""
 
 
-def test_places_in_a_space() -> None:
-    rate, even, names = Range(1e-4, 1e-2, "log"), Range(0.0, 1.0, "linear"), Choice(("a", "b", "c"))
-    assert [rate.at(unit) for unit in (0.0, 0.5, 1.0)] == pytest.approx([1e-4, 1e-3, 1e-2])
-    assert [even.at(unit) for unit in (0.0, 0.25, 1.0)] == [0.0, 0.25, 1.0]
-    assert even.at(1 / 3) == 0.333, "three digits"
-    assert [names.at(unit) for unit in (0.0, 0.32, 0.34, 0.99, 1.0)] == ["a", "a", "b", "c", "c"]
-    assert Range(0.12345, 0.98765, "linear").at(0.0) == 0.12345, "rounding leaves no range"
+def test_a_derived_space_of_a_training(tmp_path: Path) -> None:
+    plugin = write_plugin(tmp_path)
+    source = plugin.read_text().replace(
+        "    factor: float",
+        '    rate: float = hyper(1e-5, source="x", rate="sgd")\n'
+        '    max_steps: int | None = hyper(None, low=1, source="x", small=40, small_source="x")\n'
+        '    checkpoints: int = hyper(0, low=0, source="x")\n'
+        "    factor: float",
+    )
+    plugin.write_text(source)
+    space = space_of(Registry([plugin]), "stranger")
+    assert space.rate == "rate" and list(space.dimensions) == ["rate", "max_steps", "checkpoints", "factor"]
+    assert space.defaults == {"rate": 1e-3, "max_steps": 40, "checkpoints": 0, "factor": 0.5}
+    plugin.write_text(source.replace("small=40", "small=30"))
+    assert "max_steps" not in space_of(Registry([plugin]), "stranger").dimensions, "no budget: what is not a training"
+
+
+def test_values_are_rounded_within_their_range() -> None:
+    assert Range(1e-6, 1e-2, "log").rounded(0.000123456) == 0.000123
+    assert Range(0.12345, 0.98765, "linear").rounded(0.12345) == 0.12345, "rounding leaves no range"
 
 
 @pytest.mark.parametrize(
@@ -131,10 +156,3 @@ def test_a_space_that_does_not_fit_is_one_line(entry: Any, message: str) -> None
 def test_a_hyperparameter_that_does_not_exist() -> None:
     with pytest.raises(UnknownNameError, match="'alpha'"):
         space_of(REGISTRY, "nullspace", {"nullspace": {"reason": "x", "space": {"alfa": None}}})
-
-
-def test_no_suite_reports_what_is_tuned_on() -> None:
-    check_unreported(load_suite(SUITE))
-    for name in {"quick", "oracle", "cifar100"} & set(suite_names()):
-        with pytest.raises(BenchmarkError, match="tune on classes that no suite reports"):
-            check_unreported(load_suite(name))

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
+from tuned_entry import tuned_entry
 from world import SHORT, Answer, World, command, small_world, write_plugin, write_suite
 
 from benchmark.execution.runner import CellRunner
@@ -21,10 +23,12 @@ from benchmark.records.lookup import cell_of
 from benchmark.records.record import Record, key_of
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.report.views import views
-from benchmark.suites.suite import Variant, load_suite
+from benchmark.suites.suite import Variant, load_suite, suite_names
 from benchmark.suites.tuned.space import competes, space_of
-from benchmark.suites.tuned.values import TUNED, TunedError, load_tuned, tuned_text, with_tuned
-from benchmark.tuning.search import MODEL, SUITE, TRIALS
+from benchmark.suites.tuned.trials import TUNED, load_trials, trials_file
+from benchmark.suites.tuned.values import TunedError, load_tuned, save_tuned, tuned_text, with_tuned
+from benchmark.tuning.search import DEVELOPMENT, ROUND, TRIALS
+from datamodules.common.card import DEVELOPMENT_SCHEME
 from methods.common.registry import Registry
 
 pytest_plugins = ("world",)
@@ -33,9 +37,11 @@ REGISTRY = Registry()
 TUNING_SUITE = """title: what nothing reports
 models: [{model}]
 seeds: [0]
-tasks: [{{dataset: shapes, requests: [{{classes: [heart]}}, {{classes: [trapezoid]}}]}}]
+tasks: [{{dataset: "development:shapes", requests: [{{classes: [heart]}}, {{classes: [trapezoid]}}]}}]
 """
 ONE_REQUEST = TUNING_SUITE.replace(", {{classes: [trapezoid]}}", "")
+COUNT = 5
+"""Trials of most searches here: two rounds."""
 BEST = 1.0
 KNOWN = """
         projection = visual_projection(self.clip)
@@ -45,11 +51,9 @@ KNOWN = """
         away = abs(torch.tensor(self.h.factor / BEST).log10())
         projection.bias.add_(100 * away * names[-1])
 """
-"""S of this method falls towards BEST and is 0 there, on any machine. The first edit turns the sign of every image's
-product with the name to forget and leaves its products with the others: the tiny model, which is right of every image,
-stays right of all but those to forget. The second adds the same to each product with one name, in proportion to the
-distance from BEST: an image that is right where nothing is added is right up to some distance and wrong beyond. At
-0.03, as near as a trial comes, all are right; at 0.16, that of the next nearest, only a third are."""
+"""S of this method falls towards BEST. The first edit turns the sign of every image's product with the name to forget
+and leaves its products with the others; the second adds the same to each product with one name, in proportion to the
+distance from BEST: an image that is right where nothing is added is right up to some distance and wrong beyond."""
 DIVERGES = """
         if self.h.factor > 0.5:
             visual_projection(self.clip).weight.fill_(float("nan"))
@@ -71,13 +75,21 @@ class Bench:
         self.plugin = write_plugin(folder, body=body.replace("BEST", str(best)), regime="names")
         self.world = World(write_suite(folder, tiny.model), tiny.cache, self.results)
 
-    def tune(self, method: str = "stranger", *options: object, keep: bool = True) -> Answer:
+    def tune(self, method: str = "stranger", *options: object, trials: int = COUNT, keep: bool = True) -> Answer:
         where = ("--suite", self.suite, "--model", self.model, "--results", self.results, "--cache-dir", self.cache)
         out = ("--out", self.out) if keep else ()
-        return command("tune", method, *where, "--device", "cpu", "--plugin", self.plugin, *out, *options)
+        budget = ("--trials", trials)
+        return command("tune", method, *where, *budget, "--device", "cpu", "--plugin", self.plugin, *out, *options)
 
     def trials(self) -> RecordStore:
         return RecordStore(self.results / "tuning")
+
+    def strangers(self) -> list[Record]:
+        return [record for record in self.trials().all() if record.cell["method"] == "stranger"]
+
+    def entry(self) -> Any:
+        (entry,) = load_tuned(self.out)
+        return entry
 
 
 @pytest.fixture
@@ -88,7 +100,7 @@ def bench(tiny_world: SimpleNamespace, tmp_path: Path) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def tuned(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, Answer]]:
-    """The stranger after one search of the usual length; not to be changed."""
+    """The stranger after one search; not to be changed."""
     found = Bench(tiny_world, tmp_path_factory.mktemp("tuned"))
     with small_world():
         answer = found.tune()
@@ -99,40 +111,51 @@ def tuned(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory)
 # -- the search ----------------------------------------------------------------------------------------------
 
 
-def test_a_known_optimum_is_found_better_than_the_default(tuned: tuple[Bench, Answer]) -> None:
+def test_a_better_setting_than_the_first_is_found_and_kept(tuned: tuple[Bench, Answer]) -> None:
     bench, answer = tuned
-    (entry,) = load_tuned(bench.out).values()
-    assert entry.untuned_objective is not None and entry.objective < entry.untuned_objective
-    tried = [r.cell["hparams"]["factor"] for r in bench.trials().all() if r.cell["method"] == "stranger"]
-    assert len(set(tried)) == TRIALS and tried.count(0.5) == 2
+    entry = bench.entry()
+    assert entry.untuned is not None and entry.objective < entry.untuned and entry.score == "S"
+    tried = [record.cell["hparams"]["factor"] for record in bench.strangers()]
+    assert len(set(tried)) == COUNT and tried.count(0.5) == 2
     nearest = min(tried, key=lambda factor: abs(math.log10(factor / BEST)))
     assert entry.values == {"factor": nearest}
-    assert (
-        f"factor={nearest:g}; {entry.untuned_objective - entry.objective:.3f} below the untuned default" in answer.out
-    )
+    assert f"factor={nearest:g}; {entry.untuned:.3f} before tuning" in answer.out
     lines = [line for line in answer.out.splitlines() if line.split()[:1] == ["1"]]
     assert lines[0].split()[4] == f"{nearest:g}", "the best stands at the top"
 
 
-def test_the_objective_is_the_mean_of_s_over_the_requests(tuned: tuple[Bench, Answer]) -> None:
+def test_the_objective_is_the_mean_over_the_requests(tuned: tuple[Bench, Answer]) -> None:
     bench, _ = tuned
-    (entry,) = load_tuned(bench.out).values()
-    of = {0.5: entry.untuned_objective, entry.values["factor"]: entry.objective}
+    entry = bench.entry()
+    of = {0.5: entry.untuned, entry.values["factor"]: entry.objective}
     for factor, objective in of.items():
-        own = [r for r in bench.trials().all() if r.cell["hparams"].get("factor") == factor]
-        assert {str(r.cell["request"]["classes"]) for r in own} == {"['heart']", "['trapezoid']"}
-        scores = [r.metrics["score/kravets"].value for r in own]
+        records = [record for record in bench.strangers() if record.cell["hparams"]["factor"] == factor]
+        assert {str(record.cell["request"]["classes"]) for record in records} == {"['heart']", "['trapezoid']"}
+        scores = [record.metrics["score/kravets"].value for record in records]
         assert objective == pytest.approx(sum(scores) / 2, abs=1e-6)
 
 
 def test_what_is_kept_says_how_it_was_found(tuned: tuple[Bench, Answer]) -> None:
     bench, _ = tuned
-    (entry,) = load_tuned(bench.out).values()
-    assert (entry.trials, entry.failed, entry.suite, entry.model) == (TRIALS, 0, "unreported", str(bench.model))
+    entry, record = bench.entry(), bench.strangers()[0]
+    assert (entry.method, entry.dataset, entry.kind) == ("stranger", "shapes", "class")
+    assert (entry.trials, entry.failed, entry.suite, entry.model) == (COUNT, 0, "unreported", "tiny.safetensors")
+    assert entry.weights == record.cell["weights"] and entry.weights.startswith("compact:")
+    assert entry.revision == record.cell["data_revisions"]["development:shapes"]
     assert (
-        entry.command.startswith("python -m benchmark tune stranger --model ") and f"--out {bench.out}" in entry.command
+        entry.command.startswith("python -m benchmark tune stranger --suite ") and f"--out {bench.out}" in entry.command
     )
     assert Registry([bench.plugin]).source_hash("stranger").startswith(entry.method_source)
+
+
+def test_every_trial_is_kept(tuned: tuple[Bench, Answer]) -> None:
+    bench, _ = tuned
+    kept = load_trials(trials_file(bench.out))
+    assert kept == load_trials(bench.results / "tuning" / "trials.jsonl") and len(kept) == COUNT
+    assert [trial.number for trial in kept] == list(range(COUNT)) and kept[0].values == {"factor": 0.5}
+    best = min(kept, key=lambda trial: (trial.objective is None, trial.objective))
+    assert best.values == bench.entry().values and best.objective == bench.entry().objective
+    assert set(best.requests) == {"heart", "trapezoid"} and best.means["Q"] is None
 
 
 def test_a_second_call_runs_nothing_and_says_the_same(
@@ -150,22 +173,31 @@ def test_a_second_call_runs_nothing_and_says_the_same(
     assert (answer.status, answer.out, bench.out.read_text()) == (0, first.out, before)
 
 
-def test_a_search_goes_on_where_it_was(tuned: tuple[Bench, Answer], bench: Bench) -> None:
+def test_a_search_goes_on_where_it_was(
+    tuned: tuple[Bench, Answer], bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(tuned[0].results, bench.results)
-    store = bench.trials()
-    lost = next(r for r in store.all() if r.cell["method"] == "stranger")
-    store.path("unreported", lost.key).unlink()
+    lost = bench.strangers()[0]
+    bench.trials().path("unreported", lost.key).unlink()
     bench.plugin.write_text(tuned[0].plugin.read_text())
-    answer = bench.tune()
-    assert answer.status == 0 and "23 cells are done already; 1 to run" in answer.err
-    assert load_tuned(bench.out)["stranger"].values == load_tuned(tuned[0].out)["stranger"].values
+    run, keys = CellRunner.run, []
+
+    def counted(self: CellRunner, cell: Any) -> Record:
+        keys.append(cell.key)
+        return run(self, cell)
+
+    monkeypatch.setattr(CellRunner, "run", counted)
+    assert bench.tune().status == 0 and keys == [lost.key]
+    assert bench.entry().values == tuned[0].entry().values
 
 
-def test_a_shorter_search_is_part_of_a_longer_one(tuned: tuple[Bench, Answer], bench: Bench) -> None:
+def test_a_shorter_search_draws_the_first_trials_of_a_longer_one(
+    tuned: tuple[Bench, Answer], bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(tuned[0].results, bench.results)
-    answer = bench.tune("stranger", "--trials", "4")
-    assert answer.status == 0 and "to run" not in answer.err
-    assert load_tuned(bench.out)["stranger"].trials == 4
+    monkeypatch.setattr(CellRunner, "run", lambda *_, **__: pytest.fail("a cell was run"))
+    assert bench.tune(trials=ROUND).status == 0
+    assert bench.entry().trials == ROUND
 
 
 def test_ctrl_c_keeps_what_is_done_and_no_value(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,27 +215,29 @@ def test_ctrl_c_keeps_what_is_done_and_no_value(bench: Bench, monkeypatch: pytes
     assert bench.trials().all()
 
 
-def test_the_default_stays_where_it_is_the_best(tiny_world: SimpleNamespace, tmp_path: Path) -> None:
+def test_the_first_setting_stays_where_it_is_the_best(tiny_world: SimpleNamespace, tmp_path: Path) -> None:
     bench = Bench(tiny_world, tmp_path, best=0.5, requests=ONE_REQUEST)
     with small_world():
-        answer = bench.tune("stranger", "--trials", "4")
-    assert "the untuned default" in answer.out and "is the best of 4 trials: it stays" in answer.out
-    entry = load_tuned(bench.out)["stranger"]
-    assert entry.values == {"factor": 0.5} and entry.objective == entry.untuned_objective
+        answer = bench.tune(trials=4)
+    assert "the settings before tuning (S " in answer.out and "are the best of 4 trials: they stay" in answer.out
+    assert bench.entry().values == {"factor": 0.5} and bench.entry().objective == bench.entry().untuned
 
 
 # -- trials that fail ----------------------------------------------------------------------------------------
 
 
-def test_a_trial_that_diverges_is_the_worst_and_is_not_run_again(tiny_world: SimpleNamespace, tmp_path: Path) -> None:
-    bench = Bench(tiny_world, tmp_path, DIVERGES, requests=ONE_REQUEST)
+def test_a_trial_that_diverges_ends_at_once_is_the_worst_and_is_not_run_again(
+    tiny_world: SimpleNamespace, tmp_path: Path
+) -> None:
+    bench = Bench(tiny_world, tmp_path, DIVERGES)
     with small_world():
-        first, second = (bench.tune("stranger", "--trials", "5") for _ in range(2))
+        first, second = (bench.tune(trials=ROUND) for _ in range(2))
     assert first.status == second.status == 0, first.err
-    assert "DivergedError" in first.out and "to run" not in second.err and second.out == first.out
-    entry = load_tuned(bench.out)["stranger"]
-    over = sum(line.startswith("trial ") and "heart" in line for line in first.out.splitlines())
-    assert entry.failed == over > 0 and entry.values["factor"] <= 0.5
+    assert "DivergedError" in first.out and second.out == first.out
+    failed = [line for line in first.out.splitlines() if line.startswith("trial ") and "failed" in line]
+    assert bench.entry().failed == len(failed) > 0 and bench.entry().values["factor"] <= 0.5
+    assert all("heart" in line for line in failed), "the second request of such a trial is not run"
+    assert len((bench.results / "tuning" / "failures.jsonl").read_text().splitlines()) == len(failed)
 
 
 def test_another_failure_is_the_worst_too_but_ends_with_status_1_and_runs_again(
@@ -211,16 +245,17 @@ def test_another_failure_is_the_worst_too_but_ends_with_status_1_and_runs_again(
 ) -> None:
     bench = Bench(tiny_world, tmp_path, BREAKS, requests=ONE_REQUEST)
     with small_world():
-        first, second = (bench.tune("stranger", "--trials", "5") for _ in range(2))
+        first, second = (bench.tune(trials=ROUND) for _ in range(2))
     assert first.status == second.status == 1
     assert "RuntimeError: no such factor" in first.out and "failures.jsonl" in first.out
-    assert "to run" in second.err and load_tuned(bench.out)["stranger"].failed > 0
+    failures = (bench.results / "tuning" / "failures.jsonl").read_text().splitlines()
+    assert len(failures) == 2 * bench.entry().failed > 0, "they run again"
 
 
 def test_where_every_trial_fails_nothing_is_kept(tiny_world: SimpleNamespace, tmp_path: Path) -> None:
     bench = Bench(tiny_world, tmp_path, DIVERGES.replace("> 0.5", "> 0.0"), requests=ONE_REQUEST)
     with small_world():
-        answer = bench.tune("stranger", "--trials", "2")
+        answer = bench.tune(trials=2)
     assert "no trial gave a score" in answer.out and not bench.out.exists()
 
 
@@ -260,12 +295,12 @@ def test_tuned_and_untuned_rows_never_meet(
     assert "1 method is not tuned and left out (lip): run `python -m benchmark tune lip`" in answer.err
     fresh = {key: record for key, record in world.records().items() if key not in untuned}
     assert {record.cell["method"] for record in fresh.values()} == {"original", "stranger", "random_noise"}
-    assert {record.cell["tuned"] for record in fresh.values()} == {f"{TRIALS} trials on unreported, {_model(world)}"}
+    assert {record.cell["tuned"] for record in fresh.values()} == {f"{COUNT} trials on unreported, tiny.safetensors"}
     assert not {board_key(r) for r in fresh.values()} & {board_key(r) for r in untuned.values()}
     assert all(r.references["original"] in fresh for r in fresh.values() if r.cell["method"] != "original")
     shown = command("leaderboard", "--results", world.results).out
     titles = [line for line in shown.splitlines() if line.startswith("tiny ·")]
-    assert len(titles) == 2 and sum("tuned: 12 trials on unreported" in title for title in titles) == 1
+    assert len(titles) == 2 and sum(f"tuned: {COUNT} trials on unreported" in title for title in titles) == 1
     assert "stranger factor=" not in shown, "on one board two settings of a method would be told apart by name"
 
 
@@ -275,13 +310,27 @@ def test_a_tuned_record_says_what_it_is_and_repeats(
     world, options, _, _ = both
     record = next(r for r in world.records().values() if r.cell["method"] == "stranger" and r.cell.get("tuned"))
     file = str(options[-1])
-    assert record.cell["hparams"] == dict(load_tuned(Path(file))["stranger"].values)
+    (entry,) = load_tuned(Path(file))
+    assert record.cell["hparams"] == dict(entry.values)
     assert cell_of(record).key == record.key
     typed = record.provenance["command"].split()
     assert typed[typed.index("--tuned-values") + 1] == file and "--set" not in typed
     # but for --keys KEY --force
     plan = command("plan", *typed[4:-3], "--results", world.results, "--cache-dir", world.cache)
     assert record.key[:12] in plan.out and f"tuned: {record.cell['tuned']}" in plan.out
+
+
+def test_a_concept_takes_no_values_of_classes(
+    asked: tuple[World, tuple[object, ...]], tuned: tuple[Bench, Answer], tmp_path: Path
+) -> None:
+    _, options = asked
+    bench = tuned[0]
+    world = World(write_suite(tmp_path, bench.model), bench.cache, tmp_path / "results")
+    plan = world("plan", *options)
+    assert (
+        "forget concept of shapes, tiny.safetensors: 2 methods are not tuned and left out (stranger, lip)" in plan.err
+    )
+    assert "striped" not in plan.out and "star" in plan.out
 
 
 def test_reference_rows_and_methods_with_nothing_to_tune_run_as_they_are(
@@ -292,21 +341,45 @@ def test_reference_rows_and_methods_with_nothing_to_tune_run_as_they_are(
     plan = world("plan", *with_leace)
     assert plan.status == 0 and "not tuned" not in plan.err and " leace " in plan.out
     assert command("tune", "leace", "--out", world.results / "x.yaml", "--cache-dir", world.cache).out.startswith(
-        "leace: nothing to tune (batch_size and max_steps"
+        "leace, class: nothing to tune (batch_size and max_steps"
     )
 
 
-def test_a_method_that_changed_since_is_named(asked: tuple[World, tuple[object, ...]], tmp_path: Path) -> None:
+def changed(bench: Bench, path: Path, **changes: Any) -> Path:
+    """The file of values of a bench with fields of its entry changed."""
+    (entry,) = load_tuned(bench.out)
+    save_tuned(path, replace(entry, **changes))
+    return path
+
+
+def test_what_changed_since_the_search_is_named(
+    asked: tuple[World, tuple[object, ...]], tuned: tuple[Bench, Answer], tmp_path: Path
+) -> None:
     world, options = asked
-    content = yaml.safe_load(Path(str(options[-1])).read_text())
-    content["stranger"]["method_source"] = "0" * 16
-    (tmp_path / "old.yaml").write_text(tuned_text(yaml.safe_dump(content)))
-    answer = world("plan", *options[:-1], tmp_path / "old.yaml")
+    file = changed(tuned[0], tmp_path / "old.yaml", method_source="0" * 16, revision="other")
+    answer = world("plan", *options[:-1], file)
     assert "'stranger' changed since it was tuned" in answer.err and answer.status == 0
+    assert "data set shapes: the tuned values were found on other images or annotations" in answer.err
+    assert "other images" not in world("plan", *options).err
 
 
-def _model(world: World) -> str:
-    return next(line for line in world.suite.read_text().splitlines() if line.startswith("models"))[9:-1]
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": "compact:0"}, "were found on other weights (compact:0, not compact:"),
+        ({"weights": "compact:0", "model": "shapes-resnet"}, "old.yaml has values for shapes-resnet, none for "),
+    ],
+)
+def test_other_weights_and_another_model_are_refused(
+    asked: tuple[World, tuple[object, ...]],
+    tuned: tuple[Bench, Answer],
+    tmp_path: Path,
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    world, options = asked
+    line = world.run(*options[:-1], changed(tuned[0], tmp_path / "old.yaml", **changes)).error
+    assert message in line and "`python -m benchmark tune --all --model" in line and world.files() == set()
 
 
 # -- what is refused -----------------------------------------------------------------------------------------
@@ -317,7 +390,10 @@ def _model(world: World) -> str:
     [
         (("--set", "stranger.factor=1"), "leave out --set"),
         (("--model", "ViT-B-32/openai"), "keeps the published defaults"),
-        (("--methods", "lip"), "no method is left to run: 1 method is not tuned and left out (lip)"),
+        (
+            ("--methods", "lip"),
+            "no method is left to run: forget class of shapes, tiny.safetensors: 1 method is not tuned",
+        ),
         (("--tuned-values", "nowhere.yaml"), "no file nowhere.yaml of tuned values"),
     ],
 )
@@ -335,12 +411,12 @@ def test_a_tuned_run_is_refused(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"trials": 24}, "one file holds one budget"),
-        ({"trials": "many"}, "other.trials must be a whole number, not 'many'"),
-        ({"values": [1]}, "other.values must be a mapping, not a list"),
-        ({"values": {"faktor": 1.0}}, "unknown hyperparameter 'faktor'"),
-        ({"values": {"factor": -1.0}}, "factor=-1.0 is out of its range"),
-        ({"colour": "red"}, "stranger: unknown key 'colour'"),
+        ({"method": "other", "trials": 24}, "methods of one board have one budget"),
+        ({}, "'stranger' stands twice for shapes, class"),
+        ({"method": "other", "trials": "many"}, "trials must be a whole number, not 'many'"),
+        ({"method": "other", "values": [1]}, "values must be a mapping, not a list"),
+        ({"kind": "both"}, "kind is 'both': use class or concept"),
+        ({"colour": "red"}, "unknown key 'colour'"),
     ],
 )
 def test_a_damaged_file_of_values(
@@ -348,11 +424,23 @@ def test_a_damaged_file_of_values(
 ) -> None:
     bench = tuned[0]
     content = yaml.safe_load(bench.out.read_text())
-    name = "stranger" if "unknown" in message or "range" in message else "other"
-    content[name] = {**content["stranger"], **change}
     file = tmp_path / "bad.yaml"
-    file.write_text(tuned_text(yaml.safe_dump(content)))
+    file.write_text(tuned_text(yaml.safe_dump([*content, {**content[0], **change}])))
+    with pytest.raises(TunedError) as caught:
+        load_tuned(file)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"faktor": 1.0}, "unknown hyperparameter 'faktor'"), ({"factor": -1.0}, "factor=-1.0 is out of its range")],
+)
+def test_values_that_the_method_does_not_take(
+    tuned: tuple[Bench, Answer], tmp_path: Path, values: dict[str, object], message: str
+) -> None:
+    bench = tuned[0]
     world = World(bench.world.suite, bench.cache, tmp_path / "results")
+    file = changed(bench, tmp_path / "bad.yaml", values=values)
     with small_world():
         line = world.run("--plugin", bench.plugin, "--methods", "stranger", "--tuned-values", file).error
     assert message in line and world.files() == set()
@@ -361,7 +449,7 @@ def test_a_damaged_file_of_values(
 def test_a_file_of_values_that_is_no_yaml(tuned: tuple[Bench, Answer], tmp_path: Path) -> None:
     world = World(tuned[0].world.suite, tuned[0].cache, tmp_path / "results")
     edited = tuned[0].out.read_text().replace("trials: ", "trials: 1", 1)
-    for text in (tuned_text("[x"), tuned_text("- 1\n"), edited, ""):
+    for text in (tuned_text("[x"), tuned_text("a: 1\n"), edited, ""):
         (tmp_path / "bad.yaml").write_text(text)
         with small_world():
             assert "bad.yaml" in world.run("--tuned-values", tmp_path / "bad.yaml").error
@@ -380,6 +468,7 @@ def test_a_file_of_values_that_is_no_yaml(tuned: tuple[Bench, Answer], tmp_path:
         (("retrain",), "'retrain' is a reference row"),
         (("ccup", "--trials", "0"), "--trials takes a number from 1 to 10000, not 0"),
         (("ccup", "--trials", "many"), "--trials takes a whole number, not 'many'"),
+        (("ccup", "--jobs", "0"), "--jobs takes a number from 1 to 1024, not 0"),
         (("ccup", "--model", "ViT-B-32/openai"), "keeps the published defaults"),
         (("ccup", "--model", "shapes-resnet,shapes-vit"), "tuning takes one model"),
         (("ccup", "--model", "shapes-resnt"), "did you mean 'shapes-resnet'"),
@@ -396,16 +485,29 @@ def test_a_search_is_refused(
     assert message in line and world.files() == set()
 
 
+def test_a_search_on_images_that_boards_report_is_refused(bench: Bench) -> None:
+    bench.suite.write_text(bench.suite.read_text().replace('"development:shapes"', "shapes"))
+    line = bench.tune().error
+    assert "measures the test images of 'shapes', which boards report: write development:shapes" in line
+    assert "has no request by concept" in Bench.tune(replaced(bench), "stranger", "--kind", "concept").error
+
+
+def replaced(bench: Bench) -> Bench:
+    """The bench with its suite as it was."""
+    bench.suite.write_text(bench.suite.read_text().replace("dataset: shapes", 'dataset: "development:shapes"'))
+    return bench
+
+
 def test_another_budget_does_not_go_into_the_same_file(tuned: tuple[Bench, Answer], bench: Bench) -> None:
-    shutil.copy(tuned[0].out, bench.out)
+    save_tuned(bench.out, replace(tuned[0].entry(), method="other"))
     before = bench.out.read_bytes()
-    assert "name another file with --out" in bench.tune("stranger", "--trials", "3").error
+    assert "name another file with --out" in bench.tune(trials=3).error
     assert bench.out.read_bytes() == before and not bench.trials().all()
 
 
 def test_a_search_that_is_not_the_common_one_is_not_kept_in_the_project(bench: Bench) -> None:
     before = TUNED.read_bytes() if TUNED.exists() else b""
-    answer = bench.tune("stranger", "--trials", "2", keep=False)
+    answer = bench.tune(trials=2, keep=False)
     assert answer.status == 0 and "its values are not kept; name a file with --out" in answer.out
     assert len(bench.trials().all()) > 0 and not bench.out.exists(), "its trials are"
     assert (TUNED.read_bytes() if TUNED.exists() else b"") == before
@@ -427,26 +529,49 @@ def test_a_failed_tuned_cell_is_a_row_of_the_tuned_board_alone(
 
 
 def test_the_committed_values_were_found_by_the_common_search() -> None:
-    for name, entry in load_tuned().items():
-        assert (entry.trials, entry.suite, entry.model) == (TRIALS, SUITE, MODEL)
-        assert entry.command == f"python -m benchmark tune {name}" and competes(REGISTRY, name)
-        dimensions = space_of(REGISTRY, name).dimensions
+    trials = {(t.search, t.number): t for t in load_trials(trials_file())}
+    for entry in load_tuned():
+        assert entry.trials == TRIALS and entry.suite in suite_names() and entry.suite.startswith(DEVELOPMENT)
+        assert entry.command.startswith(f"python -m benchmark tune {entry.method}") and competes(REGISTRY, entry.method)
+        dimensions = space_of(REGISTRY, entry.method).dimensions
         assert set(entry.values) == set(dimensions)
         assert all(dimensions[key].holds(value) for key, value in entry.values.items())
-        assert entry.untuned_objective is None or entry.objective <= entry.untuned_objective
+        better = entry.untuned is None or (
+            entry.objective >= entry.untuned if entry.score == "Q" else entry.objective <= entry.untuned
+        )
+        assert better, entry.method
+        of_search = [t for (search, _), t in trials.items() if search == entry.place]
+        assert len(of_search) == TRIALS and any(t.objective == entry.objective for t in of_search)
 
 
-def test_a_tuned_run_keeps_the_variants_of_the_protocol_and_refuses_those_of_what_is_tuned() -> None:
-    quick = load_suite("quick")
-    suite, notes = with_tuned(quick, REGISTRY)
-    assert suite.variants == quick.variants != () and suite.tuned
-    (task, *_), (model, *_) = suite.tasks, suite.models
-    plain, all_names = suite.settings("ccup", model, task.dataset, task.requests[0])[0]
-    assert all_names == {**plain, "retain_names": "all"} and plain == load_tuned()["ccup"].values
-    assert any("left out" in note and "lip" in note for note in notes), "its old values were found for another method"
-    swept = replace(quick, variants=(Variant("ccup", {"forget_weight": 1.0}),))
-    with pytest.raises(TunedError, match="leave out --set"):
-        with_tuned(swept, REGISTRY)
+def test_a_tuned_run_keeps_the_variants_of_the_protocol_and_refuses_those_of_what_is_tuned(tmp_path: Path) -> None:
+    quick, file = load_suite("quick"), tmp_path / "t.yaml"
+    weights = "compact:0"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.suites.tuned.values.model_identity", lambda _: weights)
+        values = {"forget_weight": 3.0, "retain_weight": 4.0}
+        save_tuned(file, tuned_entry(method="ccup", weights=weights, values=values))
+        suite, notes = with_tuned(quick, REGISTRY, file)
+        assert suite.variants == quick.variants != () and suite.tuned
+        (task, *_), (model, *_) = suite.tasks, suite.models
+        plain, all_names = suite.settings("ccup", model, task.dataset, task.requests[0])[0]
+        assert all_names == {**plain, "retain_names": "all"} and plain == values
+        assert any("left out" in note and "lip" in note for note in notes)
+        swept = replace(quick, variants=(Variant("ccup", {"forget_weight": 1.0}),))
+        with pytest.raises(TunedError, match="leave out --set"):
+            with_tuned(swept, REGISTRY, file)
+
+
+def test_development_suites_have_three_requests_of_each_kind_and_no_image_that_boards_report() -> None:
+    names = [name for name in suite_names() if name.startswith(DEVELOPMENT) and "oracle" not in name]
+    assert len(names) == 4
+    for name in names:
+        suite = load_suite(name)
+        requests = [request for task in suite.tasks for request in task.requests]
+        for kind in ("class", "concept"):
+            assert sum(request.kind == kind for request in requests) in (0, 3), name
+        measured = [dataset for task in suite.tasks for dataset in (task.dataset, *task.others)]
+        assert all(dataset.startswith(DEVELOPMENT_SCHEME) for dataset in measured)
 
 
 def test_the_committed_untuned_records_keep_their_boards() -> None:

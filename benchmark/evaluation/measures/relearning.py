@@ -18,7 +18,7 @@ retained accuracy after the attack is a metric of its own, and the record tells 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,12 +55,21 @@ class Shots:
 
 def measure(context: Context) -> Metrics:
     """`forget/relearn_acc1@k` and `retain/relearn_acc1@k` for k in 1, 2, 4, 8, 16 and 0 (retained images alone)."""
+    return relearned(context, (*SHOTS, 0))
+
+
+def relearned(context: Context, every: Sequence[int]) -> Metrics:
+    """`forget/relearn_acc1@k` and `retain/relearn_acc1@k` for some k: the same whatever other k are asked for.
+
+    Raises:
+        NotMeasurableError: If the class has too few training images for any of them.
+    """
     classifier, labels = context.classifier(), context.labels("train").numpy()
     forgotten = context.forget_labels.tolist()
     rate = chosen_rate(context)
     context.report["relearning"] = rate.told("learning_rate")
     metrics: Metrics = {}
-    for shots in (*SHOTS, 0):
+    for shots in every:
         name = f"relearn_acc1@{shots}"
         draws = []
         try:

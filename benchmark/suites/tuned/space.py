@@ -1,9 +1,14 @@
 """What of a method is searched: derived from its declared hyperparameters, overridden in `spaces.yaml`.
 
-By itself a hyperparameter that is a real number gets the range from a tenth to ten times its small-CLIP default, in
-logarithms, cut at its declared bounds; one with two finite bounds, all between them, evenly. A `Literal` gets its
-choices. Whole numbers stay: they are steps, batches and images, which are the cost and not the setting. The ranges
-are our choice, wide enough for a rate that is off by one order.
+| hyperparameter | what is searched by itself |
+|---|---|
+| a learning rate (`hyper(..., rate=...)`) | four decades, the same for all methods with its optimizer (`RATES`) |
+| `max_steps`, where its default is one of the budgets `STEPS` | these |
+| `checkpoints`: whether a held-out selection chooses the state | off (0), or `LOOKS` looks |
+| another real number with two finite bounds | all between them, evenly |
+| another real number | from a tenth to ten times its default, in logarithms, cut at its declared bounds |
+| a `Literal` | its choices |
+| other whole numbers | not: they are batches and images, which are the cost and not the setting |
 
 An entry of `spaces.yaml` says why its method's space is as it is, and may replace single parts:
 
@@ -29,12 +34,16 @@ from typing import Any, ClassVar, Literal
 from datamodules.common.documents import Document, DocumentError, load_yaml
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.validation import STRICT, Shape, filled
-from methods.common.card import HyperparameterError, hints_of, resolve
+from methods.common.card import RATES, HyperparameterError, hints_of, resolve
 from methods.common.registry import Registry
 
 SPACES = Path(__file__).parent / "spaces.yaml"
 FACTOR = 10.0
-"""How far a derived range goes from the default, either way."""
+"""How far a derived range goes from the default, either way; our choice, wide enough for what is off by one order."""
+STEPS = (20, 40, 120)
+"""Training steps of 24 pairs of each part. Our choice: the longest is under a minute on one core with a small CLIP."""
+LOOKS = 8
+"""How often a training looks at held-out pairs where that is on; our choice: one look in five steps of forty."""
 DIGITS = 3
 """Significant digits of a drawn value: more would look more exact than a search of so few trials is."""
 SMALL: Literal["small"] = "small"
@@ -61,12 +70,8 @@ class Range:
         if self.scale == "log" and self.low <= 0:
             raise ValueError(f"has no logarithm at {self.low}: use scale: linear")
 
-    def at(self, unit: float) -> float:
-        """The value at a place in [0, 1], to `DIGITS` significant digits, never outside."""
-        if self.scale == "log":
-            value = math.exp(math.log(self.low) + unit * (math.log(self.high) - math.log(self.low)))
-        else:
-            value = self.low + unit * (self.high - self.low)
+    def rounded(self, value: float) -> float:
+        """A drawn value with `DIGITS` significant digits, never outside."""
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
     def holds(self, value: Any) -> bool:
@@ -79,13 +84,9 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """A few values, each as likely as another."""
+    """A few values."""
 
     values: tuple[Any, ...]
-
-    def at(self, unit: float) -> Any:
-        """The value at a place in [0, 1]."""
-        return self.values[min(int(unit * len(self.values)), len(self.values) - 1)]
 
     def holds(self, value: Any) -> bool:
         """Whether a value is one of them."""
@@ -115,14 +116,16 @@ class SearchSpace:
     Attributes:
         method: Registry name.
         dimensions: By hyperparameter, in the order of their declaration; empty where there is nothing to tune.
-        defaults: The small-CLIP defaults of these hyperparameters: the untuned trial.
+        defaults: Those of these hyperparameters before tuning: the first trial.
         reason: Why it is so, one line; empty where the space is derived alone.
+        rate: The hyperparameter that is its learning rate; empty where none is searched.
     """
 
     method: str
     dimensions: Mapping[str, Dimension]
     defaults: Mapping[str, Any]
     reason: str = ""
+    rate: str = ""
 
 
 def competes(registry: Registry, method: str) -> bool:
@@ -156,7 +159,8 @@ def space_of(registry: Registry, method: str, entries: Mapping[str, Any] | None 
         if dimension is not None:
             _check_fits(method, kind, name, dimension, defaults[name])
             dimensions[name] = dimension
-    return SearchSpace(method, dimensions, {name: defaults[name] for name in dimensions}, entry.reason)
+    rate = next((p.name for p in dataclasses.fields(kind) if p.metadata.get("rate") and p.name in dimensions), "")
+    return SearchSpace(method, dimensions, {name: defaults[name] for name in dimensions}, entry.reason, rate)
 
 
 @cache
@@ -172,17 +176,27 @@ def _derived(kind: type, defaults: Mapping[str, Any]) -> dict[str, Dimension]:
     derived: dict[str, Dimension] = {}
     for parameter in dataclasses.fields(kind):
         name = parameter.name
-        hint, default = hints[name], defaults[name]
-        low, high = parameter.metadata.get("low", -math.inf), parameter.metadata.get("high", math.inf)
-        if typing.get_origin(hint) is Literal:
-            derived[name] = Choice(typing.get_args(hint))
-        elif not isinstance(default, float):
-            continue
-        elif math.isfinite(low) and math.isfinite(high):
-            derived[name] = Range(float(low), float(high), "linear")
-        elif default > 0:
-            derived[name] = Range(max(default / FACTOR, low), min(default * FACTOR, high), "log")
+        dimension = _derived_dimension(parameter, hints[name], defaults[name])
+        if dimension is not None:
+            derived[name] = dimension
     return derived
+
+
+def _derived_dimension(parameter: dataclasses.Field[Any], hint: Any, default: Any) -> Dimension | None:
+    low, high = parameter.metadata.get("low", -math.inf), parameter.metadata.get("high", math.inf)
+    if rate := parameter.metadata.get("rate"):
+        return Range(*RATES[rate], "log")  # type: ignore[index]
+    if parameter.name == "max_steps":
+        return Choice(STEPS) if default in STEPS else None
+    if parameter.name == "checkpoints":
+        return Choice((0, default or LOOKS))
+    if typing.get_origin(hint) is Literal:
+        return Choice(typing.get_args(hint))
+    if not isinstance(default, float):
+        return None
+    if math.isfinite(low) and math.isfinite(high):
+        return Range(float(low), float(high), "linear")
+    return Range(max(default / FACTOR, low), min(default * FACTOR, high), "log") if default > 0 else None
 
 
 def _entry(method: str, content: Any) -> SpaceEntry:

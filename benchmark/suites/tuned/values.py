@@ -1,41 +1,50 @@
 """The values that tuning found: `tuned.yaml`, and a suite that takes them.
 
-    METHOD:
+    - method: ccup
+      dataset: shapes
+      kind: class                       # or concept: the two are tuned apart
+      model: shapes-resnet
+      weights: compact:0123abcd         # what identifies the weights: other weights do not take these values
+      revision: shapes-1-0123abcd       # of the data set
       values: {NAME: VALUE, ...}        # of the hyperparameters that were searched
-      objective: 0.12                   # mean S over the tuning suite's requests, lower is better
-      untuned_objective: 0.30           # of the untuned default; null where that failed
-      trials: 12                        # settings tried, the untuned default among them
+      score: Q                          # what was searched for: Q (higher is better), or S (lower) where there is no Q
+      objective: 0.62                   # the mean over the requests of the tuning suite
+      untuned: 0.30                     # of the settings before tuning; null where they failed
+      trials: 24                        # settings tried, those before tuning among them
       failed: 0                         # of them
       suite: development
-      model: shapes-resnet
-      command: python -m benchmark tune METHOD
+      command: python -m benchmark tune ccup
       commit: 0123abc
       method_source: 0123abc            # the beginning of the method's source hash
 
-A file holds one budget: the same number of trials on one suite and model for all methods. It is part of the key of
-every cell of a tuned run and of its board, so tuned and untuned rows, or rows of two budgets, never meet.
+All methods of one data set, model and kind of request have one budget: as many trials on the same suite. It is part of
+the key of every cell of a tuned run and of its board, so tuned and untuned rows, or rows of two budgets, never meet.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
-from benchmark.suites.expansion import methods_of, scale_of
-from benchmark.suites.suite import Suite, Variant
+from benchmark.models.loading import model_identity
+from benchmark.records.record import without_folder
+from benchmark.suites.expansion import hyperparameters_of, methods_of, scale_of
+from benchmark.suites.suite import Kind, Score, Suite, TunedGroup, Variant, tuned_kind
 from benchmark.suites.tuned.space import SMALL, competes, space_of
+from benchmark.suites.tuned.trials import TUNED
+from datamodules.common.dataset import Dataset
 from datamodules.common.documents import DocumentError, parse_yaml, read_text
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.kept_files import replace_file, temporary_name
 from datamodules.common.validation import STRICT, filled
+from datamodules.development import development_revision
 from methods.common.registry import Registry
 
-TUNED = Path(__file__).parent / "tuned.yaml"
 SOURCE_DIGITS = 16
 _HEAD = "# Written by `python -m benchmark tune`, one method at a time: do not edit by hand.\n"
 _DIGEST = "# sha256 of what follows: "
@@ -47,17 +56,23 @@ class TunedError(BenchmarkError):
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning found for one method; the attributes are those of the file."""
+    """What tuning found for one method on one data set, model and kind of request; the attributes are the file's."""
 
     __pydantic_config__: ClassVar = STRICT
 
+    method: str
+    dataset: str
+    kind: Kind
+    model: str
+    weights: str
+    revision: str
     values: Mapping[str, Any]
+    score: Score
     objective: float
-    untuned_objective: float | None
+    untuned: float | None
     trials: int
     failed: int
     suite: str
-    model: str
     command: str
     commit: str | None
     method_source: str
@@ -67,29 +82,47 @@ class Tuned:
         """What one board of tuned rows shares."""
         return budget_of(self.trials, self.suite, self.model)
 
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """What has one budget: weights, data set and kind of request."""
+        return self.weights, self.dataset, self.kind
+
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        """Where it stands in the file: data set, kind of request, weights and method, of which there is one each."""
+        return self.dataset, self.kind, self.weights, self.method
+
 
 def budget_of(trials: int, suite: str, model: str) -> str:
     """A budget in words: how many trials, on which suite and model."""
-    return f"{trials} trials on {suite}, {model}"
+    return f"{trials} trials on {suite}, {without_folder(model)}"
 
 
-def load_tuned(path: Path = TUNED) -> dict[str, Tuned]:
-    """The tuned values by method; none where there is no file.
+def load_tuned(path: Path = TUNED) -> tuple[Tuned, ...]:
+    """The tuned values of a file; none where there is no file.
 
     Raises:
-        TunedError: If the file is not of that shape, or holds two budgets.
+        TunedError: If the file is not of that shape, holds one method twice, or two budgets for the same models.
     """
     if not path.exists():
-        return {}
+        return ()
     try:
         document = parse_yaml(_checked(path), path.name)
-        entries = {} if document.content is None else filled(dict[str, Tuned], document)
+        entries = () if document.content is None else tuple(filled(list[Tuned], document))
     except DocumentError as error:
         raise TunedError(str(error)) from error
-    budgets = {entry.budget: name for name, entry in entries.items()}
-    if len(budgets) > 1:
-        (one, first), (two, second), *_ = budgets.items()
-        raise TunedError(f"{path.name}: {first!r} has {one}, but {second!r} {two}; one file holds one budget")
+    budgets: dict[tuple[str, str, str], Tuned] = {}
+    places = set()
+    for entry in entries:
+        first = budgets.setdefault(entry.group, entry)
+        if first.budget != entry.budget:
+            raise TunedError(
+                f"{path.name}: {first.method!r} has {first.budget}, but {entry.method!r} {entry.budget}: methods of "
+                "one board have one budget"
+            )
+        if entry.place in places:
+            raise TunedError(f"{path.name}: {entry.method!r} stands twice for {entry.dataset}, {entry.kind}")
+        places.add(entry.place)
     return entries
 
 
@@ -108,15 +141,21 @@ def _checked(path: Path) -> str:
     return text
 
 
-def check_room(path: Path, budget: str) -> None:
-    """Find out before any work whether values of a budget may be added to a file.
+def check_room(path: Path, budgets: Mapping[tuple[str, str, str], str]) -> None:
+    """Find out before any work whether values of some budgets may be added to a file.
+
+    Args:
+        path: The file.
+        budgets: By weights, data set and kind of request.
 
     Raises:
-        TunedError: If the file holds another budget, or cannot be written.
+        TunedError: If the file holds another budget for one of them, or cannot be written.
     """
-    budgets = {entry.budget for entry in load_tuned(path).values()}
-    if budgets - {budget}:
-        raise TunedError(f"{path} holds values of {budgets.pop()}, not of {budget}: name another file with --out")
+    for entry in load_tuned(path):
+        if budgets.get(entry.group, entry.budget) != entry.budget:
+            raise TunedError(
+                f"{path} holds values of {entry.budget}, not of {budgets[entry.group]}: name another file with --out"
+            )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe = temporary_name(path)
@@ -126,15 +165,15 @@ def check_room(path: Path, budget: str) -> None:
         raise TunedError(f"{path} cannot be written ({error.strerror or error}): name another with --out") from error
 
 
-def save_tuned(path: Path, method: str, entry: Tuned) -> None:
-    """Put a method's values into a file, whole or not at all; those of the other methods stay.
+def save_tuned(path: Path, entry: Tuned) -> None:
+    """Put a method's values into a file, whole or not at all; all others stay.
 
     Raises:
-        TunedError: If the file holds another budget.
+        TunedError: If the file holds another budget for the same models.
     """
-    check_room(path, entry.budget)
-    entries = {**load_tuned(path), method: entry}
-    plain = {name: {**asdict(entry), "values": dict(entry.values)} for name, entry in sorted(entries.items())}
+    check_room(path, {entry.group: entry.budget})
+    entries = {old.place: old for old in load_tuned(path)} | {entry.place: entry}
+    plain = [{**asdict(entries[place]), "values": dict(entries[place].values)} for place in sorted(entries)]
     replace_file(path, tuned_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)).encode())
 
 
@@ -146,9 +185,9 @@ def tuned_text(content: str) -> str:
 def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Suite, list[str]]:
     """A suite whose methods take their tuned values, and what the user must know of it, one line each.
 
-    Reference rows and methods with nothing to tune run as they are; ranked methods that are not tuned are left out.
-    Variants that set only what is not searched (the protocol, such as which names are retained) stay, with the tuned
-    values of their method beside it.
+    Reference rows and methods with nothing to tune run as they are; ranked methods that are not tuned for a data set,
+    model and kind of request are left out there. Variants that set only what is not searched (the protocol, such as
+    which names are retained) stay, with the tuned values of their method beside it.
 
     Args:
         suite: With the command line's overrides already applied.
@@ -156,7 +195,8 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
         path: The file of the values.
 
     Raises:
-        TunedError: If nothing is tuned, if a model has published defaults, or if the suite sets hyperparameters too.
+        TunedError: If nothing is tuned for a model, its weights are others than those tuned for, it has published
+            defaults, or the suite sets hyperparameters too.
     """
     for model in suite.every_model:
         if scale_of(model) != SMALL:
@@ -170,25 +210,86 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
     entries = load_tuned(path)
     if not entries:
         raise TunedError(f"nothing is tuned yet in {path}: run `python -m benchmark tune --all`")
-    chosen, missing, notes = [], [], []
-    for name in methods_of(suite, registry):
-        if name not in entries and competes(registry, name) and space_of(registry, name).dimensions:
-            missing.append(name)
+    methods = methods_of(suite, registry)
+    free = {name: {} for name in methods if not (competes(registry, name) and space_of(registry, name).dimensions)}
+    groups: dict[tuple[str, str, str], TunedGroup] = {}
+    notes: list[str] = []
+    for model, dataset, kind in _wanted(suite):
+        of_model = _of_model(model, entries, path)
+        if not of_model:
+            models = ", ".join(dict.fromkeys(entry.model for entry in entries))
+            notes.append(
+                f"{path.name} has values for {models}, none for {model!r}, which is left out: tune it with "
+                f"`python -m benchmark tune --all --model {model}`, or leave out --tuned"
+            )
             continue
-        chosen.append(name)
-        if name in entries and not registry.source_hash(name).startswith(entries[name].method_source):
-            notes.append(f"{name!r} changed since it was tuned: tune it again with `python -m benchmark tune {name}`")
-    if missing:
-        way = f"`python -m benchmark tune {missing[0]}`" + (" or `tune --all`" if len(missing) > 1 else "")
-        which = "1 method is" if len(missing) == 1 else f"{len(missing)} methods are"
-        line = f"{which} not tuned and left out ({', '.join(missing)}): run {way}"
+        chosen = {e.method: e for e in of_model if (e.dataset, e.kind) == (dataset, kind) and e.method in methods}
+        missing = [name for name in methods if name not in chosen and name not in free]
+        if missing:
+            way = f"`python -m benchmark tune {missing[0]}`" + (" or `tune --all`" if len(missing) > 1 else "")
+            which = "1 method is" if len(missing) == 1 else f"{len(missing)} methods are"
+            what = f"forget {kind} of {dataset}, {without_folder(model)}"
+            notes.append(f"{what}: {which} not tuned and left out ({', '.join(missing)}): run {way}")
         if not chosen:
-            raise TunedError(f"no method is left to run: {line}")
-        notes.append(line)
-    values = {name: dict(entries[name].values) for name in chosen if name in entries}
-    variants = tuple(variant for variant in suite.variants if variant.method in chosen)
-    budget = next(iter(entries.values())).budget
-    return replace(suite, methods=tuple(chosen), hparams=values, variants=variants, tuned=budget), notes
+            continue
+        for entry in chosen.values():
+            hyperparameters_of(registry, entry.method, SMALL, entry.values)
+            if not registry.source_hash(entry.method).startswith(entry.method_source):
+                again = f"`python -m benchmark tune {entry.method}`"
+                notes.append(f"{entry.method!r} changed since it was tuned: tune it again with {again}")
+        values = {**free, **{name: dict(entry.values) for name, entry in chosen.items()}}
+        revisions = tuple(dict.fromkeys(entry.revision for entry in chosen.values()))
+        groups[model, dataset, kind] = TunedGroup(next(iter(chosen.values())).budget, values, revisions)
+    notes = list(dict.fromkeys(notes))
+    if not groups:
+        raise TunedError(f"no method is left to run: {notes[0]}")
+    return replace(suite, tuned=groups), notes
+
+
+def _wanted(suite: Suite) -> list[tuple[str, str, str]]:
+    """Every model, data set and kind of request of a suite, each once."""
+    wanted = (
+        (model, task.dataset, tuned_kind(request))
+        for task in suite.tasks
+        for model in task.models or suite.models
+        for request in task.requests
+    )
+    return list(dict.fromkeys(wanted))
+
+
+def _of_model(model: str, entries: Sequence[Tuned], path: Path) -> list[Tuned]:
+    """The values that were found on the very weights of a model.
+
+    Raises:
+        TunedError: If there are some of a model of its name with other weights, and none of its own.
+    """
+    weights = model_identity(model)
+    matching = [entry for entry in entries if entry.weights == weights]
+    named = [entry for entry in entries if entry.model == without_folder(model)]
+    if named and not matching:
+        raise TunedError(
+            f"the values of {path.name} for {named[0].model!r} were found on other weights ({named[0].weights}, not "
+            f"{weights}): tune it again with `python -m benchmark tune --all --model {model}`"
+        )
+    return matching
+
+
+def revision_notes(suite: Suite, datasets: Mapping[str, Dataset]) -> list[str]:
+    """A line for each data set whose images or annotations are others than those on which values were found.
+
+    Args:
+        suite: A tuned suite.
+        datasets: Its data sets by name, open.
+    """
+    notes = []
+    for (_, name, _), group in suite.tuned.items():
+        today = datasets[name].revision
+        if not set(group.revisions) <= {today, development_revision(today)}:
+            notes.append(
+                f"data set {name}: the tuned values were found on other images or annotations of it; tune again before "
+                "numbers are reported"
+            )
+    return list(dict.fromkeys(notes))
 
 
 def _sets_tuned(variant: Variant, registry: Registry) -> bool:

@@ -69,13 +69,19 @@ RECORDS: dict[str, Callable[[], bytes]] = {
     "a request of truth values": _changed(lambda r: r["cell"].update(request={"classes": [True]})),
 }
 ENTRY: dict[str, Any] = {
+    "method": "nullspace",
+    "dataset": "shapes",
+    "kind": "class",
+    "model": "shapes-resnet",
+    "weights": "compact:0",
+    "revision": "1",
     "values": {"alpha": 0.5},
+    "score": "Q",
     "objective": 0.1,
-    "untuned_objective": 0.2,
+    "untuned": 0.2,
     "trials": 3,
     "failed": 0,
     "suite": "development",
-    "model": "shapes-resnet",
     "command": "x",
     "commit": None,
     "method_source": "0",
@@ -83,22 +89,22 @@ ENTRY: dict[str, Any] = {
 
 
 def _tuned(**changes: Any) -> str:
-    return json.dumps({"nullspace": {**ENTRY, **changes}})
+    return json.dumps([{**ENTRY, **changes}])
 
 
 TUNED: dict[str, str | bytes] = {
     "empty": "",
     "no YAML": "{",
-    "a list": "[1]",
+    "a mapping": "a: 1",
     "not UTF-8": b"\xe9: 1",
-    "a Python object": "nullspace: !!python/object/apply:os.getcwd []",
-    "an entry that is a number": "nullspace: 7",
-    "an entry that lacks a field": "nullspace: {values: {}}",
+    "a Python object": "- !!python/object/apply:os.getcwd []",
+    "an entry that is a number": "- 7",
+    "an entry that lacks a field": "- {values: {}}",
     "values as a list": _tuned(values=[1]),
     "trials as text": _tuned(trials="3"),
     "trials as a truth value": _tuned(trials=True),
     "an objective that is text": _tuned(objective="low"),
-    "an untuned objective that is text": _tuned(untuned_objective="low"),
+    "an untuned objective that is text": _tuned(untuned="low"),
     "a suite that is a number": _tuned(suite=7),
     "a source that is a number": _tuned(method_source=7),
     "values out of range": _tuned(values={"alpha": 7.0}),
