@@ -17,11 +17,17 @@ PANEL, ACROSS = (210, 150), 4
 """Width and height of a panel, and panels in a line."""
 INSET = (34, 30, 12, 34)
 """Left, top, right and bottom margin within a panel."""
-_STYLE = (
-    "text{font:11px system-ui,sans-serif;fill:currentColor}.head{font-weight:600}.axis{stroke:currentColor;opacity:.35}"
-    ".trial{fill:#2f81f7;opacity:.75}.untuned{fill:none;stroke:currentColor;stroke-width:1.5}"
-    ".best{fill:none;stroke:#d9730d;stroke-width:2}.failed{stroke:#cf222e;stroke-width:1.5}"
-)
+_RULES = {
+    "text": "font:11px system-ui,sans-serif;fill:currentColor",
+    ".head": "font-weight:600",
+    ".axis": "stroke:currentColor;opacity:.35",
+    ".trial": "fill:#2f81f7;opacity:.75",
+    ".untuned": "fill:none;stroke:currentColor;stroke-width:1.5",
+    ".best": "fill:none;stroke:#d9730d;stroke-width:2",
+    ".failed": "stroke:#cf222e;stroke-width:1.5",
+}
+_STYLE = "".join(f".trials {selector}{{{rule}}}" for selector, rule in _RULES.items())
+"""For what stands in such a figure alone: a style within a page's SVG is the whole page's."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def _svg(title: str, searches: Sequence[Sequence[KeptTrial]]) -> str:
     lines, columns = math.ceil(len(searches) / ACROSS), min(ACROSS, len(searches))
     top = _top(searches)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {columns * width} {lines * height}" '
+        f'<svg class="trials" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {columns * width} {lines * height}" '
         f'style="max-width:{columns * width}px;width:100%" role="img" '
         f'aria-label="{escape(f"{searches[0][0].score} of every trial over the rate: {title}")}">',
         f"<style>{_STYLE}</style>",
@@ -79,9 +85,9 @@ def _svg(title: str, searches: Sequence[Sequence[KeptTrial]]) -> str:
 
 
 def _top(searches: Sequence[Sequence[KeptTrial]]) -> float:
-    """The upper end of the score's axis: 1, or where S goes beyond it the next tenth."""
+    """The upper end of the score's axis: 1 for Q, the tenth above the highest for S."""
     values = [trial.objective for trials in searches for trial in trials if trial.objective is not None]
-    return max(1.0, math.ceil(10 * max(values, default=1.0)) / 10)
+    return 1.0 if searches[0][0].score == "Q" else max(1, math.ceil(10 * max(values, default=1.0))) / 10
 
 
 def _panel(trials: Sequence[KeptTrial], top: float) -> Iterator[str]:
@@ -114,8 +120,8 @@ def _panel(trials: Sequence[KeptTrial], top: float) -> Iterator[str]:
         x = across(places[trial.number])
         said = f"<title>{escape(_said(trial))}</title>"
         if trial.objective is None:
-            y = height - below
-            yield f'<path class="failed" d="M{x - 3:.1f} {y - 3}l6 6m0 -6l-6 6">{said}</path>'
+            bottom = height - below
+            yield f'<path class="failed" d="M{x - 3:.1f} {bottom - 3}l6 6m0 -6l-6 6">{said}</path>'
             continue
         y = down(trial.objective)
         if trial.number == 0:

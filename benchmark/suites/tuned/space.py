@@ -185,7 +185,7 @@ def _derived(kind: type, defaults: Mapping[str, Any]) -> dict[str, Dimension]:
 def _derived_dimension(parameter: dataclasses.Field[Any], hint: Any, default: Any) -> Dimension | None:
     low, high = parameter.metadata.get("low", -math.inf), parameter.metadata.get("high", math.inf)
     if rate := parameter.metadata.get("rate"):
-        return Range(*RATES[rate], "log")  # type: ignore[index]
+        return Range(*RATES[rate], "log")
     if parameter.name == "max_steps":
         return Choice(STEPS) if default in STEPS else None
     if parameter.name == "checkpoints":

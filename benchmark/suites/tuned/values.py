@@ -211,7 +211,9 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
     if not entries:
         raise TunedError(f"nothing is tuned yet in {path}: run `python -m benchmark tune --all`")
     methods = methods_of(suite, registry)
-    free = {name: {} for name in methods if not (competes(registry, name) and space_of(registry, name).dimensions)}
+    free: dict[str, dict[str, Any]] = {
+        name: {} for name in methods if not (competes(registry, name) and space_of(registry, name).dimensions)
+    }
     groups: dict[tuple[str, str, str], TunedGroup] = {}
     notes: list[str] = []
     for model, dataset, kind in _wanted(suite):
