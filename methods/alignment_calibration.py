@@ -52,8 +52,7 @@ class Hyperparameters:
         1e-6,
         low=0.0,
         source="our choice: CLIPErase on CIFAR-100 (secondary), because the source tunes its rate (SGD, 0.06)",
-        small=2e-5,
-        small_source="our choice, absolute: on suite `development` it leaves 22 % of a class; at 1e-5 all of it stays",
+        rate="adam",
     )
     alpha: float = hyper(1.0, low=0.0, source="of the pull to other pairs; official code")
     gamma: float = hyper(1.0, low=0.0, source="of the log-sum-exp; official code, where it is alpha")
@@ -70,6 +69,11 @@ class Hyperparameters:
     epochs: int = hyper(10, low=1, source="official code")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source keeps the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
 
 

@@ -46,7 +46,10 @@ class Hyperparameters:
     """Of the official code."""
 
     learning_rate: float = hyper(
-        1e-4, low=0.0, source="official code: one rate for ResNets and a ViT, so on small CLIPs too"
+        1e-4,
+        low=0.0,
+        source="official code: one rate for ResNets and a ViT, so on small CLIPs too",
+        rate="adam",
     )
     teacher_scale: float | None = hyper(
         1.0,
@@ -64,6 +67,11 @@ class Hyperparameters:
     epochs: int = hyper(1, low=1, source="official code")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source keeps the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
 
 

@@ -47,14 +47,19 @@ class Hyperparameters:
         5e-5,
         low=0.0,
         source="official code, CIFAR-100 and ViT-S",
-        small=1e-4,
-        small_source="our choice, absolute: a twentieth of the peak rate of the training of mini",
+        rate="sgd",
     )
     momentum: float = hyper(0.9, low=0.0, high=1.0, source="official code")
     batch_size: int = hyper(128, low=1, source="official code", small=24, small_source="our choice, for 2 cores")
     epochs: int = hyper(20, low=1, source="official code")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source takes all steps (0); n: it ends where one of n looks finds held-out forget pairs at chance, "
+        "tuned on or off",
     )
     masked: Literal["all", "own"] = hyper(
         "all",

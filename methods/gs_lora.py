@@ -62,8 +62,7 @@ class Hyperparameters:
         0.01,
         low=0.0,
         source="official code: of the factors alone",
-        small=0.03,
-        small_source="our choice, on suite `development`: at 0.01 the retained classes have not recovered in 40 steps",
+        rate="adam",
     )
     weight_decay: float = hyper(0.05, low=0.0, source="official code: of AdamW")
     rank: int = hyper(8, low=1, source="official code")

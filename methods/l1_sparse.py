@@ -45,6 +45,7 @@ class Hyperparameters:
         0.01,
         low=0.0,
         source="official code: SGD, with clipped gradients on small CLIPs too",
+        rate="sgd",
     )
     momentum: float = hyper(0.9, low=0.0, high=1.0, source="official code")
     weight_decay: float = hyper(5e-4, low=0.0, source="official code")

@@ -51,8 +51,7 @@ class Hyperparameters:
         1e-6,
         low=0.0,
         source="official code, ViT; 1e-4 for ResNets",
-        small=1e-4,
-        small_source="our choice, absolute: the official rate for ResNets",
+        rate="adam",
     )
     weight_decay: float = hyper(5e-4, low=0.0, source="official code: of AdamW")
     alpha: float = hyper(32.0, low=0.0, source="official code, classes; 8 and 2 for single images")
@@ -68,6 +67,11 @@ class Hyperparameters:
     epochs: int = hyper(10, low=1, source="official code")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source keeps the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
 
 

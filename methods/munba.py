@@ -58,8 +58,7 @@ class Hyperparameters:
         0.01,
         low=0.0,
         source="official code: of steps of norm 1",
-        small=0.03,
-        small_source="our choice, on suite `development`: so that forty steps go further",
+        rate="sgd",
     )
     momentum: float = hyper(0.9, low=0.0, high=1.0, source="official code")
     weight_decay: float = hyper(5e-4, low=0.0, source="official code")
@@ -80,6 +79,11 @@ class Hyperparameters:
     epochs: int = hyper(10, low=1, source="official code")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source keeps the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
 
 

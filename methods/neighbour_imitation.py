@@ -55,13 +55,17 @@ class Hyperparameters:
         1e-5,
         low=0.0,
         source="our choice: fine-tuning of CLIPs takes 1e-6 to 1e-5",
-        small=5e-4,
-        small_source="our choice, absolute: a quarter of the peak rate of the training of mini",
+        rate="adam",
     )
     batch_size: int = hyper(64, low=2, source="our choice", small=32, small_source="our choice, for 2 cores")
     epochs: int = hyper(5, low=1, source="our choice")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=60, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="our choice: the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
     forget_weight: float = hyper(1.0, low=0.0, source="w_f; our choice")
     temperature: float = hyper(0.05, low=1e-4, source="tau; our choice: a few neighbours count")

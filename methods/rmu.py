@@ -61,9 +61,7 @@ class Hyperparameters:
         5e-5,
         low=0.0,
         source="official code (secondary)",
-        small=1e-2,
-        small_source="our choice, on suite `development`: up to 1e-3 a class stays whole, because three filters learn "
-        "little in 40 steps",
+        rate="adam",
     )
     steering: float = hyper(
         1.5,
@@ -80,6 +78,11 @@ class Hyperparameters:
     batch_size: int = hyper(4, low=1, source="official code (secondary)", small=24, small_source="our choice, 2 cores")
     max_steps: int = hyper(
         80, low=1, source="official code (secondary): at most so many batches", small=40, small_source="our choice"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source keeps the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
 
 
@@ -113,7 +116,8 @@ class RMU(UnlearningMethod[Hyperparameters]):
             kept = self.states(self.original, retain)
             if self.target is None:
                 self.target = self._steered(self.states(self.original, forget))
-        away = F.mse_loss(*torch.broadcast_tensors(self.states(self.clip, forget), self.target))
+        states = self.states(self.clip, forget)
+        away = F.mse_loss(states, self.target.expand_as(states))
         return away + self.h.alpha * F.mse_loss(self.states(self.clip, retain), kept)
 
     def states(self, clip: Clip, images: Tensor) -> Tensor:
@@ -130,7 +134,8 @@ class RMU(UnlearningMethod[Hyperparameters]):
         self.report.update(mean_state_norm=float(norm))
         shape = [1] * states.ndim
         shape[axis] = -1
-        return (self.h.steering * norm * uniform / uniform.norm()).view(shape)
+        steered: Tensor = self.h.steering * norm * uniform / uniform.norm()
+        return steered.view(shape)
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,7 @@ class Hyperparameters:
         0.01,
         low=0.0,
         source="official code: SGD, half a cosine to 0",
-        small=0.005,
-        small_source="our choice, on suite `development`: at 0.01 half of the retained accuracy goes with the class, "
-        "at 0.003 most of the class stays",
+        rate="sgd",
     )
     momentum: float = hyper(0.9, low=0.0, high=1.0, source="official code")
     weight_decay: float = hyper(5e-4, low=0.0, source="official code")
@@ -74,6 +72,11 @@ class Hyperparameters:
     batch_size: int = hyper(128, low=2, source="official code", small=24, small_source="our choice, for 2 cores")
     max_steps: int = hyper(
         1500, low=1, source="T; official code, CIFAR-10 (500 for Swin-T)", small=40, small_source="our choice, 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source keeps the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
 
 

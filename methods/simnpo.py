@@ -44,8 +44,7 @@ class Hyperparameters:
         1e-5,
         low=0.0,
         source="official code, TOFU",
-        small=1e-4,
-        small_source="our choice, absolute: a twentieth of the peak rate of the training of mini",
+        rate="adam",
     )
     weight_decay: float = hyper(0.01, low=0.0, source="official code, TOFU: of AdamW")
     beta: float = hyper(4.5, low=1e-3, source="b; official code, TOFU forget10 (2.5 for forget05)")
@@ -59,6 +58,11 @@ class Hyperparameters:
     epochs: int = hyper(10, low=1, source="official code, TOFU")
     max_steps: int | None = hyper(
         None, low=1, source="none: epochs decide", small=40, small_source="our choice, for 2 cores"
+    )
+    checkpoints: int = hyper(
+        0,
+        low=0,
+        source="the source keeps the last state (0); n: the best of n on held-out pairs, tuned on or off",
     )
 
 

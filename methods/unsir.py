@@ -46,7 +46,10 @@ class Hyperparameters:
     """Of the script of the authors' later paper (Bad Teacher), which carries the method over to larger networks."""
 
     learning_rate: float = hyper(
-        1e-4, low=0.0, source="official code: one rate for ResNets and a ViT, so on small CLIPs too"
+        1e-4,
+        low=0.0,
+        source="official code: one rate for ResNets and a ViT, so on small CLIPs too",
+        rate="adam",
     )
     images: int = hyper(3, low=1, source="official code: of each name, those that its loop over copies reaches")
     copies: int = hyper(80, low=1, source="official code: of each noise image in the impair step")

@@ -21,8 +21,11 @@ from methods.gradient_ascent import GradientAscent
 from methods.gradient_ascent import Hyperparameters as AscentParameters
 
 REGISTRY = Registry()
-STEPPING = ("amnesiac", "cliperase", "graddiff", "kl", "multidelete", "salun", "scrub")
-FORGETTING = ("boundary_shrink", "gradient_ascent", "jit")
+STEPPING = (
+    "alignment_calibration", "amnesiac", "bad_teacher", "cliperase", "graddiff", "kl", "lotus", "multidelete", "munba",
+    "neighbour_imitation", "rmu", "salun", "scrub", "sfron", "simnpo",
+)  # fmt: skip
+FORGETTING = ("boundary_shrink", "delete", "gradient_ascent", "jit", "npo")
 COMMON = {"batch_size": 4, "max_steps": 12}
 
 

@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from benchmark.models.loading import model_identity
+from benchmark.models.naming import model_identity
 from benchmark.records.record import without_folder
 from benchmark.suites.expansion import hyperparameters_of, methods_of, scale_of
 from benchmark.suites.suite import Kind, Score, Suite, TunedGroup, Variant, tuned_kind
