@@ -27,6 +27,8 @@ REGISTRY = Registry()
 RANKED = [name for name in REGISTRY.names() if competes(REGISTRY, name)]
 TUNABLE = [name for name in RANKED if space_of(REGISTRY, name).dimensions]
 
+WITH_SGD = ("boundary_shrink", "delete", "jit", "l1_sparse", "munba", "sfron")
+
 
 def test_every_ranked_method_has_an_entry_with_a_reason_and_nothing_else_has() -> None:
     assert set(_project_spaces()) == set(RANKED)
@@ -56,7 +58,7 @@ def test_rates_steps_and_the_choice_of_a_state_have_one_space_for_all_methods() 
     for method in TUNABLE:
         space = space_of(REGISTRY, method)
         if space.rate:
-            optimizer = "sgd" if method in ("boundary_shrink", "jit") else "adam"
+            optimizer = "sgd" if method in WITH_SGD else "adam"
             assert space.dimensions[space.rate] == Range(*RATES[optimizer], "log")
             assert space.defaults[space.rate] == middle_rate(optimizer)
             rates += 1
@@ -65,7 +67,7 @@ def test_rates_steps_and_the_choice_of_a_state_have_one_space_for_all_methods() 
             stated += 1
         if method != "negmerge" and "max_steps" in space.dimensions:
             assert space.dimensions["max_steps"] == Choice(STEPS)
-    assert rates == 16 and stated == 10
+    assert rates == 29 and stated == 20
 
 
 def test_no_learning_rate_of_a_ranked_method_is_set_by_hand() -> None:
