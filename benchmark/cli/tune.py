@@ -72,6 +72,8 @@ def tune_command(
     names = _names(Registry(plugins.plugin), method, all)
     if len(search.model) > 1:
         raise BenchmarkError(f"--model {','.join(search.model)}: tuning takes one model")
+    for model in search.model:
+        _check_small(model)  # before a plan, which would build a published model
     selection = Selection(suite=search.suite, methods=names, model=search.model)
     trials = replace(places, results=places.results / FOLDER)
     plan = selection.plan(trials, hardware.device, plugins=plugins.plugin)
@@ -128,15 +130,19 @@ def _names(registry: Registry, names: tuple[str, ...], all_methods: bool) -> tup
 
 def _model(plan: Plan) -> str:
     """The one model of a plan, a small one."""
-    from benchmark.suites.expansion import scale_of
-    from benchmark.suites.tuned.space import SMALL
-
     model, *further = plan.suite.every_model
     if further:
         raise BenchmarkError(f"suite {plan.suite.name!r} has several models: name one with --model")
+    _check_small(model)
+    return model
+
+
+def _check_small(model: str) -> None:
+    from benchmark.suites.expansion import scale_of
+    from benchmark.suites.tuned.space import SMALL
+
     if scale_of(model) != SMALL:
         raise BenchmarkError(f"model {model!r} keeps the published defaults: tuning is for the small CLIPs")
-    return model
 
 
 def _is_usual(search: SearchBudget, plugins: Plugins) -> bool:

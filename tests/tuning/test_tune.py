@@ -40,7 +40,7 @@ seeds: [0]
 tasks: [{{dataset: "development:shapes", requests: [{{classes: [heart]}}, {{classes: [trapezoid]}}]}}]
 """
 ONE_REQUEST = TUNING_SUITE.replace(", {{classes: [trapezoid]}}", "")
-COUNT = 5
+COUNT = 7
 """Trials of most searches here: two rounds."""
 BEST = 1.0
 KNOWN = """
