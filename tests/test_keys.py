@@ -196,7 +196,7 @@ def test_a_plugin_uses_what_it_imports_from_methods_and_no_more(tmp_path: Path) 
         imports = f"from {place} import ClosedFormMethod\nfrom {card} import MethodCard\n"
         path.write_text(imports + "".join(reversed(wanted)))
         files = {file.relative_to(ROOT).as_posix() for file in project_code().places(path) if file.is_relative_to(ROOT)}
-        assert "methods/common/base.py" in files and "methods/common/zero_shot.py" not in files
+        assert "methods/common/base.py" in files and "methods/common/task_vectors.py" not in files
         digests.append(project_code().digest(path, stops=NOT_COUNTED))
     assert digests[0] == digests[1]
 
@@ -410,7 +410,7 @@ def test_one_step_in_the_place_of_those_planned_changes_every_key_and_no_measure
     [
         ("methods/common/clip.py", "A CLIP as the methods", "The CLIP as the methods"),
         ("methods/lip.py", 'title="', 'title="The '),
-        ("benchmark/evaluation/families.py", '"what the neighbours lose"', '"what is lost nearby"'),
+        ("benchmark/evaluation/families.py", '"where the images of the class go"', '"where its images go"'),
         ("datamodules/flickr30k.py", "is not of the form name.jpg", "must be of the form name.jpg"),
     ],
 )

@@ -69,6 +69,7 @@ OTHER_VALUES = {
     "data_revisions": {"shapes": "2"},
     "by_request": ("a", "b"),
     "measures": ("linear_probe",),
+    "sequence": (ForgetRequest(classes=("star",)), ForgetRequest(classes=("ring",))),
 }
 
 

@@ -92,7 +92,7 @@ def _numbers(world: World) -> dict[str, Any]:
     found = {}
     for key, record in world.records().items():
         content = {name: part for name, part in record.to_dict().items() if name != "digest"}
-        for name in ("unlearn_seconds", "evaluate_seconds", "peak_memory_bytes"):
+        for name in ("unlearn_seconds", "evaluate_seconds", "cpu_seconds", "load", "peak_memory_bytes"):
             content["cost"].pop(name)
         for name in ("command", "git"):
             content["provenance"].pop(name)

@@ -45,7 +45,7 @@ QUICK = {
     },
 }
 """`scaling`: chosen on held-out images it would be 0, since a CLIP with random weights has nothing to forget."""
-QUICK_OF = {"lip": {"max_steps": 3, "images": 2, "draws": 2}}
+QUICK_OF = {"lip": {"max_steps": 3, "images": 2, "draws": 2, "learning_rate": 3e-3}}
 """It takes back a step after which as many of its images are named as before."""
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 
