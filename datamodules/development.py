@@ -12,7 +12,6 @@ every measure work on it as on NAME.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -20,17 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.common.card import DEVELOPMENT_SCHEME
-from datamodules.common.dataset import Dataset, ImageFiles, Split, SplitName
+from datamodules.common.changed import ChangedDataset, chosen_rows
+from datamodules.common.dataset import ImageFiles, Split, SplitName
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.files import share_of_each
-from datamodules.common.images import ChosenImages, Framing
+from datamodules.common.images import Framing
 from datamodules.common.registry import open_dataset
 
 SHARE = 0.2
 """Of the train images that are measured where a data set has no validation images; our choice, as for folders."""
 
 
-class Development(Dataset):
+class Development(ChangedDataset):
     """Another data set without its test images; see the module for what is measured in their place.
 
     Args:
@@ -41,51 +41,24 @@ class Development(Dataset):
     """
 
     def __init__(self, data_dir: Path | None, cache_dir: Path, framing: int | Framing, name: str) -> None:
-        super().__init__(data_dir, cache_dir, framing)
         if name.startswith(DEVELOPMENT_SCHEME):
             raise BenchmarkError(f"data set {DEVELOPMENT_SCHEME}{name}: write {DEVELOPMENT_SCHEME} once")
-        self._whole = open_dataset(name, data_dir, cache_dir, framing)
-        self.card = self._whole.card  # type: ignore[misc]
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Of the other data set."""
-        return self._whole.class_names
-
-    @property
-    def templates(self) -> tuple[str, ...]:
-        """Of the other data set."""
-        return self._whole.templates
-
-    @property
-    def concept_names(self) -> tuple[str, ...]:
-        """Of the other data set."""
-        return self._whole.concept_names
-
-    @property
-    def class_groups(self) -> Mapping[str, tuple[str, ...]]:
-        """Of the other data set."""
-        return self._whole.class_groups
+        super().__init__(open_dataset(name, data_dir, cache_dir, framing))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Of the other data set."""
-        return self._whole.notes
-
-    @property
-    def gallery_size(self) -> int | None:
-        """Of the other data set."""
-        return self._whole.gallery_size
+        return self.base.notes
 
     @property
     def image_files(self) -> ImageFiles | None:
         """Of the other data set."""
-        return self._whole.image_files
+        return self.base.image_files
 
     @cached_property
     def revision(self) -> str:
         """Of the other data set's revision alone: its images and annotations decide which are measured here."""
-        return development_revision(self._whole.revision)
+        return development_revision(self.base.revision)
 
     def skip_unreadable(self) -> None:
         """Leave out the image files that cannot be read, as the other data set does.
@@ -93,40 +66,37 @@ class Development(Dataset):
         Raises:
             BenchmarkError: If the other data set cannot do without them.
         """
-        self._whole.skip_unreadable()
-        self.skipped = self._whole.skipped
+        self.base.skip_unreadable()
+        self.skipped = self.base.skipped
 
     def _load(self, name: SplitName) -> Split:
         if name == "val":
             raise BenchmarkError(f"data set {DEVELOPMENT_SCHEME}{self.name} measures the validation images: use test")
         if self._validation is None:
             return self._chosen(name, self._measured if name == "test" else ~self._measured)
-        split = self._validation if name == "test" else self._whole.split("train")
+        split = self._validation if name == "test" else self.base.split("train")
         return Split(name, split.images, split.labels, split.captions)
 
     @cached_property
     def _validation(self) -> Split | None:
         """The validation images of the other data set; None where it says that it has none."""
         try:
-            return self._whole.split("val")
+            return self.base.split("val")
         except BenchmarkError:
             return None
 
     @cached_property
     def _measured(self) -> NDArray[np.bool_]:
         """Which train images of the other data set are measured here, shape (N,)."""
-        train = self._whole.split("train")
+        train = self.base.split("train")
         labels = train.labels.tolist() if train.labels is not None else [0] * len(train.images)
         names = [str(row) for row in range(len(train.images))]
         chosen = share_of_each(names, labels, SHARE)
         return np.array([name in chosen for name in names])
 
     def _chosen(self, name: SplitName, mask: NDArray[np.bool_]) -> Split:
-        train, rows = self._whole.split("train"), np.flatnonzero(mask)
-        images = ChosenImages((train.images,), rows, name=f"{train.images.name}, development {name}")
-        labels = None if train.labels is None else train.labels[rows]
-        captions = None if train.captions is None else tuple(train.captions[row] for row in rows)
-        return Split(name, images, labels, captions)
+        train = self.base.split("train")
+        return chosen_rows(train, np.flatnonzero(mask), name, images=f"{train.images.name}, development {name}")
 
 
 def development_revision(revision: str) -> str:

@@ -73,7 +73,7 @@ def small_world() -> Iterator[None]:
         patch.setattr(Shapes, "counts", SHAPES)
         patch.setattr(WorldDataset, "counts", OTHERS)
         # The tiny model knows the test images alone (tests/tiny_model.py).
-        patch.setattr(Development, "_validation", property(lambda self: self._whole.split("test")))
+        patch.setattr(Development, "_validation", property(lambda self: self.base.split("test")))
         patch.setattr(side_by_side, "usable_cores", lambda: 1)  # processes of their own would see the whole world
         yield
 

@@ -6,36 +6,26 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.common.changed import ChangedDataset
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.images import ImageArray, decode_once
 from datamodules.flickr30k import IMAGES, KARPATHY_FILE, TOKEN_FILE, read_karpathy, read_token
 
 
-class FirstImages(Dataset):
+class FirstImages(ChangedDataset):
     """The first images of a data set with classes."""
 
     def __init__(self, dataset: Dataset, count: int) -> None:
-        super().__init__(dataset.data_dir, dataset.cache_dir, dataset.framing)
-        self.card = dataset.card  # type: ignore[misc]
-        self._whole, self._count = dataset, count
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Of the whole."""
-        return self._whole.class_names
-
-    @property
-    def templates(self) -> tuple[str, ...]:
-        """Of the whole."""
-        return self._whole.templates
+        super().__init__(dataset)
+        self._count = count
 
     @property
     def revision(self) -> str:
         """Of the whole, and how many."""
-        return f"{self._whole.revision}, first {self._count}"
+        return f"{self.base.revision}, first {self._count}"
 
     def _load(self, name: SplitName) -> Split:
-        split = self._whole.split(name)
+        split = self.base.split(name)
         count = min(self._count, len(split.images))
         images = ImageArray(split.images.read(np.arange(count)).numpy(), name=f"{split.images.name}, first {count}")
         return Split(name, images, None if split.labels is None else split.labels[:count])

@@ -2,61 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.common.changed import ChangedDataset, chosen_rows
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.errors import RequestError
-from datamodules.common.images import ChosenImages
 
 WHOLE: tuple[SplitName, ...] = ("val",)
 """The splits that stay whole."""
-
-
-class ChangedDataset(Dataset):
-    """A data set that is another one in all but its splits.
-
-    Args:
-        base: The other one.
-    """
-
-    def __init__(self, base: Dataset) -> None:
-        super().__init__(base.data_dir, base.cache_dir, base.framing)
-        self.card = base.card  # type: ignore[misc]
-        self.base, self.skipped = base, base.skipped
-
-    @property
-    def name(self) -> str:
-        """The data set's."""
-        return self.base.name
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The data set's."""
-        return self.base.class_names
-
-    @property
-    def templates(self) -> tuple[str, ...]:
-        """The data set's."""
-        return self.base.templates
-
-    @property
-    def concept_names(self) -> tuple[str, ...]:
-        """The data set's."""
-        return self.base.concept_names
-
-    @property
-    def class_groups(self) -> Mapping[str, tuple[str, ...]]:
-        """The data set's."""
-        return self.base.class_groups
-
-    @property
-    def gallery_size(self) -> int | None:
-        """The data set's."""
-        return self.base.gallery_size
 
 
 class NarrowedDataset(ChangedDataset):
@@ -80,11 +37,7 @@ class NarrowedDataset(ChangedDataset):
         split = self.base.split(name)
         if name in WHOLE:
             return split
-        rows = self._rows(split)
-        images = ChosenImages([split.images], rows, name=f"{split.images.name}-{','.join(self.without)}")
-        labels = None if split.labels is None else split.labels[rows]
-        captions = None if split.captions is None else tuple(split.captions[row] for row in rows.tolist())
-        return Split(name, images, labels, captions)
+        return chosen_rows(split, self._rows(split), name, images=f"{split.images.name}-{','.join(self.without)}")
 
     def _rows(self, split: Split) -> NDArray[np.int64]:
         if split.labels is None:
