@@ -23,7 +23,7 @@ from datamodules.common.module import Pairs
 from methods.common.base import UnlearningMethod
 from methods.common.card import MethodCard, hyper
 from methods.common.clip import Clip
-from methods.common.proportions import forget_share
+from methods.common.proportions import forget_share, shuffled_steps
 from methods.common.zero_shot import NameClassifier, divergence
 
 CARD = MethodCard(
@@ -82,8 +82,10 @@ class BadTeacher(UnlearningMethod[Hyperparameters]):
 
     def planned_steps(self, sizes: Mapping[Literal["forget", "retain"], int]) -> int:
         """`max_steps`, or `epochs` passes over D_f and the share of D_r."""
-        images = sizes["forget"] + self.h.retain_share * sizes["retain"]
-        return self.h.max_steps or self.h.epochs * math.ceil(images / self.h.batch_size)
+        h = self.h
+        return h.max_steps or shuffled_steps(
+            sizes, retain_share=h.retain_share, batch_size=h.batch_size, epochs=h.epochs
+        )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with its common defaults, as in the source."""

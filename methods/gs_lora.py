@@ -17,18 +17,18 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.module import ForgetSpec, Pairs
 from methods.common.base import UnlearningMethod
 from methods.common.card import MethodCard, hyper
 from methods.common.clip import Clip
+from methods.common.lora import LowRankFactors
 from methods.common.zero_shot import NameClassifier
 
 CARD = MethodCard(
@@ -98,7 +98,7 @@ class GSLoRA(UnlearningMethod[Hyperparameters]):
     def configure_optimizers(self) -> Any:
         """AdamW on the factors with half a cosine, as in the official code."""
         optimizer = torch.optim.AdamW(
-            self.factors.all(), lr=self.h.learning_rate, weight_decay=self.h.weight_decay, fused=True
+            self.factors.factors(), lr=self.h.learning_rate, weight_decay=self.h.weight_decay, fused=True
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             optimizer, self.data.steps, eta_min=self.h.learning_rate * FINAL_RATE
@@ -136,8 +136,8 @@ _MAP = re.compile(r"((?:.*\.)?(?:resblocks|blocks)\.\d+)\..*mlp\.(?:c_fc|c_proj|
 _FILTERS = re.compile(r"((?:.*\.)?(?:blocks|layer\d)\.\d+)\.conv\d\.weight")
 
 
-class BlockFactors:
-    """Low-rank factors beside the MLP maps of an image encoder, by blocks; the CLIP changes only when they are merged.
+class BlockFactors(LowRankFactors):
+    """Low-rank factors beside the MLP maps of an image encoder, by blocks.
 
     Args:
         clip: The CLIP.
@@ -148,7 +148,6 @@ class BlockFactors:
     """
 
     def __init__(self, clip: Clip, *, rank: int) -> None:
-        self._clip, self._rank = clip, rank
         named = dict(clip.visual.named_parameters())
         pattern = _MAP if any(_MAP.fullmatch(name) for name in named) else _FILTERS
         blocks = {name: match[1] for name in named if (match := pattern.fullmatch(name))}
@@ -156,41 +155,12 @@ class BlockFactors:
             raise NoFactorsError(
                 f"model {clip.name!r} has no blocks in its image encoder that this method knows: choose another method"
             )
-        self._weights = {name: named[name] for name in blocks}
-        self._pairs = {name: _pair(weight, rank) for name, weight in self._weights.items()}
+        super().__init__(clip, {name: named[name] for name in blocks}, rank=rank, scale=1 / rank)
         self._groups = [[n for n in blocks if blocks[n] == block] for block in dict.fromkeys(blocks.values())]
-
-    def all(self) -> list[nn.Parameter]:
-        """Every A and B."""
-        return [factor for pair in self._pairs.values() for factor in pair]
 
     def group_norms(self) -> Tensor:
         """The Frobenius norm of all factors of a block together, shape (blocks,)."""
-        return torch.stack(
-            [torch.cat([f.flatten() for name in group for f in self._pairs[name]]).norm() for group in self._groups]
-        )
-
-    def adapted(self) -> dict[str, Tensor]:
-        """W + B A / r by its name in the image encoder; differentiable in the factors."""
-        return {
-            name: weight.detach() + (up @ down / self._rank).view(weight.shape)
-            for (name, weight), (down, up) in zip(self._weights.items(), self._pairs.values(), strict=True)
-        }
-
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Raw image embeddings with the adapted weights, shape (B, D)."""
-        features: Any = functional_call(self._clip.visual, self.adapted(), (images,))
-        return cast(Tensor, features[0] if isinstance(features, tuple) else features)  # CoCa's gives its tokens, too
-
-    @torch.no_grad()
-    def merge(self) -> None:
-        """Store the adapted weights."""
-        for name, value in self.adapted().items():
-            self._weights[name].copy_(value)
-
-
-def _pair(weight: Tensor, rank: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """A and B for a weight; drawn on the CPU, so that every device gets the same."""
-    width = weight[0].numel()
-    down = (2 * torch.rand(rank, width) - 1) / math.sqrt(width)
-    return nn.Parameter(down.to(weight)), nn.Parameter(weight.new_zeros(len(weight), rank))
+        of_block = [
+            [factor for name in group for pair in self._factors[name] for factor in pair] for group in self._groups
+        ]
+        return torch.stack([torch.cat([factor.flatten() for factor in factors]).norm() for factors in of_block])

@@ -25,7 +25,7 @@ from torch import Tensor
 from datamodules.common.module import Pairs
 from methods.common.base import UnlearningMethod
 from methods.common.card import MethodCard, hyper
-from methods.common.proportions import forget_share
+from methods.common.proportions import forget_share, shuffled_steps
 from methods.common.zero_shot import NameClassifier
 
 CARD = MethodCard(
@@ -82,8 +82,10 @@ class LoTUS(UnlearningMethod[Hyperparameters]):
 
     def planned_steps(self, sizes: Mapping[Literal["forget", "retain"], int]) -> int:
         """`max_steps`, or `epochs` passes over D_f and the share of D_r."""
-        images = sizes["forget"] + self.h.retain_share * sizes["retain"]
-        return self.h.max_steps or self.h.epochs * math.ceil(images / self.h.batch_size)
+        h = self.h
+        return h.max_steps or shuffled_steps(
+            sizes, retain_share=h.retain_share, batch_size=h.batch_size, epochs=h.epochs
+        )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW, as in the official code."""

@@ -16,7 +16,7 @@ encoder runs without any elsewhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -35,36 +35,32 @@ class NoAttentionError(BenchmarkError):
     """The image encoder has neither attention layers that are known here nor convolutions."""
 
 
-class VisualLoRA:
-    """Low-rank factors beside the weights of a CLIP's image encoder; the CLIP changes only when they are merged.
+class LowRankFactors:
+    """Low-rank factors beside weights of a CLIP's image encoder; the CLIP changes only when they are merged.
 
     Args:
         clip: The CLIP.
+        weights: By their names in the image encoder, what is adapted.
         rank: r.
-        alpha: Of the scale.
-
-    Raises:
-        NoAttentionError: If there is nothing to adapt.
+        scale: Of B A.
+        parts: By name, into how many equal parts a weight falls along its outputs, each with factors of its own;
+            others are one.
     """
 
-    def __init__(self, clip: Clip, *, rank: int, alpha: float) -> None:
-        self._clip = clip
-        self._scale = alpha / math.sqrt(rank)
-        named = dict(clip.visual.named_parameters())
-        attention = [name for name in named if name.endswith(FUSED + SINGLE)]
-        convolutions = [
-            f"{path}.weight" for path, module in clip.visual.named_modules() if is_plain_convolution(module)
-        ]
-        self._weights = {name: named[name] for name in attention or convolutions}
-        if not self._weights:
-            raise NoAttentionError(
-                f"model {clip.name!r} has neither attention nor convolutions in its image encoder: choose a method "
-                "that edits other layers"
-            )
+    def __init__(
+        self,
+        clip: Clip,
+        weights: Mapping[str, nn.Parameter],
+        *,
+        rank: int,
+        scale: float,
+        parts: Mapping[str, int] | None = None,
+    ) -> None:
+        self._clip, self._weights, self._scale = clip, dict(weights), scale
         self._factors = {
-            name: [_pair(weight, rank, parts) for _ in range(parts)]
+            name: [_pair(weight, rank, count) for _ in range(count)]
             for name, weight in self._weights.items()
-            for parts in [3 if name.endswith(FUSED) else 1]
+            for count in [(parts or {}).get(name, 1)]
         }
 
     def factors(self) -> list[nn.Parameter]:
@@ -88,6 +84,34 @@ class VisualLoRA:
         """Store the adapted weights."""
         for name, value in self.adapted().items():
             self._weights[name].copy_(value)
+
+
+class VisualLoRA(LowRankFactors):
+    """LoRA beside the attention of a CLIP's image encoder, or beside its convolutions.
+
+    Args:
+        clip: The CLIP.
+        rank: r.
+        alpha: Of the scale.
+
+    Raises:
+        NoAttentionError: If there is nothing to adapt.
+    """
+
+    def __init__(self, clip: Clip, *, rank: int, alpha: float) -> None:
+        named = dict(clip.visual.named_parameters())
+        attention = [name for name in named if name.endswith(FUSED + SINGLE)]
+        convolutions = [
+            f"{path}.weight" for path, module in clip.visual.named_modules() if is_plain_convolution(module)
+        ]
+        weights = {name: named[name] for name in attention or convolutions}
+        if not weights:
+            raise NoAttentionError(
+                f"model {clip.name!r} has neither attention nor convolutions in its image encoder: choose a method "
+                "that edits other layers"
+            )
+        thirds = {name: 3 for name in weights if name.endswith(FUSED)}
+        super().__init__(clip, weights, rank=rank, scale=alpha / math.sqrt(rank), parts=thirds)
 
 
 def _product(pairs: Sequence[tuple[nn.Parameter, nn.Parameter]]) -> Tensor:

@@ -5,6 +5,7 @@ The batches of this project are paired, one of each part a step, so the two mean
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -24,3 +25,17 @@ def forget_share(
     if proportions == "equal":
         return 0.5
     return sizes["forget"] / (sizes["forget"] + retain_share * sizes["retain"])
+
+
+def shuffled_steps(
+    sizes: Mapping[Literal["forget", "retain"], int], *, retain_share: float, batch_size: int, epochs: int
+) -> int:
+    """The steps of a source that passes over a shuffle of both parts.
+
+    Args:
+        sizes: Images of each part.
+        retain_share: Of D_r, the share that the source puts into its shuffle.
+        batch_size: Images a step.
+        epochs: Passes.
+    """
+    return epochs * math.ceil((sizes["forget"] + retain_share * sizes["retain"]) / batch_size)

@@ -23,7 +23,7 @@ def learned(clip: Clip, *, rank: int = 2) -> BlockFactors:
     factors = BlockFactors(clip, rank=rank)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for factor in factors.all():
+        for factor in factors.factors():
             factor.add_(0.3 * torch.randn(factor.shape, generator=generator))
     return factors
 
@@ -31,8 +31,8 @@ def learned(clip: Clip, *, rank: int = 2) -> BlockFactors:
 def test_both_maps_of_every_mlp_have_factors_and_a_block_is_a_group() -> None:
     factors = learned(tiny_clip("vit"))
     maps = [f"transformer.resblocks.{block}.mlp.{part}.weight" for block in (0, 1) for part in ("c_fc", "c_proj")]
-    assert list(factors.adapted()) == maps and len(factors.all()) == 8
-    norms = [math.sqrt(sum(float(f.square().sum()) for f in factors.all()[4 * k : 4 * k + 4])) for k in (0, 1)]
+    assert list(factors.adapted()) == maps and len(factors.factors()) == 8
+    norms = [math.sqrt(sum(float(f.square().sum()) for f in factors.factors()[4 * k : 4 * k + 4])) for k in (0, 1)]
     assert factors.group_norms().tolist() == pytest.approx(norms)
 
 
@@ -47,7 +47,7 @@ def test_factors_act_as_the_merged_weights_and_begin_as_nothing(kind: str) -> No
     torch.testing.assert_close(clip.encode_image(images), wanted)
     assert not torch.allclose(wanted, before, rtol=1e-2)
     for (name, value), (down, up) in zip(
-        factors.adapted().items(), zip(factors.all()[::2], factors.all()[1::2], strict=True), strict=True
+        factors.adapted().items(), zip(factors.factors()[::2], factors.factors()[1::2], strict=True), strict=True
     ):
         product = up.detach().double().numpy() @ down.detach().double().numpy() / 3
         merged = dict(clip.visual.named_parameters())[name].detach()
