@@ -126,7 +126,7 @@ def _labels(split: Split) -> NDArray[np.int64]:
 
 
 def chosen_level(
-    context: Context, attack: str, ladder: Sequence[float], lost: Callable[[Validation, float], float]
+    context: Context, attack: str, ladder: Sequence[float], lost: Callable[[Validation, Tensor, float], float]
 ) -> Level:
     """The level of an attack for the original of a context; from the cache where it was chosen before.
 
@@ -134,7 +134,8 @@ def chosen_level(
         context: Its original and its data set alone have a say.
         attack: The family's name.
         ladder: Levels, the strongest first.
-        lost: How much accuracy the original loses at a level on these images, in [-1, 1].
+        lost: How much accuracy the original loses at a level on these images, in [-1, 1]; it is given the images and
+            which of them the original recognises before the attack.
 
     Raises:
         NotMeasurableError: If the original loses too much at every level.
@@ -142,8 +143,9 @@ def chosen_level(
 
     def choose() -> bytes:
         validation = Validation.of(whole(context.dataset))
+        before = validation.right(context.original, context.classifier(context.original))
         for value in ladder:
-            share = lost(validation, value)
+            share = lost(validation, before, value)
             if share < MOST_LOST:
                 level = Level(value, share, len(validation.rows), validation.split.name)
                 return json.dumps(asdict(level)).encode()
@@ -173,14 +175,10 @@ def level_of_edit(
     Raises:
         NotMeasurableError: If the original loses too much at every level.
     """
-    original = context.original
-    before: list[Tensor] = []
 
-    def lost(validation: Validation, value: float) -> float:
-        if not before:
-            before.append(validation.right(original, context.classifier(original)))
-        after = [validation.right(clip, context.classifier(clip)) for clip in edited(original, value)]
-        return float(np.mean([float((before[0].double() - right.double()).mean()) for right in after]))
+    def lost(validation: Validation, before: Tensor, value: float) -> float:
+        after = [validation.right(clip, context.classifier(clip)) for clip in edited(context.original, value)]
+        return float(np.mean([float((before.double() - right.double()).mean()) for right in after]))
 
     return chosen_level(context, attack, ladder, lost)
 

@@ -39,12 +39,6 @@ from methods.common.card import MethodCard, resolve
 from methods.common.clip import Clip
 from methods.common.registry import Registry
 
-COSTS = (
-    *("unlearn_seconds", "cpu_seconds", "load", "peak_memory_bytes", "flops"),
-    *("edited_bytes", "items_read", "items_distinct"),
-)
-"""What a record tells of an unlearning's cost."""
-
 
 @dataclass(frozen=True)
 class Made:
@@ -263,7 +257,7 @@ class CellRunner:
             cell=cell.identity(),
             metrics={},
             references={"original": references.original, "retrain": references.retrain},
-            cost={**(_no_cost() if card is None else _cost(result, card)), "evaluate_seconds": seconds},
+            cost={**_cost(result, card), "evaluate_seconds": seconds},
             provenance=provenance(
                 cell,
                 regime=BROUGHT if card is None else card.regime,
@@ -348,23 +342,15 @@ class CellRunner:
         return self.watcher.watch(work.clip, work.dataset, work.request, work.precision, report)
 
 
-def _cost(result: Unlearned, card: MethodCard) -> dict[str, float | int | None]:
-    """What an unlearning cost; the operations of a training from the beginning are not counted."""
-    return {
-        "unlearn_seconds": result.cost.seconds,
-        "cpu_seconds": result.cost.cpu_seconds,
-        "load": result.cost.load,
-        "peak_memory_bytes": result.cost.peak_memory_bytes,
-        "flops": None if card.regime == PRETRAINING else result.cost.flops,
-        "edited_bytes": result.edited_bytes,
-        "items_read": result.items_read,
-        "items_distinct": result.items_distinct,
-    }
+def _cost(result: Unlearned, card: MethodCard | None) -> dict[str, float | int | None]:
+    """What an unlearning cost; the operations of a training from the beginning are not counted.
 
-
-def _no_cost() -> dict[str, float | int | None]:
-    """The same of a model that was unlearned elsewhere: it is not known."""
-    return dict.fromkeys(COSTS)
+    Of a model that was unlearned elsewhere, which has no card, nothing is known.
+    """
+    costs = result.costs()
+    if card is None:
+        return dict.fromkeys(costs)
+    return costs | {"flops": None} if card.regime == PRETRAINING else costs
 
 
 def evaluate_cell(

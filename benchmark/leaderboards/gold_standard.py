@@ -85,9 +85,7 @@ def _gaps(row: Sequence[Record], golden: Sequence[Record]) -> list[Gap]:
         shared = [request for request in values if len(models.get(request, ())) >= LEAST_SEEDS]
         if not shared:
             continue
-        freedom = sum(len(models[request]) - 1 for request in shared)
-        pooled = sum(variance(models[request]) * (len(models[request]) - 1) for request in shared) / freedom
-        spread = math.sqrt(pooled)
+        spread = _pooled_spread([models[request] for request in shared])
         value = fmean(fmean(values[request]) for request in shared)
         mean = fmean(fmean(models[request]) for request in shared)
         z = (value - mean) / spread if spread > 1e-12 else None
@@ -161,14 +159,19 @@ def _joint_gaps(joint: Sequence[Record], single: Sequence[Record]) -> list[Joint
         shared = [request for request in models if len(alone.get(request, ())) >= LEAST_SEEDS]
         if not shared:
             continue
-        freedom = sum(len(alone[request]) - 1 for request in shared)
-        spread = math.sqrt(sum(variance(alone[request]) * (len(alone[request]) - 1) for request in shared) / freedom)
+        spread = _pooled_spread([alone[request] for request in shared])
         means = [(fmean(models[request]), fmean(alone[request])) for request in shared]
         difference = t_interval([together - apart for together, apart in means])
         gaps.append(
             JointGap(name, fmean(apart for _, apart in means), fmean(both for both, _ in means), difference, spread)
         )
     return sorted(gaps, key=lambda gap: -abs(gap.difference.mean) / max(gap.spread, 1e-12))
+
+
+def _pooled_spread(groups: Sequence[Sequence[float]]) -> float:
+    """The standard deviation within groups of two values or more, pooled over the groups."""
+    freedom = sum(len(values) - 1 for values in groups)
+    return math.sqrt(sum(variance(values) * (len(values) - 1) for values in groups) / freedom)
 
 
 def _by_request(records: Iterable[Record], name: str) -> dict[str, list[float]]:

@@ -17,9 +17,9 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Protocol
 
 from benchmark.pretraining.train import ProgressCallback
+from benchmark.utils.stopping import end_with_parent
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
     from multiprocessing.queues import Queue
     from multiprocessing.synchronize import Event
 
@@ -151,14 +151,7 @@ def _begin(threads: int, reports: Queue[tuple[int, float]], stop: Event) -> None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     _reports, _stop = reports, stop
-    Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-
-
-def _end_with(run: BaseProcess | None) -> None:
-    """Wait for a process to end, and end this one: nobody would come for what it trains."""
-    if run is not None:
-        run.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _train(number: int, training: Training) -> str:

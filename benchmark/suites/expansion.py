@@ -71,7 +71,8 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
     cells = []
     for wanted in wanted_of(suite, registry, methods):
         task, model = wanted.task, wanted.model
-        requests = tuple(opened[task.dataset].resolved(request) for request in task.requests)
+        together = task.requests if task.in_sequence or task.retrained else ()
+        requests = tuple(opened[task.dataset].resolved(request) for request in together)
         group = tuple(name for request in requests for name in request.classes) if task.retrained else ()
         tuned = suite.tuned_group(model, task.dataset, wanted.request)
         cells.append(

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
@@ -22,11 +21,9 @@ from benchmark.execution.staleness import stale_families
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Ledger
 from benchmark.tuning.search import BY_VALUES
-from benchmark.utils.stopping import end_children, stoppable
+from benchmark.utils.stopping import end_children, end_with_parent, stoppable
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
-
     from benchmark.execution.runner import CellRunner
 
 
@@ -164,13 +161,7 @@ class SideBySide:
 def _begin() -> None:
     """In a process, once: Ctrl-C is left to the process that started it, whose end is this one's too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-
-
-def _end_with(parent: BaseProcess | None) -> None:
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _run(setting: WorkerSetting, cells: Sequence[Cell]) -> TrialEnd:

@@ -76,6 +76,19 @@ class Unlearned:
     items_distinct: int
     report: dict[str, Any]
 
+    def costs(self) -> dict[str, float | int | None]:
+        """What a record tells of the cost."""
+        return {
+            "unlearn_seconds": self.cost.seconds,
+            "cpu_seconds": self.cost.cpu_seconds,
+            "load": self.cost.load,
+            "peak_memory_bytes": self.cost.peak_memory_bytes,
+            "flops": self.cost.flops,
+            "edited_bytes": self.edited_bytes,
+            "items_read": self.items_read,
+            "items_distinct": self.items_distinct,
+        }
+
 
 class _Curve(Callback):
     """Logs the loss of each step, reports progress, and stops on a loss that is not finite.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from benchmark.evaluation.catalogue import find
+from benchmark.evaluation.catalogue import describe, find
+from benchmark.leaderboards.tables import unit_of
 from benchmark.records.record import Record
 from benchmark.records.store import REFERENCE, RecordStore
-from benchmark.utils.table import Table
+from benchmark.utils.table import Table, number_text
 from datamodules.common.request import ForgetRequest
 
 COLUMNS = (
@@ -70,12 +71,10 @@ def _apart(name: str, records: list[Record]) -> str:
     for metric, value in first.metrics.items():
         values = [value.value, *(record.metrics[metric].value for record in others if metric in record.metrics)]
         numbers = [number for number in values if number is not None]
-        measure = find(metric)
-        if len(numbers) == len(records) and measure is not None:
-            factor, unit = (100.0, " points") if measure.unit == "fraction" else (1.0, "")
-            shown = [f"{factor * number:.1f}" if unit else f"{number:.3f}" for number in numbers]
-            apart = factor * (max(numbers) - min(numbers))
-            rows.append([f"`{metric}`", ", ".join(shown), f"{apart:.1f}{unit}" if unit else f"{apart:.3f}"])
+        if len(numbers) == len(records) and find(metric) is not None:
+            column = describe(metric)
+            *shown, apart = (number_text(n, *unit_of(column)) for n in (*numbers, max(numbers) - min(numbers)))
+            rows.append([f"`{metric}`", ", ".join(shown), apart + (" points" if column.percent else "")])
     seeds = ", ".join(str(record.cell["seed"]) for record in records)
     table = Table.of_texts(["measure", f"seeds {seeds}", "apart"], rows, words=(0,)).markdown()
     return f"Two trainings without *{name}* in every measure:\n\n{table}"

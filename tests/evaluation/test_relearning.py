@@ -74,7 +74,7 @@ def test_what_can_be_learned_is_relearned_and_what_cannot_is_not(monkeypatch: py
 
 @pytest.mark.parametrize(("harmless", "expected"), [(1.0, 1.0), (1e-4, 1e-4), (3e-6, 3e-6)])
 def test_the_level_is_the_largest_that_spares_the_original(harmless: float, expected: float) -> None:
-    def lost(_: Validation, level: float) -> float:
+    def lost(_: Validation, before: torch.Tensor, level: float) -> float:
         return 0.0099 if level <= harmless else 0.01
 
     level = chosen_level(context_of(tiny_clip("vit"), APPLE), "relearning", (1.0, *relearning.RATES), lost)
@@ -90,7 +90,7 @@ def test_no_level_at_all_is_a_reason() -> None:
 def test_the_level_is_kept_for_the_model_and_never_for_another(tmp_path: Path) -> None:
     asked: list[float] = []
 
-    def lost(_: Validation, level: float) -> float:
+    def lost(_: Validation, before: torch.Tensor, level: float) -> float:
         asked.append(level)
         return 0.0
 

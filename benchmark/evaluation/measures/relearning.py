@@ -100,14 +100,11 @@ def chosen_rate(context: Context) -> Level:
         raise NotMeasurableError(f"data set {dataset.name!r} has no labels")
     known = np.unique(labels)
     played = known[np.linspace(0, len(known) - 1, min(PLAYED, len(known))).round().astype(int)]
-    before: list[Tensor] = []
 
-    def lost(validation: Validation, rate: float) -> float:
-        if not before:
-            before.append(validation.right(clip, classifier))
-        return max(_lost(validation, rate, shots) for shots in (max(SHOTS), 0))
+    def lost(validation: Validation, before: Tensor, rate: float) -> float:
+        return max(_lost(validation, before, rate, shots) for shots in (max(SHOTS), 0))
 
-    def _lost(validation: Validation, rate: float, shots: int) -> float:
+    def _lost(validation: Validation, before: Tensor, rate: float, shots: int) -> float:
         losses = []
         for label in played.tolist():
             random = np.random.default_rng((label, shots))
@@ -116,7 +113,7 @@ def chosen_rate(context: Context) -> Level:
             chosen = draw_shots(dataset, there, [label], min(shots, int((there == label).sum())), random)
             after = validation.right(fine_tune(clip, dataset, classifier, chosen, rate, random), classifier)
             retained = validation.labels != label
-            losses.append(float((before[0].double() - after.double())[retained].mean()))
+            losses.append(float((before.double() - after.double())[retained].mean()))
         return float(np.mean(losses))
 
     return chosen_level(context, "relearning", RATES, lost)

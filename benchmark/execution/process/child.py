@@ -7,11 +7,9 @@ answers are only read, never run. Light to import: what the work needs, it impor
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -20,6 +18,8 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from benchmark.utils.stopping import end_with_parent
 
 LARGEST_MESSAGE = 16 * 2**20
 """Bytes of one message, either way: a step, a few metrics, a question; results are files."""
@@ -99,7 +99,7 @@ def enter(work: RankWork, rank: Rank) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(2, 1)  # what a method prints is none of the command's answers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         work(rank)
         sys.stdout.flush()
@@ -116,13 +116,6 @@ def _leave(path: Path, failure: ProcessFailure) -> None:
     with suppress(FileNotFoundError):  # the parent was stopped and has cleared the folder away: nobody reads it
         temporary.write_text(json.dumps(asdict(failure)), encoding="utf-8", errors="backslashreplace")
         temporary.replace(path)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 @dataclass(frozen=True)
