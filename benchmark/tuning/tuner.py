@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -73,6 +74,19 @@ class Search:
 def dataset_of(cell: Cell) -> str:
     """The data set whose development images a cell measures."""
     return cell.dataset.removeprefix(DEVELOPMENT_SCHEME)
+
+
+def _about(search: Search) -> dict[str, Any]:
+    """What a search is of, as both files keep it."""
+    first = search.cells[0]
+    return {
+        "method": search.space.method,
+        "dataset": dataset_of(first),
+        "kind": search.kind,
+        "model": without_folder(first.model),
+        "weights": first.weights,
+        "revision": first.data_revisions[first.dataset],
+    }
 
 
 def plan_searches(registry: Registry, methods: Iterable[str], cells: Sequence[Cell]) -> list[Search]:
@@ -170,9 +184,9 @@ class Tuner:
         self.runner.check_needs([cell for search in todo for cell in search.cells])
         self._announce(todo)
         try:
-            originals = {id(search): self._originals(search) for search in todo}
+            originals = [(search, self._originals(search)) for search in todo]
             self._run(
-                [_Running(s, Sampler(s.space, score_of(r), self.seed), r) for s in todo for r in [originals[id(s)]]]
+                [_Running(s, Sampler(s.space, score_of(records), self.seed), records) for s, records in originals]
             )
         except KeyboardInterrupt as stop:
             self.say("interrupted: what is finished is kept; run the same command to go on")
@@ -280,14 +294,9 @@ class Tuner:
         if self.out is None or best.objective is None:
             return
         save_trials(trials_file(self.out), kept)
-        untuned, method, first = untuned_of(results).objective, search.space.method, search.cells[0]
+        untuned, method = untuned_of(results).objective, search.space.method
         entry = Tuned(
-            method=method,
-            dataset=dataset_of(first),
-            kind=search.kind,
-            model=without_folder(first.model),
-            weights=first.weights,
-            revision=first.data_revisions[first.dataset],
+            **_about(search),
             values=dict(best.trial.values),
             score=best.score,
             objective=round(best.objective, DIGITS),
@@ -304,14 +313,9 @@ class Tuner:
         self.say(f"kept in {self.out}: `python -m benchmark run {way} --methods {method}` takes it")
 
     def _kept(self, running: _Running, outcome: TrialOutcome) -> KeptTrial:
-        search, first = running.search, running.search.cells[0]
+        search = running.search
         return KeptTrial(
-            method=search.space.method,
-            dataset=dataset_of(first),
-            kind=search.kind,
-            model=without_folder(first.model),
-            weights=first.weights,
-            revision=first.data_revisions[first.dataset],
+            **_about(search),
             suite=self.suite.name,
             source=self._source(search.space.method),
             seed=self.seed,
