@@ -138,7 +138,8 @@ def _said(trial: KeptTrial) -> str:
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in trial.values.items()
     )
     number = "before tuning" if trial.number == 0 else f"trial {trial.number}"
-    objective = "failed" if trial.objective is None else f"{trial.score} {trial.objective:.3f}"
+    without = "ended after the first request, where others were better" if trial.stopped else "failed"
+    objective = without if trial.objective is None else f"{trial.score} {trial.objective:.3f}"
     return f"{number}: {objective} ({values})"
 
 

@@ -32,7 +32,7 @@ def trials_table(space: SearchSpace, outcomes: Sequence[TrialOutcome]) -> str:
     for rank, outcome in enumerate(outcomes, start=1):
         known = outcome.objective is not None
         row = [str(rank) if known else "–", "untuned" if outcome.trial.number == 0 else str(outcome.trial.number)]
-        row += [number_text(outcome.objective, missing="failed"), gain_text(outcome, base)]
+        row += [_objective_text(outcome), gain_text(outcome, base)]
         row += [number_text(outcome.mean("S"), missing="–")] if score == "Q" else []
         rows.append([*row, *(shown(outcome.trial.values[name]) for name in space.dimensions)])
     return Table.of_texts(heads, rows, words=()).text()
@@ -41,9 +41,15 @@ def trials_table(space: SearchSpace, outcomes: Sequence[TrialOutcome]) -> str:
 def trial_line(name: str, outcome: TrialOutcome) -> str:
     """A trial that has ended, in one line."""
     values = ", ".join(f"{key}={shown(value)}" for key, value in outcome.trial.values.items())
-    objective = number_text(outcome.objective, missing="failed")
+    objective = _objective_text(outcome)
     number = "untuned" if outcome.trial.number == 0 else f"trial {outcome.trial.number}"
     return f"{name}, {number}: {outcome.score} {objective} with {values}"
+
+
+def _objective_text(outcome: TrialOutcome) -> str:
+    if outcome.stopped:
+        return f"stopped at {number_text(outcome.first)}"
+    return number_text(outcome.objective, missing="failed")
 
 
 def verdict(name: str, outcomes: Sequence[TrialOutcome]) -> str:

@@ -7,13 +7,16 @@ run side by side, and a search that was stopped draws the same trials again: wha
 records.
 
 A trial is its cells of the tuning suite, one request after another, kept as records like any others. It ends at the
-first request on which the method diverges. The objective is the mean over the requests of Q, or of S where the requests
-have no Q (by concept, or without paraphrases), as boards rank.
+first request on which the method diverges. From the second round on it also ends after the first request unless it
+belongs there to the best quarter of the rounds before (`bar_of`): the percentile rule of Golovin et al. (KDD 2017), by
+which most of the budget goes to settings that have a chance. The objective is the mean over the requests of Q, or of S
+where the requests have no Q (by concept, or without paraphrases), as boards rank.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -33,10 +36,12 @@ from datamodules.common.errors import BenchmarkError
 if TYPE_CHECKING:
     import optuna
 
-TRIALS = 24
+TRIALS = 16
 """The budget of every method, its settings before tuning among them; our choice: at most six settings are searched."""
 ROUND = 4
-"""Trials of a round. Our choice: six rounds of 24 trials, and four processes that work side by side."""
+"""Trials of a round. Our choice: four rounds of 16 trials, and four processes that work side by side."""
+GOES_ON = 0.25
+"""The share of the rounds before that a trial must belong to on the first request, or it ends there; our choice."""
 AT_RANDOM = 8
 """Trials that are drawn before any result counts, the settings before tuning among them; our choice, two rounds."""
 SEARCH_SEED = 0
@@ -71,6 +76,8 @@ class TrialOutcome:
         scores: Q and S by request (and seed, where there are several); empty where one is undefined or the cell failed.
         failures: One line for each cell that failed or has no score; cells that did not run any more have none.
         seconds: Of unlearning, the mean over the requests; None where one is missing.
+        first: What is searched for on the first request, the mean over its seeds; None where it is missing.
+        stopped: Whether it ended after its first request, where others were better.
     """
 
     trial: Trial
@@ -78,22 +85,27 @@ class TrialOutcome:
     scores: Mapping[str, Mapping[Score, float | None]]
     failures: tuple[str, ...] = ()
     seconds: float | None = None
+    first: float | None = None
+    stopped: bool = False
 
     @cached_property
     def objective(self) -> float | None:
-        """The mean over the requests of what is searched for; None, the worst, where one is missing."""
+        """The mean over the requests of what is searched for; None where one is missing or was not run."""
         return self.mean(self.score)
 
     def mean(self, score: Score) -> float | None:
-        """The mean of Q or of S over the requests; None where one is missing."""
+        """The mean of Q or of S over the requests; None where one is missing or was not run."""
+        if self.stopped:
+            return None
         known = [value for scores in self.scores.values() if (value := scores.get(score)) is not None]
         return sum(known) / len(known) if known and len(known) == len(self.scores) else None
 
     @property
-    def order(self) -> tuple[bool, float, int]:
-        """For sorting: best first; of equally good ones the earlier first, the worst last."""
-        objective = self.objective or 0.0
-        return self.objective is None, -objective if self.score == "Q" else objective, self.trial.number
+    def order(self) -> tuple[int, float, int]:
+        """For sorting: best first, then those that were stopped, then those that failed."""
+        shown = self.first if self.stopped else self.objective
+        value = shown or 0.0
+        return (shown is None) * 2 + self.stopped, -value if self.score == "Q" else value, self.trial.number
 
 
 @dataclass
@@ -134,10 +146,12 @@ class Sampler:
         return value if first or isinstance(dimension, Choice) else dimension.rounded(value)
 
     def tell(self, outcome: TrialOutcome) -> None:
-        """Tell what became of a trial: a value, or that it diverged or failed, which is worse than any."""
+        """Tell what became of a trial: its value, that of its first request, or that it failed: worse than any."""
         from optuna.trial import TrialState
 
         drawn = self._drawn.pop(outcome.trial.number)
+        if outcome.first is not None:
+            drawn.report(outcome.first, step=0)
         if outcome.objective is None:
             self._study.tell(drawn, state=TrialState.PRUNED)
         else:
@@ -176,6 +190,29 @@ def cells_of(trial: Trial, untuned: Sequence[Cell]) -> list[Cell]:
     return [replace(cell, hparams={**cell.hparams, **trial.values}) for cell in untuned]
 
 
+def first_cells(cells: Sequence[Cell]) -> list[Cell]:
+    """Those of a trial's cells that are of its first request."""
+    return [cell for cell in cells if cell.request == cells[0].request]
+
+
+def bar_of(outcomes: Sequence[TrialOutcome], score: Score) -> float | None:
+    """What a trial must reach on the first request to go on; None where nothing was told yet.
+
+    Args:
+        outcomes: Of the rounds before.
+        score: What is searched for.
+    """
+    known = sorted((o.first for o in outcomes if o.first is not None), reverse=score == "Q")
+    return known[math.ceil(GOES_ON * len(known)) - 1] if known else None
+
+
+def reaches(value: float | None, bar: float | None, score: Score) -> bool:
+    """Whether a trial goes on, by its score on the first request."""
+    if bar is None:
+        return True
+    return value is not None and (value >= bar if score == "Q" else value <= bar)
+
+
 def score_of(originals: Sequence[Record]) -> Score:
     """What is searched for on some requests: Q, where every request has one, else S.
 
@@ -194,6 +231,7 @@ def outcome_of(
     *,
     score: Score,
     originals: Sequence[Record],
+    stopped: bool = False,
 ) -> TrialOutcome:
     """What became of a trial.
 
@@ -204,17 +242,20 @@ def outcome_of(
         failed: The failures of the others, by key.
         score: What is searched for.
         originals: The records of doing nothing on the same requests.
+        stopped: Whether it ended after the first request.
     """
     several = len({cell.seed for cell in cells}) > 1
     records = {cell.key: store.read(cell.key, cell.suite) for cell in cells}
     whole = [record for record in records.values() if record is not None]
     scored = {record.key: record for record in with_quality([*whole, *originals])}
     scores: dict[str, Mapping[Score, float | None]] = {}
-    failures = []
+    firsts, failures = list[float | None](), []
     for cell in cells:
         name = f"{cell.request}, seed {cell.seed}" if several else str(cell.request)
         record = scored.get(cell.key)
         scores[name] = {"Q": _metric(record, QUALITY), "S": _metric(record, KRAVETS)}
+        if cell.request == cells[0].request:
+            firsts.append(scores[name][score])
         if record is None and cell.key in failed:
             failure = failed[cell.key]
             failures.append(f"{name}: {failure.error}: {(failure.message.splitlines() or [''])[0]}")
@@ -223,7 +264,9 @@ def outcome_of(
     spent = [record.cost.get("unlearn_seconds") for record in whole]
     known = [float(seconds) for seconds in spent if seconds is not None]
     seconds = sum(known) / len(known) if known and len(known) == len(cells) else None
-    return TrialOutcome(trial, score, scores, tuple(failures), seconds)
+    whole_first = [value for value in firsts if value is not None]
+    first = sum(whole_first) / len(firsts) if len(whole_first) == len(firsts) else None
+    return TrialOutcome(trial, score, scores, tuple(failures), seconds, first, stopped)
 
 
 def _metric(record: Record | None, name: str) -> float | None:

@@ -26,8 +26,11 @@ from benchmark.tuning.search import (
     Sampler,
     Trial,
     TrialOutcome,
+    bar_of,
     cells_of,
+    first_cells,
     outcome_of,
+    reaches,
     score_of,
 )
 from benchmark.tuning.side_by_side import TrialEnd, Trials, is_done
@@ -117,7 +120,9 @@ class _Running:
         sampler: Draws its trials.
         originals: The records of doing nothing on its requests.
         round: The trials that were drawn last, with their cells.
+        bar: What they must reach on the first request to go on; None where all do.
         ends: How those of them ended that have, by number.
+        stopped: The numbers of those that ended after the first request.
         outcomes: What became of the trials of earlier rounds.
     """
 
@@ -125,7 +130,9 @@ class _Running:
     sampler: Sampler
     originals: Sequence[Record]
     round: dict[int, tuple[Trial, list[Cell]]] = field(default_factory=dict)
+    bar: float | None = None
     ends: dict[int, TrialEnd] = field(default_factory=dict)
+    stopped: set[int] = field(default_factory=set)
     outcomes: list[TrialOutcome] = field(default_factory=list)
 
     @property
@@ -237,11 +244,14 @@ class Tuner:
                 search = waiting.popleft()
                 running[id(search)] = search
                 self._draw(search)
-            (place, number), end = self.trials.next()
+            (place, number, last), end = self.trials.next()
             search = running[place]
             if end.not_the_method:
                 raise BrokenSearchError(self._broken(search.search, end.not_the_method))
             self._failed |= bool(end.failed)
+            if not last and self._goes_on(search, number):
+                self.trials.submit((place, number, True), search.round[number][1])
+                continue
             search.ends[number] = end
             self.progress.print(trial_line(search.search.name, self._outcome(search, number)), markup=False)
             if len(search.ends) == len(search.round):
@@ -256,9 +266,19 @@ class Tuner:
         """Draw the next round and hand it in."""
         drawn = running.sampler.draw(min(ROUND, self.count - len(running.outcomes)))
         running.round = {trial.number: (trial, cells_of(trial, running.search.cells)) for trial in drawn}
-        running.ends = {}
+        running.ends, running.bar = {}, bar_of(running.outcomes, running.score)
         for number, (_, cells) in running.round.items():
-            self.trials.submit((id(running), number), cells)
+            begun = cells if running.bar is None else first_cells(cells)
+            self.trials.submit((id(running), number, len(begun) == len(cells)), begun)
+
+    def _goes_on(self, running: _Running, number: int) -> bool:
+        """Whether a trial goes on after its first request; noted where it does not."""
+        outcome = self._outcome(running, number)
+        if reaches(outcome.first, running.bar, running.score):
+            return True
+        if outcome.first is not None:
+            running.stopped.add(number)
+        return False
 
     def _end_round(self, running: _Running) -> None:
         """Tell the sampler of a round, in the order in which it was drawn, whatever order it ended in."""
@@ -271,7 +291,9 @@ class Tuner:
         trial, cells = running.round[number]
         failures = self.ledger.failures()
         store, score = self.runner.store, running.score
-        return outcome_of(trial, cells, store, failures, score=score, originals=running.originals)
+        stopped = number in running.stopped
+        ran = first_cells(cells) if stopped else cells
+        return outcome_of(trial, ran, store, failures, score=score, originals=running.originals, stopped=stopped)
 
     def _finish(self, running: _Running) -> None:
         search = running.search
@@ -302,7 +324,7 @@ class Tuner:
             objective=round(best.objective, DIGITS),
             untuned=None if untuned is None else round(untuned, DIGITS),
             trials=len(results),
-            failed=sum(outcome.objective is None for outcome in results),
+            failed=sum(outcome.objective is None and not outcome.stopped for outcome in results),
             suite=self.suite.name,
             command=f"python -m benchmark tune {method}{self.options}",
             commit=git_commit(),
@@ -329,6 +351,7 @@ class Tuner:
                 for name, scores in outcome.scores.items()
             },
             seconds=None if outcome.seconds is None else round(outcome.seconds, 3),
+            stopped=outcome.stopped,
         )
 
     def _source(self, method: str) -> str:

@@ -35,7 +35,7 @@ class HeldOut:
 
     def __init__(self, clip: Clip, spec: ForgetSpec, forget: Sequence[Pairs], retain: Sequence[Pairs]) -> None:
         self._clip, self._spec = clip, spec
-        self._batches = [*forget, *retain]
+        self._batches = [on_device(pairs, clip.device) for pairs in (*forget, *retain)]
         self._forgotten = sum(len(pairs["texts"]) for pairs in forget)
         self._texts = [text for pairs in self._batches for text in pairs["texts"]]
         self._images, self._rows = self._encoded_images(), self._encoded_texts()
@@ -75,6 +75,16 @@ class HeldOut:
     def _class_hits(self, cosines: Tensor) -> Tensor:
         wanted = torch.cat([targets(self._spec, pairs) for pairs in self._batches])
         return (cosines.argmax(dim=1) == wanted).float()
+
+
+def on_device(pairs: Pairs, device: torch.device) -> Pairs:
+    """Held-out pairs where the CLIP is: batches of a training are moved by Lightning, these are not."""
+    return {
+        "images": pairs["images"].to(device),
+        "texts": pairs["texts"],
+        "labels": pairs["labels"].to(device),
+        "indices": pairs["indices"].to(device),
+    }
 
 
 def pair_hits(cosines: Tensor, texts: Sequence[str]) -> Tensor:

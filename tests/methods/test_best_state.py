@@ -12,7 +12,7 @@ from tiny import TinyDataset, tiny_clip, tiny_spec
 
 from datamodules.common.module import UnlearningDataModule
 from methods.cliperase import CLIPErase, Hyperparameters
-from methods.common.held_out import BestState, HeldOut
+from methods.common.held_out import BestState, HeldOut, on_device
 
 
 class Scripted:
@@ -99,3 +99,12 @@ def test_without_checkpoints_the_last_state_stays(tmp_path: Path) -> None:
 
 def test_more_checkpoints_than_steps_look_after_each(tmp_path: Path) -> None:
     assert [e["step"] for e in run(tmp_path, checkpoints=20, max_steps=3).report["checkpoints"]] == [1, 2, 3]
+
+
+def test_held_out_pairs_go_where_the_clip_is() -> None:
+    images, numbers = torch.zeros(2, 3, 4, 4), torch.arange(2)
+    moved = on_device(
+        {"images": images, "texts": ["a", "b"], "labels": numbers, "indices": numbers}, torch.device("meta")
+    )
+    assert moved["texts"] == ["a", "b"]
+    assert {moved["images"].device.type, moved["labels"].device.type, moved["indices"].device.type} == {"meta"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,11 +21,12 @@ from benchmark.tuning import tuner as tuner_module
 from benchmark.tuning.search import (
     DEVELOPMENT,
     ROUND,
-    TRIALS,
     Sampler,
     Trial,
     TrialOutcome,
+    bar_of,
     check_unreported,
+    reaches,
 )
 from benchmark.tuning.side_by_side import TrialEnd
 from benchmark.tuning.tuner import Search, Tuner, _Running
@@ -63,7 +64,7 @@ def searched(count: int, *, seed: int = 0, score: Score = "Q") -> list[TrialOutc
 
 @pytest.mark.parametrize("score", ["Q", "S"])
 def test_later_trials_are_nearer_to_the_best_than_those_at_random(score: Score) -> None:
-    results = searched(TRIALS, score=score)
+    results = searched(24, score=score)
     assert results[0].trial.values == dict(SPACE.defaults)
     away = [abs(math.log10(result.trial.values["rate"] / BEST)) for result in results]
     first, last = sorted(away[1:8]), sorted(away[16:])
@@ -75,7 +76,7 @@ def test_later_trials_are_nearer_to_the_best_than_those_at_random(score: Score) 
 def test_the_same_seed_draws_the_same_trials_and_a_longer_search_begins_with_a_shorter_one() -> None:
     values = [result.trial.values for result in searched(12)]
     assert values == [result.trial.values for result in searched(12)]
-    assert values[:ROUND] == [result.trial.values for result in searched(TRIALS)][:ROUND]
+    assert values[:ROUND] == [result.trial.values for result in searched(16)][:ROUND]
     assert values != [result.trial.values for result in searched(12, seed=1)]
 
 
@@ -92,6 +93,40 @@ def test_a_trial_without_a_score_is_the_worst() -> None:
     half = TrialOutcome(trial, "Q", {"a": {"Q": 0.9, "S": 0.1}, "b": {"Q": None, "S": 0.1}})
     assert min([failed, half, known], key=lambda each: each.order) is known
     assert half.objective is None and half.mean("S") == pytest.approx(0.1)
+
+
+def first_of(value: float | None, number: int = 1) -> TrialOutcome:
+    """A trial that has this score on its first request."""
+    return TrialOutcome(Trial(number, {}), "Q", {"a": {"Q": value, "S": value}}, first=value)
+
+
+def test_a_trial_goes_on_where_it_belongs_to_the_best_quarter_on_the_first_request() -> None:
+    assert bar_of([], "Q") is None and bar_of([first_of(None)], "Q") is None
+    outcomes = [first_of(value) for value in (0.1, 0.8, None, 0.3, 0.6)]
+    assert bar_of(outcomes, "Q") == 0.8 and bar_of(outcomes, "S") == 0.1
+    longer = [*outcomes, *(first_of(value) for value in (0.7, 0.2, 0.5, 0.4))]
+    assert bar_of(longer, "Q") == 0.7 and bar_of(longer, "S") == 0.2
+    assert reaches(0.7, 0.7, "Q") and not reaches(0.69, 0.7, "Q") and not reaches(None, 0.7, "Q")
+    assert reaches(0.2, 0.2, "S") and not reaches(0.3, 0.2, "S") and reaches(None, None, "S")
+
+
+def test_a_stopped_trial_is_behind_every_whole_one_and_before_a_failed_one() -> None:
+    whole, failed = replace(first_of(0.1), first=0.9), first_of(None)
+    stopped = [replace(first_of(value), stopped=True) for value in (0.5, 0.8)]
+    ordered = sorted([failed, *stopped, whole], key=lambda result: result.order)
+    assert ordered == [whole, stopped[1], stopped[0], failed]
+    assert stopped[0].objective is None and stopped[0].mean("S") is None
+
+
+def test_a_search_whose_trials_are_stopped_still_comes_nearer_to_the_best() -> None:
+    sampler, values = Sampler(SPACE, "Q", 0), list[Mapping[str, Any]]()
+    for _ in range(6):
+        for trial in sampler.draw(ROUND):
+            values.append(trial.values)
+            score = quality(trial)
+            sampler.tell(replace(outcome(trial, score), first=score, stopped=score is not None and score < 0.6))
+    away = [abs(math.log10(value["rate"] / BEST)) for value in values]
+    assert sorted(away[8:])[8] < sorted(away[1:8])[4]
 
 
 class Shuffled:
@@ -126,14 +161,17 @@ def tried(trials: Any, jobs: int, folder: Path, monkeypatch: pytest.MonkeyPatch)
 
     def result(self: Tuner, running: _Running, number: int) -> TrialOutcome:
         trial, _ = running.round[number]
-        return outcome(trial, quality(trial))
+        return replace(outcome(trial, quality(trial)), first=quality(trial), stopped=number in running.stopped)
 
     def finish(self: Tuner, running: _Running) -> None:
-        finished[running.search.space.method] = [dict(each.trial.values) for each in running.outcomes]
+        results = [{**result.trial.values, "stopped": result.stopped} for result in running.outcomes]
+        finished[running.search.space.method] = results
 
     monkeypatch.setattr(Tuner, "_outcome", result)
     monkeypatch.setattr(Tuner, "_finish", finish)
-    monkeypatch.setattr(tuner_module, "cells_of", lambda trial, cells: [])
+    monkeypatch.setattr(
+        tuner_module, "cells_of", lambda trial, cells: [SimpleNamespace(request=name) for name in "abc"]
+    )
     spaces = [SPACE, SearchSpace("second", SPACE.dimensions, SPACE.defaults)]
     tuner._run([_Running(Search(space, "class", []), Sampler(space, "Q", 0), []) for space in spaces])
     return finished
@@ -143,6 +181,8 @@ def test_what_ends_first_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     results = [tried(Shuffled(seed), jobs, tmp_path, monkeypatch) for seed, jobs in ((0, 1), (1, 2), (2, 8), (3, 3))]
     assert set(results[0]) == {"stranger", "second"} and len(results[0]["stranger"]) == 12
     assert all(result == results[0] for result in results)
+    stopped = [result["stopped"] for result in results[0]["stranger"]]
+    assert not any(stopped[:ROUND]) and any(stopped[ROUND:]) and not all(stopped[ROUND:])
 
 
 def test_no_board_reports_what_is_tuned_on() -> None:

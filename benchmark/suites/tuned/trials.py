@@ -46,6 +46,7 @@ class KeptTrial:
         means: The means of Q and S over the requests; null where one is missing.
         requests: Both by request.
         seconds: Of unlearning, the mean over the requests; null where it failed.
+        stopped: Whether it ended after its first request, where others were better: its means are null.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -66,6 +67,7 @@ class KeptTrial:
     means: Mapping[str, float | None]
     requests: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     seconds: float | None = None
+    stopped: bool = False
 
     @property
     def search(self) -> tuple[str, str, str, str]:
@@ -74,7 +76,7 @@ class KeptTrial:
 
     @property
     def objective(self) -> float | None:
-        """The mean of what was searched for; None where the trial failed."""
+        """The mean of what was searched for; None where the trial failed or was stopped."""
         return self.means.get(self.score)
 
 
