@@ -37,16 +37,13 @@ from annotated_types import Ge, MinLen
 
 from benchmark.evaluation.families import EVERY, FAMILIES
 from benchmark.models.registry import architecture_name
+from benchmark.suites.tuned_group import TunedGroup, tuned_kind
 from benchmark.utils.suggestions import near_file
 from datamodules.common.documents import DocumentError, parse_yaml, read_text
 from datamodules.common.errors import BenchmarkError, RequestError, UnknownNameError
 from datamodules.common.request import ForgetRequest, name_text
 from datamodules.common.validation import STRICT, filled, place_of
 
-Kind = Literal["class", "concept"]
-"""By which settings are tuned: requests by class, however many classes, or by concept."""
-Score = Literal["Q", "S"]
-"""By which methods are ranked and tuned: Q, higher is better, or S, lower is better, where there is no Q."""
 ALL = "all"
 """In the place of methods: every registered one, but those that train from the beginning (data regime
 `pretraining`), which take as long as that; a suite names them beside it."""
@@ -99,26 +96,6 @@ class Setting:
             and self.dataset in ("", dataset)
             and self.classes in ((), request.classes)
         )
-
-
-@dataclass(frozen=True)
-class TunedGroup:
-    """The values that tuning found for one model, data set and kind of request.
-
-    Attributes:
-        budget: In words; it tells boards of tuned rows apart.
-        values: By method; empty for a method with nothing to tune. A method that is not among them does not run.
-        revisions: Of the data set when the values were found.
-    """
-
-    budget: str
-    values: Mapping[str, Mapping[str, Any]]
-    revisions: tuple[str, ...] = ()
-
-
-def tuned_kind(request: ForgetRequest) -> Kind:
-    """The kind of a request by which settings are tuned: one class or several have the same."""
-    return "class" if request.classes else "concept"
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmark.suites.suite import Score
 from benchmark.suites.tuned.space import SearchSpace
+from benchmark.suites.tuned_group import Score
 from benchmark.tuning.search import TrialOutcome
 from benchmark.utils.table import Table, number_text
 

@@ -16,10 +16,11 @@ from benchmark.execution.runner import CellRunner
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Ledger
 from benchmark.records.record import Record, without_folder
-from benchmark.suites.suite import Kind, Score, Suite, tuned_kind
+from benchmark.suites.suite import Suite
 from benchmark.suites.tuned.space import SearchSpace, space_of
 from benchmark.suites.tuned.trials import FILE, TUNED, KeptTrial, save_trials, trials_file
 from benchmark.suites.tuned.values import SOURCE_DIGITS, Tuned, save_tuned
+from benchmark.suites.tuned_group import Kind, Score, tuned_kind
 from benchmark.tuning.report import trial_line, trials_table, untuned_of, verdict
 from benchmark.tuning.search import (
     ROUND,

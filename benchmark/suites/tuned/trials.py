@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmark.suites.suite import Kind, Score
+from benchmark.suites.tuned_group import Kind, Score
 from datamodules.common.documents import Document, DocumentError
 from datamodules.common.kept_files import read_file, replace_file
 from datamodules.common.validation import STRICT, filled

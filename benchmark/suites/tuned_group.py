@@ -1,0 +1,34 @@
+"""What tuning is told apart by, and what it found for one group of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from datamodules.common.request import ForgetRequest
+
+Kind = Literal["class", "concept"]
+"""By which settings are tuned: requests by class, however many classes, or by concept."""
+Score = Literal["Q", "S"]
+"""By which methods are ranked and tuned: Q, higher is better, or S, lower is better, where there is no Q."""
+
+
+@dataclass(frozen=True)
+class TunedGroup:
+    """The values that tuning found for one model, data set and kind of request.
+
+    Attributes:
+        budget: In words; it tells boards of tuned rows apart.
+        values: By method; empty for a method with nothing to tune. A method that is not among them does not run.
+        revisions: Of the data set when the values were found.
+    """
+
+    budget: str
+    values: Mapping[str, Mapping[str, Any]]
+    revisions: tuple[str, ...] = ()
+
+
+def tuned_kind(request: ForgetRequest) -> Kind:
+    """The kind of a request by which settings are tuned: one class or several have the same."""
+    return "class" if request.classes else "concept"
