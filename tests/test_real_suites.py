@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tiny_recipe import TINY
 
+import benchmark.suites
 from benchmark.__main__ import main
 from benchmark.models.compact import VOCABULARY, save_compact
 
 ARCHITECTURE = TINY.architecture
+SUITES = Path(benchmark.suites.__file__).parent
+REQUESTS = 2
+"""Of each suite: the first ones."""
 
 
 @pytest.fixture(scope="module")
@@ -24,28 +29,39 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("suite", "headline", "requests", "others"),
+    ("suite", "headline", "others"),
     [
-        ("cifar100", "forget/acc1", 3, ["caltech101", "flickr30k"]),
-        ("flickr30k", "forget/mean_recall", 2, ["cifar100", "caltech101"]),
+        ("cifar100", "forget/acc1", ["caltech101", "flickr30k"]),
+        ("flickr30k", "forget/mean_recall", ["cifar100", "caltech101"]),
     ],
 )
 def test_a_real_suite_runs_and_measures_everything(
     suite: str,
     headline: str,
-    requests: int,
     others: list[str],
     model: Path,
     real_data_dir: Path,
     cache_dir: Path,
     tmp_path: Path,
 ) -> None:
-    arguments = ["run", "--suite", suite, "--methods", "original,ccup,finetune_retain", "--seeds", "0"]
+    content = yaml.safe_load((SUITES / f"{suite}.yaml").read_text())
+    for task in content["tasks"]:
+        task["requests"] = task["requests"][:REQUESTS]
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(content))
+    arguments = [
+        "run",
+        "--suite",
+        str(tmp_path / "first.yaml"),
+        "--methods",
+        "original,ccup,finetune_retain",
+        "--seeds",
+        "0",
+    ]
     arguments += ["--model", str(model), "--data-dir", str(real_data_dir), "--cache-dir", str(cache_dir)]
-    arguments += ["--results", str(tmp_path), "--set", "finetune_retain.max_steps=2", "--device", "cpu"]
+    arguments += ["--seeds", "0", "--results", str(tmp_path), "--set", "finetune_retain.max_steps=2", "--device", "cpu"]
     assert main(arguments) == 0
-    records = [json.loads(file.read_text()) for file in (tmp_path / suite).glob("*.json")]
-    assert len(records) == 3 * requests
+    records = [json.loads(file.read_text()) for file in (tmp_path / "first").glob("*.json")]
+    assert len(records) == 3 * REQUESTS
     for record in records:
         assert record["metrics"][headline]["n"] > 0
         assert record["cell"]["others"] == others

@@ -149,8 +149,7 @@ def _again(
     from benchmark.execution.verification import as_recorded, gaps, largest
     from benchmark.exporting.config import ExportError
 
-    together = not cell.stands_alone
-    if runner.where.digests.code(runner.registry, cell.method, cell.model, together=together) != cell.code:
+    if runner.where.digests.code(runner.registry, cell.method, cell.model, of_a_part=cell.of_a_part) != cell.code:
         print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
     cell_again = as_recorded(cell, record)
     references = runner.references(cell_again)

@@ -113,8 +113,7 @@ class _VerifiedRecords:
         from benchmark.utils.stopping import stop_if_asked
 
         runner = self._runner(self.device or cell.device)
-        together = not cell.stands_alone
-        if runner.where.digests.code(self.registry, cell.method, cell.model, together=together) != cell.code:
+        if runner.where.digests.code(self.registry, cell.method, cell.model, of_a_part=cell.of_a_part) != cell.code:
             print(f"note: the code with which {cell.method!r} unlearns differs from the one that made this record")
         runner.session.unlearner.threads = threads_of(record)
         try:

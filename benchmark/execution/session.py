@@ -33,7 +33,8 @@ from datamodules.common.dataset import Dataset, SplitName
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.images import Framing
 from datamodules.common.module import Retrained
-from datamodules.common.narrowed import NarrowedDataset
+from datamodules.common.narrowed import FewerTestImages, NarrowedDataset
+from datamodules.common.request import ForgetRequest
 from methods.common.clip import Clip
 from methods.common.registry import Registry
 
@@ -61,6 +62,7 @@ class Session:
     _clips: dict[str, tuple[Clip, str]] = field(default_factory=dict)
     _datasets: dict[tuple[str, Framing], Dataset] = field(default_factory=dict)
     _parts: dict[tuple[str, Framing, tuple[str, ...]], Dataset] = field(default_factory=dict)
+    _fewer_images: dict[tuple[str, Framing, str], Dataset] = field(default_factory=dict)
     _features: dict[str, EmbeddingStore] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -99,7 +101,10 @@ class Session:
     def datasets(self, cell: Cell) -> tuple[Dataset, list[Dataset]]:
         """The data set of a cell as it is measured, and its other ones, framed as its model wants them."""
         framing = self.pristine(cell.model)[0].preprocessing.framing
-        return self._narrowed(cell, cell.left_out), [self.dataset(name, framing) for name in cell.others]
+        dataset, others = self._narrowed(cell, cell.left_out), [self.dataset(name, framing) for name in cell.others]
+        if not cell.test_images:
+            return dataset, others
+        return self._fewer(dataset, cell, cell.request), [self._fewer(other, cell, None) for other in others]
 
     def dataset_to_unlearn(self, cell: Cell) -> Dataset:
         """The data set of a cell as a method may read it: in a sequence without what was to be forgotten before."""
@@ -115,6 +120,11 @@ class Session:
         if key not in self._parts:
             self._parts[key] = NarrowedDataset(whole, without)
         return self._parts[key]
+
+    def _fewer(self, dataset: Dataset, cell: Cell, request: ForgetRequest | None) -> Dataset:
+        part = FewerTestImages(dataset, cell.test_images, request)
+        key = (dataset.name, dataset.framing, part.revision)
+        return self._fewer_images.setdefault(key, part)
 
     def features(self, precision: Precision) -> EmbeddingStore:
         """The features of a precision."""

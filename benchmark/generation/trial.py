@@ -192,7 +192,7 @@ def prepare(
 def _changes(cell: Cell, registry: Registry, dataset: Dataset, device: str) -> list[str]:
     """What is not as it was when the record was made: the unlearning may then end elsewhere."""
     kind = resolve_device(device).type
-    code = unlearning_code(registry, cell.method, cell.model, together=not cell.stands_alone)
+    code = unlearning_code(registry, cell.method, cell.model, of_a_part=cell.of_a_part)
     checks = {
         f"the code of {cell.method!r}": code == cell.code,
         f"the weights of {cell.model}": model_identity(cell.model) == cell.weights,

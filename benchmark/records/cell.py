@@ -49,6 +49,7 @@ class Cell:
             them; empty where they are not.
         retrained: How the retrained model of a group is trained: "joint", without all its classes at once, or "single",
             without those of the request.
+        test_images: How many test images of each retained class are measured at most; 0 for all.
     """
 
     suite: str
@@ -73,6 +74,7 @@ class Cell:
     step: int = 0
     group: tuple[str, ...] = ()
     retrained: str = ""
+    test_images: int = 0
 
     def identity(self) -> dict[str, Any]:
         """What the key is made from: every field; those that most cells leave empty only where they are not."""
@@ -85,6 +87,7 @@ class Cell:
             "step": self.step,
             "group": list(self.group),
             "retrained": self.retrained,
+            "test_images": self.test_images,
         }
         return {
             "suite": self.suite,
@@ -117,6 +120,11 @@ class Cell:
     def stands_alone(self) -> bool:
         """Whether the request is of no sequence and no group."""
         return not (self.sequence or self.group)
+
+    @property
+    def of_a_part(self) -> bool:
+        """Whether it is of a sequence or measured on a part of the test images: code counts that others do not run."""
+        return bool(self.test_images) or not self.stands_alone
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -60,8 +60,12 @@ SHOWS = (
 """Parts of it that show, start, close and find, and change no number."""
 LOADS = {"compact": "benchmark.models.compact:load_compact", "blip": "benchmark.models.blip:load_blip"}
 """What loads a model, by `parse_model`'s architecture; for all others:"""
-TOGETHER = ("benchmark.execution.sequences:Sequences", "datamodules.common.narrowed:NarrowedDataset")
-"""What counts beside it for requests of a sequence or a group."""
+OF_A_PART = (
+    "benchmark.execution.sequences:Sequences",
+    "datamodules.common.narrowed:NarrowedDataset",
+    "datamodules.common.narrowed:FewerTestImages",
+)
+"""What counts beside it for requests of a sequence or a group, and where a part of the test images is measured."""
 LOADS_OPEN_CLIP, NOT_OPEN_CLIP = (
     "benchmark.models.loading:load_clip",
     ("benchmark.models.blip", "benchmark.models.blip_folder"),
@@ -89,20 +93,20 @@ NOT_THE_FAMILY = (
 """What a family's digest leaves out: other families, what is kept, and what is in the key anyway."""
 
 
-def unlearning_code(registry: Registry, method: str, model: str, *, together: bool = False) -> str:
+def unlearning_code(registry: Registry, method: str, model: str, *, of_a_part: bool = False) -> str:
     """The digest of the code with which a method unlearns from a model: a part of the cell's key.
 
     Args:
         registry: The methods.
         method: Registry name.
         model: As `--model` names it.
-        together: Whether the request is of a sequence or a group.
+        of_a_part: Whether it is of a sequence or a group, or a part of the test images is measured.
     """
     from benchmark.models.naming import parse_model
 
     loads = LOADS.get(parse_model(model)[0])
     left_out = (*NOT_COUNTED, *SHOWS, *(() if loads else NOT_OPEN_CLIP))
-    starts = (*UNLEARNS, loads or LOADS_OPEN_CLIP, *(TOGETHER if together else ()))
+    starts = (*UNLEARNS, loads or LOADS_OPEN_CLIP, *(OF_A_PART if of_a_part else ()))
     return _mixed(registry.source_hash(method), project_code().digest(*starts, stops=left_out))
 
 
@@ -140,9 +144,9 @@ class Digests:
     trainings: bool = True
     _trainings: dict[tuple[str, str], str | None] = field(default_factory=dict)
 
-    def code(self, registry: Registry, method: str, model: str, *, together: bool = False) -> str:
+    def code(self, registry: Registry, method: str, model: str, *, of_a_part: bool = False) -> str:
         """A cell's `code`: `unlearning_code`, and for a retrained model how it is trained."""
-        code = unlearning_code(registry, method, model, together=together)
+        code = unlearning_code(registry, method, model, of_a_part=of_a_part)
         if registry.declaration(method).card.regime != PRETRAINING:
             return code
         return _mixed(code, self.training(model) or "")

@@ -67,7 +67,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
         _check_settings(suite, registry, scale)
     identity = cache(model_identity)
     revision_of = cache(lambda name: opened[name].revision)
-    code_of = cache(lambda name, model, together: where.digests.code(registry, name, model, together=together))
+    code_of = cache(lambda name, model, part: where.digests.code(registry, name, model, of_a_part=part))
     cells = []
     for wanted in wanted_of(suite, registry, methods):
         task, model = wanted.task, wanted.model
@@ -87,7 +87,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                 others=task.others,
                 precision=chosen,
                 device=device,
-                code=code_of(wanted.method, model, bool(group) or task.in_sequence),
+                code=code_of(wanted.method, model, bool(together or suite.test_images)),
                 data_revisions={name: revision_of(name) for name in (task.dataset, *task.others)},
                 weights=identity(model),
                 scale=scales[model],
@@ -98,6 +98,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                 step=wanted.step,
                 group=group,
                 retrained=task.retrained,
+                test_images=suite.test_images,
             )
         )
     return list({cell.key: cell for cell in cells}.values())
@@ -147,13 +148,13 @@ def references_first(method: str) -> int:
 
 def original_of(cell: Cell, registry: Registry) -> Cell:
     """The cell of doing nothing that a cell is compared with."""
-    code = unlearning_code(registry, ORIGINAL, cell.model, together=not cell.stands_alone)
+    code = unlearning_code(registry, ORIGINAL, cell.model, of_a_part=cell.of_a_part)
     return replace(cell, method=ORIGINAL, hparams={}, seed=0, code=code, by_request=(), brought="")
 
 
 def retrain_of(cell: Cell, registry: Registry, where: Where) -> Cell:
     """The cell of the model trained again without the forget data, of the same seed, that a cell is compared with."""
-    code = where.digests.code(registry, RETRAIN, cell.model, together=not cell.stands_alone)
+    code = where.digests.code(registry, RETRAIN, cell.model, of_a_part=cell.of_a_part)
     return replace(cell, method=RETRAIN, hparams={}, code=code, by_request=(), brought="")
 
 

@@ -7,6 +7,8 @@ seeds_of: {retrain: [0]}   # optional: other seeds for some methods
 precision: fp32            # fp32, bf16 or auto
 methods: all               # or a list of names, which may contain all; `retrain` is run where it is named
 measures: [linear_probe]   # optional: families of further measures (`list measures`), or all
+test_images: 20            # optional: at most so many test images of each retained class are measured, the same ones
+                           # in every cell; of the forgotten ones all, and all where images have captions
 tasks:
   - dataset: shapes
     others: [shapes_colours]
@@ -115,6 +117,7 @@ class Suite:
         by_request: Overrides for some models or classes.
         measures: Families of measures beyond those that every cell has.
         seeds_of: Seeds of single methods in the place of the suite's.
+        test_images: How many test images of each retained class are measured at most; 0 for all.
         tuned: Of a run with tuned values (`benchmark.suites.tuned.values`), by model, data set and kind of request; a
             cell that is in no group is not run. Empty for an untuned run.
     """
@@ -131,6 +134,7 @@ class Suite:
     by_request: tuple[Setting, ...] = ()
     measures: tuple[str, ...] = ()
     seeds_of: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    test_images: int = 0
     tuned: Mapping[tuple[str, str, str], TunedGroup] = field(default_factory=dict)
 
     @property
@@ -219,6 +223,7 @@ class _SuiteEntry:
     by_request: list[_SettingEntry] = field(default_factory=list)
     measures: list[str] = field(default_factory=list)
     seeds_of: Mapping[str, _Seeds] | None = None
+    test_images: Annotated[int, Ge(1)] | None = None
 
 
 class SuiteError(BenchmarkError):
@@ -293,6 +298,7 @@ def parse_suite(text: str, path: Path) -> Suite:
         ),
         measures=_families(entry.measures, place_of(document, "measures")),
         seeds_of={name: tuple(seeds) for name, seeds in (entry.seeds_of or {}).items()},
+        test_images=entry.test_images or 0,
     )
 
 
