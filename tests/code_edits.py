@@ -34,6 +34,8 @@ def sources() -> dict[Path, str]:
 def code(changed: dict[Path, str], base: Code | None = None) -> Iterator[Code]:
     """Digests of other sources, while the block runs; the code that runs stays as it is."""
     other = (base or code_closure.project_code()).with_changed(changed)
+    # No file changes meanwhile: to look at 400 of them for each digest would be most of the time.
+    other._forget_what_changed = lambda: None  # type: ignore[method-assign]
     with mock.patch.object(code_closure, "_CODE", [other]):
         yield other
 

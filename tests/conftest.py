@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 MOST_WORKERS = 8
 """Each holds a PyTorch of its own: about a gigabyte."""
@@ -34,17 +38,55 @@ if "TESTS_ROUNDING" in os.environ:
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that one worker fills and all workers of the session read; the others wait for it.
+
+    Args:
+        factory: Of temporary folders.
+        name: Unique among these folders.
+        make: Fills the empty folder that it is given; where it raises, the next worker that asks tries again.
+    """
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.with_suffix(".made").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            folder.with_suffix(".made").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """`made_once` with the session's folders, for fixtures of other files."""
+    return partial(made_once, tmp_path_factory)
+
+
 @pytest.fixture(scope="session")
 def real_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real data sets, unpacked once a session; the test is skipped where they are not at hand."""
+    """The real data sets, unpacked once for all workers; the test is skipped where they are not at hand."""
     unpack = SHARED_DATA / "unpack.py"
     if not unpack.is_file():
         pytest.skip("the real data (../shared/data beside the repository) are not here")
-    target = tmp_path_factory.mktemp("real_data")
-    done = subprocess.run([sys.executable, str(unpack), str(target)], capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.fail(f"{unpack} failed: {done.stderr[-500:]}")
-    return target
+
+    def fill(target: Path) -> None:
+        done = subprocess.run([sys.executable, str(unpack), str(target)], capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.fail(f"{unpack} failed: {done.stderr[-500:]}")
+
+    return made_once(tmp_path_factory, "real_data", fill)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def callbacks_of_packages() -> Iterator[None]:
+    """Callbacks that other packages bring for Lightning are looked for once: each Trainer reads what all packages say
+    of themselves, a tenth of the time of a fit on a tiny CLIP."""
+    name = "lightning.pytorch.trainer.connectors.callback_connector"
+    with pytest.MonkeyPatch.context() as patch:
+        if connector := sys.modules.get(name):  # imported by a file that was collected, or by none
+            patch.setattr(connector, "_load_external_callbacks", cache(connector._load_external_callbacks))
+        yield
 
 
 @pytest.fixture(scope="session")

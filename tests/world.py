@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,17 +191,27 @@ def metrics_of(record: Any) -> dict[str, Any]:
     return dict(record.to_dict()["metrics"])
 
 
-@pytest.fixture(scope="session")
-def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """The tiny model's file and a cache of the small world, made once a session."""
-    import torch
+def _fill(folder: Path) -> None:
+    """The tiny model's file, and the cache and the results of one uninterrupted run of the tiny suite."""
     from tiny_model import write_tiny_model
 
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("world")
     with small_world():
         write_tiny_model(folder / "tiny.safetensors")
-    return SimpleNamespace(model=folder / "tiny.safetensors", cache=folder / "cache")
+        suite = write_suite(folder, folder / "tiny.safetensors")
+        answer = World(suite, folder / "cache", folder / "results").run()
+    assert answer.status == 0, answer.err
+
+
+@pytest.fixture(scope="session")
+def tiny_world(once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The tiny model's file and a cache of the small world: a copy for each worker of what one of them has made."""
+    import torch
+
+    torch.set_num_threads(1)
+    made = once("tiny_world", _fill)
+    folder = tmp_path_factory.mktemp("world")
+    shutil.copytree(made / "cache", folder / "cache", ignore=shutil.ignore_patterns("jobs"))
+    return SimpleNamespace(model=made / "tiny.safetensors", cache=folder / "cache", results=made / "results")
 
 
 def one_request(world: World) -> Path:
@@ -226,14 +237,11 @@ def short_world(tiny_world: SimpleNamespace, tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture(scope="session")
-def finished(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def finished(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> World:
     """The tiny suite after one uninterrupted run; not to be changed."""
     folder = tmp_path_factory.mktemp("finished")
-    done = World(write_suite(folder, tiny_world.model), tiny_world.cache, folder / "results")
-    with small_world():
-        answer = done.run()
-    assert answer.status == 0, answer.err
-    yield done
+    shutil.copytree(tiny_world.results, folder / "results")
+    return World(write_suite(folder, tiny_world.model), tiny_world.cache, folder / "results")
 
 
 if __name__ == "__mp_main__":  # a rank's process: it takes over this module under that name

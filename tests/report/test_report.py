@@ -75,8 +75,13 @@ def reference() -> Content:
 
 
 @pytest.fixture(scope="module")
-def page(reference: Content) -> Page:
-    return Page(render(reference))
+def text(reference: Content) -> str:
+    return render(reference)
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
 
 
 def record(method: str = "m", number: int = 0, **changes: Any) -> Record:
@@ -116,8 +121,7 @@ def report(*options: object) -> Answer:
 # -- the page of the reference records ---------------------------------------------------------------------
 
 
-def test_the_page_holds_all_it_needs(reference: Content) -> None:
-    text = render(reference)
+def test_the_page_holds_all_it_needs(text: str) -> None:
     assert len(text.encode()) <= LIMIT
     elements = Page(text).elements
     loading = [(tag, a[name]) for tag, a in elements for name in ("src", "srcset", "data", "poster") if name in a]
@@ -387,10 +391,9 @@ def test_failed_cells_are_rows_with_their_reason(tmp_path: Path) -> None:
     assert "mended since" not in render(content(tmp_path, which="own"))
 
 
-def test_a_page_that_would_be_too_large_leaves_parts_out_and_says_which(tmp_path: Path, reference: Content) -> None:
-    whole = render(reference)
-    short = render(reference, limit=len(whole.encode()) - 1)
-    assert len(short) < len(whole)
+def test_a_page_that_would_be_too_large_leaves_parts_out_and_says_which(text: str, reference: Content) -> None:
+    short = render(reference, limit=len(text.encode()) - 1)
+    assert len(short) < len(text)
     page = Page(short)
     assert "Left out, since the page would be too large: the metrics and the provenance" in " ".join(page.shown.split())
     assert all(r["command"] and not r["metrics"] for r in page.data["records"]) and page.data["curves"]
