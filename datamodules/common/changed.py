@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.common.dataset import Dataset, Split, SplitName
-from datamodules.common.images import ChosenImages
+from datamodules.common.images import ChosenImages, ImageArray
 
 
 class ChangedDataset(Dataset):
@@ -65,4 +65,11 @@ def chosen_rows(split: Split, rows: NDArray[np.int64], name: SplitName, *, image
     """
     labels = None if split.labels is None else split.labels[rows]
     captions = None if split.captions is None else tuple(split.captions[row] for row in rows.tolist())
-    return Split(name, ChosenImages([split.images], rows, name=images), labels, captions)
+    return Split(name, _chosen_images(split.images, rows, images), labels, captions)
+
+
+def _chosen_images(images: ImageArray, rows: NDArray[np.int64], name: str) -> ChosenImages:
+    """Some of the images of an array; where that is itself a choice, a choice of what that one is of."""
+    if isinstance(images, ChosenImages):
+        return ChosenImages(images._parts, images._rows[rows], name=name)
+    return ChosenImages([images], rows, name=name)

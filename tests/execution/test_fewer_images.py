@@ -61,6 +61,14 @@ def test_the_retained_part_is_the_same_for_every_request() -> None:
     assert len({part.split("test").images.name for part in (*parts, nothing)}) == 3
 
 
+def test_a_part_of_a_part_has_the_images_of_the_whole() -> None:
+    base = TinyDataset()
+    part = FewerTestImages(NarrowedDataset(base, ["cat"]), 1, APPLE)
+    labels, everything = part.split("test").labels, base.split("test").labels
+    assert labels is not None and everything is not None and np.bincount(labels, minlength=4).tolist() == [2, 1, 0, 1]
+    assert everything[rows_of(part)].tolist() == labels.tolist()
+
+
 def test_images_with_captions_stay_whole() -> None:
     base = TinyDataset(captions=True)
     assert FewerTestImages(base, 1).split("test") is base.split("test")
