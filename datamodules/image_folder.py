@@ -129,6 +129,11 @@ class ImageFolder(Dataset):
         """The images of all parts."""
         return ImageFiles(self.folder, [n for kinds in self._files.values() for files in kinds.values() for n in files])
 
+    @property
+    def train_files(self) -> tuple[str, ...]:
+        """The path of each training image below the folder, in the order of the images: what a request may name."""
+        return tuple(file for files in self._files["train"].values() for file in files)
+
     def _leave_out(self, names: frozenset[str]) -> None:
         self._files = without(self._files, names)
         self._check()

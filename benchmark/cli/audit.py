@@ -9,6 +9,7 @@ from benchmark.cli.arguments import Option
 from benchmark.cli.options import Forget, Hardware, Name, Places, Seed, Selection
 from benchmark.leaderboards.grouping import board_key, pair
 from datamodules.common.errors import BenchmarkError
+from datamodules.common.image_request import images_of
 
 if TYPE_CHECKING:
     from benchmark.records.cell import Cell
@@ -71,16 +72,21 @@ def _asked(originals: Sequence[Cell], forget: Forget, suite: str) -> Cell:
         BenchmarkError: If none is asked for, or the suite does not have it.
     """
     classes, concept = forget.classes, forget.concept or ""
+    wanted = _images(forget.images)
     requests = "; ".join(dict.fromkeys(_option(cell) for cell in originals))
     if classes and concept:
         raise BenchmarkError("a checkpoint forgot classes or a concept: give --classes or --concept, not both")
-    if not classes and not concept:
+    if not classes and not concept and not wanted:
         raise BenchmarkError(
             f"suite {suite!r} has {len(originals)} requests, and each needs a checkpoint of its own: say which "
             f"one yours is of: {requests}"
         )
     matches = [
-        cell for cell in originals if set(cell.request.classes) == set(classes) and cell.request.concept == concept
+        cell
+        for cell in originals
+        if set(cell.request.classes) == set(classes)
+        and cell.request.concept == concept
+        and _images(images_of(cell.request)) == wanted
     ]
     if not matches:
         raise BenchmarkError(f"suite {suite!r} has no such request; it has {requests}")
@@ -107,7 +113,13 @@ def _missing(originals: Sequence[Cell], store: RecordStore, cell: Cell) -> list[
     return [_option(original) for original in board if str(original.request) not in there]
 
 
+def _images(images: Sequence[str | int]) -> set[str]:
+    return {str(image) for image in images}
+
+
 def _option(cell: Cell) -> str:
+    if images := images_of(cell.request):
+        return f"--images {','.join(map(str, images))!r}"
     if cell.request.concept:
         return f"--concept {cell.request.concept!r}"
     return f"--classes {','.join(cell.request.classes)!r}"

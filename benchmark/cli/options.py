@@ -130,10 +130,13 @@ class Forget:
     Attributes:
         classes: Names of the classes to forget, separated by commas; may be repeated.
         concept: A word of captions to forget, in the place of classes.
+        images: Training images to forget, by path or row, separated by commas; may be repeated. --classes or --concept
+            then only name what they show, for methods that need a name.
     """
 
     classes: NameList = ()
     concept: str | None = None
+    images: Annotated[tuple[str, ...], Option("FILE,...", words)] = ()
 
 
 @dataclass(frozen=True)

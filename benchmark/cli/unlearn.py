@@ -52,8 +52,8 @@ def unlearn_command(
     from benchmark.models.naming import statistics_note
     from methods.common.registry import read_declaration
 
-    if bool(forget.classes) == bool(forget.concept):
-        raise BenchmarkError("say what to forget: --classes NAME[,NAME] or --concept WORD")
+    if bool(forget.classes) == bool(forget.concept) and not (forget.images and not forget.classes):
+        raise BenchmarkError("say what to forget: --classes NAME[,NAME], --concept WORD or --images FILE[,FILE]")
     if measures and data is None:
         raise BenchmarkError(f"--measures {','.join(measures)} needs images: add --data")
     if data is None and others:
@@ -74,6 +74,7 @@ def unlearn_command(
         *(clip, method, dataset),
         classes=forget.classes,
         concept=forget.concept or "",
+        images=forget.images,
         others=[opened(other) for other in others],
         names_to_keep=keep or None,
         seed=seed,

@@ -16,6 +16,7 @@ from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.families import EVERY, NotMeasurableError
 from benchmark.records.record import Metric
 from datamodules.common.dataset import Dataset, SplitName
+from datamodules.common.image_request import chooses_images
 from datamodules.common.request import ForgetRequest
 from methods.common.clip import Clip
 
@@ -93,8 +94,11 @@ class Context:
         """The class names.
 
         Raises:
-            NotMeasurableError: If the request is by concept: its images have captions and no class.
+            NotMeasurableError: If the request is by concept: its images have captions and no class; or by chosen images:
+                other images of their classes are to be retained.
         """
+        if chooses_images(self.request):
+            raise NotMeasurableError("the request chooses images: this measure needs whole classes")
         if not self.request.classes:
             raise NotMeasurableError("the request is by concept: this measure needs classes")
         return self.dataset.class_names
@@ -103,7 +107,7 @@ class Context:
         """Class index of each image, shape (N,).
 
         Raises:
-            NotMeasurableError: If the request is by concept.
+            NotMeasurableError: As `require_classes`.
         """
         self.require_classes()
         labels = self.dataset.split(split).labels

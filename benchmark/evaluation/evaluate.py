@@ -27,6 +27,7 @@ from benchmark.evaluation.numerics.metrics import (
 from benchmark.records.record import Metric
 from benchmark.utils.statistics import clustered, wilson
 from datamodules.common.dataset import Dataset
+from datamodules.common.image_request import chooses_images
 from datamodules.common.request import ForgetRequest
 from methods.common.clip import Clip
 
@@ -62,7 +63,7 @@ class Evaluation:
         forget = torch.from_numpy(dataset.forget_mask(dataset.split("test"), self.request))
         images = self.store.images(clip, dataset, "test", keep=keep)
         metrics: Metrics = {}
-        if self.request.classes:
+        if self.request.classes or (chooses_images(self.request) and dataset.class_names):
             metrics |= self._accuracy(clip, images, forget)
         if dataset.card.tasks and "retrieval" in dataset.card.tasks:
             metrics |= self._retrieval(clip, images, forget)
@@ -73,7 +74,7 @@ class Evaluation:
             metrics[f"other/{other.name}/{name}"] = headline[other.name]
         if headline:
             metrics["other/acc1"] = Metric(_mean([m.value for m in headline.values()]), None, None)
-        return metrics | scores(metrics, before or metrics, by_class=bool(self.request.classes))
+        return metrics | scores(metrics, before or metrics, by_class="forget/acc1" in metrics)
 
     def _accuracy(self, clip: Clip, images: Tensor, forget: Tensor) -> Metrics:
         dataset = self.dataset

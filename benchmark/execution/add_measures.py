@@ -208,7 +208,7 @@ def _of_numbers(
 ) -> Metrics:
     """The metrics of a family that is made of other numbers."""
     if family == SCORES:
-        return scores(metrics, references.before or metrics, by_class=bool(cell.request.classes))
+        return scores(metrics, references.before or metrics, by_class="forget/acc1" in metrics)
     nothing = Clip(nn.Identity(), no_tokens, Preprocessing(64), cell.model)
     context = Context(
         clip=nothing,

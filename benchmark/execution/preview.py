@@ -76,7 +76,7 @@ class Probe:
         rows = np.concatenate([draw.permutation(np.flatnonzero(part))[:PER_PART] for part in (mask, ~mask)])
         images = clip.preprocessing(split.images.read(rows))
         forget = torch.from_numpy(mask[rows])
-        if request.classes and split.labels is not None:
+        if not request.concept and split.labels is not None:
             labels = split.labels[rows]
             chosen = np.unique(labels) if len(dataset.class_names) > MOST_NAMES else np.arange(len(dataset.class_names))
             names = tuple(dataset.class_names[label] for label in chosen)

@@ -32,12 +32,14 @@ def missing_trainings(cells: Sequence[Cell], runner: CellRunner) -> list[Trainin
     golden = [
         cell for cell in all_cells.values() if runner.registry.declaration(cell.method).card.regime == PRETRAINING
     ]
-    attacked = {(cell.model, cell.dataset): cell for cell in cells if asks_for("shadows", cell.measures)}
     retrained, shadows = runner.session.retrained, runner.session.shadows
+    attacked = {
+        (cell.model, cell.dataset): cell
+        for cell in cells
+        if asks_for("shadows", cell.measures) and not shadows.why_not(cell)
+    }
     needed: list[Training] = [retrained.training(cell) for cell in golden]
-    needed += [
-        training for cell in attacked.values() if not shadows.why_not(cell) for training in shadows.trainings(cell)
-    ]
+    needed += [training for cell in attacked.values() for training in shadows.trainings(cell)]
     missing = {training.path: training for training in needed if not training.path.is_file()}
     return list(missing.values())
 

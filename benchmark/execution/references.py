@@ -14,6 +14,7 @@ from benchmark.suites.where import Where
 from benchmark.unlearning.unlearn import StepReport
 from datamodules.common.card import DEVELOPMENT_SCHEME
 from datamodules.common.errors import BenchmarkError
+from datamodules.common.image_request import chooses_images
 from datamodules.common.module import Retrained
 from methods.common.clip import Clip
 
@@ -49,11 +50,13 @@ class RetrainedModels:
     _last: tuple[str, Clip, float] | None = field(default=None)
     _retrainings: dict[str, Retraining] = field(default_factory=dict)
 
-    def why_not(self, model: str) -> str:
-        """Why there is no retrained model of a model; empty where there can be one."""
-        if recipe_of(model) is not None:
-            return ""
-        return f"no retrained model: {model} was not trained by a recipe of this project"
+    def why_not(self, cell: Cell) -> str:
+        """Why there is no retrained model for a cell; empty where there can be one."""
+        if recipe_of(cell.model) is None:
+            return f"no retrained model: {cell.model} was not trained by a recipe of this project"
+        if chooses_images(cell.request):
+            return "no retrained model: models are trained again without classes or concepts, not without chosen images"
+        return ""
 
     def get(self, cell: Cell, *, on_step: StepReport | None = None) -> tuple[Clip, float]:
         """The model of a cell's request and seed, and the seconds of its training.
@@ -78,8 +81,8 @@ class RetrainedModels:
             BenchmarkError: If the cell's model was not trained by a recipe of this project.
         """
         recipe = recipe_of(cell.model)
-        if recipe is None:
-            raise BenchmarkError(self.why_not(cell.model))
+        if recipe is None or self.why_not(cell):
+            raise BenchmarkError(self.why_not(cell))
         if recipe.name not in self._retrainings:
             self._retrainings[recipe.name] = Retraining(
                 recipe, self.where.data_dir, self.where.cache_dir, self.where.device
@@ -114,6 +117,8 @@ class RunShadows:
         recipe = recipe_of(cell.model)
         if recipe is None:
             return f"no shadow models: {cell.model} was not trained by a recipe of this project"
+        if chooses_images(cell.request):
+            return "no shadow models: the request chooses images, and their pools are parted by class"
         if cell.dataset not in recipe.data:
             return f"no shadow models: {cell.model} was not trained on {cell.dataset}"
         try:

@@ -168,7 +168,7 @@ class CellRunner:
         if cell.method == RETRAIN:
             return []
         needed = [] if cell.method == ORIGINAL else [original_of(cell, self.registry)]
-        if asks_for("retrained", cell.measures) and not self.session.retrained.why_not(cell.model):
+        if asks_for("retrained", cell.measures) and not self.session.retrained.why_not(cell):
             needed.append(retrain_of(cell, self.registry, self.where))
         return needed
 
@@ -191,7 +191,7 @@ class CellRunner:
         before = None if cell.method == ORIGINAL else metrics[original.key]
         if not asks_for("retrained", cell.measures):
             return References(original.key, before)
-        why_not = self.session.retrained.why_not(cell.model)
+        why_not = self.session.retrained.why_not(cell)
         if why_not:
             return References(original.key, before, no_retrained=why_not)
         gold = retrain_of(cell, self.registry, self.where)

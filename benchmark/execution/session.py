@@ -29,8 +29,10 @@ from benchmark.unlearning.unlearn import DivergedError, Unlearned
 from benchmark.utils.devices import Devices
 from benchmark.utils.hardware import Precision, resolve_device
 from benchmark.utils.randomness import isolated
+from datamodules.common.chosen_images import serving
 from datamodules.common.dataset import Dataset, SplitName
 from datamodules.common.errors import BenchmarkError
+from datamodules.common.image_request import chooses_images
 from datamodules.common.images import Framing
 from datamodules.common.module import Retrained
 from datamodules.common.narrowed import FewerTestImages, NarrowedDataset
@@ -63,6 +65,7 @@ class Session:
     _datasets: dict[tuple[str, Framing], Dataset] = field(default_factory=dict)
     _parts: dict[tuple[str, Framing, tuple[str, ...]], Dataset] = field(default_factory=dict)
     _fewer_images: dict[tuple[str, Framing, str], Dataset] = field(default_factory=dict)
+    _serving: dict[tuple[str, Framing, ForgetRequest], Dataset] = field(default_factory=dict)
     _features: dict[str, EmbeddingStore] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,6 +107,9 @@ class Session:
         dataset, others = self._narrowed(cell, cell.left_out), [self.dataset(name, framing) for name in cell.others]
         if not cell.test_images:
             return dataset, others
+        if chooses_images(cell.request):  # those to forget are of the train part: they all stay
+            few = self._fewer(self.dataset(cell.dataset, framing), cell, None)
+            return serving(few, cell.request), [self._fewer(other, cell, None) for other in others]
         return self._fewer(dataset, cell, cell.request), [self._fewer(other, cell, None) for other in others]
 
     def dataset_to_unlearn(self, cell: Cell) -> Dataset:
@@ -113,7 +119,7 @@ class Session:
 
     def _narrowed(self, cell: Cell, without: Sequence[str]) -> Dataset:
         framing = self.pristine(cell.model)[0].preprocessing.framing
-        whole = self.dataset(cell.dataset, framing)
+        whole = self._for_request(cell.dataset, framing, cell.request)
         if not without:
             return whole
         key = (cell.dataset, framing, tuple(sorted(without)))
@@ -125,6 +131,13 @@ class Session:
         part = FewerTestImages(dataset, cell.test_images, request)
         key = (dataset.name, dataset.framing, part.revision)
         return self._fewer_images.setdefault(key, part)
+
+    def _for_request(self, name: str, framing: Framing, request: ForgetRequest) -> Dataset:
+        """A data set as it serves a request."""
+        key = (name, framing, request)
+        if key not in self._serving:
+            self._serving[key] = serving(self.dataset(name, framing), request)
+        return self._serving[key]
 
     def features(self, precision: Precision) -> EmbeddingStore:
         """The features of a precision."""
@@ -150,7 +163,7 @@ class Session:
         self.unlearner.check_imports(list(methods.values()))
         for cell in cells:
             retrains = methods[cell.method].card.regime == PRETRAINING
-            if retrains and (why_not := self.retrained.why_not(cell.model)):
+            if retrains and (why_not := self.retrained.why_not(cell)):
                 raise BenchmarkError(f"method {cell.method!r}: {why_not}; leave it out or name one of our small CLIPs")
         for model in dict.fromkeys(cell.model for cell in cells):
             framing = self.pristine(model)[0].preprocessing.framing
@@ -158,7 +171,7 @@ class Session:
             for name in dict.fromkeys(other for cell in of_model for other in cell.others):
                 self.dataset(name, framing).split("test")
             for name, request in dict.fromkeys((cell.dataset, cell.request) for cell in of_model):
-                dataset = self.dataset(name, framing)
+                dataset = self._for_request(name, framing, request)
                 for part in PARTS:
                     dataset.forget_mask(dataset.split(part), request)
 

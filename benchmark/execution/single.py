@@ -27,12 +27,13 @@ from benchmark.utils.bar import bar
 from benchmark.utils.folders import cache_folder
 from benchmark.utils.hardware import resolve_precision
 from datamodules.common.card import MEMORY_SCHEME
+from datamodules.common.chosen_images import serving
 from datamodules.common.dataset import Dataset
 from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.request import ForgetRequest
 from datamodules.in_memory import NamesDataset
 from methods.common.clip import Clip
-from methods.common.needs import why_not
+from methods.common.needs import why_not, why_not_asked
 from methods.common.registry import Registry, read_declaration
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def unlearn_one(
                 f"method {name!r} reads images ({card.regime}): give a data set (load_dataset, --data), or name a "
                 "method that reads names alone, such as ccup"
             )
-        dataset.check_request(request)
+        serving(dataset, request).check_request(request)
     else:
         runner.session.check_needs([cell])
     with bar(f"{name}: {request}", shown=progress) as shown, runner.showing(shown):
@@ -295,13 +296,16 @@ def cell_for(
     card = runner.registry.declaration(method).card
     if reason := why_not(card, clip):
         raise BenchmarkError(f"method {method!r} cannot work on model {clip.name!r}: {reason}; choose another method")
-    check_names(reader_of_clip(clip), *dataset.names_for(request), dataset.templates, dataset.name)
+    if reason := why_not_asked(card, request):
+        raise BenchmarkError(f"method {method!r} cannot serve this request: {reason}")
+    served = serving(dataset, request)
+    check_names(reader_of_clip(clip), *served.names_for(request), dataset.templates, dataset.name)
     return _with_others(
         Cell(
             suite=suite,
             method=method,
             dataset=dataset.name,
-            request=dataset.resolved(request),
+            request=served.resolved(request),
             model=clip.name,
             seed=seed if card.stochastic else 0,
             hparams=hyperparameters_of(runner.registry, method, clip.scale, hparams),

@@ -19,7 +19,7 @@ from benchmark.exporting.origin import Origin
 from benchmark.records.record import Metric, Record
 from benchmark.utils.table import Table, ends_text, number_text
 from datamodules.common.card import MEMORY_SCHEME
-from datamodules.common.request import ForgetRequest
+from datamodules.common.image_request import read_request
 from methods.common.card import MethodCard
 
 NOT_MEASURED = "not measured"
@@ -79,7 +79,7 @@ class CardWriter:
 
     @property
     def _forgotten(self) -> str:
-        return plain(ForgetRequest.from_dict(self.record.cell["request"]))
+        return plain(read_request(self.record.cell["request"]))
 
     def _title(self) -> str:
         cell = self.record.cell

@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.exporting.card import usage
 from benchmark.exporting.markdown import plain
 from benchmark.pretraining.recipe import load_recipe
-from datamodules.common.request import ForgetRequest
+from datamodules.common.image_request import read_request
 
 
 def original_card(about: Mapping[str, Any], trunk: str | None) -> str:
@@ -21,7 +21,7 @@ def original_card(about: Mapping[str, Any], trunk: str | None) -> str:
     name = str(about["recipe"])
     recipe = load_recipe(name)
     left_out = ", ".join(
-        f"{plain(ForgetRequest.from_dict(request))} of {plain(dataset)}"
+        f"{plain(read_request(request))} of {plain(dataset)}"
         for dataset, request in sorted(about.get("exclude", {}).items())
     )
     rows = [

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from benchmark.evaluation.measures.quality import DAMAGE, QUALITY, RESIDUAL
 from benchmark.records.record import Record
-from datamodules.common.request import ForgetRequest
+from datamodules.common.image_request import read_request
 
 
 class BoardKey(NamedTuple):
@@ -83,9 +83,9 @@ def kind_of(cell: Mapping[str, Any]) -> str:
     Raises:
         RequestError: If it has no request.
     """
-    request = ForgetRequest.from_dict(cell["request"])
+    request = read_request(cell["request"])
     if sequence := cell.get("sequence"):
-        which = "first" if ForgetRequest.from_dict(sequence[0]) == request else "last"
+        which = "first" if read_request(sequence[0]) == request else "last"
         place = f"step {cell['step']} of {len(sequence)}"
         return f"{request.kind}, {place}" + (f": the {which} request" if cell["step"] > 1 else "")
     return f"{request.kind}, retrained {cell['retrained']}" if cell.get("retrained") else request.kind
@@ -99,7 +99,7 @@ def chip_of(record: Record) -> str:
 
 def pair(record: Record) -> Pair:
     """The (request, seed) of a record."""
-    return str(ForgetRequest.from_dict(record.cell["request"])), record.cell["seed"]
+    return str(read_request(record.cell["request"])), record.cell["seed"]
 
 
 def by_request(records: Iterable[Record]) -> dict[str, list[Record]]:

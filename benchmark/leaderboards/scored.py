@@ -19,7 +19,7 @@ from benchmark.evaluation.measures.quality import residual as residual_of
 from benchmark.leaderboards.grouping import board_key, pair
 from benchmark.models.registry import PRETRAINING
 from benchmark.records.record import Metric, Record
-from datamodules.common.request import ForgetRequest
+from datamodules.common.image_request import read_request
 
 ORIGINAL = "original"
 """The method that does nothing, as its file names it."""
@@ -117,7 +117,7 @@ def _reference(record: Record, original: Record, group: _Group) -> Reference:
         original.metrics,
         original.report,
         [model.metrics for model in others],
-        len(ForgetRequest.from_dict(record.cell["request"]).classes),
+        len(read_request(record.cell["request"]).classes),
         bool(group.retrained),
     )
 

@@ -15,7 +15,7 @@ from statistics import fmean
 from benchmark.leaderboards.grouping import BoardKey, by_board, by_row
 from benchmark.records.record import Record
 from datamodules.common.errors import BenchmarkError
-from datamodules.common.request import ForgetRequest
+from datamodules.common.image_request import read_request
 
 FORGOTTEN, RETAINED, OTHERS = "forget/acc1", "retain/acc1", "other/acc1"
 
@@ -79,8 +79,8 @@ def _measured(record: Record) -> str:
     """Which request of its sequence a record is of: "first", "latest", or "both" after the first step."""
     if record.cell["step"] == 1:
         return "both"
-    first = ForgetRequest.from_dict(record.cell["sequence"][0])
-    return "first" if ForgetRequest.from_dict(record.cell["request"]) == first else "latest"
+    first = read_request(record.cell["sequence"][0])
+    return "first" if read_request(record.cell["request"]) == first else "latest"
 
 
 def _by_step(records: Sequence[Record], metric: str, count: int) -> tuple[float | None, ...]:

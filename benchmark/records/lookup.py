@@ -13,6 +13,7 @@ from benchmark.utils.streams import complain
 from benchmark.utils.suggestions import near_file, near_keys
 from datamodules.common.documents import DocumentError, load_json
 from datamodules.common.errors import BenchmarkError
+from datamodules.common.image_request import read_request
 from datamodules.common.request import ForgetRequest
 
 
@@ -119,7 +120,7 @@ def cell_of(record: Record) -> Cell:
 
     fields = dict(record.cell)
     try:
-        fields["request"] = ForgetRequest.from_dict(fields["request"])
+        fields["request"] = read_request(fields["request"])
         fields["others"] = tuple(fields["others"])
         for name in ("by_request", "measures", "group"):
             fields[name] = tuple(fields.get(name, ()))

@@ -17,6 +17,7 @@ from benchmark.records.cell import Cell
 from benchmark.utils.devices import Devices
 from benchmark.utils.project import DISTRIBUTION, VERSION, git_commit
 from datamodules.common.card import MEMORY_SCHEME
+from datamodules.common.image_request import images_of
 
 PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "numpy")
 ONE = Devices()
@@ -136,7 +137,8 @@ def unlearn_command(cell: Cell, method: str, hparams: Mapping[str, Any], *, name
 
 def _request_options(cell: Cell) -> list[tuple[str, str]]:
     concept = cell.request.concept
-    return [("--concept", concept)] if concept else [("--classes", name) for name in cell.request.classes]
+    names = [("--concept", concept)] if concept else [("--classes", name) for name in cell.request.classes]
+    return names + [("--images", str(image)) for image in images_of(cell.request)]
 
 
 def _hardware_options(cell: Cell) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from datamodules.common.documents import Document, DocumentError
 from datamodules.common.errors import BenchmarkError, RequestError
-from datamodules.common.request import ForgetRequest
+from datamodules.common.image_request import read_request
 from datamodules.common.validation import STRICT, filled
 
 SCHEMA = 2
@@ -206,7 +206,7 @@ def _read(data: dict[str, Any], source: str) -> Record:
         raise ValueError("the key is not 64 hexadecimal digits")
     if not _SUITE.fullmatch(record.cell["suite"]):
         raise ValueError(f"suite {record.cell['suite']!r} cannot name a folder")
-    ForgetRequest.from_dict(record.cell["request"])
+    read_request(record.cell["request"])
     if first:
         return record
     if missing := [name for name in _SINCE_SECOND if name not in data]:

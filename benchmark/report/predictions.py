@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.records.record import Record
 from benchmark.report.extras import Predictions
+from datamodules.common.image_request import read_request
 from datamodules.common.request import ForgetRequest
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _pixels(dataset: str) -> NDArray[np.uint8]:
 def shown_world(record: Record) -> World | None:
     """The world of a record whose predictions can be shown: a request by class, images of this version."""
     shown = world(record.cell["dataset"])
-    if shown is None or not ForgetRequest.from_dict(record.cell["request"]).classes:
+    if shown is None or not read_request(record.cell["request"]).classes:
         return None
     revisions = record.provenance.get("data_revisions")
     same = isinstance(revisions, Mapping) and revisions.get(shown.name) in (shown.revision, *_SAME_DRAWINGS)
@@ -127,7 +128,7 @@ def predictions_of(record: Record, outputs: Outputs, of: World) -> Predictions |
 
     from benchmark.evaluation.numerics.metrics import predict
 
-    request = ForgetRequest.from_dict(record.cell["request"])
+    request = read_request(record.cell["request"])
     if outputs.classifier.shape[0] != len(of.class_names) or len(outputs.images) != len(of.labels):
         return None
     images = torch.nn.functional.normalize(torch.from_numpy(outputs.images).float(), dim=-1)

@@ -12,7 +12,7 @@ from benchmark.leaderboards.grouping import Pair, pair
 from benchmark.records.failures import Failure
 from benchmark.records.record import Record
 from datamodules.common.errors import RequestError
-from datamodules.common.request import ForgetRequest
+from datamodules.common.image_request import read_request
 
 
 def missing_cells(row: Row, records: Sequence[Record], expected: Collection[Pair], failures: Sequence[Failure]) -> str:
@@ -61,7 +61,7 @@ def empty_cost(records: Sequence[Record]) -> str:
 def pair_of(failure: Failure) -> Pair | None:
     """The (request, seed) of a failed cell; None where it cannot be read."""
     try:
-        return str(ForgetRequest.from_dict(failure.cell["request"])), int(failure.cell["seed"])
+        return str(read_request(failure.cell["request"])), int(failure.cell["seed"])
     except (KeyError, RequestError, TypeError, ValueError):
         return None
 

@@ -36,6 +36,8 @@ UNLEARNS = (
     "benchmark.utils.randomness:isolated",
     "datamodules.common.dataset:Dataset",
     "datamodules.common.dataset:Split",
+    "datamodules.common.chosen_images:ChosenImagesDataset",
+    "datamodules.common.image_request:ImagesRequest",
     "datamodules.common.images:ImageArray",
     "datamodules.common.images:Preprocessing",
     "datamodules.common.request:ForgetRequest",

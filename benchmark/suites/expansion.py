@@ -16,11 +16,12 @@ from benchmark.records.cell import shard as shard_of
 from benchmark.records.store import RecordStore
 from benchmark.suites.digests import unlearning_code
 from benchmark.suites.suite import ALL, Suite, load_suite
-from benchmark.suites.told_before import not_applicable, told_before, with_local_tokenizer
+from benchmark.suites.told_before import left_out, told_before, with_local_tokenizer
 from benchmark.suites.wanted import opened_datasets, wanted_of
 from benchmark.suites.where import Where
 from benchmark.utils.devices import device_kind, precision_kind
 from benchmark.utils.suggestions import near_keys
+from datamodules.common.chosen_images import serving
 from datamodules.common.code_closure import project_code
 from datamodules.common.content import forget_digests
 from datamodules.common.documents import DocumentError, parse_yaml
@@ -80,7 +81,7 @@ def expand(suite: Suite, registry: Registry, where: Where, *, precision: str | N
                 suite=suite.name,
                 method=wanted.method,
                 dataset=task.dataset,
-                request=opened[task.dataset].resolved(wanted.request),
+                request=serving(opened[task.dataset], wanted.request).resolved(wanted.request),
                 model=model,
                 seed=wanted.seed,
                 hparams=hyperparameters_of(registry, wanted.method, scales[model], wanted.setting),
@@ -368,12 +369,12 @@ def make_plan(
             begins = f"{','.join(keys)}{near_keys(keys[0], all_keys)}"
             raise BenchmarkError(f"no cell of suite {suite!r} has a key that begins with {begins}; see `plan`")
     notes += told_before(cells, where.opened)
-    reasons = not_applicable(cells, registry)
-    left_out = tuple(cell for cell in cells if (cell.method, cell.model) in reasons)
-    notes += (told := [f"n/a: {method} on {model}: {reason}" for (method, model), reason in reasons.items()])
-    cells = [cell for cell in cells if (cell.method, cell.model) not in reasons]
+    reasons = left_out(cells, registry)
+    not_run = tuple(cell for cell in cells if cell.key in reasons)
+    notes += (told := list(dict.fromkeys(reasons.values())))
+    cells = [cell for cell in cells if cell.key not in reasons]
     if told and not cells:
         raise BenchmarkError("; ".join(told) + ": nothing is left to run")
     tuned_values = str(tuned) if isinstance(tuned, Path) else ""
-    rest = (tuple(notes), suite, tuple(plugins), tuned_values, left_out)
+    rest = (tuple(notes), suite, tuple(plugins), tuned_values, not_run)
     return Plan(chosen, cells, registry, where, RecordStore(results), *rest)

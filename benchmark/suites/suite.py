@@ -12,7 +12,7 @@ test_images: 20            # optional: at most so many test images of each retai
 tasks:
   - dataset: shapes
     others: [shapes_colours]
-    requests: [{classes: [star]}, {concept: striped}]
+    requests: [{classes: [star]}, {concept: striped}, {images: [3, 17]}]
     measures: all          # optional: in the place of the suite's, for these requests
     models: [shapes-vit]   # optional: likewise
     in_sequence: true      # optional: one model is asked to forget the requests one after another
@@ -43,6 +43,7 @@ from benchmark.suites.tuned_group import TunedGroup, tuned_kind
 from benchmark.utils.suggestions import near_file
 from datamodules.common.documents import DocumentError, parse_yaml, read_text
 from datamodules.common.errors import BenchmarkError, RequestError, UnknownNameError
+from datamodules.common.image_request import chooses_images, images_of, read_request
 from datamodules.common.request import ForgetRequest, name_text
 from datamodules.common.validation import STRICT, filled, place_of
 
@@ -332,7 +333,7 @@ def _setting(entry: _SettingEntry, tasks: Sequence[Task], at: str) -> Setting:
 
 def _task(entry: _TaskEntry, at: str) -> Task:
     try:
-        requests = tuple(map(ForgetRequest.from_dict, entry.requests))
+        requests = tuple(map(read_request, entry.requests))
     except BenchmarkError as error:
         raise SuiteError(f"{at}: {error}") from error
     others = entry.others or []
@@ -355,7 +356,7 @@ def _check_together(entry: _TaskEntry, requests: Sequence[ForgetRequest], at: st
         raise SuiteError(
             f"{at}: leave out retrained: that of a sequence is trained without all requests up to the step anyway"
         )
-    if len(requests) < 2 or not all(request.classes for request in requests):
+    if len(requests) < 2 or not all(request.classes and not chooses_images(request) for request in requests):
         raise SuiteError(f"{at}: {key} is for several requests by class")
     if twice := _twice([name for request in requests for name in request.classes]):
         raise SuiteError(f"{at}: {key} is for requests without a class in common; {twice[0]!r} stands in two")
@@ -366,11 +367,14 @@ def _check_new(tasks: Sequence[Task], at: str) -> None:
     last = tasks[-1]
     same = [task for task in tasks if replace(task, requests=()) == replace(last, requests=())]
     # The order of classes makes no other request.
-    requests = [
-        (frozenset(request.classes), request.concept, request.words) for task in same for request in task.requests
+    requests = [request for task in same for request in task.requests]
+    asked = [
+        (frozenset(request.classes), request.concept, request.words, frozenset(images_of(request)))
+        for request in requests
     ]
-    if len(set(requests)) < len(requests):
-        names = next(sorted(classes) or concept for classes, concept, _ in _twice(requests))
+    if twice := _twice(asked):
+        request = requests[asked.index(twice[0])]
+        names = str(request) if chooses_images(request) else sorted(request.classes) or request.concept
         raise SuiteError(f"{at}: the request for {names} stands twice")
 
 

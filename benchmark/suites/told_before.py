@@ -13,6 +13,7 @@ from benchmark.models.tensor_files import WeightsError
 from benchmark.models.tokenizers import check_tokenizer, with_tokenizer
 from benchmark.records.cell import Cell
 from benchmark.suites.suite import Suite
+from datamodules.common.chosen_images import serving
 from datamodules.common.dataset import Dataset
 from methods.common.card import MethodCard
 from methods.common.registry import Registry
@@ -44,7 +45,7 @@ def told_before(cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> list[
             notes.append(f"the names were not looked at: {error}")
     for model, name, request in dict.fromkeys((cell.model, cell.dataset, cell.request) for cell in cells):
         if (reader := readers.get(model)) is not None:
-            dataset = datasets[name]
+            dataset = serving(datasets[name], request)
             notes += check_names(reader, *dataset.names_for(request), dataset.templates, name)
     return list(dict.fromkeys(notes))
 
@@ -62,6 +63,25 @@ def with_local_tokenizer(suite: Suite, folder: Path) -> Suite:
 
     tasks = tuple(task if task.models is None else replace(task, models=named(task.models)) for task in suite.tasks)
     return replace(suite, models=named(suite.models), tasks=tasks)
+
+
+def left_out(cells: Sequence[Cell], registry: Registry) -> dict[str, str]:
+    """The cells whose methods cannot work on their model or serve their request, each with the reason, by key.
+
+    Args:
+        cells: What is asked for.
+        registry: The methods.
+    """
+    from methods.common.needs import why_not_asked
+
+    of_model = not_applicable(cells, registry)
+    reasons: dict[str, str] = {}
+    for cell in cells:
+        if reason := of_model.get((cell.method, cell.model)):
+            reasons[cell.key] = f"n/a: {cell.method} on {cell.model}: {reason}"
+        elif reason := why_not_asked(registry.declaration(cell.method).card, cell.request):
+            reasons[cell.key] = f"n/a: {cell.method} for {cell.request}: {reason}"
+    return reasons
 
 
 def not_applicable(cells: Sequence[Cell], registry: Registry) -> dict[tuple[str, str], str]:

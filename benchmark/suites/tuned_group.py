@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from datamodules.common.image_request import chooses_images
 from datamodules.common.request import ForgetRequest
 
-Kind = Literal["class", "concept"]
+Kind = Literal["class", "concept", "images"]
 """By which settings are tuned: requests by class, however many classes, or by concept."""
 Score = Literal["Q", "S"]
 """By which methods are ranked and tuned: Q, higher is better, or S, lower is better, where there is no Q."""
@@ -31,4 +32,4 @@ class TunedGroup:
 
 def tuned_kind(request: ForgetRequest) -> Kind:
     """The kind of a request by which settings are tuned: one class or several have the same."""
-    return "class" if request.classes else "concept"
+    return "images" if chooses_images(request) else "class" if request.classes else "concept"

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.common.card import DatasetCard
+from datamodules.common.chosen_images import ServesImages
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.errors import RegimeViolationError
 from datamodules.common.images import ChosenImages, ImageArray, save_images
@@ -65,7 +66,7 @@ def write_part(dataset: Dataset, request: ForgetRequest, part: Part, folder: Pat
         (folder / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
 
 
-class HandedDataset(Dataset):
+class HandedDataset(ServesImages):
     """A data set as a method of some data regime may know it: read from the files that were written for it.
 
     Its train split holds the parts that were handed over, the forget part first, and no other split exists.

@@ -9,7 +9,7 @@ from benchmark.leaderboards.tables import unit_of
 from benchmark.records.record import Record
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.utils.table import Table, number_text
-from datamodules.common.request import ForgetRequest
+from datamodules.common.image_request import read_request
 
 COLUMNS = (
     ("forget/acc1", "of the class"),
@@ -81,7 +81,7 @@ def _apart(name: str, records: list[Record]) -> str:
 
 
 def _forgotten(record: Record) -> str:
-    return str(ForgetRequest.from_dict(record.cell["request"]))
+    return str(read_request(record.cell["request"]))
 
 
 def _percent(record: Record, metric: str) -> str:

@@ -19,7 +19,7 @@ from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.text import hidden_sign, one_line
 
 Edits = Literal["nothing", "visual projection", "visual", "text", "text blocks", "logit scale"]
-Needs = Literal["visual projection", "text projection", "text blocks", "token embeddings"]
+Needs = Literal["visual projection", "text projection", "text blocks", "token embeddings", "names to forget"]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 REGIME_NAMES = ("none", "names", "forget", "retain", "forget+retain", "pretraining")
 Optimizer = Literal["adam", "sgd"]
@@ -50,7 +50,8 @@ class MethodCard:
         stochastic: Whether the seed matters; a method without chance runs once.
         refuses: Whether it refuses names at inference, beside or instead of an edit: an output filter, which removes
             nothing; for reference rows alone.
-        needs: Parts that a model must have for it to work, beside those that it edits.
+        needs: Parts that a model must have for it to work, beside those that it edits; and "names to forget", of a
+            method that reads images and cannot work on a request that chooses some without naming anything.
         deviations: Where it departs from its source, a short sentence each with the reason; empty where it does not.
     """
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from datamodules.common.image_request import chooses_images
+from datamodules.common.request import ForgetRequest
 from methods.common.card import MethodCard
 from methods.common.clip import Clip, is_text_block
 from methods.common.projections import NoProjectionError, text_projection, visual_projection
@@ -16,6 +18,26 @@ WHY_NOT = {
 }
 
 
+NAMES = "names to forget"
+"""What a request must give to a method whose card needs it, or which reads names alone."""
+
+
+def why_not_asked(card: MethodCard, request: ForgetRequest) -> str:
+    """Why a method cannot serve a request on any model, in words; empty where it can.
+
+    Args:
+        card: The method's.
+        request: What is to be forgotten.
+    """
+    if not chooses_images(request):
+        return ""
+    if card.regime == "pretraining":
+        return "models are trained again without classes or concepts, not without chosen images"
+    if not request.names and (card.regime == "names" or NAMES in card.needs):
+        return "it works on the names to forget, and the request chooses images without any: add classes or a concept"
+    return ""
+
+
 def why_not(card: MethodCard, clip: Clip) -> str:
     """Why a method cannot work on a model, in words; empty where it can.
 
@@ -24,7 +46,7 @@ def why_not(card: MethodCard, clip: Clip) -> str:
         clip: The model; its weights are not looked at, so it may be on the device "meta".
     """
     for need in card.needs:
-        if not _has(clip, need):
+        if need != NAMES and not _has(clip, need):
             return WHY_NOT[need]
     lacking = [part for part in card.edits if part in WHY_NOT and not _has(clip, part)]
     return WHY_NOT[lacking[0]] if len(lacking) == len(card.edits) else ""

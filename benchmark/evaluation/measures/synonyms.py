@@ -18,6 +18,7 @@ from benchmark.evaluation.context import Context
 from benchmark.evaluation.evaluate import Metrics, retrieval_metrics
 from benchmark.evaluation.families import NotMeasurableError
 from benchmark.records.record import Metric
+from datamodules.common.image_request import chooses_images
 from datamodules.common.narrowed import RewordedDataset
 from datamodules.common.synonyms import reworded, synonyms_of
 
@@ -25,6 +26,8 @@ from datamodules.common.synonyms import reworded, synonyms_of
 def measure(context: Context) -> Metrics:
     """`forget/synonym_mean_recall`."""
     request, dataset = context.request, context.dataset
+    if chooses_images(request):
+        raise NotMeasurableError("the request chooses images: this measure needs a concept")
     if not request.concept:
         raise NotMeasurableError("the request is by class: this measure needs captions that name a concept")
     synonyms = synonyms_of(dataset.name, request)

@@ -30,8 +30,8 @@ from benchmark.utils.hardware import Precision, flush_denormal, resolve_device
 from benchmark.utils.randomness import isolated
 from benchmark.utils.trainer import leave_surrounding_job
 from datamodules.common.handed import HandedDataset
+from datamodules.common.image_request import read_request
 from datamodules.common.module import Meter, Part, Retrained
-from datamodules.common.request import ForgetRequest
 from datamodules.common.spent import Spent
 from datamodules.common.synthetic import ImageModel, RawSet, SyntheticForgetSet, SyntheticRecipe, climb_set
 from methods.common.card import resolve
@@ -75,7 +75,7 @@ def unlearn_here(rank: Rank) -> None:
             resolve(declaration.hyperparameters, clip.scale, job.hparams),
             clip,
             HandedDataset(Path(job.names), {cast(Part, name): Path(folder) for name, folder in job.parts.items()}),
-            ForgetRequest.from_dict(job.request),
+            read_request(job.request),
             seed=job.seed,
             others=[HandedDataset(Path(names)) for names in job.others],
             precision=cast(Precision, job.precision),

@@ -9,7 +9,7 @@ from typing import Any
 from benchmark.models.registry import architecture_name
 from benchmark.records.record import Record
 from benchmark.suites.suite import load_suite
-from datamodules.common.request import ForgetRequest
+from datamodules.common.image_request import read_request
 
 
 @dataclass(frozen=True)
@@ -87,5 +87,5 @@ def several_classes(suite: str) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _asked(record: Record, classes: Sequence[str] | None) -> bool:
-    request = ForgetRequest.from_dict(record.cell["request"])
+    request = read_request(record.cell["request"])
     return len(request.names) == 1 if classes is None else request.classes == tuple(classes)
