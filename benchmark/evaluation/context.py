@@ -94,8 +94,8 @@ class Context:
         """The class names.
 
         Raises:
-            NotMeasurableError: If the request is by concept: its images have captions and no class; or by chosen images:
-                other images of their classes are to be retained.
+            NotMeasurableError: If the request is by concept: its images have captions and no class; or if it chooses
+                images: other images of their classes are to be retained.
         """
         if chooses_images(self.request):
             raise NotMeasurableError("the request chooses images: this measure needs whole classes")

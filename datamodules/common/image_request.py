@@ -4,7 +4,7 @@
     {images: [ring/000.jpg], classes: [ring]}    the same, and methods that need a name to forget are given this one
 
 An image is named by its path, or by the end of its path as long as that is one image's alone, or by its row in the
-train part, from 0. It is what a request to delete photographs asks for, and the random-sample setting of the literature.
+train part, from 0. Requests to delete photographs ask for it, and so does the random-sample setting of the literature.
 """
 
 from __future__ import annotations
