@@ -30,6 +30,7 @@ CARD = MethodCard(
     paper="Graves et al., AAAI 2021, arXiv 2010.10981",
     regime="forget+retain",
     edits=("visual",),
+    needs=("names to forget",),
     deviations=(
         "The two losses weigh alike; in the source D_f has its natural weight, 1 : 99 with one class of a hundred.",
         "Small CLIPs take 40 steps; the source takes 3 passes over the data.",

@@ -46,7 +46,7 @@ CARD = MethodCard(
     paper="Kuwana et al., NeurIPS 2024, arXiv 2411.00409",
     regime="forget+retain",
     edits=("text",),
-    needs=("token embeddings",),
+    needs=("token embeddings", "names to forget"),
     deviations=(
         "Small CLIPs have 10 evaluations of the search, the source 800 iterations of 20: the row is no fair "
         "picture of the method.",

@@ -31,6 +31,7 @@ CARD = MethodCard(
     paper="Chen et al., CVPR 2023, arXiv 2303.11570",
     regime="forget",
     edits=("visual",),
+    needs=("names to forget",),
     deviations=(
         "The gradient is clipped at 1, because a logit scale of 100 multiplies the gradients that its rate is for.",
     ),

@@ -30,6 +30,7 @@ CARD = MethodCard(
     paper="Zhou et al., CVPR 2025, arXiv 2503.23751",
     regime="forget",
     edits=("visual",),
+    needs=("names to forget",),
     deviations=(
         "Of several names to forget none keeps mass; the official code masks the image's own alone (`masked=own`).",
         "Evaluation mode, so that batch statistics stay those of the original; the source trains in train mode.",

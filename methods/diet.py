@@ -64,6 +64,7 @@ CARD = MethodCard(
     paper="Kunananthaseelan et al., AAAI 2026, doi 10.1609/aaai.v40i27.39431",
     regime="forget",
     edits=("visual",),
+    needs=("names to forget",),
     deviations=(
         "All shots are one batch and an epoch one step; the code takes batches of 32, with dropout of .1 in the LoRA.",
         "No cool-down: the code divides the rate by 10 at each step after the first epoch at which no forget image was "

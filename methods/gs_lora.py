@@ -37,6 +37,7 @@ CARD = MethodCard(
     paper="Zhao et al., CVPR 2024, arXiv 2403.11530",
     regime="forget+retain",
     edits=("visual",),
+    needs=("names to forget",),
     deviations=(
         "The bound is the cross-entropy of the uniform prediction and a margin: the source's never binds for a CLIP.",
         "Batches come from all of D_f and D_r, as many steps as the source takes with a tenth of both.",

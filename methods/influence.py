@@ -37,6 +37,7 @@ CARD = MethodCard(
     paper="Koh & Liang, ICML 2017, arXiv 1703.04730; for unlearning: Jia et al., NeurIPS 2023, arXiv 2304.04934",
     regime="forget+retain",
     edits=("visual",),
+    needs=("names to forget",),
     deviations=(
         "The inverse of a damped diagonal Fisher information; the code's recursion comes to an ascent step "
         "(`hessian=identity`).",

@@ -34,6 +34,7 @@ CARD = MethodCard(
     paper="Spartalis et al., CVPR 2025, arXiv 2503.18314",
     regime="forget+retain",
     edits=("visual",),
+    needs=("names to forget",),
     deviations=(
         "The accuracy that sets the temperature is that of the latest forget batches, one pass over D_f, and follows "
         "every step; the source measures all of D_f before each epoch.",

@@ -44,6 +44,7 @@ CARD = MethodCard(
     paper="this project",
     regime="forget+retain",
     edits=("visual", "text"),
+    needs=("names to forget",),
 )
 
 

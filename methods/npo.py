@@ -31,6 +31,7 @@ CARD = MethodCard(
     paper="Zhang et al., COLM 2024, arXiv 2404.05868",
     regime="forget",
     edits=("visual",),
+    needs=("names to forget",),
     deviations=(
         "Carried over from answers of language models to the name of an image among all names: one token, not many.",
         "The rate is constant; the source warms up for one epoch.",

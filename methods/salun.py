@@ -33,6 +33,7 @@ CARD = MethodCard(
     paper="Fan et al., ICLR 2024, arXiv 2310.12508",
     regime="forget+retain",
     edits=("visual",),
+    needs=("names to forget",),
     deviations=(
         "Forget and retain batches are paired and weighted by their parts' sizes; the source shuffles both together.",
         "A wrong label is another name, drawn anew each step; the source draws from all names, the true one included.",

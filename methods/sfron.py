@@ -34,6 +34,7 @@ CARD = MethodCard(
     paper="Huang et al., NeurIPS 2024, arXiv 2409.19732",
     regime="forget+retain",
     edits=("visual",),
+    needs=("names to forget",),
     deviations=(
         "Settings are those for a random tenth of the images: none for whole classes is published.",
         "Small CLIPs: steps on retain images are clipped at 1, because a logit scale multiplies the gradients that the "

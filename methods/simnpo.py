@@ -29,6 +29,7 @@ CARD = MethodCard(
     paper="Fan et al. 2024, arXiv 2410.07163",
     regime="forget+retain",
     edits=("visual",),
+    needs=("names to forget",),
     deviations=(
         "Carried over from answers of language models to the name of an image among all names: one token, not many.",
         "Forget and retain batches are paired, and the rate is constant; the source warms up for one epoch.",

@@ -33,6 +33,7 @@ CARD = MethodCard(
     paper="Tarun et al., TNNLS 2023, arXiv 2111.08947",
     regime="retain",
     edits=("visual",),
+    needs=("names to forget",),
     deviations=(
         "The copies of the noise have their mean share of every batch; in the source chance decides where they come.",
         "Three noise images of each name, as the official code's loop uses of its 256, and no more are made.",

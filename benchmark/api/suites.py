@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.api.loading import PathLike, folder_of
 from benchmark.suites.overview import (
@@ -89,6 +89,7 @@ def run(
     save_weights: bool = False,
     keep_outputs: bool = True,
     wandb: Literal["off", "offline", "online"] = "off",
+    loggers: Sequence[str | Mapping[str, Any]] = (),
     progress: bool = True,
 ) -> RunResult:
     """Run what is missing of a suite, skip what is done, and give all its records.
@@ -110,6 +111,8 @@ def run(
         save_weights: Keep the edited tensors of each cell beside its record.
         keep_outputs: Keep what each model gave for each test image beside its record.
         wandb: Weights & Biases logging.
+        loggers: Further Lightning loggers: "tensorboard", "csv", "mlflow", "comet", the path of a class, or
+            {"class_path": ..., "init_args": {...}}; by default the suite's, else CSV files.
         progress: Whether to show progress on standard error.
 
     Raises:
@@ -139,7 +142,9 @@ def run(
         precision=precision,
         read_again=force,
     )
-    options = RunOptions(force=force, jobs=jobs, save_weights=save_weights, keep_outputs=keep_outputs, wandb=wandb)
+    options = RunOptions(
+        force=force, jobs=jobs, save_weights=save_weights, keep_outputs=keep_outputs, wandb=wandb, loggers=loggers
+    )
     done = run_plan(plan, options, Console(stderr=True, quiet=not progress, highlight=False))
     if done.outcome.interruption is not None:
         raise done.outcome.interruption

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from benchmark.cli.arguments import Option
 from benchmark.cli.options import DeviceOfRecord, Places, Plugins, Tolerance
 from benchmark.execution.verification import TOLERANCE
 from benchmark.models.registry import recipe_names, shipped_models
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from benchmark.execution.edited_weights import KeptWeights
     from benchmark.execution.runner import CellRunner
+    from benchmark.exporting.hub import Push
     from benchmark.records.cell import Cell
     from benchmark.records.record import Metric, Record
     from methods.common.clip import Clip
@@ -30,6 +32,9 @@ def export_command(
     places: Places,
     device_of: DeviceOfRecord,
     tolerance: Tolerance = TOLERANCE,
+    push: Annotated[str, Option("ORG/NAME")] | None = None,
+    public: bool = False,
+    dry_run: bool = False,
 ) -> int:
     """Write a model as a folder: safetensors, open_clip's configuration, a model card.
 
@@ -43,19 +48,28 @@ def export_command(
             its name (micro) or by the file that `pretrain` wrote.
         folder: The folder to make; it must not exist or be empty.
         tolerance: Largest difference of a metric (a fraction) that counts as equal.
+        push: Send the folder to this repository of the Hugging Face hub, which is made, private, if it is not there.
+        public: Make it public instead.
+        dry_run: With --push, write the folder, show what would be sent, and send nothing.
     """
     from benchmark.execution.runner import CellRunner
     from benchmark.execution.tracking import Tracker
     from benchmark.exporting.card import CardWriter
-    from benchmark.exporting.config import TRUNK_MODULE, check_exportable, needs_trunk
+    from benchmark.exporting.config import TRUNK_MODULE, ExportError, check_exportable, needs_trunk
     from benchmark.exporting.folder import check_target, export_model
+    from benchmark.exporting.hub import Push
     from benchmark.exporting.origin import origin_of
     from benchmark.records.store import RecordStore
     from benchmark.utils.hardware import resolve_device
     from methods.common.registry import Registry
 
+    sent = None if push is None else Push(push, private=not public, dry_run=dry_run)
+    if sent is None and (public or dry_run):
+        raise ExportError("--public and --dry-run are for --push ORG/NAME: add it, or leave them out")
+    if sent is not None:
+        sent.check()
     if key in shipped_models() or key.endswith(".safetensors"):
-        return _export_original(key, folder)
+        return _export_original(key, folder, sent)
     recorded = find_record(key, places.results)
     cell = cell_to_run(recorded)
     check_exportable(cell.model)
@@ -72,14 +86,25 @@ def export_command(
     if clip is None:
         clip, before = _again(runner, cell, recorded, tolerance, before)
     trunk = TRUNK_MODULE if needs_trunk(cell.model) else None
-    page = CardWriter(recorded, card, origin_of(cell.model), before, retrained, trunk).write()
+    page = CardWriter(recorded, card, origin_of(cell.model), before, retrained, trunk, push or "").write()
     gap = export_model(target, clip, cell.model, cell.request.names, page, recorded)
     print(f"{folder}: {cell}")
     _say_how_to_load(folder, gap, trunk)
+    _send(target, sent)
     return 0
 
 
-def _export_original(model: str, folder: str) -> int:
+def _send(folder: Path, push: Push | None) -> None:
+    """Send an exported folder to the hub, or show what would be sent."""
+    if push is None:
+        return
+    if push.dry_run:
+        print(f"dry run, nothing is sent\n{push.told(folder)}")
+    else:
+        print(f"sent: {push.send(folder)}")
+
+
+def _export_original(model: str, folder: str, push: Push | None) -> int:
     """Write a small CLIP of this project as it came."""
     from benchmark.exporting.config import TRUNK_MODULE, needs_trunk
     from benchmark.exporting.folder import check_target, export_model
@@ -93,10 +118,15 @@ def _export_original(model: str, folder: str) -> int:
     path = parse_model(model)[2]
     trunk = TRUNK_MODULE if needs_trunk(model) else None
     about = about_of(path) if path is not None else {}
-    page = original_card(about, trunk) if about.get("recipe") in recipe_names() else None
+    page = (
+        original_card(about, trunk, "" if push is None else push.repository)
+        if about.get("recipe") in recipe_names()
+        else None
+    )
     gap = export_model(target, clip, model, [], page)
     print(f"{folder}: {model}, as it came")
     _say_how_to_load(folder, gap, trunk, card=page is not None)
+    _send(target, push)
     return 0
 
 

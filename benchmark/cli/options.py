@@ -255,6 +255,9 @@ class Kept:
 
     Attributes:
         wandb: Weights & Biases logging; offline needs no account.
+        logger: Any Lightning logger: csv, tensorboard, mlflow, comet, the path of a class, a mapping such as
+            {class_path: mlflow, init_args: {tracking_uri: URI}}, or a YAML file with one; may be repeated. By default
+            the suite's, else csv.
         save_weights: Keep the edited tensors of each cell beside its record (KEY.safetensors), for `export`; cells
             that are done without them run again, their records stay.
         no_outputs: Keep no outputs of test images beside records (KEY.npz, two bytes a number): `measure` then has to
@@ -262,6 +265,7 @@ class Kept:
     """
 
     wandb: Literal["off", "offline", "online"] = "off"
+    logger: Annotated[tuple[str, ...], Option("NAME", tuple)] = ()
     save_weights: bool = False
     no_outputs: bool = False
 

@@ -58,6 +58,7 @@ def run_command(
         save_weights=keep_options.save_weights,
         keep_outputs=not keep_options.no_outputs,
         wandb=keep_options.wandb,
+        loggers=keep_options.logger,
         ray=RayOptions(*ray) if on_ray else None,
         devices=spread,
         jobs=execution.jobs,

@@ -13,7 +13,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from benchmark.execution.verification import TOLERANCE, gaps, largest
@@ -24,6 +23,7 @@ from benchmark.unlearning.unlearn import Unlearned
 from benchmark.utils.kept_tensors import DamagedError, read_metadata, read_tensors, tensors_to_bytes
 from datamodules.common.errors import BenchmarkError
 from datamodules.common.kept_files import checked_once, is_there, move_aside, read_sealed, replace_file, replace_sealed
+from methods.common.added import put_tensors
 from methods.common.clip import Clip
 
 
@@ -93,17 +93,14 @@ class KeptWeights:
         outputs_digest = None if stored is None else hashlib.sha256(stored).hexdigest()
         return about.get("key") == key and about.get("outputs") == outputs_digest
 
-    @torch.no_grad()
     def put_into(self, clip: Clip) -> None:
-        """Edit a copy of the original.
+        """Edit a copy of the original; modules that were added to it are built.
 
         Raises:
-            KeyError: If it has no tensor of one of the names.
+            AddedModuleError: If it has no tensor of one of the names, and no standard module has.
             RuntimeError: If one has another shape.
         """
-        state = clip.model.state_dict()
-        for name, value in self.tensors.items():
-            state[name].copy_(value)
+        put_tensors(clip.model, self.tensors)
         clip.refused = self.refused
 
 

@@ -342,6 +342,7 @@ def on_ray(
         tuned_values=runner.tuned_values,
         results=plan.store.folder.absolute(),
         wandb=runner.tracker.wandb,
+        loggers=runner.tracker.loggers,
         threads=share.cpus,
     )
     here = replace(runner, where=replace(where, device="cpu"), tracker=Tracker(None), keeper=None, watcher=None)

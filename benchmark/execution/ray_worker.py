@@ -24,6 +24,7 @@ from benchmark.suites.where import Where
 from datamodules.common.locks import alone
 
 if TYPE_CHECKING:
+    from benchmark.execution.loggers import LoggerSetting
     from benchmark.execution.runner import CellRunner
 
 
@@ -38,6 +39,7 @@ class WorkerSetting:
         tuned_values: The file of tuned values as it was given, likewise.
         results: Where logs of single steps go.
         wandb: As for a local run.
+        loggers: Likewise.
         threads: Of torch on the CPU, in each worker.
     """
 
@@ -48,6 +50,7 @@ class WorkerSetting:
     results: Path
     wandb: WandbMode
     threads: int
+    loggers: tuple[LoggerSetting, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def runner_of(setting: WorkerSetting) -> CellRunner:
         torch.set_num_threads(setting.threads)
         registry = Registry([file for _, file in setting.plugins])
         plugin_names = tuple(name for name, _ in setting.plugins)
-        tracker = Tracker(setting.results, setting.wandb)
+        tracker = Tracker(setting.results, setting.wandb, setting.loggers)
         store = RecordStore(setting.results)
         named = (plugin_names, setting.suite_file, setting.tuned_values)
         _KEPT.runner = CellRunner(registry, setting.where, store, tracker, *named)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from benchmark.execution.add_measures import measure_stale
 from benchmark.execution.edited_weights import WeightsKeeper, has_weights
 from benchmark.execution.local import RunOutcome, jobs_for, run_local
+from benchmark.execution.loggers import LoggerSetting
 from benchmark.execution.preview import Watcher
 from benchmark.execution.progress import Progress
 from benchmark.execution.ray import RayOptions, on_ray
@@ -37,6 +39,7 @@ class RunOptions:
         save_weights: Keep the edited tensors of each cell beside its record.
         keep_outputs: Keep what each model gave for each test image beside its record.
         wandb: "off", "offline" or "online".
+        loggers: Lightning loggers, each a name, a class path, or a mapping of class_path and init_args.
         ray: Run on a Ray cluster; None runs the cells from this process.
         devices: Over which each cell's unlearning is spread.
         jobs: How many methods unlearn side by side in this run's processes; None for what fits this machine.
@@ -46,6 +49,7 @@ class RunOptions:
     save_weights: bool = False
     keep_outputs: bool = True
     wandb: WandbMode = "off"
+    loggers: Sequence[str | Mapping[str, Any]] = ()
     ray: RayOptions | None = None
     devices: Devices = field(default_factory=Devices)
     jobs: int | None = None
@@ -94,7 +98,8 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> FinishedRun:
     plan.store.own()
     check_cache(plan.where.cache_dir)
     folder = plan.store.folder
-    tracker, ledger = Tracker(folder, options.wandb), Ledger(folder)
+    loggers = tuple(map(LoggerSetting.read, options.loggers or plan.suite.loggers))
+    tracker, ledger = Tracker(folder, options.wandb, loggers), Ledger(folder)
     runner = CellRunner.of(plan, tracker, options.devices)
     runner.keep_outputs = options.keep_outputs
     present = [] if options.force else [plan.store.read(cell.key) for cell in plan.cells]

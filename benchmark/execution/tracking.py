@@ -1,4 +1,4 @@
-"""Experiment tracking: Lightning's CSV logger, or Weights & Biases through Lightning's logger.
+"""Experiment tracking: Lightning's CSV logger, any other of its loggers by configuration, and Weights & Biases.
 
 A Weights & Biases run has the cell key as its id, the suite as its group and the record's metrics as its summary; where
 weights are saved, they and the record are its artifact. At the end one more run holds the leaderboard as a table and
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from benchmark.execution.loggers import LoggerSetting, Together, loggers_for
 from benchmark.records.cell import Cell
 from benchmark.records.record import Record
 from benchmark.utils.table import records
@@ -42,21 +43,32 @@ class Tracker:
 
     Attributes:
         folder: Logs are written below it; None logs nothing.
-        wandb: "off" for CSV files, else Weights & Biases.
+        wandb: "offline" or "online" for Weights & Biases.
+        loggers: Further ones by configuration; with neither, CSV files are written.
     """
 
     folder: Path | None
     wandb: WandbMode = "off"
+    loggers: tuple[LoggerSetting, ...] = ()
     _current: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.wandb != "off":
             _import_wandb()
+        for setting in self.loggers:
+            setting.check()
 
     def logger(self, cell: Cell) -> Logger | None:
         """The logger of a cell's unlearning."""
         if self.folder is None:
             return None
+        if self.loggers:
+            self.close()
+            name = run_name(f"{cell.method}-{cell.request}", f"-{cell.seed}")
+            further = loggers_for(self.loggers, cell, self.folder / "logs", name)
+            wandb = [] if self.wandb == "off" else [self._wandb_logger(cell, self.folder)]
+            self._current["further"] = further
+            return Together([further, *wandb])
         if self.wandb == "off":
             from lightning.pytorch.loggers import CSVLogger
 
@@ -85,17 +97,20 @@ class Tracker:
         return logger
 
     def summarise(self, record: Record, weights: Path | None = None) -> None:
-        """Write the metrics and the cost of a finished cell into its run's summary, and end the run.
+        """Write the metrics and the cost of a finished cell into its log or its run's summary, and end it.
 
         Args:
             record: What the cell found.
             weights: The file of its unlearned weights, beside the record's; they become an artifact.
         """
-        logger = self._current.get("logger")
-        if logger is None:
-            return
+        logger, further = self._current.get("logger"), self._current.get("further")
         summary = {name: metric.value for name, metric in record.metrics.items() if metric.value is not None}
         summary |= {f"cost/{name}": value for name, value in record.cost.items() if value is not None}
+        if further is not None:
+            further.log_metrics(summary)
+        if logger is None:
+            self.close()
+            return
         logger.experiment.summary.update(summary)
         if weights is not None:
             logger.experiment.log_artifact(_artifact(record, weights))
@@ -135,6 +150,9 @@ class Tracker:
 
     def close(self, *, failed: bool = False) -> None:
         """End the run in progress, if any."""
+        further = self._current.pop("further", None)
+        if further is not None:
+            further.end("failed" if failed else "success")
         logger = self._current.pop("logger", None)
         if logger is not None:
             logger.experiment.finish(exit_code=int(failed))

@@ -42,6 +42,7 @@ class CardWriter:
         before: The original's metrics; None where its record is not at hand.
         retrained: Those of the model that never saw the forget data; None likewise.
         trunk: The module of the folder that must be imported first; None where open_clip needs none.
+        hub: The repository of the hub that the folder goes to; empty where it stays here.
     """
 
     record: Record
@@ -50,6 +51,7 @@ class CardWriter:
     before: MetricsByName | None = None
     retrained: MetricsByName | None = None
     trunk: str | None = None
+    hub: str = ""
 
     def write(self) -> str:
         """The card, Markdown with a YAML head."""
@@ -59,7 +61,7 @@ class CardWriter:
             _section("What it scored", self._scores()),
             _section("What a probe brings back", self._probes()),
             _section("What it must not be used for", self._warnings()),
-            _section("How to load it", usage(self.trunk)),
+            _section("How to load it", usage(self.trunk, self.hub)),
             _section("Where the numbers are from", self._provenance()),
         )
         return f"{self._head()}\n" + "\n".join(sections)
@@ -68,11 +70,10 @@ class CardWriter:
         about: dict[str, Any] = {"license": self.origin.licence}
         if self.origin.licence == "other":
             about["license_name"] = "that-of-the-original-model"
+        about |= {"library_name": "open_clip", "pipeline_tag": "zero-shot-image-classification"}
+        if self.origin.hub:  # the hub links it: a name that is none of its models would lead nowhere, or elsewhere
+            about |= {"base_model": self.origin.hub, "base_model_relation": "finetune"}
         about |= {
-            "library_name": "open_clip",
-            "pipeline_tag": "zero-shot-image-classification",
-            "base_model": self.origin.base,
-            "base_model_relation": "finetune",
             "tags": ["clip", "open_clip", "machine-unlearning", self.record.cell["method"]],
         }
         return f"---\n{yaml.safe_dump(about, sort_keys=False, allow_unicode=False)}---\n"
@@ -215,12 +216,15 @@ def _section(title: str, body: str) -> str:
     return f"## {title}\n\n{body}\n"
 
 
-def usage(trunk: str | None) -> str:
+def usage(trunk: str | None, hub: str = "") -> str:
     """How open_clip loads the folder.
 
     Args:
         trunk: The module of the folder that must be imported first; None where open_clip needs none.
+        hub: The repository of the hub that the folder goes to; empty where it stays here.
     """
+    name = "local-dir:." if trunk is not None or not hub else f"hf-hub:{hub}"
+    where = '# "local-dir:" and the path of this folder; ' if name.startswith("local") else "# "
     first = (
         "" if trunk is None else f"import {trunk}  # {trunk}.py of this folder: registers the image trunk with timm\n"
     )
@@ -231,9 +235,9 @@ def usage(trunk: str | None) -> str:
     return f"""{note}```python
 {first}import open_clip
 
-# "local-dir:" and the path of this folder; open_clip 3.0 or later
-model, _, preprocess = open_clip.create_model_and_transforms("local-dir:.")
-tokenizer = open_clip.get_tokenizer("local-dir:.")
+{where}open_clip 3.0 or later
+model, _, preprocess = open_clip.create_model_and_transforms("{name}")
+tokenizer = open_clip.get_tokenizer("{name}")
 model.eval()
 ```
 

@@ -17,10 +17,12 @@ class Origin:
     Attributes:
         base: The original's name in a model hub, or as this project names it; no path of a machine.
         licence: An identifier of the model hub; "other" where it is not known here.
+        hub: The original's name in the Hugging Face hub, ORG/NAME; empty where it has none there, or none is known.
     """
 
     base: str
     licence: str
+    hub: str = ""
 
 
 def origin_of(model: str) -> Origin:
@@ -36,7 +38,8 @@ def origin_of(model: str) -> Origin:
         return Origin(model, "mit")
     architecture, tag, path = parse_model(model)
     if architecture == HUB:
-        return Origin(tag.partition("@")[0], "other")
+        name = tag.partition("@")[0]
+        return Origin(name, "other", name)
     if architecture == LOCAL:
         return Origin(Path(path or "").name, "other")
     if path is not None:
@@ -46,5 +49,5 @@ def origin_of(model: str) -> Origin:
     import open_clip
 
     about = open_clip.get_pretrained_cfg(built_architecture(architecture, tag), tag) or {}
-    hub = str(about.get("hf_hub") or "").strip("/")
-    return Origin(hub or f"{architecture}/{tag}", "mit" if tag == "openai" else "other")
+    hub = "/".join(str(about.get("hf_hub") or "").strip("/").split("/")[:2])
+    return Origin(hub or f"{architecture}/{tag}", "mit" if tag == "openai" else "other", hub)

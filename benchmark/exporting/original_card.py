@@ -11,12 +11,13 @@ from benchmark.pretraining.recipe import load_recipe
 from datamodules.common.image_request import read_request
 
 
-def original_card(about: Mapping[str, Any], trunk: str | None) -> str:
+def original_card(about: Mapping[str, Any], trunk: str | None, hub: str = "") -> str:
     """The card, Markdown with a YAML head.
 
     Args:
         about: What the model's file says of its making: the recipe's name, seed, precision, pairs, what was left out.
         trunk: The module of the folder that must be imported first; None where open_clip needs none.
+        hub: The repository of the hub that the folder goes to; empty where it stays here.
     """
     name = str(about["recipe"])
     recipe = load_recipe(name)
@@ -54,5 +55,5 @@ about a person.
 
 ## How to load it
 
-{usage(trunk)}
+{usage(trunk, hub)}
 """

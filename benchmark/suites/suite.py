@@ -9,6 +9,7 @@ methods: all               # or a list of names, which may contain all; `retrain
 measures: [linear_probe]   # optional: families of further measures (`list measures`), or all
 test_images: 20            # optional: at most so many test images of each retained class are measured, the same ones
                            # in every cell; of the forgotten ones all, and all where images have captions
+logger: tensorboard        # optional: any Lightning logger, or a list of them; see `run --logger`
 tasks:
   - dataset: shapes
     others: [shapes_colours]
@@ -119,6 +120,7 @@ class Suite:
         measures: Families of measures beyond those that every cell has.
         seeds_of: Seeds of single methods in the place of the suite's.
         test_images: How many test images of each retained class are measured at most; 0 for all.
+        loggers: Lightning loggers as `run --logger` takes them.
         tuned: Of a run with tuned values (`benchmark.suites.tuned.values`), by model, data set and kind of request; a
             cell that is in no group is not run. Empty for an untuned run.
     """
@@ -136,6 +138,7 @@ class Suite:
     measures: tuple[str, ...] = ()
     seeds_of: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     test_images: int = 0
+    loggers: tuple[str | Mapping[str, Any], ...] = ()
     tuned: Mapping[tuple[str, str, str], TunedGroup] = field(default_factory=dict)
 
     @property
@@ -225,6 +228,7 @@ class _SuiteEntry:
     measures: list[str] = field(default_factory=list)
     seeds_of: Mapping[str, _Seeds] | None = None
     test_images: Annotated[int, Ge(1)] | None = None
+    logger: str | Mapping[str, Any] | list[str | Mapping[str, Any]] | None = None
 
 
 class SuiteError(BenchmarkError):
@@ -300,7 +304,12 @@ def parse_suite(text: str, path: Path) -> Suite:
         measures=_families(entry.measures, place_of(document, "measures")),
         seeds_of={name: tuple(seeds) for name, seeds in (entry.seeds_of or {}).items()},
         test_images=entry.test_images or 0,
+        loggers=() if entry.logger is None else tuple(_as_list(entry.logger)),
     )
+
+
+def _as_list(logger: str | Mapping[str, Any] | list[str | Mapping[str, Any]]) -> list[str | Mapping[str, Any]]:
+    return logger if isinstance(logger, list) else [logger]
 
 
 def _spelled_out(content: Any) -> Any:

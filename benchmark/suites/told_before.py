@@ -15,7 +15,7 @@ from benchmark.records.cell import Cell
 from benchmark.suites.suite import Suite
 from datamodules.common.chosen_images import serving
 from datamodules.common.dataset import Dataset
-from methods.common.card import MethodCard
+from methods.common.card import MethodCard, has_patterns
 from methods.common.registry import Registry
 
 if TYPE_CHECKING:
@@ -106,11 +106,11 @@ def not_applicable(cells: Sequence[Cell], registry: Registry) -> dict[tuple[str,
 
 def _asks(card: MethodCard, cell: Cell) -> bool:
     """Whether a method asks for a part that not every model has; the small CLIPs of this project have all."""
-    if cell.scale == "small":
+    if cell.scale == "small" and not has_patterns(card):
         return False
-    from methods.common.needs import WHY_NOT
+    from methods.common.needs import asks_of_model
 
-    return bool({*card.needs, *card.edits} & set(WHY_NOT))
+    return asks_of_model(card)
 
 
 def _without_weights(model: str) -> Clip | None:

@@ -29,6 +29,7 @@ from datamodules.common.dataset import Dataset
 from datamodules.common.guard import guarded
 from datamodules.common.module import Retrained, SyntheticSource, UnlearningDataModule
 from datamodules.common.request import ForgetRequest
+from methods.common.added import Added, added_modules, host_of
 from methods.common.base import UnlearningMethod, declared
 from methods.common.card import ContractError, MethodCard
 from methods.common.clip import Clip, changed_tensors
@@ -185,6 +186,7 @@ def unlearn(
         others=others,
         retrained=retrained,
         synthesis=synthesis,
+        raw=method_class.raw_images,
     )
     curve = _Curve(on_step, looks, clip)
     trainer = make_trainer(clip.device, precision, logger=logger, callbacks=[curve], strategy=strategy)
@@ -195,6 +197,8 @@ def unlearn(
         method.training_step = _without_stop(method.training_step)  # type: ignore[method-assign]
         curve.steps = method.planned_steps(data.sizes)
         data.plan(steps=curve.steps, batch_size=method.batch_size())
+        trainer.val_check_interval = min(method.validation_interval(curve.steps), curve.steps) or 1
+        trainer.accumulate_grad_batches = int(getattr(hyperparameters, "accumulate_grad_batches", 1))
         fit(trainer, method, datamodule=data)
     clock("end")
     check_chance(method_class.card, taken.steps)
@@ -267,11 +271,14 @@ class Given:
 
 
 def _modules(model: nn.Module) -> tuple[tuple[str, type], ...]:
-    return tuple((name, type(module)) for name, module in model.named_modules())
+    """The model's own modules; added ones are told by their tensors."""
+    return tuple((name, type(module)) for name, module in model.named_modules() if not isinstance(module, Added))
 
 
 def _is_changed(module: nn.Module) -> bool:
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    added = {child.hook for child in module.children() if isinstance(child, Added)}
+    forward = [hook for hook in module._forward_hooks.values() if hook not in added]
+    hooks = (forward, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return "forward" in vars(module) or any(hooks)
 
 
@@ -287,18 +294,24 @@ def _checked(
     for name, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise DivergedError(f"{name} holds values that are not finite")
-    if state.keys() != before.keys():
-        odd = sorted(state.keys() ^ before.keys())
+    added = {name: value for name, value in state.items() if name not in before and host_of(name)}
+    if state.keys() - added.keys() != before.keys():
+        odd = sorted((state.keys() - added.keys()) ^ before.keys())
         raise ContractError(
             f"method {method.card.name!r} added or took away tensors of the model ({odd[0]}): it may edit those that "
-            "its card declares, in place"
+            "its card declares, in place, and add modules with self.add(...)"
         )
-    edited = changed_tensors({n: v.to(clip.device) for n, v in before.items()}, state.items())
+    if idle := [path for path, module in added_modules(clip.model).items() if not module.calls]:
+        raise ContractError(
+            f"method {method.card.name!r} added {idle[0]}, which the model never calls: it does nothing"
+        )
+    given = {n: v for n, v in state.items() if n in before}
+    edited = changed_tensors({n: v.to(clip.device) for n, v in before.items()}, given.items()) | added
     undeclared = sorted(name for name in edited if not declared(method.card, name, clip))
     if undeclared:
         raise ContractError(
             f"method {method.card.name!r} changed {undeclared[0]} ({len(undeclared)} tensors in all), "
-            f"but its card declares edits of {', '.join(method.card.edits)} only"
+            f"but its card declares edits of {', '.join((*method.card.edits, *method.card.adds))} only"
         )
     return Unlearned(
         clip=clip,

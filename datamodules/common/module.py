@@ -136,8 +136,9 @@ PARTS_OF: dict[Regime, tuple[Part, ...]] = {
 class Pairs(TypedDict):
     """A batch of image-text pairs.
 
-    `images`: float32 network input, shape (B, 3, S, S). `texts`: one text an image. `labels`: class index, shape
-    (B,), -1 where images have no class. `indices`: of the images in the train split, shape (B,).
+    `images`: float32 network input, shape (B, 3, S, S); of a raw batch uint8 as they are stored. `texts`: one text an
+    image. `labels`: class index, shape (B,), -1 where images have no class. `indices`: of the images in the train
+    split, shape (B,).
     """
 
     images: Tensor
@@ -212,7 +213,9 @@ class PairPart(TorchDataset[Pairs]):
         *,
         by_class: bool,
         seed: int,
+        raw: bool = False,
     ) -> None:
+        self._raw = raw
         split = dataset.split("train")
         self.images: ImageArray = split.images
         self.indices = indices
@@ -244,7 +247,8 @@ class PairPart(TorchDataset[Pairs]):
             texts = [choices[self._random.integers(len(choices))] for choices in captions]
         else:
             texts = [self._template.format(self._class_names[label]) for label in labels]
-        images = self._preprocessing(self.images.read(self.indices[chosen]))
+        images = self.images.read(self.indices[chosen])
+        images = images if self._raw else self._preprocessing(images)
         return Pairs(
             images=images, texts=texts, labels=torch.from_numpy(labels), indices=torch.from_numpy(self.indices[chosen])
         )
@@ -263,6 +267,7 @@ class UnlearningDataModule(L.LightningDataModule):
         others: Data sets of which the method may know the names.
         retrained: The retrained model, for the data regime `pretraining`.
         synthesis: Makes synthetic forget sets; by default they are made here.
+        raw: Whether batches hold images as they are stored, uint8, in the place of network input.
 
     Attributes:
         meter: Told what was spent before or elsewhere.
@@ -280,8 +285,10 @@ class UnlearningDataModule(L.LightningDataModule):
         others: Sequence[Dataset] = (),
         retrained: Retrained | None = None,
         synthesis: SyntheticSource | None = None,
+        raw: bool = False,
     ) -> None:
         super().__init__()
+        self._validation: dict[Part, list[Pairs]] = {}
         self._retrained, self._synthesis = retrained, synthesis
         self.meter: Meter = NoMeter()
         self._retrained_given = False
@@ -296,7 +303,9 @@ class UnlearningDataModule(L.LightningDataModule):
             mask = dataset.forget_mask(dataset.split("train"), request)
             for part in PARTS_OF[regime]:
                 indices = np.flatnonzero(mask if part == "forget" else ~mask)
-                self._parts[part] = PairPart(dataset, indices, preprocessing, by_class=bool(request.classes), seed=seed)
+                self._parts[part] = PairPart(
+                    dataset, indices, preprocessing, by_class=bool(request.classes), seed=seed, raw=raw
+                )
         self._sizes: dict[Part, int] = {part: len(pairs) for part, pairs in self._parts.items()}
 
     @property
@@ -328,6 +337,29 @@ class UnlearningDataModule(L.LightningDataModule):
             held_out[part] = [pairs.__getitems__(order[k : min(k + self.batch_size, count)].tolist()) for k in starts]
             self._parts[part] = pairs.part(np.sort(order[count:]))
         return held_out
+
+    def validation(self, batches: int = 2) -> dict[Part, list[Pairs]]:
+        """Hold out images of the train split for validation: `hold_out`, and Lightning's validation runs on them.
+
+        A method with a `validation_step` gets each batch there as in training, and callbacks such as `EarlyStopping`
+        see what it logs. Call it before the training begins (`on_fit_start`).
+
+        Args:
+            batches: Of each part.
+
+        Returns:
+            For each part that the regime gives, its held-out batches.
+        """
+        self._validation = self.hold_out(batches)
+        return self._validation
+
+    def val_dataloader(self) -> Any:
+        """The batches of `validation`: as many as the part with most has; none where it was not called."""
+        count = max(map(len, self._validation.values()), default=0)
+        held_out = [
+            {part: pairs[k] for part, pairs in self._validation.items() if k < len(pairs)} for k in range(count)
+        ]
+        return DataLoader(_Listed(held_out), batch_size=None)
 
     def guard(self) -> ReadGuard:
         """A read guard that allows exactly the images handed out here."""
@@ -390,6 +422,19 @@ class UnlearningDataModule(L.LightningDataModule):
             for offset, (part, pairs) in enumerate(sorted(self._parts.items()))
         }
         return CombinedLoader(loaders, mode="min_size")
+
+
+class _Listed(TorchDataset[dict[Part, Pairs]]):
+    """Batches that are there already."""
+
+    def __init__(self, batches: Sequence[dict[Part, Pairs]]) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> dict[Part, Pairs]:
+        return self._batches[index]
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -16,6 +16,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import lightning as L
@@ -24,7 +25,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from datamodules.common.module import ForgetSpec, Pairs, Part, UnlearningDataModule
-from methods.common.card import Edits, MethodCard
+from methods.common.added import PREFIX, AddedModuleError, host_of, merge, new_tensors, put
+from methods.common.card import ContractError, MethodCard
 from methods.common.clip import Clip, is_text_block, parameter_group
 from methods.common.projections import NoProjectionError, visual_projection
 
@@ -45,6 +47,9 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
     """
 
     card: ClassVar[MethodCard]
+    raw_images: ClassVar[bool] = False
+    """Whether batches hold images as they are stored, uint8 of shape (B, 3, S, S), for a transform of the method's own;
+    `network_input` then makes them what the CLIP wants."""
 
     def __init__(self, clip: Clip, spec: ForgetSpec, hyperparameters: H) -> None:
         super().__init__()
@@ -62,7 +67,7 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
 
     def may_edit(self, name: str) -> bool:
         """Whether the card declares this state-dict entry as one that the method may touch."""
-        return declared(self.card, name, self.clip)
+        return may_touch(self.card, name, self.clip)
 
     def batch_size(self) -> int:
         """Pairs a batch: the hyperparameter `batch_size`, or 1."""
@@ -81,6 +86,15 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
             return int(max_steps)
         longest = max(sizes.values(), default=1)
         return math.ceil(longest / self.batch_size()) * int(getattr(self.h, "epochs", 1))
+
+    def validation_interval(self, steps: int) -> int:
+        """Steps between two validations (`self.data.validation()`): the hyperparameter `validate_every`, or a tenth of
+        all.
+
+        Args:
+            steps: How many are planned.
+        """
+        return int(getattr(self.h, "validate_every", 0)) or max(1, steps // 10)
 
     # -- what Lightning asks -----------------------------------------------------------------------------------------
 
@@ -137,6 +151,93 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
             self._original.append(original)
         return self._original[0]
 
+    def add(self, kind: str, at: str, *, rank: int = 0) -> list[nn.Parameter]:
+        """Add a standard module at each module of the CLIP whose path fits: see `methods.common.added`.
+
+        They begin as nothing, are trained with what else the card declares, and stay in the model unless `merge_added`
+        puts them into the weights. Call it in the constructor, or before the first step with an optimizer of your own.
+
+        Args:
+            kind: "low_rank", "bottleneck" or "linear".
+            at: A path or a glob pattern of paths, such as "visual.transformer.resblocks.*.mlp".
+            rank: Of a low-rank module; of a bottleneck, its width.
+
+        Returns:
+            The new parameters.
+
+        Raises:
+            ContractError: If no module fits, the card does not declare it (`adds`), or it cannot be added there.
+        """
+        try:
+            return [parameter for path in self._hosts(at) for parameter in self._added(kind, path, rank)]
+        except AddedModuleError as error:
+            raise ContractError(f"method {self.card.name!r}: {error}") from error
+
+    def _hosts(self, at: str) -> list[str]:
+        paths = [path for path, _ in self.clip.model.named_modules() if path and fnmatchcase(path, at)]
+        paths = [path for path in paths if f".{PREFIX}" not in path]
+        if not paths:
+            raise ContractError(f"method {self.card.name!r} adds at {at!r}: {self.clip.name} has no such module")
+        if undeclared := [path for path in paths if not _is_host(self.card, path)]:
+            raise ContractError(
+                f"method {self.card.name!r} adds at {undeclared[0]}, but its card declares {self.card.adds}"
+            )
+        return paths
+
+    def _added(self, kind: str, path: str, rank: int) -> list[nn.Parameter]:
+        inputs, outputs = self._widths(path)
+        like = next(self.clip.model.get_submodule(path).parameters(), next(self.clip.model.parameters()))
+        tensors = new_tensors(kind, inputs=inputs, outputs=outputs, rank=rank, like=like.detach())
+        parameters = list(put(self.clip.model, path, kind, tensors).parameters())
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        return parameters
+
+    @torch.no_grad()
+    def _widths(self, path: str) -> tuple[int, int]:
+        """The widths of a module's input and output, as one image and one text show them."""
+        seen: list[tuple[int, int]] = []
+
+        def see(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            first = output[0] if isinstance(output, tuple) else output
+            seen.append((inputs[0].shape[-1], first.shape[-1]))
+
+        handle = self.clip.model.get_submodule(path).register_forward_hook(see)
+        try:
+            side = self.clip.preprocessing.image_size
+            self.clip.encode_image(torch.zeros(1, 3, side, side, device=self.clip.device))
+            self.clip.encode_text(self.spec.all_names[:1] or ("a photo",))
+        finally:
+            handle.remove()
+        if not seen:
+            raise ContractError(
+                f"method {self.card.name!r} adds at {path}, which the model never calls: its weights are read from "
+                "without; choose the module around it"
+            )
+        return seen[0]
+
+    def merge_added(self) -> None:
+        """Put all added modules into the weights of their hosts, and take them out.
+
+        Raises:
+            ContractError: If one cannot be merged; it may stay then.
+        """
+        try:
+            merge(self.clip.model)
+        except AddedModuleError as error:
+            raise ContractError(f"method {self.card.name!r}: {error}") from error
+
+    def network_input(self, images: Tensor) -> Tensor:
+        """Images as the CLIP wants them, from the images of a raw batch (`raw_images`), perhaps changed.
+
+        Args:
+            images: uint8, shape (B, 3, S, S).
+
+        Returns:
+            float32, shape (B, 3, side, side).
+        """
+        return self.clip.preprocessing(images)
+
     def classifier(self, *, clip: Clip | None = None) -> Tensor:
         """The zero-shot classifier over the names to forget, then those to keep: unit-norm rows, shape (C, D)."""
         return (clip or self.clip).zero_shot_classifier(self.spec.all_names, self.spec.templates)
@@ -188,11 +289,25 @@ def optimizer_state(optimizer: Any) -> dict[str, Any]:
 
 
 def declared(card: MethodCard, name: str, clip: Clip) -> bool:
-    """Whether a card declares a state-dict entry of a CLIP as one that the method may touch."""
+    """Whether a card declares a state-dict entry of a CLIP as one that the method may change.
+
+    Beside what the method may touch these are the weights of the modules at which it may add some: by merging.
+    """
+    return may_touch(card, name, clip) or _is_host(card, name.rpartition(".")[0])
+
+
+def may_touch(card: MethodCard, name: str, clip: Clip) -> bool:
+    """Whether a card declares a state-dict entry of a CLIP as one that the method may train; what it adds is, too."""
+    if host := host_of(name):
+        return _is_host(card, host)
     return any(_belongs(name, part, clip) for part in card.edits)
 
 
-def _belongs(name: str, part: Edits, clip: Clip) -> bool:
+def _is_host(card: MethodCard, path: str) -> bool:
+    return any(fnmatchcase(path, pattern) for pattern in card.adds)
+
+
+def _belongs(name: str, part: str, clip: Clip) -> bool:
     match part:
         case "nothing":
             return False
@@ -207,6 +322,8 @@ def _belongs(name: str, part: Edits, clip: Clip) -> bool:
             return parameter_group(name) == "logit_scale"
         case "visual" | "text":
             return parameter_group(name) == part
+        case _:
+            return fnmatchcase(name, part)
 
 
 class GatheringMethod(UnlearningMethod[H]):

@@ -19,6 +19,8 @@ from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.text import hidden_sign, one_line
 
 Edits = Literal["nothing", "visual projection", "visual", "text", "text blocks", "logit scale"]
+"""Parts of a CLIP by name; beside them a card may give glob patterns of state-dict names, such as
+`visual.transformer.resblocks.11.*`."""
 Needs = Literal["visual projection", "text projection", "text blocks", "token embeddings", "names to forget"]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 REGIME_NAMES = ("none", "names", "forget", "retain", "forget+retain", "pretraining")
@@ -46,7 +48,10 @@ class MethodCard:
         title: One line for `list methods`.
         paper: Authors, venue and year, with the arXiv number; or "reference row".
         regime: The data it may read: one of `REGIME_NAMES`.
-        edits: The parts of the CLIP it may touch; the runner fails a cell that touches another.
+        edits: The parts of the CLIP it may touch, of `Edits` or as glob patterns of state-dict names; the runner fails
+            a cell that touches another.
+        adds: Glob patterns of the paths of modules at which it may add modules (`methods.common.added`), and whose
+            weights it may change by merging them.
         stochastic: Whether the seed matters; a method without chance runs once.
         refuses: Whether it refuses names at inference, beside or instead of an edit: an output filter, which removes
             nothing; for reference rows alone.
@@ -59,11 +64,12 @@ class MethodCard:
     title: str
     paper: str
     regime: str
-    edits: tuple[Edits, ...]
+    edits: tuple[str, ...]
     stochastic: bool = True
     refuses: bool = False
     needs: tuple[Needs, ...] = ()
     deviations: tuple[str, ...] = ()
+    adds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in ("name", "title", "paper", "regime"):
@@ -85,15 +91,37 @@ class MethodCard:
             raise ContractError(
                 f"method {self.name!r} declares data regime {self.regime!r}: use one of {', '.join(REGIME_NAMES)}"
             )
-        unknown = set(self.edits) - set(typing.get_args(Edits))
-        if unknown or not self.edits:
+        if not self.edits or not all(part in typing.get_args(Edits) or is_pattern(part) for part in self.edits):
             raise ContractError(
-                f"method {self.name!r} declares edits {self.edits}: use {', '.join(typing.get_args(Edits))}"
+                f"method {self.name!r} declares edits {self.edits}: use {', '.join(typing.get_args(Edits))}, or glob "
+                "patterns of state-dict names such as 'visual.transformer.resblocks.11.*'"
+            )
+        if not isinstance(self.adds, tuple) or not all(is_pattern(path) or _is_path(path) for path in self.adds):
+            raise ContractError(
+                f"method {self.name!r} declares adds {self.adds}: use a tuple of paths of modules or glob patterns of "
+                "them, such as ('visual.transformer.resblocks.*.mlp',)"
             )
         if not isinstance(self.needs, tuple) or set(self.needs) - set(typing.get_args(Needs)):
             raise ContractError(
                 f"method {self.name!r} declares needs {self.needs}: use a tuple of {', '.join(typing.get_args(Needs))}"
             )
+
+
+_PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+")
+
+
+def is_pattern(part: object) -> bool:
+    """Whether a declared part is a glob pattern of state-dict names: it has a dot or a star, or is a name with `_`."""
+    return isinstance(part, str) and _PATTERN.fullmatch(part) is not None and any(sign in part for sign in ".*?_")
+
+
+def has_patterns(card: MethodCard) -> bool:
+    """Whether a card names parts of a model by glob patterns, which fit one architecture and not another."""
+    return bool(card.adds) or any(part not in typing.get_args(Edits) for part in card.edits)
+
+
+def _is_path(path: object) -> bool:
+    return isinstance(path, str) and path.isidentifier()
 
 
 def _check_sentences(name: str, deviations: object) -> None:

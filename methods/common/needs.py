@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from typing import get_args
+
 from torch import nn
 
 from datamodules.common.image_request import chooses_images
 from datamodules.common.request import ForgetRequest
-from methods.common.card import MethodCard
+from methods.common.card import Edits, MethodCard, has_patterns
 from methods.common.clip import Clip, is_text_block
 from methods.common.projections import NoProjectionError, text_projection, visual_projection
 
@@ -48,8 +51,26 @@ def why_not(card: MethodCard, clip: Clip) -> str:
     for need in card.needs:
         if need != NAMES and not _has(clip, need):
             return WHY_NOT[need]
-    lacking = [part for part in card.edits if part in WHY_NOT and not _has(clip, part)]
-    return WHY_NOT[lacking[0]] if len(lacking) == len(card.edits) else ""
+    lacking = {part: why for part in card.edits if (why := _lacks(clip, part))}
+    if lacking and len(lacking) == len(card.edits) and not card.adds:
+        return next(iter(lacking.values()))
+    paths = [path for path, _ in clip.model.named_modules()]
+    missing = [pattern for pattern in card.adds if not any(fnmatchcase(path, pattern) for path in paths)]
+    return f"it has no module {missing[0]}" if card.adds and len(missing) == len(card.adds) else ""
+
+
+def asks_of_model(card: MethodCard) -> bool:
+    """Whether a card asks for a part that not every model has."""
+    return has_patterns(card) or bool({*card.needs, *card.edits} & set(WHY_NOT))
+
+
+def _lacks(clip: Clip, part: str) -> str:
+    """Why a model does not have a part that a card edits; empty where it has."""
+    if part in WHY_NOT:
+        return "" if _has(clip, part) else WHY_NOT[part]
+    if part in get_args(Edits):
+        return ""
+    return "" if any(fnmatchcase(name, part) for name in clip.model.state_dict()) else f"it has no tensor {part}"
 
 
 def _has(clip: Clip, part: str) -> bool:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.common.errors import BenchmarkError
+from methods.common.added import Added
 from methods.common.clip import Clip
 
 
@@ -107,6 +108,8 @@ def visual_projection(clip: Clip) -> VisualProjection:
         NoProjectionError: If the encoder ends in something else.
     """
     visual = clip.visual
+    if any(_is_added_to(module) for module in (visual, getattr(visual, "head", None))):
+        raise NoProjectionError(f"model {clip.name!r} goes on after its projection: a method added a module there")
     if isinstance(getattr(visual, "proj", None), nn.Parameter):
         return VisualProjection(visual, "proj", None, False, "visual.")
     for path in LAST_LAYERS:
@@ -114,11 +117,18 @@ def visual_projection(clip: Clip) -> VisualProjection:
         for step in path.split("."):
             layer = getattr(layer, step, None)
         if isinstance(layer, nn.Linear):
+            if _is_added_to(layer):
+                raise NoProjectionError(f"model {clip.name!r} goes on after {path}: a method added a module there")
             bias = "bias" if layer.bias is not None else None
             return VisualProjection(layer, "weight", bias, True, f"visual.{path}.")
     raise NoProjectionError(
         f"model {clip.name!r} has no linear projection after its image encoder: choose a method that edits other layers"
     )
+
+
+def _is_added_to(module: object) -> bool:
+    """Whether a method added a module to a module, so that its weights alone do not say what it gives."""
+    return isinstance(module, nn.Module) and any(isinstance(child, Added) for child in module.children())
 
 
 class TextProjection(VisualProjection):
@@ -143,6 +153,8 @@ def text_projection(clip: Clip) -> TextProjection:
     )
     for owner, name, prefix in places:
         layer = getattr(owner, name, None)
+        if layer is not None and owner is not clip.model and _is_added_to(owner):
+            break
         if isinstance(layer, nn.Sequential) and len(layer):  # of a text tower of transformers: the last of an MLP
             name, layer = f"{name}.{len(layer) - 1}", layer[-1]
         if isinstance(owner, nn.Module) and isinstance(layer, nn.Parameter):

@@ -436,7 +436,7 @@ def test_hostile_names_do_nothing() -> None:
     method = MethodCard("some", "some", "some", "names", ("visual projection",), stochastic=False)
     for part in ("name", "title", "paper"):  # which a card refuses: whatever comes past that
         object.__setattr__(method, part, HOSTILE)
-    card = CardWriter(record, method, Origin(HOSTILE, "other")).write()
+    card = CardWriter(record, method, Origin(HOSTILE, "other", HOSTILE)).write()
     _, head, body = card.split("---\n", 2)
     assert yaml.safe_load(head)["tags"][-1] == HOSTILE and yaml.safe_load(head)["base_model"] == HOSTILE
     honest = _card(_some_record())

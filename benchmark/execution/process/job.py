@@ -23,6 +23,7 @@ from benchmark.execution.process.child import Rank
 from benchmark.execution.process.processes import register_error
 from benchmark.unlearning.cost import Cost
 from benchmark.unlearning.unlearn import DivergedError, StoppedEarlyError, Unlearned
+from methods.common.added import AddedModuleError, added_modules, host_of, put_tensors
 from methods.common.base import declared
 from methods.common.card import ContractError, MethodCard
 from methods.common.clip import Clip, state_hash
@@ -231,10 +232,7 @@ def put_together(card: MethodCard, clip: Clip, answers: Sequence[Answer]) -> Unl
         peak_memory_bytes=max(peaks, default=None),
         flops=sum(answer.flops for answer in answers),
     )
-    with torch.no_grad():
-        state = clip.model.state_dict()
-        for name, value in first.tensors.items():
-            state[name].copy_(value)
+    _put(card, clip, first.tensors)
     clip.refused = first.refused
     clip.model.eval()
     clip.model.requires_grad_(False)
@@ -249,10 +247,33 @@ def put_together(card: MethodCard, clip: Clip, answers: Sequence[Answer]) -> Unl
     )
 
 
+@torch.no_grad()
+def _put(card: MethodCard, clip: Clip, tensors: Mapping[str, Tensor]) -> None:
+    """Put the tensors into a CLIP, and see that what was added to it works.
+
+    Raises:
+        ContractError: If it does not.
+    """
+    try:
+        put_tensors(clip.model, tensors)
+        added = added_modules(clip.model)
+        if added:
+            side = clip.preprocessing.image_size
+            clip.encode_image(torch.zeros(1, 3, side, side, device=clip.device))
+            clip.encode_text(["a photo"])
+    except (AddedModuleError, RuntimeError) as error:
+        raise ContractError(
+            f"method {card.name!r} left an added module that does not fit the model: {error}"
+        ) from error
+    if idle := [path for path, module in added.items() if not module.calls]:
+        raise ContractError(f"method {card.name!r} left {idle[0]}, which the model never calls: it does nothing")
+
+
 def _check(card: MethodCard, clip: Clip, answer: Answer) -> None:
     state = clip.model.state_dict()
     for name, value in answer.tensors.items():
-        if name not in state or (state[name].shape, state[name].dtype) != (value.shape, value.dtype):
+        added = name not in state and host_of(name) and declared(card, name, clip)
+        if not added and (name not in state or (state[name].shape, state[name].dtype) != (value.shape, value.dtype)):
             raise ContractError(f"method {card.name!r} left a tensor {name!r} that the model does not have")
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise DivergedError(f"{name} holds values that are not finite")
@@ -260,7 +281,7 @@ def _check(card: MethodCard, clip: Clip, answer: Answer) -> None:
     if undeclared:
         raise ContractError(
             f"method {card.name!r} changed {undeclared[0]} ({len(undeclared)} tensors in all), "
-            f"but its card declares edits of {', '.join(card.edits)} only"
+            f"but its card declares edits of {', '.join((*card.edits, *card.adds))} only"
         )
     if answer.refused and not card.refuses:
         raise ContractError(
