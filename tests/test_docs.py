@@ -170,12 +170,12 @@ def module_of(code: str, name: str, folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_method_without_steps_is_the_readme_s() -> None:
-    first, _ = code_blocks(ADDING / "method.md", "python")
+    first, *_ = code_blocks(ADDING / "method.md", "python")
     assert first in code_blocks(ROOT / "README.md", "python")
 
 
 def test_the_method_with_steps_is_on_the_leaderboard(tmp_path: Path, world: World) -> None:
-    _, second = code_blocks(ADDING / "method.md", "python")
+    _, second, _ = code_blocks(ADDING / "method.md", "python")
     (tmp_path / "my_steps.py").write_text(second, encoding="utf-8")
     suite = one_request(world)
     few = ("--set", "my_steps.max_steps=2,my_steps.batch_size=4", "--seeds", "0", "--suite", suite)

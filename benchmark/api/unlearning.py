@@ -229,6 +229,7 @@ def export(
     from benchmark.exporting.config import check_exportable, check_no_filter
     from benchmark.exporting.folder import check_target, export_model
     from benchmark.exporting.origin import origin_of
+    from methods.common.added import added_modules
 
     clip = model.clip if isinstance(model, UnlearningResult) else model
     name = clip.name if architecture is None else f"{architecture}:{clip.name}"
@@ -240,7 +241,8 @@ def export(
         return target
     record = unmeasured_record(model) if evaluation is None else evaluation.record
     card = model.runner.registry.declaration(model.cell.method).card
-    page = CardWriter(record, card, origin_of(name), None if evaluation is None else evaluation.before).write()
+    before = None if evaluation is None else evaluation.before
+    page = CardWriter(record, card, origin_of(name), before, added=bool(added_modules(clip.model))).write()
     export_model(target, clip, name, model.request.names, page, record)
     return target
 

@@ -61,6 +61,7 @@ def export_command(
     from benchmark.exporting.origin import origin_of
     from benchmark.records.store import RecordStore
     from benchmark.utils.hardware import resolve_device
+    from methods.common.added import added_modules
     from methods.common.registry import Registry
 
     sent = None if push is None else Push(push, private=not public, dry_run=dry_run)
@@ -86,10 +87,11 @@ def export_command(
     if clip is None:
         clip, before = _again(runner, cell, recorded, tolerance, before)
     trunk = TRUNK_MODULE if needs_trunk(cell.model) else None
-    page = CardWriter(recorded, card, origin_of(cell.model), before, retrained, trunk, push or "").write()
+    added = bool(added_modules(clip.model))
+    page = CardWriter(recorded, card, origin_of(cell.model), before, retrained, trunk, push or "", added).write()
     gap = export_model(target, clip, cell.model, cell.request.names, page, recorded)
     print(f"{folder}: {cell}")
-    _say_how_to_load(folder, gap, trunk)
+    _say_how_to_load(folder, gap, trunk, added=added)
     _send(target, sent)
     return 0
 
@@ -130,13 +132,18 @@ def _export_original(model: str, folder: str, push: Push | None) -> int:
     return 0
 
 
-def _say_how_to_load(folder: str, gap: float, trunk: str | None, *, card: bool = True) -> None:
+def _say_how_to_load(folder: str, gap: float, trunk: str | None, *, card: bool = True, added: bool = False) -> None:
+    from benchmark.exporting.config import ADDED_MODULE
     from benchmark.exporting.folder import CARD
 
     where = f"; what it is and is not for is in {CARD}" if card else ""
     print(f"open_clip reads it back: features differ by at most {gap:.1e}{where}")
     if trunk is not None:
         print(f"    import {trunk}  # {trunk}.py in the folder registers the image trunk with timm")
+    if added:
+        print(f"    import {ADDED_MODULE}  # {ADDED_MODULE}.py in the folder builds what the method added to the model")
+        print(f'    {ADDED_MODULE}.load("{folder}")')
+        return
     print(f'    open_clip.create_model_and_transforms("local-dir:{folder}")')
 
 

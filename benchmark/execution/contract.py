@@ -102,7 +102,7 @@ def _runs(
         yield Finding(clause, False, _told(error, declaration.path))
         return
     yield Finding(clause, True, f"{first.cost.seconds:.1f} s, {first.items_distinct} images read")
-    idle = declaration.card.edits == ("nothing",)
+    idle = declaration.card.edits == ("nothing",) and not declaration.card.adds
     changed = f"{len(first.edited)} tensors changed"
     yield Finding(f"it changes a declared tensor, {where}", idle or bool(first.edited), changed)
     buffers = {name for name, _ in first.clip.model.named_buffers()} & set(first.edited)

@@ -14,6 +14,7 @@ import yaml
 
 from benchmark.evaluation.catalogue import find
 from benchmark.evaluation.families import FAMILIES
+from benchmark.exporting.config import ADDED_MODULE
 from benchmark.exporting.markdown import plain
 from benchmark.exporting.origin import Origin
 from benchmark.records.record import Metric, Record
@@ -43,6 +44,7 @@ class CardWriter:
         retrained: Those of the model that never saw the forget data; None likewise.
         trunk: The module of the folder that must be imported first; None where open_clip needs none.
         hub: The repository of the hub that the folder goes to; empty where it stays here.
+        added: Whether the method left modules that open_clip alone does not build.
     """
 
     record: Record
@@ -52,6 +54,7 @@ class CardWriter:
     retrained: MetricsByName | None = None
     trunk: str | None = None
     hub: str = ""
+    added: bool = False
 
     def write(self) -> str:
         """The card, Markdown with a YAML head."""
@@ -61,7 +64,7 @@ class CardWriter:
             _section("What it scored", self._scores()),
             _section("What a probe brings back", self._probes()),
             _section("What it must not be used for", self._warnings()),
-            _section("How to load it", usage(self.trunk, self.hub)),
+            _section("How to load it", usage(self.trunk, self.hub, added=self.added)),
             _section("Where the numbers are from", self._provenance()),
         )
         return f"{self._head()}\n" + "\n".join(sections)
@@ -85,7 +88,7 @@ class CardWriter:
     def _title(self) -> str:
         cell = self.record.cell
         base, method = plain(self.origin.base), plain(cell["method"])
-        idle = self.method.edits == ("nothing",)
+        idle = self.method.edits == ("nothing",) and not self.method.adds
         what = f"{base} as it came" if idle else f"{base} after forgetting {self._forgotten} ({method})"
         return (
             f"# {what}\n\n"
@@ -102,7 +105,10 @@ class CardWriter:
             ("original model", plain(self.origin.base)),
             ("method", f"{plain(cell['method'])}: {plain(self.method.title)} ({plain(self.method.paper)})"),
             ("data that it read", plain(self.record.provenance.get("regime", self.method.regime))),
-            ("parts that it may edit", plain(", ".join(self.method.edits))),
+            (
+                "parts that it may edit",
+                plain(", ".join((*self.method.edits, *(f"added at {at}" for at in self.method.adds)))),
+            ),
             ("hyperparameters", settings or "none"),
             ("seed", plain(cell["seed"])),
             ("unlearning took", NOT_MEASURED if seconds is None else f"{seconds:.3g} s"),
@@ -216,13 +222,33 @@ def _section(title: str, body: str) -> str:
     return f"## {title}\n\n{body}\n"
 
 
-def usage(trunk: str | None, hub: str = "") -> str:
+def _usage_of_added(trunk: str | None) -> str:
+    first = (
+        "" if trunk is None else f"import {trunk}  # {trunk}.py of this folder: registers the image trunk with timm\n"
+    )
+    return f"""The method left modules of its own in the model (the tensors whose names hold `added_`), which open_clip
+does not build: loaded by it alone, the folder is refused. `{ADDED_MODULE}.py` of this folder builds them; it needs
+nothing but open_clip. Start Python in this folder, or put it on `sys.path`.
+
+```python
+{first}import open_clip
+import {ADDED_MODULE}
+
+model, preprocess = {ADDED_MODULE}.load(".")  # the path of this folder; open_clip 3.0 or later
+tokenizer = open_clip.get_tokenizer("local-dir:.")
+```"""
+
+
+def usage(trunk: str | None, hub: str = "", *, added: bool = False) -> str:
     """How open_clip loads the folder.
 
     Args:
         trunk: The module of the folder that must be imported first; None where open_clip needs none.
         hub: The repository of the hub that the folder goes to; empty where it stays here.
+        added: Whether it holds modules that open_clip alone does not build.
     """
+    if added:
+        return _usage_of_added(trunk)
     name = "local-dir:." if trunk is not None or not hub else f"hf-hub:{hub}"
     where = '# "local-dir:" and the path of this folder; ' if name.startswith("local") else "# "
     first = (

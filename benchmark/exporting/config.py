@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmark.models
+import methods.common.added
 from benchmark.models.blip_folder import BLIP
 from benchmark.models.compact import TRUNK, TRUNKS, VOCABULARY, ClipTokenizer, read_architecture
 from benchmark.models.model_folder import SCALE
@@ -15,6 +16,9 @@ from methods.common.clip import Clip
 
 TRUNK_MODULE = "clip_trunks"
 """The module of an exported folder that registers an image trunk of ours with timm; it is imported first."""
+
+ADDED_MODULE = "added_modules"
+"""The module of an exported folder that builds what a method added to the model, and loads it."""
 
 
 class ExportError(BenchmarkError):
@@ -98,6 +102,11 @@ def needs_trunk(model: str) -> bool:
 def trunk_source() -> bytes:
     """The source of the module that registers our image trunks: it imports torch and timm alone."""
     return (Path(benchmark.models.__file__).parent / "trunks.py").read_bytes()
+
+
+def added_source() -> bytes:
+    """The source of the module that builds what a method added to a model: it imports torch and open_clip alone."""
+    return Path(methods.common.added.__file__).read_bytes()
 
 
 def write_tokenizer(clip: Clip, folder: Path) -> None:

@@ -14,8 +14,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from benchmark.exporting.config import (
+    ADDED_MODULE,
     TRUNK_MODULE,
     ExportError,
+    added_source,
     needs_trunk,
     open_clip_config,
     trunk_source,
@@ -23,6 +25,7 @@ from benchmark.exporting.config import (
 )
 from benchmark.records.record import Record
 from datamodules.common.kept_files import CannotWriteError, DiskFullError, replace_file, sweep, temporary_name
+from methods.common.added import added_modules, load
 from methods.common.clip import Clip
 
 MODEL, CONFIG, CARD, RECORD = "open_clip_model.safetensors", "open_clip_config.json", "README.md", "record.json"
@@ -122,13 +125,16 @@ def write_model(folder: Path, clip: Clip, model: str) -> None:
     text = json.dumps(open_clip_config(model, clip), indent=2) + "\n"
     replace_file(folder / CONFIG, text.encode())
     write_tokenizer(clip, folder)
+    if added_modules(clip.model):
+        replace_file(folder / f"{ADDED_MODULE}.py", added_source())
     if needs_trunk(model):
         replace_file(folder / f"{TRUNK_MODULE}.py", trunk_source())
 
 
 @torch.no_grad()
 def check_model(folder: Path, clip: Clip, texts: Sequence[str]) -> float:
-    """Load the folder by open_clip alone and compare: tokens equal, image and text features within `LARGEST_GAP`.
+    """Load the folder by open_clip, with the module of what was added, and compare: equal tokens, image and text
+    features within `LARGEST_GAP`.
 
     Args:
         folder: With weights and configuration.
@@ -145,7 +151,7 @@ def check_model(folder: Path, clip: Clip, texts: Sequence[str]) -> float:
 
     name = f"local-dir:{folder}"
     try:
-        loaded, _, _ = open_clip.create_model_and_transforms(name)
+        loaded = load(str(folder))[0] if added_modules(clip.model) else open_clip.create_model_and_transforms(name)[0]
         tokens: Tensor = open_clip.get_tokenizer(name)(list(texts))
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]

@@ -36,6 +36,7 @@ from benchmark.models.tensor_files import WeightsError
 from benchmark.models.tokenizers import CONFIG, split_tokenizer, tokenizer_of
 from benchmark.models.transformers_names import from_transformers, is_of_transformers
 from benchmark.models.weights_input import images_of_file
+from methods.common.added import AddedModuleError, host_of, put_tensors
 from methods.common.clip import Clip, Scale, state_hash
 
 OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
@@ -119,15 +120,21 @@ def _with_weights(
     if is_of_transformers(state):
         architecture += " (the file has the names of Hugging Face transformers)"
         state = from_transformers(state)
+    added = {key: value for key, value in state.items() if host_of(key)}
+    state = {key: value for key, value in state.items() if key not in added}
     expected = built(config, name, device="meta", text_folder=text_folder).state_dict()
     state = in_the_form_of(named_as(state, (*expected, *_other_forms(expected)), path), expected)
     try:
         check_fits(path, architecture, state, expected)
-        check_finite(path, state)
+        check_finite(path, {**state, **added})
     except WeightsError as error:
         raise WeightsError(f"model {name!r}: {error}") from error
     model = built(config, name, images=images, text_folder=text_folder)
     model.load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
+    try:
+        put_tensors(model, {key: value.float() for key, value in added.items()})
+    except (AddedModuleError, RuntimeError) as error:
+        raise WeightsError(f"model {name!r}: {path}: {error}") from error
     return model
 
 

@@ -27,9 +27,9 @@ from benchmark.utils.hardware import Precision
 from benchmark.utils.trainer import fit, make_trainer
 from datamodules.common.dataset import Dataset
 from datamodules.common.guard import guarded
-from datamodules.common.module import Retrained, SyntheticSource, UnlearningDataModule
+from datamodules.common.module import Retrained, SyntheticSource, UnlearningDataModule, ValidatingDataModule
 from datamodules.common.request import ForgetRequest
-from methods.common.added import Added, added_modules, host_of
+from methods.common.added import added_at, added_modules, host_of
 from methods.common.base import UnlearningMethod, declared
 from methods.common.card import ContractError, MethodCard
 from methods.common.clip import Clip, changed_tensors
@@ -176,7 +176,8 @@ def unlearn(
     clock = on_clock or (lambda _: None)
     before = {name: value.detach().clone() for name, value in clip.model.state_dict().items()}
     given = Given.of(clip)
-    data = UnlearningDataModule(
+    validates = method_class.validation_step is not L.LightningModule.validation_step
+    data = (ValidatingDataModule if validates else UnlearningDataModule)(
         dataset,
         request,
         regime=regime or method_class.card.regime,  # type: ignore[arg-type]
@@ -197,7 +198,8 @@ def unlearn(
         method.training_step = _without_stop(method.training_step)  # type: ignore[method-assign]
         curve.steps = method.planned_steps(data.sizes)
         data.plan(steps=curve.steps, batch_size=method.batch_size())
-        trainer.val_check_interval = min(method.validation_interval(curve.steps), curve.steps) or 1
+        if validates:
+            trainer.val_check_interval = min(method.validation_interval(curve.steps), curve.steps)
         trainer.accumulate_grad_batches = int(getattr(hyperparameters, "accumulate_grad_batches", 1))
         fit(trainer, method, datamodule=data)
     clock("end")
@@ -271,12 +273,11 @@ class Given:
 
 
 def _modules(model: nn.Module) -> tuple[tuple[str, type], ...]:
-    """The model's own modules; added ones are told by their tensors."""
-    return tuple((name, type(module)) for name, module in model.named_modules() if not isinstance(module, Added))
+    return tuple((name, type(module)) for name, module in model.named_modules())
 
 
 def _is_changed(module: nn.Module) -> bool:
-    added = {child.hook for child in module.children() if isinstance(child, Added)}
+    added = [one.hook for one in added_at(module)]  # told by their tensors
     forward = [hook for hook in module._forward_hooks.values() if hook not in added]
     hooks = (forward, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return "forward" in vars(module) or any(hooks)

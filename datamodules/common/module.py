@@ -14,7 +14,7 @@ Only the train split is ever handed out; the test split belongs to the evaluatio
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +26,10 @@ import torch
 from lightning.pytorch.utilities import CombinedLoader
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from datamodules.common.batches import CyclingBatches, Listed, Ticks
 from datamodules.common.dataset import Dataset
 from datamodules.common.errors import RegimeViolationError, RequestError
 from datamodules.common.guard import ReadGuard
@@ -36,42 +37,6 @@ from datamodules.common.images import ImageArray, Preprocessing
 from datamodules.common.request import ForgetRequest
 from datamodules.common.spent import Spent
 from datamodules.common.synthetic import ImageModel, SyntheticForgetSet, SyntheticRecipe, climb_set, make_or_load
-
-
-class Ticks(TorchDataset[int]):
-    """The data of a method that reads none: the step's number."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-
-class CyclingBatches(Sampler[list[int]]):
-    """Exactly `steps` batches; every item once before any comes again, each pass newly shuffled.
-
-    A part smaller than a batch gives batches of the whole part.
-    """
-
-    def __init__(self, items: int, batch_size: int, steps: int, *, seed: int) -> None:
-        self._items, self._batch, self._steps = items, min(batch_size, items), steps
-        self._seed = seed
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def __iter__(self) -> Iterator[list[int]]:
-        random = np.random.default_rng(self._seed)
-        queue: list[int] = []
-        for _ in range(self._steps):
-            while len(queue) < self._batch:
-                queue.extend(random.permutation(self._items).tolist())
-            yield queue[: self._batch]
-            queue = queue[self._batch :]
 
 
 @dataclass(frozen=True)
@@ -353,14 +318,6 @@ class UnlearningDataModule(L.LightningDataModule):
         self._validation = self.hold_out(batches)
         return self._validation
 
-    def val_dataloader(self) -> Any:
-        """The batches of `validation`: as many as the part with most has; none where it was not called."""
-        count = max(map(len, self._validation.values()), default=0)
-        held_out = [
-            {part: pairs[k] for part, pairs in self._validation.items() if k < len(pairs)} for k in range(count)
-        ]
-        return DataLoader(_Listed(held_out), batch_size=None)
-
     def guard(self) -> ReadGuard:
         """A read guard that allows exactly the images handed out here."""
         allowed: dict[str, NDArray[np.bool_]] = {}
@@ -424,17 +381,16 @@ class UnlearningDataModule(L.LightningDataModule):
         return CombinedLoader(loaders, mode="min_size")
 
 
-class _Listed(TorchDataset[dict[Part, Pairs]]):
-    """Batches that are there already."""
+class ValidatingDataModule(UnlearningDataModule):
+    """The same for a method that validates: Lightning asks for the batches that it held out."""
 
-    def __init__(self, batches: Sequence[dict[Part, Pairs]]) -> None:
-        self._batches = batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int) -> dict[Part, Pairs]:
-        return self._batches[index]
+    def val_dataloader(self) -> Any:
+        """The batches of `validation`: as many as the part with most has; none where it was not called."""
+        count = max(map(len, self._validation.values()), default=0)
+        held_out = [
+            {part: pairs[k] for part, pairs in self._validation.items() if k < len(pairs)} for k in range(count)
+        ]
+        return DataLoader(Listed(held_out), batch_size=None)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -9,7 +9,7 @@ and * along the last dimension:
 | `bottleneck` | y + U relu(D y + d) + u | `down`, `down_bias`, `up`, `up_bias` | no |
 | `linear` | y + M y + m | `weight` = M (out, out), `bias` = m (out) | yes: (1 + M) W, (1 + M) b + m |
 
-Each begins as nothing: up, M and the biases are zero. A tensor of it is called `HOST.added_KIND.TENSOR` in the state
+Each begins as nothing: up, M and the biases are zero. A tensor of it is called `HOST.added_KIND_TENSOR` in the state
 dict, so names and shapes alone say what it is (`attach`): no code of the method is needed to measure or to load it.
 
 This file imports torch alone: an exported folder carries it.
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -27,91 +27,99 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PREFIX = "added_"
-_NAME = re.compile(r"(?P<host>.+)\.added_(?P<kind>[a-z_]+)\.(?P<tensor>[a-z_]+)")
+_NAME = re.compile(r"(?P<host>.+)\.added_(?P<kind>low_rank|bottleneck|linear)_(?P<tensor>[a-z_]+)")
 
 
 class AddedModuleError(ValueError):
     """A module that cannot be added there, or tensors that are of no standard module."""
 
 
-class Added(nn.Module):
-    """Base of the standard modules. A subclass declares `kind`, `tensors`, `change` and `merge_into`."""
+class Added:
+    """Base of the standard modules: what happens at a host. A subclass declares `kind` and `tensors`, and `change`.
+
+    The tensors are parameters of the host itself, so that containers (`nn.Sequential`) do not take them for a layer.
+    """
 
     kind: ClassVar[str]
     tensors: ClassVar[tuple[str, ...]]
 
     def __init__(self) -> None:
-        super().__init__()
         self.calls = 0
+
+    def name(self, tensor: str) -> str:
+        """The name of one of its tensors at the host."""
+        return f"{PREFIX}{self.kind}_{tensor}"
+
+    def at(self, host: nn.Module, like: Tensor) -> list[Tensor]:
+        """Its tensors at a host, in their order, on the device and of the type of another one."""
+        return [getattr(host, self.name(tensor)).to(like) for tensor in self.tensors]
 
     def hook(self, host: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         """What the host gives from now on; of an output of several parts the first is changed."""
         self.calls += 1
         first, rest = (output[0], output[1:]) if isinstance(output, tuple) else (output, None)
-        changed = self.change(inputs[0] if inputs else first, first)
+        if first.dim() > 3:
+            raise AddedModuleError("its host gives feature maps; added modules act along the last dimension")
+        changed = self.change(inputs[0] if inputs else first, first, *self.at(host, first))
         return changed if rest is None else (changed, *rest)
 
-    def change(self, given: Tensor, output: Tensor) -> Tensor:
+    def change(self, given: Tensor, output: Tensor, *tensors: Tensor) -> Tensor:
         """The new output of the host.
 
         Args:
             given: Its input, shape (..., in).
             output: Its output, shape (..., out).
+            tensors: Of this module, in their order.
         """
         raise NotImplementedError
 
     def merge_into(self, host: nn.Linear) -> None:
-        """Put the change into the weights of a linear host."""
-        raise AddedModuleError(f"a module of kind {self.kind!r} cannot be merged: it stays")
+        """Put the change into the weights of a linear host.
 
-    def fit(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the shapes and values of its tensors."""
-        for name in self.tensors:
-            setattr(self, name, nn.Parameter(tensors[name].detach().clone(), requires_grad=False))
+        Raises:
+            AddedModuleError: If it cannot be told by weights alone.
+        """
+        raise AddedModuleError(f"a module of kind {self.kind!r} cannot be merged: it stays")
 
 
 class LowRank(Added):
     """y + B A x (LoRA, with its scale in B)."""
 
     kind, tensors = "low_rank", ("down", "up")
-    down: nn.Parameter
-    up: nn.Parameter
 
-    def change(self, given: Tensor, output: Tensor) -> Tensor:
+    def change(self, given: Tensor, output: Tensor, *tensors: Tensor) -> Tensor:
         """See the module."""
-        return output + F.linear(F.linear(given, self.down.to(given)), self.up.to(given)).to(output)
+        down, up = tensors
+        if given.shape[:-1] != output.shape[:-1]:
+            raise AddedModuleError("a low-rank module needs a host whose output is as its input is, but for the width")
+        return output + F.linear(F.linear(given.to(output), down), up)
 
     @torch.no_grad()
     def merge_into(self, host: nn.Linear) -> None:
         """W + B A."""
-        host.weight.add_((self.up @ self.down).to(host.weight))
+        down, up = self.at(host, host.weight)
+        host.weight.add_(up @ down)
 
 
 class Bottleneck(Added):
     """y + U relu(D y + d) + u (a residual adapter)."""
 
     kind, tensors = "bottleneck", ("down", "down_bias", "up", "up_bias")
-    down: nn.Parameter
-    down_bias: nn.Parameter
-    up: nn.Parameter
-    up_bias: nn.Parameter
 
-    def change(self, given: Tensor, output: Tensor) -> Tensor:
+    def change(self, given: Tensor, output: Tensor, *tensors: Tensor) -> Tensor:
         """See the module."""
-        inner = F.relu(F.linear(output, self.down.to(output), self.down_bias.to(output)))
-        return output + F.linear(inner, self.up.to(output), self.up_bias.to(output))
+        down, down_bias, up, up_bias = tensors
+        return output + F.linear(F.relu(F.linear(output, down, down_bias)), up, up_bias)
 
 
 class LinearHead(Added):
     """y + M y + m (a head of one's own)."""
 
     kind, tensors = "linear", ("weight", "bias")
-    weight: nn.Parameter
-    bias: nn.Parameter
 
-    def change(self, given: Tensor, output: Tensor) -> Tensor:
+    def change(self, given: Tensor, output: Tensor, *tensors: Tensor) -> Tensor:
         """See the module."""
-        return output + F.linear(output, self.weight.to(output), self.bias.to(output))
+        return output + F.linear(output, *tensors)
 
     @torch.no_grad()
     def merge_into(self, host: nn.Linear) -> None:
@@ -120,11 +128,12 @@ class LinearHead(Added):
         Raises:
             AddedModuleError: If the host has no bias and m is not zero.
         """
-        if host.bias is None and bool(self.bias.any()):
+        weight, bias = self.at(host, host.weight)
+        if host.bias is None and bool(bias.any()):
             raise AddedModuleError("the linear layer has no bias, and the added one is not zero: it stays")
         if host.bias is not None:
-            host.bias.add_((self.weight @ host.bias.to(self.weight) + self.bias).to(host.bias))
-        host.weight.add_((self.weight @ host.weight.to(self.weight)).to(host.weight))
+            host.bias.add_(weight @ host.bias + bias)
+        host.weight.add_(weight @ host.weight)
 
 
 KINDS: dict[str, type[Added]] = {kind.kind: kind for kind in (LowRank, Bottleneck, LinearHead)}
@@ -159,15 +168,21 @@ def new_tensors(kind: str, *, inputs: int, outputs: int, rank: int, like: Tensor
 def host_of(name: str) -> str:
     """The path of the host of an added tensor, by its state-dict name; empty for any other tensor."""
     match = _NAME.fullmatch(name)
-    return match["host"] if match and match["kind"] in KINDS else ""
+    return match["host"] if match else ""
+
+
+def added_at(host: nn.Module) -> list[Added]:
+    """What was added at a module, in the order in which it acts."""
+    found = (getattr(hook, "__self__", None) for hook in host._forward_hooks.values())
+    return [one for one in found if isinstance(one, Added)]
 
 
 def added_modules(model: nn.Module) -> dict[str, Added]:
-    """The added modules of a model by their paths."""
-    return {path: module for path, module in model.named_modules() if isinstance(module, Added)}
+    """The added modules of a model by the paths of their hosts and their kinds."""
+    return {f"{path}.{PREFIX}{one.kind}": one for path, host in model.named_modules() for one in added_at(host)}
 
 
-def put(model: nn.Module, path: str, kind: str, tensors: Mapping[str, Tensor]) -> Added:
+def put(model: nn.Module, path: str, kind: str, tensors: Mapping[str, Tensor]) -> list[nn.Parameter]:
     """Add a module with these tensors at a host.
 
     Args:
@@ -176,24 +191,28 @@ def put(model: nn.Module, path: str, kind: str, tensors: Mapping[str, Tensor]) -
         kind: One of `KINDS`.
         tensors: All that the kind has.
 
+    Returns:
+        Its parameters, which are not trained unless that is asked of them.
+
     Raises:
         AddedModuleError: If there is no such host or kind, tensors are missing, or one of this kind is there already.
     """
     hosts = dict(model.named_modules())
-    if not path or path not in hosts or isinstance(hosts[path], Added):
+    if not path or path not in hosts:
         raise AddedModuleError(f"the model has no module {path!r}")
     if kind not in KINDS:
         raise AddedModuleError(f"there is no added module of kind {kind!r}: use {', '.join(KINDS)}")
     if set(tensors) != set(KINDS[kind].tensors):
-        raise AddedModuleError(f"{path}.{PREFIX}{kind} has the tensors {', '.join(KINDS[kind].tensors)}")
-    host, name = hosts[path], PREFIX + kind
-    if name in dict(host.named_children()):
+        raise AddedModuleError(f"a module of kind {kind!r} at {path} has the tensors {', '.join(KINDS[kind].tensors)}")
+    host = hosts[path]
+    if any(one.kind == kind for one in added_at(host)):
         raise AddedModuleError(f"{path!r} has an added module of kind {kind!r} already")
     module = KINDS[kind]()
-    module.fit(tensors)
-    host.add_module(name, module)
+    parameters = {name: nn.Parameter(value.detach().clone(), requires_grad=False) for name, value in tensors.items()}
+    for name, parameter in parameters.items():
+        host.register_parameter(module.name(name), parameter)
     host.register_forward_hook(module.hook)
-    return module
+    return list(parameters.values())
 
 
 def attach(model: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -216,7 +235,7 @@ def attach(model: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
             groups.setdefault((match["host"], match["kind"]), {})[match["tensor"]] = value
     for (path, kind), own in sorted(groups.items()):
         put(model, path, kind, own)
-    return tuple(f"{path}.{PREFIX}{kind}.{name}" for (path, kind), own in groups.items() for name in own)
+    return tuple(f"{path}.{PREFIX}{kind}_{name}" for (path, kind), own in groups.items() for name in own)
 
 
 @torch.no_grad()
@@ -235,21 +254,13 @@ def put_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         state[name].copy_(value)
 
 
-def detach(model: nn.Module, paths: Iterable[str]) -> None:
-    """Take added modules out again.
-
-    Args:
-        model: Changed in place.
-        paths: Of the added modules.
-    """
-    modules = dict(model.named_modules())
-    for path in paths:
-        host, _, name = path.rpartition(".")
-        owner, module = modules[host], modules[path]
-        for key, hook in list(owner._forward_hooks.items()):
-            if getattr(hook, "__self__", None) is module:
-                del owner._forward_hooks[key]
-        delattr(owner, name)
+def take_out(host: nn.Module, module: Added) -> None:
+    """Take an added module out again."""
+    for key, hook in list(host._forward_hooks.items()):
+        if getattr(hook, "__self__", None) is module:
+            del host._forward_hooks[key]
+    for tensor in module.tensors:
+        delattr(host, module.name(tensor))
 
 
 def merge(model: nn.Module) -> None:
@@ -258,39 +269,30 @@ def merge(model: nn.Module) -> None:
     Raises:
         AddedModuleError: If one cannot be merged.
     """
-    for path, module in added_modules(model).items():
-        host = model.get_submodule(path.rpartition(".")[0])
-        if not isinstance(host, nn.Linear):
-            raise AddedModuleError(f"{path} cannot be merged: {type(host).__name__} is no linear layer; it stays")
-        module.merge_into(host)
-        detach(model, [path])
+    for path, host in model.named_modules():
+        for module in added_at(host):
+            if not isinstance(host, nn.Linear):
+                raise AddedModuleError(
+                    f"what was added at {path} cannot be merged: {type(host).__name__} is no linear layer; it stays"
+                )
+            module.merge_into(host)
+            take_out(host, module)
 
 
-def load(folder: str) -> nn.Module:
-    """An exported model with its added modules, by open_clip alone: run in, or import from, the exported folder.
+def load(folder: str) -> tuple[nn.Module, Any]:
+    """An exported model with what was added to it, and its preprocessing, by open_clip and this file alone.
 
     Args:
         folder: With `open_clip_config.json` and `open_clip_model.safetensors`.
     """
-    import json
     from pathlib import Path
 
     import open_clip
     from safetensors.torch import load_file
 
-    about = json.loads((Path(folder) / "open_clip_config.json").read_text(encoding="utf-8"))
-    config, images = about["model_cfg"], about["preprocess_cfg"]
-    name = f"exported-{Path(folder).resolve().name}"
-    open_clip.factory._MODEL_CONFIGS[name] = config
-    model: nn.Module = open_clip.create_model(
-        name,
-        pretrained=None,
-        image_mean=tuple(images["mean"]),
-        image_std=tuple(images["std"]),
-        image_interpolation=images["interpolation"],
-        image_resize_mode=images["resize_mode"],
-    )
+    name = f"local-dir:{folder}"
+    model, _, preprocess = open_clip.create_model_and_transforms(name, load_weights=False, pretrained_text=False)
     state = load_file(Path(folder) / "open_clip_model.safetensors")
     attach(model, state)
     model.load_state_dict(state)
-    return model.eval()
+    return model.eval(), preprocess

@@ -25,7 +25,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from datamodules.common.module import ForgetSpec, Pairs, Part, UnlearningDataModule
-from methods.common.added import PREFIX, AddedModuleError, host_of, merge, new_tensors, put
+from methods.common.added import AddedModuleError, host_of, merge, new_tensors, put
 from methods.common.card import ContractError, MethodCard
 from methods.common.clip import Clip, is_text_block, parameter_group
 from methods.common.projections import NoProjectionError, visual_projection
@@ -89,12 +89,12 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
 
     def validation_interval(self, steps: int) -> int:
         """Steps between two validations (`self.data.validation()`): the hyperparameter `validate_every`, or a tenth of
-        all.
+        all; at least 2, since callbacks take 1 for once at the end.
 
         Args:
             steps: How many are planned.
         """
-        return int(getattr(self.h, "validate_every", 0)) or max(1, steps // 10)
+        return max(2, int(getattr(self.h, "validate_every", 0)) or steps // 10)
 
     # -- what Lightning asks -----------------------------------------------------------------------------------------
 
@@ -175,7 +175,6 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
 
     def _hosts(self, at: str) -> list[str]:
         paths = [path for path, _ in self.clip.model.named_modules() if path and fnmatchcase(path, at)]
-        paths = [path for path in paths if f".{PREFIX}" not in path]
         if not paths:
             raise ContractError(f"method {self.card.name!r} adds at {at!r}: {self.clip.name} has no such module")
         if undeclared := [path for path in paths if not _is_host(self.card, path)]:
@@ -188,9 +187,10 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
         inputs, outputs = self._widths(path)
         like = next(self.clip.model.get_submodule(path).parameters(), next(self.clip.model.parameters()))
         tensors = new_tensors(kind, inputs=inputs, outputs=outputs, rank=rank, like=like.detach())
-        parameters = list(put(self.clip.model, path, kind, tensors).parameters())
+        parameters = put(self.clip.model, path, kind, tensors)
         for parameter in parameters:
             parameter.requires_grad_(True)
+        self._pass_one()  # a place that does not take it is told at once
         return parameters
 
     @torch.no_grad()
@@ -204,9 +204,7 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
 
         handle = self.clip.model.get_submodule(path).register_forward_hook(see)
         try:
-            side = self.clip.preprocessing.image_size
-            self.clip.encode_image(torch.zeros(1, 3, side, side, device=self.clip.device))
-            self.clip.encode_text(self.spec.all_names[:1] or ("a photo",))
+            self._pass_one()
         finally:
             handle.remove()
         if not seen:
@@ -215,6 +213,13 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
                 "without; choose the module around it"
             )
         return seen[0]
+
+    @torch.no_grad()
+    def _pass_one(self) -> None:
+        """One image and one text through the model."""
+        side = self.clip.preprocessing.image_size
+        self.clip.encode_image(torch.zeros(1, 3, side, side, device=self.clip.device))
+        self.clip.encode_text(self.spec.all_names[:1] or ("a photo",))
 
     def merge_added(self) -> None:
         """Put all added modules into the weights of their hosts, and take them out.

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.common.errors import BenchmarkError
-from methods.common.added import Added
+from methods.common.added import added_at
 from methods.common.clip import Clip
 
 
@@ -108,17 +108,14 @@ def visual_projection(clip: Clip) -> VisualProjection:
         NoProjectionError: If the encoder ends in something else.
     """
     visual = clip.visual
-    if any(_is_added_to(module) for module in (visual, getattr(visual, "head", None))):
-        raise NoProjectionError(f"model {clip.name!r} goes on after its projection: a method added a module there")
+    _check_last(clip, visual)
     if isinstance(getattr(visual, "proj", None), nn.Parameter):
         return VisualProjection(visual, "proj", None, False, "visual.")
     for path in LAST_LAYERS:
         layer: object = visual
-        for step in path.split("."):
-            layer = getattr(layer, step, None)
+        passed = [layer := getattr(layer, step, None) for step in path.split(".")]
         if isinstance(layer, nn.Linear):
-            if _is_added_to(layer):
-                raise NoProjectionError(f"model {clip.name!r} goes on after {path}: a method added a module there")
+            _check_last(clip, *passed)
             bias = "bias" if layer.bias is not None else None
             return VisualProjection(layer, "weight", bias, True, f"visual.{path}.")
     raise NoProjectionError(
@@ -126,9 +123,14 @@ def visual_projection(clip: Clip) -> VisualProjection:
     )
 
 
-def _is_added_to(module: object) -> bool:
-    """Whether a method added a module to a module, so that its weights alone do not say what it gives."""
-    return isinstance(module, nn.Module) and any(isinstance(child, Added) for child in module.children())
+def _check_last(clip: Clip, *modules: object) -> None:
+    """Check that nothing was added at modules that end in a projection: it would come after it.
+
+    Raises:
+        NoProjectionError: If something was.
+    """
+    if any(isinstance(module, nn.Module) and added_at(module) for module in modules):
+        raise NoProjectionError(f"model {clip.name!r} goes on after its projection: a method added a module there")
 
 
 class TextProjection(VisualProjection):
@@ -153,8 +155,8 @@ def text_projection(clip: Clip) -> TextProjection:
     )
     for owner, name, prefix in places:
         layer = getattr(owner, name, None)
-        if layer is not None and owner is not clip.model and _is_added_to(owner):
-            break
+        if layer is not None:
+            _check_last(clip, owner, layer)
         if isinstance(layer, nn.Sequential) and len(layer):  # of a text tower of transformers: the last of an MLP
             name, layer = f"{name}.{len(layer) - 1}", layer[-1]
         if isinstance(owner, nn.Module) and isinstance(layer, nn.Parameter):

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import APPLE, NAMES, SIDE, TinyDataset
 
+from datamodules.common.batches import CyclingBatches
 from datamodules.common.dataset import Dataset
 from datamodules.common.errors import RegimeViolationError, RequestError, UnknownNameError
 from datamodules.common.guard import ReadGuard, guarded
 from datamodules.common.images import ImageArray, Preprocessing
-from datamodules.common.module import PARTS_OF, REGIMES, CyclingBatches, ForgetSpec, Regime, UnlearningDataModule
+from datamodules.common.module import PARTS_OF, REGIMES, ForgetSpec, Regime, UnlearningDataModule
 from datamodules.common.request import ForgetRequest
 
 WITH_DATA = [regime for regime in REGIMES if PARTS_OF[regime]]
