@@ -20,7 +20,7 @@ import yaml
 from examined import context_of
 from pages import DOCS, ROOT, code_blocks, command_lines, headings, links, pages, parse
 from tiny import APPLE, tiny_clip
-from world import World, one_request
+from world import World, command, one_request
 
 from benchmark.cli.parser import COMMANDS
 from benchmark.evaluation.catalogue import MEASURES, Measure, find
@@ -183,6 +183,38 @@ def test_the_method_with_steps_is_on_the_leaderboard(tmp_path: Path, world: Worl
     assert answer.status == 0, answer.err
     records = {record.cell["method"]: record for record in world.records().values()}
     assert records["my_steps"].cost["edited_bytes"] > 0
+
+
+def test_the_method_that_adds_modules_is_measured_kept_and_exported_without_its_code(
+    tmp_path: Path, short_world: World
+) -> None:
+    *_, third = code_blocks(ADDING / "method.md", "python")
+    # the tiny model is a ResNet: its attention pool is what has a module with tokens
+    code = third.replace("visual.transformer.resblocks.*.mlp", "visual")
+    (tmp_path / "my_adapter.py").write_text(code, encoding="utf-8")
+    few = ("--set", "my_adapter.max_steps=4,my_adapter.batch_size=4,my_adapter.learning_rate=0.03", "--seeds", "0")
+    plugin = ("--plugin", tmp_path / "my_adapter.py")
+    answer = short_world.run(*plugin, "--methods", "my_adapter", *few, "--save-weights")
+    assert answer.status == 0, answer.err
+    (record,) = [r for r in short_world.records().values() if r.cell["method"] == "my_adapter"]
+    assert record.cost["edited_bytes"] > 0
+    where = ("--results", short_world.results, "--cache-dir", short_world.cache)
+    answer = command("export", record.key, tmp_path / "model", *where, *plugin)
+    assert answer.status == 0 and "taken: the weights kept beside the record (4 tensors" in answer.out, answer.err
+    page = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert (tmp_path / "model" / "added_modules.py").is_file() and 'added_modules.load(".")' in page
+
+    from benchmark.models.loading import load_clip
+
+    clip = load_clip(f"local-dir:{tmp_path / 'model'}")
+    added = {name for name in clip.model.state_dict() if "added_" in name}
+    assert added == {f"visual.added_bottleneck_{part}" for part in ("down", "down_bias", "up", "up_bias")}
+    again = short_world.with_results(tmp_path / "again")
+    answer = again.run("--methods", "original", "--model", f"local-dir:{tmp_path / 'model'}")
+    assert answer.status == 0, answer.err
+    (measured,) = again.records().values()
+    for name in ("forget/acc1", "retain/acc1"):
+        assert measured.metrics[name].value == pytest.approx(record.metrics[name].value)
 
 
 def test_the_data_set_reads_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
