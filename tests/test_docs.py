@@ -154,6 +154,21 @@ def test_the_paths_of_this_project_on_the_pages_exist() -> None:
     assert wrong == []
 
 
+def test_the_tables_of_what_loads_are_made_from_tests() -> None:
+    from docs.generation.loads import loads_table, rows
+
+    kinds = {row.kind for row in rows()}
+    assert kinds == {"model", "images", "captions", "name", "request"} and len(rows()) > 40
+    assert len({row.test for row in rows()}) == len(rows())
+    for page in ("models.md", "data.md"):
+        named = re.findall(r"generated: loads (\w+)", (DOCS / page).read_text(encoding="utf-8"))
+        kinds -= set(named)
+        for kind in named:
+            table = loads_table(kind)
+            assert table.count("\n") + 1 == 2 + sum(row.kind == kind for row in rows())
+    assert not kinds, "shown on no page"
+
+
 # -- the code of "add your own" ---------------------------------------------------------------------------------------
 
 

@@ -385,11 +385,9 @@ class ValidatingDataModule(UnlearningDataModule):
     """The same for a method that validates: Lightning asks for the batches that it held out."""
 
     def val_dataloader(self) -> Any:
-        """The batches of `validation`: as many as the part with most has; none where it was not called."""
-        count = max(map(len, self._validation.values()), default=0)
-        held_out = [
-            {part: pairs[k] for part, pairs in self._validation.items() if k < len(pairs)} for k in range(count)
-        ]
+        """The batches of `validation`, as many as each part has; none where it was not called."""
+        count = min(map(len, self._validation.values()), default=0)
+        held_out = [{part: pairs[k] for part, pairs in self._validation.items()} for k in range(count)]
         return DataLoader(Listed(held_out), batch_size=None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from docs.generation import boards, cards, commands, data, measures, retrained, speed, tuning
+from docs.generation import boards, cards, commands, data, loads, measures, retrained, speed, tuning
 
 BLOCKS: dict[str, Callable[..., str]] = {
     "boards": boards.suite_boards,
@@ -20,6 +20,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "tuned-scores": cards.tuned_scores,
     "method-cards": cards.method_cards,
     "datasets": cards.dataset_table,
+    "loads": loads.loads_table,
     "suffixes": data.suffix_list,
     "torchvision": data.torchvision_table,
     "models": cards.model_table,

@@ -98,6 +98,7 @@ MADE: dict[str, tuple[Callable[[Path], None], str, tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", MADE)
+@pytest.mark.loads("name", "`torchvision:NAME`", "loads from torchvision's files")
 def test_sets_of_torchvision(name: str, tmp_path: Path) -> None:
     make, official, names = MADE[name]
     make(tmp_path)
@@ -139,6 +140,7 @@ def test_a_set_of_torchvision_without_image_files(tmp_path: Path) -> None:
     assert len(dataset.split("train").images) == 10 and dataset.split("test").labels.tolist() == [0, 1]  # type: ignore[union-attr]
 
 
+@pytest.mark.loads("name", "a set whose files are not there", "one line: what, where from, where to")
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     for name in (*MADE, "imagenet", "coco_karpathy"):
         with pytest.raises(MissingFilesError, match=f"download {name}"):
@@ -165,6 +167,7 @@ def test_fetching_without_a_network_says_what_to_put_where(tmp_path: Path, monke
 # -- ImageNet and COCO -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.loads("name", "ImageNet from its validation images", "loads, with open_clip's names")
 def test_imagenet_from_its_validation_images_alone(tmp_path: Path) -> None:
     for shade, wnid in enumerate(("n01440764", "n02012849")):
         for index in range(5):
@@ -183,6 +186,7 @@ def test_imagenet_from_its_validation_images_alone(tmp_path: Path) -> None:
         opened("imagenet", tmp_path)
 
 
+@pytest.mark.loads("name", "COCO captions in Karpathy's split", "loads")
 def test_coco_in_karpathys_split(tmp_path: Path) -> None:
     images = []
     for index, split in enumerate(("train", "restval", "val", "test")):
@@ -256,6 +260,7 @@ def image_struct(shade: int) -> dict[str, Any]:
     return {"bytes": stream.getvalue(), "path": None}
 
 
+@pytest.mark.loads("name", "`hf:ORG/NAME` with labels (parquet)", "loads")
 def test_a_labelled_set_of_the_hub(tmp_path: Path) -> None:
     names = ["red_panda", "cat"]
     for part, first, count in (("train", 0, 4), ("test", 100, 2)):
@@ -277,6 +282,7 @@ def test_a_labelled_set_of_the_hub(tmp_path: Path) -> None:
         hidden.split("test")
 
 
+@pytest.mark.loads("name", "`hf:ORG/NAME` with captions", "loads; parted where it has one part")
 def test_a_captioned_set_of_the_hub_is_parted_where_it_has_one_part(tmp_path: Path) -> None:
     rows = [{"image": image_struct(n), "caption": [f"a dog {n}", "snow"]} for n in range(10)]
     parquet(tmp_path / "zoo" / "texts" / "train-0.parquet", rows, None)
@@ -289,6 +295,7 @@ def test_a_captioned_set_of_the_hub_is_parted_where_it_has_one_part(tmp_path: Pa
         dataset.split("val")
 
 
+@pytest.mark.loads("name", "a set that is nowhere, or has other columns", "one line")
 def test_a_set_that_is_nowhere_and_a_name_of_another_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> str:
         raise OSError("offline")

@@ -61,6 +61,7 @@ def test_what_is_no_request(data: dict[str, object], says: str) -> None:
         read_request(data)
 
 
+@pytest.mark.loads("request", "chosen images by path, end of path or row", "the forget set is these images")
 def test_an_image_is_named_by_its_path_the_end_of_it_or_its_row(folder: ImageFolder) -> None:
     files = train_files(folder)
     assert files == tuple(f"train/{name}/{number}.png" for name in ("ring", "star") for number in range(3))
@@ -80,6 +81,7 @@ def test_an_image_is_named_by_its_path_the_end_of_it_or_its_row(folder: ImageFol
         train_rows(TinyDataset(), ["a.jpg"])
 
 
+@pytest.mark.loads("request", "the same images named otherwise, in another order", "the same request, the same key")
 def test_spelling_and_order_make_no_other_request(folder: ImageFolder) -> None:
     requests = [read_request({"images": images}) for images in (["star/0.png", 0], [0, 3], ["ring/0.png", 3, 0])]
     resolved = {serving(folder, request).resolved(request) for request in requests}
@@ -123,6 +125,11 @@ def test_a_method_is_handed_the_images_and_the_names_that_the_request_says() -> 
         assert set(batch["forget"]["texts"]) == {"a photo of a bus", "a photo of a sunflower"}
 
 
+@pytest.mark.loads(
+    "request",
+    "chosen images without a name, for a method that needs one",
+    "n/a in `plan`, with the reason",
+)
 def test_which_methods_cannot_serve_it() -> None:
     def card(regime: str, **more: tuple[str, ...]) -> MethodCard:
         return MethodCard("some", "some", "some", regime, ("visual",), **more)  # type: ignore[arg-type]

@@ -54,6 +54,7 @@ def plugin(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.loads("name", "a data set in one Python file, `--plugin`", "loads")
 def test_a_file_is_a_data_set_and_no_method(plugin: Path, tmp_path: Path) -> None:
     methods = Registry().names()
     assert Registry([plugin]).names() == methods and "grey_squares" in dataset_cards()
@@ -68,6 +69,7 @@ def test_a_file_is_a_data_set_and_no_method(plugin: Path, tmp_path: Path) -> Non
         Registry([taken])
 
 
+@pytest.mark.loads("name", "a data set of a package's entry point", "loads")
 def test_an_entry_point_is_a_data_set(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     entry = EntryPoint("grey_squares", "grey_squares:GreySquares", registry.ENTRY_POINTS)
@@ -122,6 +124,11 @@ def test_check_on_the_command_line(plugin: Path, tmp_path: Path) -> None:
     assert answer.status == 0 and "keeps the contract" in answer.out, answer.out
 
 
+@pytest.mark.loads(
+    "name",
+    "nothing there yet: neither data nor weights",
+    "`plan` lists the cells and what each still needs",
+)
 def test_plan_answers_without_data_and_without_weights(tmp_path: Path) -> None:
     suite = tmp_path / "mine.yaml"
     suite.write_text(

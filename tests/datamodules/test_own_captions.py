@@ -87,6 +87,12 @@ WITHOUT = {
 
 
 @pytest.mark.parametrize("form", [*WITH_SPLITS, *WITHOUT])
+@pytest.mark.loads(
+    "captions",
+    "csv, tsv, JSON lines, JSON lists and objects, Karpathy (with or without byte order mark), COCO, token "
+    "file, Flickr8k",
+    "load, all the same",
+)
 def test_every_form_gives_the_same(form: str, tmp_path: Path) -> None:
     name, text = (WITH_SPLITS | WITHOUT)[form]
     (tmp_path / name).write_text(text, encoding="utf-8", newline="")
@@ -127,6 +133,7 @@ def test_an_own_retrieval_set(place: str, tmp_path: Path) -> None:
     assert again.concept_names == ("dog", "caf\u00e9") and again.revision != before
 
 
+@pytest.mark.loads("captions", "captions without a split", "a fifth of the images is measured, and told")
 def test_without_a_split_a_stated_fifth_is_measured(tmp_path: Path) -> None:
     for number in range(10):
         plain_picture(tmp_path / f"{number}.png", number)
@@ -138,6 +145,7 @@ def test_without_a_split_a_stated_fifth_is_measured(tmp_path: Path) -> None:
         dataset.split("val")
 
 
+@pytest.mark.loads("captions", "images missing or unreadable", "all named; left out with `--skip-unreadable`")
 def test_unreadable_and_missing_images_are_left_out_on_request(tmp_path: Path) -> None:
     write_images(tmp_path)
     (tmp_path / "a.jpg").unlink()
@@ -163,6 +171,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("problem", WRONG)
+@pytest.mark.loads("captions", "a table without its columns, or with odd lines", "one line with file and line")
 def test_what_is_wrong_is_said_on_one_line(problem: str, tmp_path: Path) -> None:
     name, text, message = WRONG[problem]
     (tmp_path / name).write_text(text)
@@ -183,6 +192,7 @@ def test_where_files_and_images_are_looked_for_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("form", "file"), [("kaggle's table", "results.csv"), ("hub's table", "flickr_annotations_30k.csv")]
 )
+@pytest.mark.loads("captions", "the two common Flickr30K tables", "`flickr30k` reads them")
 def test_flickr30k_reads_the_tables_in_circulation(form: str, file: str, tmp_path: Path) -> None:
     folder = tmp_path / "flickr30k"
     write_images(folder / "flickr30k-images")
@@ -221,6 +231,7 @@ def labelled(count: int, first: int = 0) -> dict[str, bytes]:
     return members
 
 
+@pytest.mark.loads("captions", "WebDataset shards of classes", "load: `shards:NAME`")
 def test_shards_of_clip_benchmark(tmp_path: Path) -> None:
     for part, count in (("train", 6), ("test", 4)):
         write_shard(tmp_path / "birds" / part / "0.tar", labelled(count, first=100 if part == "test" else 0))
@@ -239,6 +250,7 @@ def test_shards_of_clip_benchmark(tmp_path: Path) -> None:
         dataset.split("val")
 
 
+@pytest.mark.loads("captions", "WebDataset shards of captions", "load; parted where no name says how")
 def test_shards_with_captions_are_parted_where_no_name_says_how(tmp_path: Path) -> None:
     for shard in range(2):
         members: dict[str, bytes] = {}
@@ -268,6 +280,7 @@ Break = Callable[[Path], None]
     ],
     ids=["no names", "too few names", "damaged", "compressed"],
 )
+@pytest.mark.loads("captions", "compressed or damaged shards", "one line says what to do")
 def test_what_is_wrong_with_shards_is_said(break_it: Break, message: str, tmp_path: Path) -> None:
     write_shard(tmp_path / "birds" / "0.tar", labelled(8))
     (tmp_path / "birds" / "classnames.txt").write_text("robin\nred kite\n")

@@ -37,6 +37,11 @@ def counts(dataset: Dataset) -> tuple[int, int]:
     return len(dataset.split("train").images), len(dataset.split("test").images)
 
 
+@pytest.mark.loads(
+    "images",
+    "dot files and folders (`.ipynb_checkpoints`, `._1.jpg`); other files",
+    "ignored; counted by suffix",
+)
 def test_what_begins_with_a_dot_is_ignored_and_other_files_are_counted(tmp_path: Path) -> None:
     for part in ("train", "test"):
         write(tmp_path, part)
@@ -54,6 +59,7 @@ def test_what_begins_with_a_dot_is_ignored_and_other_files_are_counted(tmp_path:
 
 
 @pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".JPG", ".webp", ".jp2", ".ppm", ".avif", ".gif"])
+@pytest.mark.loads("images", "`.jfif`, `.jpe`, `.avif`, `.webp`, ...", "load")
 def test_every_suffix_that_pillow_reads_is_read(suffix: str, tmp_path: Path) -> None:
     if suffix.lower() not in image_suffixes():
         pytest.skip(f"this Pillow was built without {suffix}")
@@ -67,6 +73,7 @@ def test_every_suffix_that_pillow_reads_is_read(suffix: str, tmp_path: Path) -> 
     assert red == pytest.approx([200, 10, 10], abs=12)
 
 
+@pytest.mark.loads("images", "folders in class folders", "their images belong to the class")
 def test_images_in_deeper_folders_belong_to_their_class(tmp_path: Path) -> None:
     write(tmp_path, "train")
     write(tmp_path, "test")
@@ -74,6 +81,7 @@ def test_images_in_deeper_folders_belong_to_their_class(tmp_path: Path) -> None:
     assert counts(opened(tmp_path)) == (7, 6)
 
 
+@pytest.mark.loads("images", "train without test", "a fifth of each class is measured, and told")
 def test_without_a_test_folder_the_split_is_stated_and_stays(tmp_path: Path) -> None:
     write(tmp_path, "train", count=10)
     dataset = opened(tmp_path)
@@ -87,6 +95,7 @@ def test_without_a_test_folder_the_split_is_stated_and_stays(tmp_path: Path) -> 
     assert counts(open_dataset("folder:flat", tmp_path, tmp_path / "cache", 16)) == (16, 4)
 
 
+@pytest.mark.loads("images", "train and val without test", "val is measured, and told")
 def test_without_test_but_with_val_the_val_folder_is_measured(tmp_path: Path) -> None:
     write(tmp_path, "train", count=5)
     write(tmp_path, "valid", count=2)
@@ -94,12 +103,14 @@ def test_without_test_but_with_val_the_val_folder_is_measured(tmp_path: Path) ->
     assert counts(dataset) == (10, 4) and "the images of val are measured" in dataset.notes[0]
 
 
+@pytest.mark.loads("images", "a class of one image", "refused: the class is named")
 def test_a_class_of_one_image_cannot_be_parted(tmp_path: Path) -> None:
     write(tmp_path, "train", count=1)
     with pytest.raises(DatasetCorruptError, match="class 'cat' has no image in test; two images are the least"):
         opened(tmp_path)
 
 
+@pytest.mark.loads("images", "names with decomposed accents", "one class with the composed name")
 def test_accents_in_either_form_are_one_class(tmp_path: Path) -> None:
     for part in ("train", "test"):
         write(tmp_path, part, (unicodedata.normalize("NFD", "für_elise"), "naïve"))
@@ -109,6 +120,7 @@ def test_accents_in_either_form_are_one_class(tmp_path: Path) -> None:
         assert dataset.resolved(ForgetRequest(classes=(given,))).classes == ("für elise",)
 
 
+@pytest.mark.loads("images", "folders of WordNet ids; `classnames.txt`", "ImageNet's names, or the file's")
 def test_wordnet_folders_take_their_names_and_a_file_gives_others(tmp_path: Path) -> None:
     ids = ("n01440764", "n02012849", "n03126707")
     for part in ("train", "test"):
@@ -147,6 +159,7 @@ def damaged(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.loads("images", "unreadable images", "all named at once, by `plan`")
 def test_all_unreadable_files_are_named_at_once(damaged: Path) -> None:
     with pytest.raises(UnreadableImageError) as caught:
         opened(damaged).check_images()
@@ -169,6 +182,7 @@ def test_what_was_seen_is_remembered_until_a_file_changes(damaged: Path, monkeyp
     assert len(unreadable_images(files.folder, files.names, damaged / "cache")) == 2
 
 
+@pytest.mark.loads("images", "the same with `--skip-unreadable`", "left out, counted in the record")
 def test_unreadable_files_are_left_out_on_request_and_counted(damaged: Path) -> None:
     dataset = opened(damaged, skip_unreadable=True)
     assert counts(dataset) == (5, 8) and dataset.skipped == ("train/cat/1.jpg", "train/cat/2.jpg", "train/dog/3.jpg")
@@ -203,6 +217,7 @@ def test_plan_names_them_and_a_run_without_them_says_so_in_its_records(damaged: 
 @pytest.mark.parametrize(
     ("mode", "problem"), [("F", "real numbers"), ("LAB", "mode LAB")], ids=["real numbers", "another colour space"]
 )
+@pytest.mark.loads("images", "real numbers, LAB, more than 16 bits", "named as unreadable")
 def test_pixels_without_eight_bits_are_named(mode: str, problem: str, tmp_path: Path) -> None:
     write(tmp_path, "train")
     write(tmp_path, "test")
@@ -213,6 +228,7 @@ def test_pixels_without_eight_bits_are_named(mode: str, problem: str, tmp_path: 
         opened(tmp_path).split("train")
 
 
+@pytest.mark.loads("images", "EXIF orientation, transparency", "as open_clip reads them")
 def test_orientation_and_transparency_are_as_in_open_clip() -> None:
     """The decision that `ImageFolder` states: EXIF orientation is not applied, transparency is dropped."""
     stored = Image.fromarray(np.repeat(np.arange(0, 240, 4, dtype=np.uint8)[:, None, None], 60, 1).repeat(3, 2))

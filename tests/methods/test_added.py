@@ -61,6 +61,11 @@ def _gap(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
 
 
 @pytest.mark.parametrize(("kind", "path"), PLACES)
+@pytest.mark.loads(
+    "model",
+    "a model with modules that a method added and left",
+    "loads: they are built from their tensors",
+)
 def test_a_new_module_changes_nothing_and_a_trained_one_is_rebuilt_from_its_tensors(kind: str, path: str) -> None:
     before = _features(tiny_clip("vit"))
     assert _gap(_features(_with(tiny_clip("vit"), kind, path, trained=False)), before) < 1e-5

@@ -49,6 +49,11 @@ def test_clip_s_own_tokenizer_needs_no_folder() -> None:
     assert tokenizer_of({}, "m") == ClipTokenizer(77)
 
 
+@pytest.mark.loads(
+    "model",
+    "a family that needs a Hugging Face tokenizer, without the package",
+    "one line names the extra",
+)
 def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(WeightsError, match=r"nobody/nothing.*pip install -e '\.\[huggingface\]'"):
@@ -56,6 +61,7 @@ def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.skipif(find_spec("transformers") is None, reason="the extra `huggingface` is not installed")
+@pytest.mark.loads("model", "the same with `--tokenizer DIR`", "loads without a network")
 def test_a_tokenizer_is_read_from_its_folder(tmp_path: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

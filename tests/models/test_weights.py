@@ -86,6 +86,12 @@ FORMS: dict[str, Callable[[State], Any]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.loads(
+    "model",
+    "a checkpoint with the tensors under `state_dict`, `model`, ..., with `module.`, `_orig_mod.` or any "
+    "common prefix, beside an optimizer, arguments or a loss",
+    "loads",
+)
 def test_a_checkpoint_loads_whatever_is_around_it(form: str, state: State, tmp_path: Path) -> None:
     torch.save(FORMS[form](state), tmp_path / "w.ckpt")
     loaded = load_clip(f"{NAME}:{tmp_path / 'w.ckpt'}").model.state_dict()
@@ -93,6 +99,7 @@ def test_a_checkpoint_loads_whatever_is_around_it(form: str, state: State, tmp_p
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.loads("model", "half precision", "loads, computed in single")
 def test_half_precision_is_computed_in_single(kind: torch.dtype, state: State, tmp_path: Path) -> None:
     save_file({name: value.to(kind) for name, value in state.items()}, tmp_path / "w.safetensors")
     clip = load_clip(f"{NAME}:{tmp_path / 'w.safetensors'}")
@@ -109,6 +116,11 @@ def test_half_precision_is_computed_in_single(kind: torch.dtype, state: State, t
         (lambda s: {**s, "more.weight": torch.ones(1), "more.bias": torch.ones(1)}, "more.bias does not belong there"),
     ],
 )
+@pytest.mark.loads(
+    "model",
+    "two models in one file; missing, foreign or other-sized tensors; an unknown key",
+    "one line: what was found, what was expected",
+)
 def test_what_does_not_fit_is_said_with_what_was_found(
     content: Callable[[State], Any], says: str, state: State, tmp_path: Path
 ) -> None:
@@ -118,6 +130,7 @@ def test_what_does_not_fit_is_said_with_what_was_found(
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.loads("model", "a pickle that would run code", "refused; nothing of it is run")
 def test_what_is_no_data_is_still_refused(tmp_path: Path) -> None:
     class Ran:
         def __reduce__(self):
@@ -137,6 +150,11 @@ def write_folder(folder: Path, state: State, **more: Any) -> Path:
     return folder
 
 
+@pytest.mark.loads(
+    "model",
+    "a folder with `open_clip_config.json`, as `export` writes and the hub has",
+    "loads, by `local-dir:DIR`, `DIR`, or its file",
+)
 def test_a_folder_of_open_clip_loads_in_each_of_its_forms(state: State, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "mine", state)
     expected = open_clip.create_model(f"local-dir:{folder}").eval()
@@ -155,6 +173,7 @@ def test_a_folder_of_open_clip_loads_in_each_of_its_forms(state: State, tmp_path
     assert model_identity(f"local-dir:{tmp_path / 'other'}") != before, "its images count"
 
 
+@pytest.mark.loads("model", "`hf-hub:ORG/NAME`, perhaps `@REVISION`", "loads; the commit is in the key")
 def test_a_model_of_the_hub_is_its_folder_at_a_commit(
     state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +202,7 @@ def test_what_names_no_model_is_one_line(name: str) -> None:
     assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.loads("model", "a folder without weights or configuration", "one line names what is missing")
 def test_a_folder_says_what_it_lacks(state: State, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "mine", state)
     (folder / "open_clip_model.safetensors").rename(folder / "notes.txt")
@@ -193,6 +213,11 @@ def test_a_folder_says_what_it_lacks(state: State, tmp_path: Path) -> None:
         load_clip(f"local-dir:{folder}")
 
 
+@pytest.mark.loads(
+    "model",
+    "a file alone, of which nothing says mean and standard deviation",
+    "loads; what is assumed is told",
+)
 def test_the_statistics_of_a_file_are_those_of_its_tag_or_its_configuration_or_told(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     assumed = images_of_file("ViT-L-14", "", path)
@@ -293,6 +318,7 @@ class Characters:
 
 
 @pytest.mark.parametrize("kind", PUBLISHED)
+@pytest.mark.loads("model", "a folder of transformers: CLIP or SigLIP", "loads, with its own preprocessing")
 def test_a_folder_of_transformers_loads_by_its_published_names(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
