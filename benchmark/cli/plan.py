@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from benchmark.cli.options import Hardware, Places, Plugins, Selection
@@ -58,7 +59,7 @@ def plan_command(selection: Selection, plugins: Plugins, places: Places, hardwar
     for cell in plan.left_out:
         names = (cell.method, str(cell.request), cell.dataset, cell.model, str(cell.seed))
         rows.append([cell.key[:12], "n/a", *names, ""])
-    for message in (*plan.notes, *plan.store.notes):
+    for message in (*plan.notes, *plan.store.notes, *_to_fetch(plan.suite.every_model).values()):
         print(message, file=sys.stderr)
     title = f"{plan.suite.name}: {plan.suite.title}{tuned_by}"
     print(render([Table.of_texts(heads, rows, words=range(6), title=title)], "table"))
@@ -69,15 +70,23 @@ def plan_command(selection: Selection, plugins: Plugins, places: Places, hardwar
     return 0
 
 
+def _to_fetch(models: Iterable[str]) -> dict[str, str]:
+    """What the first run of some models will fetch, by model."""
+    from benchmark.models.tag_weights import to_fetch
+
+    return {model: needed for model in dict.fromkeys(models) if (needed := to_fetch(model))}
+
+
 def _without_files(error: NeedsError, suite: str) -> int:
     """Show what a suite asks for, and what is missing for it."""
     from benchmark.utils.table import Table, render
 
     rows = []
     ready = 0
+    needs = {**error.needs, **_to_fetch([wanted.model for wanted in error.wanted if wanted.model not in error.needs])}
     for wanted in error.wanted:
         named = (wanted.model, wanted.task.dataset, *wanted.task.others)
-        lacking = [name for name in named if name in error.needs]
+        lacking = [name for name in named if name in needs]
         ready += not lacking
         rows.append(
             [
@@ -87,7 +96,7 @@ def _without_files(error: NeedsError, suite: str) -> int:
         )
     heads = ("method", "forget", "data set", "model", "seed", "needs")
     print(render([Table.of_texts(heads, rows, words=range(6), title=f"{suite}: not all files are there")], "table"))
-    for message in dict.fromkeys(error.needs.values()):
+    for message in dict.fromkeys(needs.values()):
         print(f"needed: {message}")
     print(f"{len(rows)} cells, {ready} of them need nothing; what is done is shown when all files are there")
     return 0

@@ -29,7 +29,7 @@ from datamodules.common.dataset import Dataset
 from datamodules.common.guard import guarded
 from datamodules.common.module import Retrained, SyntheticSource, UnlearningDataModule, ValidatingDataModule
 from datamodules.common.request import ForgetRequest
-from methods.common.added import added_at, added_modules, host_of
+from methods.common.added import added_at, host_of, never_called
 from methods.common.base import UnlearningMethod, declared
 from methods.common.card import ContractError, MethodCard
 from methods.common.clip import Clip, changed_tensors
@@ -302,9 +302,9 @@ def _checked(
             f"method {method.card.name!r} added or took away tensors of the model ({odd[0]}): it may edit those that "
             "its card declares, in place, and add modules with self.add(...)"
         )
-    if idle := [path for path, module in added_modules(clip.model).items() if not module.calls]:
+    if idle := never_called(clip.model, added):
         raise ContractError(
-            f"method {method.card.name!r} added {idle[0]}, which the model never calls: it does nothing"
+            f"method {method.card.name!r} added to {idle}, which the model never calls: it does nothing"
         )
     given = {n: v for n, v in state.items() if n in before}
     edited = changed_tensors({n: v.to(clip.device) for n, v in before.items()}, given.items()) | added

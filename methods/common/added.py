@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -180,6 +180,18 @@ def added_at(host: nn.Module) -> list[Added]:
 def added_modules(model: nn.Module) -> dict[str, Added]:
     """The added modules of a model by the paths of their hosts and their kinds."""
     return {f"{path}.{PREFIX}{one.kind}": one for path, host in model.named_modules() for one in added_at(host)}
+
+
+def never_called(model: nn.Module, tensors: Iterable[str]) -> str:
+    """Where an added module was never called, of those that some tensors are of; empty where each was.
+
+    Args:
+        model: After it was run.
+        tensors: State-dict names; others than those of added modules do not count.
+    """
+    hosts = {host for name in tensors if (host := host_of(name))}
+    idle = (path for path in sorted(hosts) for one in added_at(model.get_submodule(path)) if not one.calls)
+    return next(idle, "")
 
 
 def put(model: nn.Module, path: str, kind: str, tensors: Mapping[str, Tensor]) -> list[nn.Parameter]:

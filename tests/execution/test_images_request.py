@@ -48,7 +48,7 @@ def test_plan_says_who_cannot_and_run_measures_the_images_themselves(images_worl
         assert reasons["synonyms"] == "the request chooses images: this measure needs a concept"
     (one,) = {r.references["original"] for r in records if r.cell["method"] == "salun"}
     assert images_world.records()[one].cell["request"] == {"images": [9], "classes": ["star"]}
-    board = command("leaderboard", "--results", images_world.results, "--cache-dir", images_world.cache).out
+    board = command("leaderboard", "--results", images_world.results).out
     assert "2 images" in board and "1 image" in board
     again = images_world.run()
     assert "nothing to do: all 4 cells" in again.out, "spelling and order make no other key"

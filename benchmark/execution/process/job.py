@@ -23,7 +23,7 @@ from benchmark.execution.process.child import Rank
 from benchmark.execution.process.processes import register_error
 from benchmark.unlearning.cost import Cost
 from benchmark.unlearning.unlearn import DivergedError, StoppedEarlyError, Unlearned
-from methods.common.added import AddedModuleError, added_modules, host_of, put_tensors
+from methods.common.added import AddedModuleError, host_of, never_called, put_tensors
 from methods.common.base import declared
 from methods.common.card import ContractError, MethodCard
 from methods.common.clip import Clip, state_hash
@@ -254,9 +254,10 @@ def _put(card: MethodCard, clip: Clip, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         ContractError: If it does not.
     """
+    there = set(clip.model.state_dict())
+    added = [name for name in tensors if name not in there]
     try:
         put_tensors(clip.model, tensors)
-        added = added_modules(clip.model)
         if added:
             side = clip.preprocessing.image_size
             clip.encode_image(torch.zeros(1, 3, side, side, device=clip.device))
@@ -265,8 +266,8 @@ def _put(card: MethodCard, clip: Clip, tensors: Mapping[str, Tensor]) -> None:
         raise ContractError(
             f"method {card.name!r} left an added module that does not fit the model: {error}"
         ) from error
-    if idle := [path for path, module in added.items() if not module.calls]:
-        raise ContractError(f"method {card.name!r} left {idle[0]}, which the model never calls: it does nothing")
+    if idle := never_called(clip.model, added):
+        raise ContractError(f"method {card.name!r} added to {idle}, which the model never calls: it does nothing")
 
 
 def _check(card: MethodCard, clip: Clip, answer: Answer) -> None:
