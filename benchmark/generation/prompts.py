@@ -12,6 +12,7 @@ from typing import Literal
 
 from datamodules.common.dataset import Dataset
 from datamodules.common.errors import RequestError
+from datamodules.common.image_request import chooses_images
 from datamodules.common.request import ForgetRequest
 
 PromptPart = Literal["forget", "retain"]
@@ -70,6 +71,8 @@ def plan_prompts(dataset: Dataset, request: ForgetRequest, *, images: int, seed:
     Raises:
         RequestError: If the data set cannot serve the request, or no name is retained: the judge would have no choice.
     """
+    if chooses_images(request):
+        raise RequestError("the request chooses images: prompts are made for whole classes or a concept")
     dataset.check_request(request)
     forget, retain = dataset.names_for(request)
     if not retain:
