@@ -13,6 +13,7 @@ from datamodules.common.chosen_images import ChosenImagesDataset, serving, train
 from datamodules.common.errors import RequestError
 from datamodules.common.image_request import ImagesRequest, chooses_images, images_of, read_request
 from datamodules.common.module import ForgetSpec, UnlearningDataModule
+from datamodules.common.narrowed import FewerTestImages
 from datamodules.common.request import ForgetRequest
 from datamodules.image_folder import ImageFolder
 from methods.common.card import MethodCard
@@ -123,6 +124,13 @@ def test_a_method_is_handed_the_images_and_the_names_that_the_request_says() -> 
         assert sorted(batch["forget"]["indices"].tolist()) == [3, 5]
         assert {3, 5}.isdisjoint(batch["retain"]["indices"].tolist())
         assert set(batch["forget"]["texts"]) == {"a photo of a bus", "a photo of a sunflower"}
+
+
+def test_where_fewer_test_images_are_measured_the_chosen_ones_stay(folder: ImageFolder) -> None:
+    fewer = FewerTestImages(folder, 1)
+    assert train_files(fewer) == train_files(folder)
+    data = serving(fewer, read_request({"images": ["ring/0.png"]}))
+    assert data.split("test").labels.tolist() == [0, 0, 1] and len(data.split("train").images) == 6
 
 
 @pytest.mark.loads(
