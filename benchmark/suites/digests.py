@@ -36,7 +36,7 @@ UNLEARNS = (
     "benchmark.utils.randomness:isolated",
     "datamodules.common.dataset:Dataset",
     "datamodules.common.dataset:Split",
-    "datamodules.common.chosen_images:ChosenImagesDataset",
+    "datamodules.common.chosen_images:serving",
     "datamodules.common.image_request:ImagesRequest",
     "datamodules.common.images:ImageArray",
     "datamodules.common.images:Preprocessing",
