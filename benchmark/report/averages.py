@@ -16,9 +16,9 @@ from benchmark.leaderboards.boards import Board
 from benchmark.leaderboards.grouping import PUBLISHED, BoardKey
 
 CAVEAT = (
-    "Each board counts once, however many requests it holds; of boards that ask the same of the same model the one with "
-    "most requests. Boards differ in data, model and difficulty, so a mean over them has no interval and is no test: "
-    "read it beside the boards. A method that lacks a board has no mean."
+    "Each board counts once, however many requests it holds; of boards that ask the same of the same model, the one "
+    "with most requests. Boards differ in data, model and difficulty, so a mean over them has no interval and is no "
+    "test: read it beside the boards. A method that lacks a board has no mean."
 )
 LEAST_BOARDS = 2
 """Boards that a mean needs."""
