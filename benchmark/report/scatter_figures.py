@@ -26,7 +26,7 @@ def trade_off(board: Boards, content: Content) -> Figure | None:
     view = board.whole
     if view.axes is None:
         return None
-    points = [(row, *(mean_of(row, name) for name in view.axes)) for row in view.board.rows]
+    points = [(row, mean_of(row, view.axes[0]), mean_of(row, view.axes[1])) for row in view.board.rows]
     known = [(row, 100 * left, 100 * lost) for row, left, lost in points if left is not None and lost is not None]
     if not known:
         return None
