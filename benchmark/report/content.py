@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,12 @@ from benchmark.leaderboards.grouping import pair
 from benchmark.leaderboards.scored import with_quality
 from benchmark.records.record import Metric, Record
 from benchmark.report.curves import curves_of
+from benchmark.report.devices import Devices, asked_of, devices
 from benchmark.report.extras import Curve, Extras, Predictions
 from benchmark.report.gathering import Gathered
 from benchmark.report.views import Boards, beside, plain, views
 from datamodules.common.kept_files import is_there
+from datamodules.common.registry import dataset_cards
 from methods.common.registry import Registry
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from benchmark.report.predictions import World
 
 DIGITS = 6
-"""Significant digits of the numbers of a record's card; the boards keep all of them."""
+"""Significant digits of the numbers of a record's card and of a single request; the boards keep all of them."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,16 @@ class Content:
     def regimes(self) -> dict[str, str]:
         """The regime of each registered method."""
         return {name: self.registry.declaration(name).card.regime for name in self.registry.names()}
+
+    @property
+    def drawn(self) -> frozenset[str]:
+        """The data sets that are drawn and not photographed: the embedded worlds."""
+        return frozenset(card.name for card in dataset_cards().values() if not card.folder)
+
+    @cached_property
+    def devices(self) -> list[Devices]:
+        """The chips of every board."""
+        return devices([*self.gathered.elsewhere, *self.gathered.records])
 
 
 def collect(gathered: Gathered, registry: Registry) -> Content:
@@ -105,15 +118,37 @@ def worth_keeping(content: Content) -> Extras:
 def board_data(content: Content) -> list[dict[str, Any]]:
     """The boards with their requests, as JSON for the page."""
     regimes = content.regimes
+    asked = [group.asked for group in content.devices]
+    origins = content.gathered.origins
+    both = set(origins.values()) == {"own", "reference"}
+    own = {key for key, origin in origins.items() if origin == "own"} if both else set()
     return [
         {
             "key": board.key._asdict(),
+            "drawn": board.key.dataset in content.drawn,
+            "devices": asked.index(asked_of(board.key)),
             "requests": list(board.single) or sorted({pair(record)[0] for record in board.records}),
-            "whole": plain(board.whole, regimes),
+            "whole": plain(board.whole, regimes, own),
             "beside": beside(board),
-            "single": {request: plain(view, regimes) for request, view in board.single.items()},
+            "single": {request: _short(plain(view, regimes, own)) for request, view in board.single.items()},
         }
         for board in content.boards
+    ]
+
+
+def _short(view: dict[str, Any]) -> dict[str, Any]:
+    """A view with `DIGITS` digits of each number."""
+    for row in view["rows"]:
+        row["numbers"] = {name: ends and [_rounded(end) for end in ends] for name, ends in row["numbers"].items()}
+        row["costs"] = {name: _rounded(value) for name, value in row["costs"].items()}
+    return view
+
+
+def device_data(content: Content) -> list[dict[str, Any]]:
+    """The chips of every board, as JSON for the page."""
+    return [
+        {"chips": group.chips, "cells": group.cells, "rows": [vars(row) for row in group.rows]}
+        for group in content.devices
     ]
 
 
@@ -180,7 +215,8 @@ def prediction_data(content: Content) -> dict[str, Any]:
         shown = worlds.setdefault(of.name, {"names": list(of.class_names), "labels": {}, "images": {}})
         for index in predictions.images:
             shown["labels"][str(index)] = int(of.labels[index])
-            shown["images"].setdefault(str(index), of.png(index))
+            if str(index) not in shown["images"]:
+                shown["images"][str(index)] = of.png(index)
         if all(0 <= label < len(of.class_names) for ranked in predictions.top for label, _ in ranked):
             keys[key] = {"images": predictions.images, "top": predictions.top}
     return {"worlds": worlds, "by_key": keys}

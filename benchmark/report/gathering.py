@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmark.leaderboards.grouping import chip_of
 from benchmark.records.failures import Failure, Ledger
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
@@ -31,6 +32,8 @@ class Gathered:
         extras: Curves and predictions kept without outputs, by key.
         notes: What was not read and why, one line each.
         trials: Of searches; of one that both made, the user's.
+        elsewhere: Records of the project in whose place stands one of the user's from another chip: their seconds still
+            tell of that chip.
     """
 
     records: tuple[Record, ...]
@@ -40,6 +43,7 @@ class Gathered:
     extras: Extras
     notes: tuple[str, ...]
     trials: tuple[KeptTrial, ...] = ()
+    elsewhere: tuple[Record, ...] = ()
 
 
 def gather(results: Path, reference: Path, *, which: Which = "all", suite: str | None = None) -> Gathered:
@@ -55,20 +59,23 @@ def gather(results: Path, reference: Path, *, which: Which = "all", suite: str |
     records: dict[tuple[str, str], Record] = {}
     folders: dict[str, Path] = {}
     origins: dict[str, RecordOrigin] = {}
-    extras, notes = Extras(), list[str]()
+    extras, notes, elsewhere = Extras(), list[str](), list[Record]()
     for origin, folder in named:
         if which not in ("all", origin):
             continue
         store = RecordStore(folder, older=origin == "reference")
         for record in store.all(suite):
-            records[record.cell["suite"], record.key] = record
+            place = (record.cell["suite"], record.key)
+            if place in records and chip_of(records[place]) != chip_of(record):
+                elsewhere.append(records[place])
+            records[place] = record
             folders[record.key], origins[record.key] = folder, origin
         folder_extras, wrong = read_extras(folder)
         extras = extras.joined(folder_extras)
         notes += [*_unread(store, suite), *wrong]
     failures = () if which == "reference" else _open_failures(results, {key for _, key in records}, suite)
     trials = _trials(results, which)
-    return Gathered(tuple(records.values()), folders, origins, failures, extras, tuple(notes), trials)
+    return Gathered(tuple(records.values()), folders, origins, failures, extras, tuple(notes), trials, tuple(elsewhere))
 
 
 def _unread(store: RecordStore, suite: str | None) -> list[str]:

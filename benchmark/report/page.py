@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmark.evaluation.catalogue import ARROWS, MEASURES
+from benchmark.evaluation.measures.quality import RESIDUAL
+from benchmark.report.averages import CAVEAT, averages
 from benchmark.report.cards import RULE, cards
-from benchmark.report.content import Content, board_data, curve_data, prediction_data, record_data
+from benchmark.report.content import Content, board_data, curve_data, device_data, prediction_data, record_data
 from benchmark.report.palette import LOOKS, UNKNOWN
-from benchmark.report.published import pairs, papers
+from benchmark.report.published import Paper, pairs, papers
+from benchmark.report.scatter_figures import QUALITIES, equal_quality
 from benchmark.report.sensitivity import sensitivity_figures
 from benchmark.utils.project import VERSION
 
@@ -19,7 +24,10 @@ LIMIT = 5_000_000
 """Bytes of the page, at most."""
 _HERE = Path(__file__).parent
 _LIBRARIES = ("d3.min.js", "plot.umd.min.js")
-_SCRIPTS = ("core.js", "table.js", "scatter.js", "plots.js", "cards.js", "start.js")
+_SCRIPTS = (
+    *("core.js", "parts.js", "overview.js", "table.js", "compare.js"),
+    *("scatter.js", "plots.js", "devices.js", "cards.js", "start.js"),
+)
 _SHORTER: tuple[tuple[str, Callable[[dict[str, Any]], None]], ...] = (
     (
         "the metrics and the provenance of single records",
@@ -39,20 +47,21 @@ def render(content: Content, limit: int = LIMIT) -> str:
         content: What it shows.
         limit: Bytes; what does not fit is left out by the order of `_SHORTER`, and the page says so.
     """
-    data = _data(content)
-    page = _render(content, data, [])
+    sources = papers(content.gathered.records)
+    data = _data(content, sources)
+    fixed = _fixed(content, sources)
+    page = _render(fixed, data, [])
     left_out: list[str] = []
     for what, shorten in _SHORTER:
         if len(page.encode()) <= limit:
             break
         shorten(data)
         left_out.append(what)
-        page = _render(content, data, left_out)
+        page = _render(fixed, data, left_out)
     return page
 
 
-def _data(content: Content) -> dict[str, Any]:
-    published = papers(content.gathered.records)
+def _data(content: Content, sources: Sequence[Paper]) -> dict[str, Any]:
     return {
         "looks": {name: {"symbol": look.symbol, "means": look.means} for name, look in LOOKS.items()},
         "unknown": {"symbol": UNKNOWN.symbol, "means": UNKNOWN.means},
@@ -60,7 +69,10 @@ def _data(content: Content) -> dict[str, Any]:
         "records": record_data(content),
         "curves": {key: curve_data(curves) for key, curves in content.extras.curves.items()},
         "predictions": prediction_data(content),
-        "published": pairs(published),
+        "published": pairs(sources),
+        "devices": device_data(content),
+        "qualities": [[quality, equal_quality(quality)] for quality in QUALITIES],
+        "residual": RESIDUAL,
         "cards": list(content.registry.names()),
     }
 
@@ -71,9 +83,8 @@ def _strip(data: Mapping[str, Any], of: str, names: Sequence[str]) -> None:
             entry[name] = {}
 
 
-def _render(content: Content, data: Mapping[str, Any], left_out: Sequence[str]) -> str:
+def _render(fixed: Mapping[str, Any], data: Mapping[str, Any], left_out: Sequence[str]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
@@ -82,34 +93,41 @@ def _render(content: Content, data: Mapping[str, Any], left_out: Sequence[str]) 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.get_template("page.html.jinja")
+    return environment.get_template("page.html.jinja").render(fixed, data=embedded(data), left_out=left_out)
+
+
+def _fixed(content: Content, sources: Sequence[Paper]) -> dict[str, Any]:
+    """What the templates show beside the data, and is never left out."""
+    from markupsafe import Markup
+
     scripts = "\n".join(_script(_HERE / "static" / name) for name in _SCRIPTS)
-    gathered = content.gathered
-    return template.render(
-        style=Markup(_colours() + (_HERE / "static" / "style.css").read_text(encoding="utf-8")),
-        libraries=[Markup(_script(_HERE / "vendor" / name)) for name in _LIBRARIES],
-        script=Markup(f'(() => {{\n"use strict";\n{scripts}}})();\n'),
-        data=Markup(embedded(data)),
-        version=VERSION,
-        records=len(gathered.records),
-        boards=content.boards,
-        notes=gathered.notes,
-        left_out=left_out,
-        failures=gathered.failures,
-        looks=LOOKS,
-        cards=cards(content.registry, [board.whole for board in content.boards]),
-        rule=RULE,
-        sensitivity=sensitivity_figures(gathered.trials),
-        papers=papers(gathered.records),
-        measures=MEASURES,
-        arrows=ARROWS,
-    )
+    gathered, boards = content.gathered, [board.whole for board in content.boards]
+    return {
+        "style": Markup(_colours() + (_HERE / "static" / "style.css").read_text(encoding="utf-8")),
+        "libraries": [Markup(_script(_HERE / "vendor" / name)) for name in _LIBRARIES],
+        "script": Markup(f'(async () => {{\n"use strict";\n{scripts}}})();\n'),
+        "version": VERSION,
+        "records": len(gathered.records),
+        "boards": content.boards,
+        "notes": gathered.notes,
+        "failures": gathered.failures,
+        "looks": LOOKS,
+        "cards": cards(content.registry, boards),
+        "rule": RULE,
+        "averages": averages([view.board for view in boards]),
+        "caveat": CAVEAT,
+        "devices": content.devices,
+        "sensitivity": sensitivity_figures(gathered.trials),
+        "papers": sources,
+        "measures": MEASURES,
+        "arrows": ARROWS,
+    }
 
 
 def embedded(data: object) -> str:
-    """JSON that may stand in a script element: no sign in it can end the element or begin a comment."""
+    """JSON as gzip in base 64: a quarter of its size, and no sign in it can end a script element."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
 def _script(path: Path) -> str:

@@ -1,44 +1,61 @@
-"""Static scatter plots: forgetting against retention, and surface against deep forgetting."""
+"""Static scatter plots: what is left against what is lost, and surface against deep forgetting."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import log
 from typing import Any
 
 from benchmark.evaluation.catalogue import describe
+from benchmark.evaluation.measures.quality import RESIDUAL
 from benchmark.leaderboards.boards import Row
-from benchmark.leaderboards.pareto import point_of
 from benchmark.report.content import Content
 from benchmark.report.figure_parts import Figure, head_of, new_axes, plain_text, titled
 from benchmark.report.labels import place_labels
 from benchmark.report.palette import LOOKS, look
-from benchmark.report.views import DEEP, LANDMARKS, Boards
+from benchmark.report.views import DEEP, LANDMARKS, Boards, mean_of
 
+QUALITIES = (0.25, 0.5, 0.75, 0.9)
+"""Values of Q whose curves are drawn."""
 _SMALL, _LARGE = 16.0, 130.0
 """Areas of the cheapest and the dearest point, in square points."""
 
 
 def trade_off(board: Boards, content: Content) -> Figure | None:
-    """Forgetting against retention, cost as size."""
+    """What is left against what is lost, cost as size; curves of equal Q where E is there."""
     view = board.whole
     if view.axes is None:
         return None
-    points = [(row, retained, gone) for row in view.board.rows for gone, retained in [point_of(row.metrics, view.axes)]]
-    known = [
-        (row, 100 * retained, 100 * gone) for row, retained, gone in points if retained is not None and gone is not None
-    ]
+    points = [(row, mean_of(row, view.axes[0]), mean_of(row, view.axes[1])) for row in view.board.rows]
+    known = [(row, 100 * left, 100 * lost) for row, left, lost in points if left is not None and lost is not None]
     if not known:
         return None
     figure, (axes,) = new_axes(5.2, 4.0)
-    _scatter(axes, known, view.board.runtime)
-    forget, retain = (describe(name).head for name in view.axes)
-    axes.set_xlabel(f"kept: {retain} (%)")
-    axes.set_ylabel(f"forgotten: 100 − {forget} (%)")
+    if view.axes[0] == RESIDUAL:
+        for quality in QUALITIES:
+            curve = equal_quality(quality)
+            axes.plot(*zip(*curve, strict=True), linestyle=":", color="0.6", linewidth=0.7, zorder=0)
+            axes.annotate(f"Q {quality:g}", curve[-1], (2, 2), textcoords="offset points", fontsize=6, color="0.4")
+    _scatter(axes, known, view.board.runtime, view.edge)
+    left_head, lost_head = (describe(name).head for name in view.axes)
+    axes.set_xlabel(f"left: {left_head} (%)")
+    axes.set_ylabel(f"lost: {lost_head} (%)")
     _legend(figure, [row for row, *_ in known])
     titled(figure, board)
     _labelled(figure, [(axes, known)])
     return figure
+
+
+def equal_quality(quality: float, points: int = 40) -> list[tuple[float, float]]:
+    """The points (E, D), in per cent, at which Q has a value: D = 1 - Q a / (2 a - Q) for a = 1 - E.
+
+    Args:
+        quality: Between 0 and 1.
+        points: How many.
+    """
+    least = quality / (2 - quality)  # of 1 - E, where D is 0
+    shares = (least + (1 - least) * (place / (points - 1)) ** 2 for place in range(points))  # denser where it is steep
+    return [(100 * (1 - share), 100 * (1 - quality * share / (2 * share - quality))) for share in shares]
 
 
 def deep(board: Boards, content: Content) -> Figure | None:
@@ -53,7 +70,7 @@ def deep(board: Boards, content: Content) -> Figure | None:
         both = [(row, row.metrics.get(surface), row.metrics.get(metric)) for row in view.board.rows]
         known = [(row, 100 * x.mean, 100 * y.mean) for row, x, y in both if x is not None and y is not None]
         axes.plot([0, 100], [0, 100], linestyle=":", color="0.5", linewidth=0.8)
-        _scatter(axes, known, view.board.runtime)
+        _scatter(axes, known, view.board.runtime, {row.method for row in view.board.rows if row.front})
         axes.set_xlabel(head_of(surface))
         axes.set_ylabel(head_of(metric))
         drawn.append((axes, known))
@@ -63,11 +80,15 @@ def deep(board: Boards, content: Content) -> Figure | None:
     return figure
 
 
-def _scatter(axes: Any, points: Sequence[tuple[Row, float, float]], runtime: str) -> None:
+def _scatter(axes: Any, points: Sequence[tuple[Row, float, float]], runtime: str, front: Collection[str]) -> None:
     area = _areas([row for row, *_ in points], runtime)
     for row, x, y in sorted(points, key=lambda point: -area[point[0].method]):
         drawn = look(row.regime)
-        edge = {"edgecolors": "black", "linewidths": 1.3 if row.front else 0.4, "alpha": 0.5 if row.reference else 0.85}
+        edge = {
+            "edgecolors": "black",
+            "linewidths": 1.3 if row.method in front else 0.4,
+            "alpha": 0.5 if row.reference else 0.85,
+        }
         axes.scatter(x, y, s=area[row.method], c=drawn.light, marker=drawn.marker, **edge)
         if row.method in LANDMARKS:
             axes.scatter(x, y, s=240, c="none", marker="o", edgecolors="black", linewidths=0.8)

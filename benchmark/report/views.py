@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from benchmark.evaluation.catalogue import describe, find
 from benchmark.evaluation.families import SHOTS
+from benchmark.evaluation.measures.quality import DAMAGE, QUALITY, RESIDUAL
 from benchmark.leaderboards.against import board_against, leader_of, row_values
 from benchmark.leaderboards.boards import Board, Row, build_scored
 from benchmark.leaderboards.grouping import BoardKey, Pair, by_board, by_request, by_row, kind_of, pair
-from benchmark.leaderboards.pareto import axes_of, point_of
+from benchmark.leaderboards.pareto import axes_of, pareto_front
 from benchmark.leaderboards.tables import COST_UNITS, against_table, board_table, unit_of
 from benchmark.records.failures import Failure
 from benchmark.records.record import Record
+from benchmark.report.overview import overview
 from benchmark.report.reasons import empty_cost, empty_metric, missing_cells, pair_of
 from benchmark.utils.markup import latex_row
 from benchmark.utils.statistics import LEAST_VALUES, Interval
@@ -38,13 +41,28 @@ class View:
         board: The rows.
         rows: By label, the records that went into a row.
         why: By label and column, why a cell is empty.
-        axes: The metrics of forgetting and of retention; None where the board has neither.
+        axes: The metrics of what is left and of what is lost, both better lower: E and D; without E the accuracy or
+            recall on the forget set; None where the board has neither.
     """
 
     board: Board
     rows: Mapping[str, Sequence[Record]]
     why: Mapping[str, Mapping[str, str]]
     axes: tuple[str, str] | None
+
+    @cached_property
+    def edge(self) -> frozenset[str]:
+        """The competing rows of which none leaves less and loses less than another (Pareto)."""
+        if self.axes is None:
+            return frozenset()
+        rows = [row for row in self.board.rows if not row.reference]
+        points = [[mean_of(row, name) for name in self.axes] for row in rows]
+        return frozenset(rows[place].method for place in pareto_front(points, better=("lower", "lower")))
+
+    @property
+    def requests(self) -> list[str]:
+        """What is forgotten, in alphabetical order."""
+        return sorted({pair(record)[0] for records in self.rows.values() for record in records})
 
 
 @dataclass(frozen=True)
@@ -118,7 +136,34 @@ def _view(records: Sequence[Record], failures: Sequence[Failure], references: Co
         method = row_records[0].cell["method"] if row_records else row.method
         failed = [failure for failure in failures if failure.cell["method"] == method]
         why[row.method] = _reasons(board, row, row_records, missing_cells(row, row_records, cells, failed))
-    return View(board, rows, why, axes_of(board.columns))
+    return View(board, rows, why, _trade_off(board))
+
+
+def mean_of(row: Row, metric: str) -> float | None:
+    """The mean of a metric; None where there is none."""
+    interval = row.metrics.get(metric)
+    return None if interval is None else interval.mean
+
+
+def _trade_off(board: Board) -> tuple[str, str] | None:
+    """What the trade-off plot has on its axes."""
+    if not any(row.metrics.get(DAMAGE) for row in board.rows):
+        return None
+    if any(row.metrics.get(RESIDUAL) for row in board.rows if not row.reference):
+        return RESIDUAL, DAMAGE
+    by_name = axes_of(board.columns)
+    return None if by_name is None else (by_name[0], DAMAGE)
+
+
+def inline(board: Board) -> list[str]:
+    """The labels of a board's rows by its score, baselines where theirs puts them; rows without a score last."""
+    sign = -1.0 if board.ranked_by == QUALITY else 1.0
+
+    def place(row: Row) -> tuple[bool, float, bool, str]:
+        score = mean_of(row, board.ranked_by)
+        return score is None, sign * (score or 0.0), row.reference, row.method
+
+    return [row.method for row in sorted(board.rows, key=place)]
 
 
 def _reasons(board: Board, row: Row, records: Sequence[Record], missing: str) -> dict[str, str]:
@@ -128,12 +173,13 @@ def _reasons(board: Board, row: Row, records: Sequence[Record], missing: str) ->
     return reasons | {name: missing or empty_cost(records) for name in costs}
 
 
-def plain(view: View, regimes: Mapping[str, str]) -> dict[str, Any]:
+def plain(view: View, regimes: Mapping[str, str], own: Collection[str] = ()) -> dict[str, Any]:
     """A view as JSON for the page.
 
     Args:
         view: The view.
         regimes: By method, for rows without records.
+        own: Keys of the records that are marked as the user's.
     """
     board = replace(
         view.board,
@@ -142,7 +188,8 @@ def plain(view: View, regimes: Mapping[str, str]) -> dict[str, Any]:
     table = board_table(board)
     deep = [name for name in DEEP if any(row.metrics.get(name) for row in board.rows)]
     relearning = [name for name in RELEARNING if any(row.metrics.get(name) for row in board.rows)]
-    wanted = list(dict.fromkeys((board.ranked_by, *board.columns, *(view.axes or ()), *deep, *relearning)))
+    scores = [name for name in (QUALITY, RESIDUAL, DAMAGE) if any(row.metrics.get(name) for row in board.rows)]
+    wanted = list(dict.fromkeys((board.ranked_by, *board.columns, *scores, *(view.axes or ()), *deep, *relearning)))
     return {
         "title": table.title,
         "heads": table.heads,
@@ -151,11 +198,16 @@ def plain(view: View, regimes: Mapping[str, str]) -> dict[str, Any]:
         "metrics": {name: _described(name) for name in wanted},
         "costs": {name: {"head": COST_UNITS[name][0], "unit": COST_UNITS[name][1]} for name in board.costs},
         "axes": view.axes,
+        "overview": overview(board, view.requests),
+        "order": inline(board),
         "deep": deep,
         "relearning": relearning,
         "notes": list(board.notes),
         "latex": table.latex_frame(),
-        "rows": [_row(view, row, texts, wanted) for row, texts in zip(board.rows, table.rows, strict=True)],
+        "rows": [
+            _row(view, row, texts, wanted) | {"own": any(record.key in own for record in view.rows[row.method])}
+            for row, texts in zip(board.rows, table.rows, strict=True)
+        ],
     }
 
 
@@ -203,7 +255,8 @@ def _row(view: View, row: Row, texts: Sequence[str], wanted: Sequence[str]) -> d
         "worst": row.rank_worst,
         "tier": row.tier,
         "front": row.front,
-        "point": [None, None] if view.axes is None else list(point_of(row.metrics, view.axes)),
+        "edge": row.method in view.edge,
+        "brought": row.brought,
         "texts": texts,
         "numbers": {name: _ends(row.metrics.get(name)) for name in wanted},
         "costs": dict(row.costs),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from docs.generation import boards, cards, commands, data, loads, measures, retrained, speed, tuning
+from docs.generation import boards, cards, commands, data, loads, measures, method_pages, retrained, speed, tuning
 
 BLOCKS: dict[str, Callable[..., str]] = {
     "boards": boards.suite_boards,
@@ -16,9 +16,9 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "derived": measures.family_table,
     "informative": boards.informative_table,
     "measures": measures.measures_named,
-    "method-scores": cards.method_scores,
-    "tuned-scores": cards.tuned_scores,
-    "method-cards": cards.method_cards,
+    "method-index": method_pages.method_index,
+    "method-card": method_pages.method_card,
+    "method-here": method_pages.method_here,
     "datasets": cards.dataset_table,
     "loads": loads.loads_table,
     "suffixes": data.suffix_list,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -115,27 +114,6 @@ def informative_table() -> str:
     key = headline_board().key
     tables = meta_evaluation(RecordStore(REFERENCE, older=True).all(HEADLINE_SUITE))
     return render_trust({key: tables[key]}, "markdown").partition("\n\n")[2].replace("\n\n– ", "\n\n- ")
-
-
-def score_table(columns: Sequence[tuple[str, Board]], order: Sequence[str]) -> list[list[str]]:
-    """By method the mean S of several boards, best mean first; a method that a board lacks is left out.
-
-    Args:
-        columns: A title and a board each.
-        order: The methods to show.
-    """
-    scores = {name: [_score(board, name) for _, board in columns] for name in order}
-    present = {name: [value for value in values if value is not None] for name, values in scores.items()}
-    full = {name: values for name, values in present.items() if len(values) == len(columns)}
-    return [[name, *(f"{value:.3f}" for value in full[name])] for name in sorted(full, key=lambda n: sum(full[n]))]
-
-
-def _score(board: Board, method: str) -> float | None:
-    for row in board.rows:
-        score = row.metrics.get("score/kravets")
-        if row.method == method and score is not None:
-            return score.mean
-    return None
 
 
 def _mean(row: Row, name: str) -> str:

@@ -1,9 +1,16 @@
 // What all parts of the page share: the data, what is chosen, and how an element is made. Text is never read as HTML.
-const data = JSON.parse(document.getElementById("data").textContent);
+const data = await unpacked(document.getElementById("data").textContent);
 const state = {
   board: 0, request: "", hidden: new Set(), references: true, search: "", sort: null, way: 1,
-  cost: "unlearn_seconds", bars: false, predicted: "", beside: "",
+  cost: "unlearn_seconds", bars: false, predicted: "", one: "", other: "",
 };
+
+// The data are JSON, packed by gzip and written in base 64.
+async function unpacked(text) {
+  const packed = Uint8Array.from(atob(text.trim()), (sign) => sign.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return JSON.parse(await new Response(stream).text());
+}
 const EMPTY = "\u2205";
 const byId = (id) => document.getElementById(id);
 
@@ -28,7 +35,11 @@ function fits(row) {
   return !state.hidden.has(regimeName(row.regime)) && (state.references || !row.reference)
     && row.label.toLowerCase().includes(state.search.toLowerCase());
 }
-const shownRows = () => view().rows.filter(fits);
+// Rows by their score, baselines where theirs puts them.
+function shownRows() {
+  const places = new Map(view().order.map((label, place) => [label, place]));
+  return view().rows.filter(fits).sort((a, b) => places.get(a.label) - places.get(b.label));
+}
 
 const SYMBOLS = {
   circle: "symbolCircle", square: "symbolSquare", triangle: "symbolTriangle", diamond: "symbolDiamond",

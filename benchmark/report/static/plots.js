@@ -4,37 +4,40 @@ function drawPareto() {
   target.replaceChildren();
   const { axes, costs } = view();
   const rows = shownRows();
-  if (!axes) return void target.append(el("p", { class: "quiet" }, "These records have no accuracy on forget and retain data."));
+  if (!axes) return void target.append(el("p", { class: "quiet" }, "These records do not tell what is left of the forget set, or what is lost of the rest."));
   const select = byId("cost");
   select.replaceChildren(...Object.entries(costs).map(([name, { head }]) => el("option", { value: name }, head)));
   if (!Object.hasOwn(costs, state.cost)) state.cost = Object.keys(costs)[0] || "";
   select.value = state.cost;
-  const [forget, retain] = axes;
-  const points = rows.filter((row) => row.point[0] !== null && row.point[1] !== null).map((row) => {
-    const [left, kept] = [row.numbers[forget], row.numbers[retain]];
-    return {
-      row, x: percent(row.point[1]), y: percent(row.point[0]),
-      xs: kept[1] === null ? null : [percent(kept[1]), percent(kept[2])],
-      ys: left[1] === null ? null : [100 - percent(left[2]), 100 - percent(left[1])],
-      tip: tipOf(row, axes.map((name) => `${axisLabel(name)}: ${row.texts[view().names.indexOf(name)]}`)),
-    };
-  });
+  const [left, lost] = axes;
+  const ends = (metric) => (metric[1] === null ? null : [percent(metric[1]), percent(metric[2])]);
+  const points = rows.filter((row) => row.numbers[left] && row.numbers[lost]).map((row) => ({
+    row, x: percent(row.numbers[left][0]), y: percent(row.numbers[lost][0]), edge: row.edge,
+    xs: ends(row.numbers[left]), ys: ends(row.numbers[lost]),
+    tip: tipOf(row, [...new Set([view().ranked_by, ...axes])].map((name) => `${axisLabel(name)}: ${row.numbers[name] ? number(name, row.numbers[name][0]) : EMPTY}`)),
+  }));
   drawLegend(points.map((point) => point.row.regime));
-  const [first, gold] = [landmark(points, "original"), landmark(points, "retrain")];
+  const byName = left !== data.residual;
+  byId("trade-off-note").textContent = byName
+    ? "These records lack the measures of E: in its place stands how much still answers to its name, which hides what an attack finds."
+    : "Dotted: points of equal Q.";
+  const gold = landmark(points, "retrain");
   const dashed = { strokeDasharray: "3,4", strokeOpacity: 0.6 };
+  const named = data.qualities.map(([quality, curve]) => ({ quality, curve, end: curve.at(-1) }));
   scatter(target, points, {
-    name: `Forgetting against retention of ${points.length} methods; the numbers stand below`,
-    xLabel: `kept: ${view().metrics[retain].head} (%) →`, yLabel: `↑ forgotten: 100 − ${view().metrics[forget].head} (%)`,
+    name: `What is left against what is lost, of ${points.length} methods; the numbers stand below`,
+    xLabel: `left of the forget set: ${axisLabel(left)} →`, yLabel: `↑ lost of the rest: ${axisLabel(lost)}`,
     under: [
-      ...(first ? [Plot.ruleX([first.x], dashed)] : []),
+      ...(byName ? [] : named.map(({ curve }) => Plot.line(curve, { strokeDasharray: "1,4", strokeOpacity: 0.7 }))),
+      ...(byName ? [] : [Plot.text(named, { x: (d) => d.end[0], y: (d) => d.end[1], text: (d) => `Q ${d.quality}`, dx: 4, dy: -6, textAnchor: "start", fill: "var(--quiet)" })]),
       ...(gold ? [Plot.ruleY([gold.y], dashed), Plot.ruleX([gold.x], dashed)] : []),
     ],
   });
   const cost = costs[state.cost];
   numbersTable(byId("pareto-numbers"), byId("board-title").textContent,
-    ["method", "reads", axisLabel(forget), axisLabel(retain), cost ? cost.head : "cost", "Pareto front"],
-    rows.map((row) => [row.label, row.regime, toText(percent(row.numbers[forget]?.[0])), toText(percent(row.numbers[retain]?.[0])),
-      cost && row.costs[state.cost] !== null && row.costs[state.cost] !== undefined ? short(row.costs[state.cost] / cost.unit) : null, row.front ? "yes" : "no"]));
+    ["method", "reads", axisLabel(left), axisLabel(lost), cost ? cost.head : "cost", "on the front"],
+    rows.map((row) => [row.label, row.regime, toText(percent(row.numbers[left]?.[0])), toText(percent(row.numbers[lost]?.[0])),
+      cost && row.costs[state.cost] !== null && row.costs[state.cost] !== undefined ? short(row.costs[state.cost] / cost.unit) : null, row.edge ? "yes" : "no"]));
 }
 
 function drawLegend(regimes) {

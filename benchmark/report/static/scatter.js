@@ -61,7 +61,7 @@ function scatter(target, points, options) {
   for (const point of big) {
     marks.push(Plot.dot([point], {
       x: "x", y: "y", r: point.r, symbol: lookOf(point.row.regime).symbol, fill: colourOf(point.row.regime),
-      fillOpacity: point.row.reference ? 0.45 : 0.85, stroke: "currentColor", strokeWidth: point.row.front ? 2 : 0.6,
+      fillOpacity: point.row.reference ? 0.45 : 0.85, stroke: "currentColor", strokeWidth: onFront(point) ? 2 : 0.6,
     }));
   }
   marks.push(
@@ -79,11 +79,13 @@ function scatter(target, points, options) {
   const [sx, sy] = [plot.scale("x"), plot.scale("y")];
   placeLabels(plot, points.map((point) => ({
     x: sx.apply(point.x), y: sy.apply(point.y), r: point.row.landmark ? 17 : point.r, label: point.row.label,
-    bold: point.row.landmark, weight: (point.row.landmark ? 4 : 0) + (point.row.front ? 2 : 0) + (point.row.rank ? 1 / point.row.rank : 0),
+    bold: point.row.landmark, weight: (point.row.landmark ? 4 : 0) + (onFront(point) ? 2 : 0) + (point.row.rank ? 1 / point.row.rank : 0),
   })), width, height, margin);
   target.append(plot);
 }
 
+// In the trade-off plot the front of its own two axes, elsewhere the board's.
+const onFront = (point) => point.edge ?? point.row.front;
 const landmark = (points, name) => points.find((point) => point.row.landmark && point.row.method === name);
 
 function tipOf(row, lines) {

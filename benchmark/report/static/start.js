@@ -41,6 +41,16 @@ function choose(part, value) {
   redraw();
 }
 
+// The board that the page opens on: real images before drawn ones, with Q before without, then most requests and rows.
+function opening() {
+  const worth = (each) => [!each.drawn, each.whole.ranked_by === "score/quality", each.requests.length, each.whole.rows.length];
+  const better = (a, b) => {
+    const place = a.findIndex((value, at) => value !== b[at]);
+    return place >= 0 && Number(a[place]) > Number(b[place]);
+  };
+  return data.boards.reduce((best, each, place) => (better(worth(each), worth(data.boards[best])) ? place : best), 0);
+}
+
 function fillRegimes() {
   const names = [...Object.keys(data.looks), "unknown"]
     .filter((name) => data.boards.some((each) => each.whole.rows.some((row) => regimeName(row.regime) === name)));
@@ -55,15 +65,7 @@ function fillRegimes() {
 
 function redraw() {
   fillSelects();
-  for (const draw of [drawTable, drawForest, drawBeside, drawPareto, drawDeep, drawCurves, drawPredictions, drawRecords]) draw();
-}
-
-function openTarget() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target instanceof HTMLDetailsElement) {
-    target.open = true;
-    target.scrollIntoView();
-  }
+  for (const draw of [drawOverview, drawTable, drawForest, drawCompare, drawPareto, drawDeep, drawCurves, drawPredictions, drawDevices, drawRecords]) draw();
 }
 
 const THEMES = [["", "as the system"], ["light", "light"], ["dark", "dark"]];
@@ -83,12 +85,9 @@ byId("theme").addEventListener("click", () => {
 });
 setTheme(savedTheme());
 byId("copyclose").addEventListener("click", () => byId("copybox").close());
-window.addEventListener("hashchange", openTarget);
 
 if (data.boards.length) {
-  // The default suite first, as on the command line; of its boards, or without it, the longest.
-  const sizes = data.boards.map((each) => each.whole.rows.length + (each.key.suite === "quick" ? 1e6 : 0));
-  state.board = sizes.indexOf(Math.max(...sizes));
+  state.board = opening();
   for (const part of KEY_PARTS) byId(part).addEventListener("change", (event) => choose(part, event.target.value));
   byId("request").addEventListener("change", (event) => { state.request = event.target.value; redraw(); });
   byId("references").addEventListener("change", (event) => { state.references = event.target.checked; redraw(); });
@@ -96,7 +95,8 @@ if (data.boards.length) {
   byId("cost").addEventListener("change", (event) => { state.cost = event.target.value; drawPareto(); drawDeep(); });
   byId("bars").addEventListener("change", (event) => { state.bars = event.target.checked; drawPareto(); });
   byId("predicted").addEventListener("change", (event) => { state.predicted = event.target.value; drawPredictions(); });
-  byId("beside-method").addEventListener("change", (event) => { state.beside = event.target.value; drawBeside(); });
+  for (const id of ["one", "other"]) byId(id).addEventListener("change", (event) => { state[id] = event.target.value; drawCompare(); });
+  byId("swap").addEventListener("click", () => { [state.one, state.other] = [state.other, state.one]; drawCompare(); });
   byId("copy-csv").addEventListener("click", () => copy(boardCsv(), "CSV"));
   byId("copy-latex").addEventListener("click", () => copy(boardLatex(), "LaTeX"));
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
@@ -109,9 +109,12 @@ if (data.boards.length) {
     if (innerWidth === width) return;
     width = innerWidth;
     clearTimeout(waiting);
-    waiting = setTimeout(() => { drawForest(); drawPareto(); drawDeep(); drawPublished(); }, 150);
+    waiting = setTimeout(() => { drawTable(); drawForest(); drawPareto(); drawDeep(); drawDevices(); drawPublished(); }, 150);
   });
 } else {
   drawPublished();
 }
-openTarget();
+shownLater.push((name) => { if (name === "published") drawPublished(); });
+shownLater.push((name) => { if (name === "boards" && data.boards.length) redraw(); });
+if (location.hash) openTarget();
+document.documentElement.dataset.ready = "yes";

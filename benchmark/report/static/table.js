@@ -43,14 +43,15 @@ function drawTable() {
     el("button", { type: "button", title: shown.metrics[name]?.title || null, onclick: () => sortBy(name) },
       shown.heads[place]),
   ));
-  const order = shown.names.map((_, place) => place);
-  const method = shown.names.indexOf("method");
-  order.splice(method, 1);
-  order.unshift(method); // the name first, so that it can stay in sight
+  // The name first, so that it can stay in sight; on a narrow screen the score beside it.
+  const first = ["method", ...(innerWidth < 640 ? [shown.ranked_by] : [])].map((name) => shown.names.indexOf(name)).filter((place) => place >= 0);
+  const order = [...first, ...shown.names.map((_, place) => place).filter((place) => !first.includes(place))];
+  const tiers = new Set();
+  const isFirst = (row) => row.tier !== null && !tiers.has(row.tier) && Boolean(tiers.add(row.tier));
   byId("board-title").textContent = shown.title + (state.request ? ` · ${state.request}` : "");
   byId("board").querySelector("thead").replaceChildren(el("tr", {}, ...order.map((place) => heads[place])));
   byId("board").querySelector("tbody").replaceChildren(...rows.map((row) => el(
-    "tr", { class: [row.reference && "reference", row.tier === 1 && "best"].filter(Boolean).join(" ") || null },
+    "tr", { class: [row.reference && "reference", row.tier === 1 && "best", row.own && "own", !state.sort && isFirst(row) && "tier"].filter(Boolean).join(" ") || null },
     ...order.map((place) => cell(row, shown.names[place], row.texts[place])),
   )));
   byId("nothing").hidden = rows.length > 0;
@@ -76,6 +77,8 @@ function nameCell(row) {
   const name = data.cards.includes(row.method)
     ? el("a", { href: `#method-${row.method}` }, row.label) : document.createTextNode(row.label);
   const marks = [];
+  if (row.own) marks.push(el("span", { class: "badge", title: "from your own records, among those of the project" }, "yours"));
+  if (row.brought) marks.push(el("span", { class: "badge", title: "unlearned elsewhere and brought as a checkpoint: what it read and cost is not known" }, "brought"));
   if (row.tier === 1) marks.push(el("span", { class: "mark", title: "not to be told from the best" }, " ≈"));
   return el("th", { scope: "row", class: "name", title: row.label }, name, ...marks);
 }
@@ -98,18 +101,4 @@ function boardCsv() {
 function boardLatex() {
   const [first, last] = view().latex;
   return [first, ...sortedRows().map((row) => row.latex), last].join("\n") + "\n";
-}
-
-// One row beside all others, on boards with requests enough to say something; the leader is the first choice.
-function drawBeside() {
-  const tables = board().beside || {};
-  const labels = Object.keys(tables);
-  byId("beside").hidden = !labels.length || state.request !== "";
-  if (byId("beside").hidden) return;
-  if (!labels.includes(state.beside)) [state.beside] = labels;
-  byId("beside-method").replaceChildren(...labels.map((label) => el("option", { value: label }, label)));
-  byId("beside-method").value = state.beside;
-  const { heads, rows, notes } = tables[state.beside];
-  numbersTable(byId("beside-table"), `${byId("board-title").textContent}: beside ${state.beside}`, heads, rows);
-  byId("beside-notes").replaceChildren(...notes.map((note) => el("li", {}, note.replace(/^\u2013 /, ""))));
 }
