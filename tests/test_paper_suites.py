@@ -211,7 +211,9 @@ def test_without_data_one_line_says_what_to_do_and_plan_shows_the_cells(suite: s
     plan = command("plan", "--suite", suite, "--results", tmp_path)
     assert plan.status == 0, plan.err
     needed = [line for line in plan.out.splitlines() if line.startswith("needed: ")]
-    assert needed and all("--data-dir" in line for line in needed)
+    data, weights = ([line for line in needed if kind in line] for kind in ("needed: data set ", "needed: model "))
+    assert data and weights and len(needed) == len(data) + len(weights)
+    assert all("--data-dir" in line for line in data) and all("--model" in line for line in weights)
     cells = plan.out.splitlines()[-1].split()[0]
     assert int(cells) > 10
 

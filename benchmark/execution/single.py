@@ -33,8 +33,9 @@ from datamodules.common.errors import BenchmarkError, UnknownNameError
 from datamodules.common.request import ForgetRequest
 from datamodules.in_memory import NamesDataset
 from methods.common.clip import Clip
-from methods.common.needs import why_not, why_not_asked
+from methods.common.needs import why_not
 from methods.common.registry import Registry, read_declaration
+from methods.common.served import why_not_asked
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -72,7 +72,7 @@ def left_out(cells: Sequence[Cell], registry: Registry) -> dict[str, str]:
         cells: What is asked for.
         registry: The methods.
     """
-    from methods.common.needs import why_not_asked
+    from methods.common.served import why_not_asked
 
     of_model = not_applicable(cells, registry)
     reasons: dict[str, str] = {}

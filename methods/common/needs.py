@@ -7,11 +7,10 @@ from typing import get_args
 
 from torch import nn
 
-from datamodules.common.image_request import chooses_images
-from datamodules.common.request import ForgetRequest
 from methods.common.card import Edits, MethodCard, has_patterns
 from methods.common.clip import Clip, is_text_block
 from methods.common.projections import NoProjectionError, text_projection, visual_projection
+from methods.common.served import NAMES
 
 WHY_NOT = {
     "visual projection": "its image encoder does not end in a linear projection",
@@ -19,26 +18,6 @@ WHY_NOT = {
     "text blocks": "its text encoder has no blocks of open_clip's",
     "token embeddings": "its text encoder has no token and positional embeddings of open_clip's",
 }
-
-
-NAMES = "names to forget"
-"""What a request must give to a method whose card needs it, or which reads names alone."""
-
-
-def why_not_asked(card: MethodCard, request: ForgetRequest) -> str:
-    """Why a method cannot serve a request on any model, in words; empty where it can.
-
-    Args:
-        card: The method's.
-        request: What is to be forgotten.
-    """
-    if not chooses_images(request):
-        return ""
-    if card.regime == "pretraining":
-        return "models are trained again without classes or concepts, not without chosen images"
-    if not request.names and (card.regime == "names" or NAMES in card.needs):
-        return "it works on the names to forget, and the request chooses images without any: add classes or a concept"
-    return ""
 
 
 def why_not(card: MethodCard, clip: Clip) -> str:

@@ -17,7 +17,7 @@ from datamodules.common.narrowed import FewerTestImages
 from datamodules.common.request import ForgetRequest
 from datamodules.image_folder import ImageFolder
 from methods.common.card import MethodCard
-from methods.common.needs import why_not_asked
+from methods.common.served import why_not_asked
 
 ALONE = read_request({"images": [3, "5"]})
 NAMED = read_request({"images": [3, 5], "classes": ["Apple"]})

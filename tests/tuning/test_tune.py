@@ -415,7 +415,7 @@ def test_a_tuned_run_is_refused(
         ({}, "'stranger' stands twice for shapes, class"),
         ({"method": "other", "trials": "many"}, "trials must be a whole number, not 'many'"),
         ({"method": "other", "values": [1]}, "values must be a mapping, not a list"),
-        ({"kind": "both"}, "kind is 'both': use class or concept"),
+        ({"kind": "both"}, "kind is 'both': use class, concept or images"),
         ({"colour": "red"}, "unknown key 'colour'"),
     ],
 )
