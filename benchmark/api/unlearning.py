@@ -26,7 +26,7 @@ def unlearn(
     *,
     classes: Sequence[str] = (),
     concept: str = "",
-    images: Sequence[str | int] = (),
+    forget_images: Sequence[str | int] = (),
     others: Sequence[Dataset] = (),
     names_to_keep: Sequence[str] | None = None,
     seed: int = 0,
@@ -43,8 +43,8 @@ def unlearn(
         data: Where the classes are from. None for methods that read names alone; nothing can be measured then.
         classes: Names of classes to forget.
         concept: A word of captions to forget, in the place of classes.
-        images: Paths of training images, or their rows from 0: these are the forget set, in the place of all images of
-            the classes or the concept, which then only tell methods that need a name which it is.
+        forget_images: Paths of training images, or their rows from 0: these are the forget set, in the place of all
+            images of the classes or the concept, which then only tell methods that need a name which it is.
         others: Data sets of which the method may know the names, and which `evaluate` measures.
         names_to_keep: Without data, the names beside those to forget; by default the class names of ImageNet.
         seed: Of everything random.
@@ -68,8 +68,8 @@ def unlearn(
     from benchmark.execution.single import unlearn_one
     from datamodules.in_memory import NamesDataset
 
-    request = _request(classes, concept, images)
-    if data is None and images:
+    request = _request(classes, concept, forget_images)
+    if data is None and forget_images:
         raise BenchmarkError("images to forget are those of a data set: give it (load_dataset, --data)")
     if data is None:
         data = NamesDataset(request.names, names_to_keep)
@@ -127,7 +127,7 @@ def audit(
     name: str,
     classes: Sequence[str] = (),
     concept: str = "",
-    images: Sequence[str | int] = (),
+    forget_images: Sequence[str | int] = (),
     measures: Sequence[str] | str = (),
     others: Sequence[Dataset] = (),
     seed: int = 0,
@@ -175,7 +175,7 @@ def audit(
     from benchmark.utils.bar import bar
     from datamodules.common.chosen_images import serving
 
-    request = _request(classes, concept, images)
+    request = _request(classes, concept, forget_images)
     serving(data, request).check_request(request)
     model = unlearned_elsewhere(original, unlearned)
     folder = folder_of(results)
@@ -254,7 +254,7 @@ def _request(classes: Sequence[str], concept: str, images: Sequence[str | int]) 
     if isinstance(classes, str):
         raise BenchmarkError(f"classes is a list of names: classes=[{classes!r}]")
     if isinstance(images, str):
-        raise BenchmarkError(f"images is a list of paths or rows: images=[{images!r}]")
+        raise BenchmarkError(f"forget_images is a list of paths or rows: forget_images=[{images!r}]")
     if not images:
         return ForgetRequest(classes=tuple(classes), concept=concept)
     names = ForgetRequest(classes=tuple(classes), concept=concept) if classes or concept else None
