@@ -74,7 +74,7 @@ def unlearn_command(
         *(clip, method, dataset),
         classes=forget.classes,
         concept=forget.concept or "",
-        images=forget.images,
+        forget_images=forget.images,
         others=[opened(other) for other in others],
         names_to_keep=keep or None,
         seed=seed,
