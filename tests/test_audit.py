@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import gzip
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,8 +151,10 @@ def test_the_report_shows_it(mine: World, made: SimpleNamespace, tmp_path: Path)
     assert audit(mine, made).status == 0
     answer = command("report", "--results", mine.results, "--records", "own", "--out", tmp_path / "page.html")
     assert answer.status == 0, answer.err
-    page = (tmp_path / "page.html").read_text()
-    assert "theirs" in page and "unlearned elsewhere, brought as a checkpoint" in page
+    packed = re.search(r'id="data"[^>]*>([^<]+)<', (tmp_path / "page.html").read_text())
+    assert packed is not None
+    data = gzip.decompress(base64.b64decode(packed[1])).decode()
+    assert "theirs" in data and "unlearned elsewhere, brought as a checkpoint" in data
 
 
 def test_a_checkpoint_that_does_not_fit_is_one_clear_line(mine: World, made: SimpleNamespace, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.common.captioned import CaptionedDataset
 from datamodules.common.changed import ChangedDataset
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.errors import RequestError
@@ -25,7 +24,6 @@ from datamodules.common.image_request import ImagesRequest
 from datamodules.common.images import ImageArray
 from datamodules.common.narrowed import whole
 from datamodules.common.request import ForgetRequest
-from datamodules.common.split_file import SplitFileDataset
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +34,9 @@ def train_files(dataset: Dataset) -> tuple[str, ...]:
 
     A data set of another kind says them itself, as a property `train_files`, if it keeps images in files.
     """
+    from datamodules.common.captioned import CaptionedDataset  # here: no process that unlearns may have read these
+    from datamodules.common.split_file import SplitFileDataset
+
     dataset = whole(dataset)
     match dataset:
         case SplitFileDataset():
