@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from world import command
 
 from benchmark.utils.folders import CACHE_VARIABLE, cache_folder, check_cache
 from datamodules.common.errors import BenchmarkError
@@ -30,3 +31,10 @@ def test_a_cache_that_cannot_be_made_is_one_line_that_names_the_option(tmp_path:
     assert str(tmp_path / "file" / "cache") in message and "--cache-dir" in message and "\n" not in message
     check_cache(tmp_path / "new" / "cache")
     assert (tmp_path / "new" / "cache").is_dir()
+
+
+def test_a_run_says_it_once_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    answer = command("run", "--suite", "quick", "--results", tmp_path, "--cache-dir", tmp_path / "file" / "cache")
+    (line,) = answer.err.splitlines()
+    assert answer.status == 2 and "--cache-dir" in line and not answer.out
