@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from world import command
 
+from benchmark.cli.options import RunSelection
 from benchmark.utils.folders import CACHE_VARIABLE, cache_folder, check_cache
 from datamodules.common.errors import BenchmarkError
 
@@ -33,7 +34,9 @@ def test_a_cache_that_cannot_be_made_is_one_line_that_names_the_option(tmp_path:
     assert (tmp_path / "new" / "cache").is_dir()
 
 
-def test_a_run_says_it_once_and_nothing_else(tmp_path: Path) -> None:
+def test_a_run_says_it_once_before_it_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan keeps digests in the cache and would tell of it a second time."""
+    monkeypatch.setattr(RunSelection, "plan", lambda *_, **__: pytest.fail("planned without a cache"))
     (tmp_path / "file").write_text("in the way")
     answer = command("run", "--suite", "quick", "--results", tmp_path, "--cache-dir", tmp_path / "file" / "cache")
     (line,) = answer.err.splitlines()
