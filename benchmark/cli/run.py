@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.cli.options import Execution, Kept, Places, Plugins, RunSelection
 from benchmark.utils.devices import check_devices
+from benchmark.utils.folders import check_cache
 from benchmark.utils.project import program
 from datamodules.common.errors import BenchmarkError
 
@@ -35,6 +36,7 @@ def run_command(
         raise BenchmarkError("--jobs runs cells on this machine: with --executor ray give --cpus-per-cell instead")
     if execution.devices > 1 and (execution.jobs or 1) > 1:
         raise BenchmarkError("--devices spreads one cell, --jobs runs several: leave out one")
+    check_cache(places.cache)  # before the plan, whose digests are kept there
     spread = check_devices(execution.devices, execution.strategy, device=execution.device, executor=execution.executor)
     plan = selection.plan(
         places,

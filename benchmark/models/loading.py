@@ -41,6 +41,11 @@ from methods.common.clip import Clip, Scale, state_hash
 
 OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's releases carry in the state dict, and no others."""
+_OF_FOLDER = (
+    "use the folder that holds the file beside its config.json, --model local-dir:DIR, or open_clip's file of the same "
+    "model"
+)
+"""What helps where a file of transformers does not fit the architecture that was named."""
 
 
 def load_clip(name: str) -> Clip:
@@ -64,7 +69,13 @@ def load_clip(name: str) -> Clip:
     if path is not None:
         images = images_of_file(architecture, tag, path).images
         built_name = built_architecture(architecture, tag)
-        model = _with_weights(name, built_name, config, path, read_state_dict(path), images, tokenizer)
+        state = read_state_dict(path)
+        try:
+            model = _with_weights(name, built_name, config, path, state, images, tokenizer)
+        except WeightsError as error:
+            if not is_of_transformers(state):
+                raise
+            raise WeightsError(f"{error}; {_OF_FOLDER}") from error
     else:
         model = _of_tag(name, architecture, tag, config["text_cfg"], tokenizer)
     return wrap(model, config["text_cfg"], name, tokenizer)

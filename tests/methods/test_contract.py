@@ -14,8 +14,10 @@ from tiny import APPLE, TinyDataset, tiny_clip
 from torch import Tensor
 
 from datamodules.common import synthetic
-from datamodules.common.errors import RegimeViolationError
+from datamodules.common.dataset import Dataset, Split, SplitName
+from datamodules.common.errors import BenchmarkError, RegimeViolationError
 from datamodules.common.guard import ReadGuard, guarded
+from datamodules.common.images import ImageArray
 from datamodules.common.module import Retrained, UnlearningDataModule
 from methods.common.base import UnlearningMethod
 from methods.common.card import resolve
@@ -44,11 +46,31 @@ class Run:
         return set(changed_tensors(self.before, self.method.clip.model.state_dict().items()))
 
 
+class SmallestDataset(TinyDataset):
+    """Two classes, of which every split has one image each."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return super().class_names[:2]
+
+    def _load(self, name: SplitName) -> Split:
+        split = super()._load(name)
+        assert split.labels is not None
+        return Split(name, ImageArray(split.images.read([0, 1]).numpy(), name=f"smallest/{name}"), split.labels[:2])
+
+
 def unlearn(
-    name: str, kind: str, cache_dir: Path, *, captions: bool = False, seed: int = 0, train_mode: bool = False
+    name: str,
+    kind: str,
+    cache_dir: Path,
+    *,
+    captions: bool = False,
+    seed: int = 0,
+    train_mode: bool = False,
+    dataset: Dataset | None = None,
 ) -> Run:
     declaration = REGISTRY.declaration(name)
-    clip, dataset = tiny_clip(kind), TinyDataset(captions=captions, cache_dir=cache_dir)
+    clip, dataset = tiny_clip(kind), dataset or TinyDataset(captions=captions, cache_dir=cache_dir)
     clip.model.train(train_mode)
     request = type(APPLE)(concept="apple") if captions else APPLE
     data = UnlearningDataModule(
@@ -143,6 +165,17 @@ def test_a_concept_of_captions_can_be_unlearned_too(name: str, tmp_path: Path) -
 def test_a_model_handed_over_in_training_mode_keeps_its_statistics(name: str, tmp_path: Path) -> None:
     run = unlearn(name, "resnet", tmp_path, train_mode=True)
     assert not [n for n in run.changed if "running_" in n or "num_batches" in n]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_image_of_each_of_two_classes_is_enough_or_one_line_says_what_is_needed(name: str, tmp_path: Path) -> None:
+    try:
+        run = unlearn(name, "vit", tmp_path, dataset=SmallestDataset(cache_dir=tmp_path))
+    except BenchmarkError as error:
+        assert str(error) and "\n" not in str(error)
+    else:
+        assert all(torch.isfinite(value).all() for value in run.method.clip.model.state_dict().values())
+        assert bool(run.sizes) == bool(run.guard.items_read)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,7 +14,6 @@ from methods.common.plugins import import_plugin
 from methods.common.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
-CASE = ROOT.parent / "shared" / "cases" / "plugin-with-a-helper"
 METHOD = """
 from methods.common.base import ClosedFormMethod
 from methods.common.card import MethodCard

@@ -343,6 +343,22 @@ def test_a_folder_of_transformers_loads_by_its_published_names(
         assert torch.equal(loaded["visual.trunk.attn_pool.kv.bias"], bias[32:])
 
 
+def test_a_file_of_transformers_that_does_not_fit_says_what_to_use_in_its_place(tmp_path: Path) -> None:
+    folder, _ = write_theirs(tmp_path / "theirs", "clip")
+    with pytest.raises(WeightsError) as caught:
+        load_clip(f"ViT-S-32-alt:{folder / 'model.safetensors'}")
+    message = str(caught.value)
+    assert "the names of Hugging Face transformers" in message and "--model local-dir:DIR" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("place", ["two words/w 1.pt", "a:b/run: 3.pt", "C:/x.pt", "ViT-B-32:openai.pt"])
+def test_a_path_may_hold_colons_and_spaces(place: str) -> None:
+    assert parse_model(f"ViT-B-32:{place}") == ("ViT-B-32", "", Path(place))
+    assert parse_model(f"ViT-L-14/openai:{place}") == ("ViT-L-14", "openai", Path(place))
+    assert parse_model(f"local-dir:{place}") == ("local-dir", "", Path(place))
+
+
 @pytest.mark.skipif(find_spec("transformers") is None, reason="the extra `huggingface` is not installed")
 @pytest.mark.parametrize("kind", PUBLISHED)
 def test_features_are_those_of_transformers(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
