@@ -95,6 +95,11 @@ class Row:
     front: bool = False
     brought: bool = False
 
+    def mean(self, metric: str) -> float | None:
+        """The mean of a metric; None where there is none."""
+        interval = self.metrics.get(metric)
+        return None if interval is None else interval.mean
+
 
 @dataclass(frozen=True)
 class Board:

@@ -81,8 +81,8 @@ def _columns(board: Board) -> list[tuple[str, str, int]]:
 
 
 def _value(row: Row, column: str) -> float | None:
-    mean = row.metrics.get(column)
-    return row.costs.get(column) if mean is None else mean.mean
+    mean = row.mean(column)
+    return row.costs.get(column) if mean is None else mean
 
 
 def good_and_bad(rank_places: Sequence[RankPlace]) -> tuple[list[RankPlace], list[RankPlace]]:

@@ -117,10 +117,10 @@ def podiums(board: Board) -> Mapping[str, list[Step]]:
 
 
 def _step(board: Board, row: Row) -> Step | None:
-    score = _mean(row, board.ranked_by)
+    score = row.mean(board.ranked_by)
     if score is None or row.rank is None:
         return None
-    return Step(row.method, row.rank, row.tier, score, _mean(row, RESIDUAL), _mean(row, DAMAGE))
+    return Step(row.method, row.rank, row.tier, score, row.mean(RESIDUAL), row.mean(DAMAGE))
 
 
 def _certainty(board: Board, ranked: Sequence[Row]) -> str:
@@ -135,12 +135,7 @@ def _certainty(board: Board, ranked: Sequence[Row]) -> str:
 
 def _said(board: Board, row: Row) -> str:
     """A row's score with E and D, as far as they are there."""
-    parts = [(letter, _mean(row, name)) for letter, name in (("E", RESIDUAL), ("D", DAMAGE))]
+    parts = [(letter, row.mean(name)) for letter, name in (("E", RESIDUAL), ("D", DAMAGE))]
     shown = ", ".join(f"{letter} {100 * value:.1f} %" for letter, value in parts if value is not None)
-    score = f"{'Q' if board.ranked_by == QUALITY else 'S'} {_mean(row, board.ranked_by) or 0.0:.3f}"
+    score = f"{'Q' if board.ranked_by == QUALITY else 'S'} {row.mean(board.ranked_by) or 0.0:.3f}"
     return f"{score} ({shown})" if shown else score
-
-
-def _mean(row: Row, metric: str) -> float | None:
-    interval = row.metrics.get(metric)
-    return None if interval is None else interval.mean

@@ -17,7 +17,7 @@ from benchmark.report.content import Content, board_data, curve_data, device_dat
 from benchmark.report.palette import LOOKS, UNKNOWN
 from benchmark.report.published import Paper, pairs, papers
 from benchmark.report.scatter_figures import QUALITIES, equal_quality
-from benchmark.report.sensitivity import sensitivity_figures
+from benchmark.report.sensitivity import LEGEND, sensitivity_figures
 from benchmark.utils.project import VERSION
 
 LIMIT = 5_000_000
@@ -118,6 +118,7 @@ def _fixed(content: Content, sources: Sequence[Paper]) -> dict[str, Any]:
         "caveat": CAVEAT,
         "devices": content.devices,
         "sensitivity": sensitivity_figures(gathered.trials),
+        "legend": LEGEND,
         "papers": sources,
         "measures": MEASURES,
         "arrows": ARROWS,

@@ -13,7 +13,7 @@ from benchmark.report.content import Content
 from benchmark.report.figure_parts import Figure, head_of, new_axes, plain_text, titled
 from benchmark.report.labels import place_labels
 from benchmark.report.palette import LOOKS, look
-from benchmark.report.views import DEEP, LANDMARKS, Boards, mean_of
+from benchmark.report.views import DEEP, LANDMARKS, Boards
 
 QUALITIES = (0.25, 0.5, 0.75, 0.9)
 """Values of Q whose curves are drawn."""
@@ -26,7 +26,7 @@ def trade_off(board: Boards, content: Content) -> Figure | None:
     view = board.whole
     if view.axes is None:
         return None
-    points = [(row, mean_of(row, view.axes[0]), mean_of(row, view.axes[1])) for row in view.board.rows]
+    points = [(row, row.mean(view.axes[0]), row.mean(view.axes[1])) for row in view.board.rows]
     known = [(row, 100 * left, 100 * lost) for row, left, lost in points if left is not None and lost is not None]
     if not known:
         return None

@@ -47,6 +47,13 @@ class Sensitivity:
     trials: int
 
 
+LEGEND = (
+    "Square: before tuning; ring: the setting that was taken; cross: the trial diverged or failed, or ended after its "
+    "first request, where others were better."
+)
+"""What the marks of a figure mean."""
+
+
 def sensitivity_figures(trials: Iterable[KeptTrial]) -> list[Sensitivity]:
     """The figures of all kept searches, by data set, kind of request and weights."""
     groups: dict[tuple[str, str, str, str], list[list[KeptTrial]]] = {}

@@ -56,7 +56,7 @@ class View:
         if self.axes is None:
             return frozenset()
         rows = [row for row in self.board.rows if not row.reference]
-        points = [[mean_of(row, name) for name in self.axes] for row in rows]
+        points = [[row.mean(name) for name in self.axes] for row in rows]
         return frozenset(rows[place].method for place in pareto_front(points, better=("lower", "lower")))
 
     @property
@@ -139,12 +139,6 @@ def _view(records: Sequence[Record], failures: Sequence[Failure], references: Co
     return View(board, rows, why, _trade_off(board))
 
 
-def mean_of(row: Row, metric: str) -> float | None:
-    """The mean of a metric; None where there is none."""
-    interval = row.metrics.get(metric)
-    return None if interval is None else interval.mean
-
-
 def _trade_off(board: Board) -> tuple[str, str] | None:
     """What the trade-off plot has on its axes."""
     if not any(row.metrics.get(DAMAGE) for row in board.rows):
@@ -160,7 +154,7 @@ def inline(board: Board) -> list[str]:
     sign = -1.0 if board.ranked_by == QUALITY else 1.0
 
     def place(row: Row) -> tuple[bool, float, bool, str]:
-        score = mean_of(row, board.ranked_by)
+        score = row.mean(board.ranked_by)
         return score is None, sign * (score or 0.0), row.reference, row.method
 
     return [row.method for row in sorted(board.rows, key=place)]

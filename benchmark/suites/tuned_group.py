@@ -10,7 +10,7 @@ from datamodules.common.image_request import chooses_images
 from datamodules.common.request import ForgetRequest
 
 Kind = Literal["class", "concept", "images"]
-"""By which settings are tuned: requests by class, however many classes, or by concept."""
+"""By which settings are tuned: requests by class, however many classes, by concept, or by chosen images."""
 Score = Literal["Q", "S"]
 """By which methods are ranked and tuned: Q, higher is better, or S, lower is better, where there is no Q."""
 
@@ -31,5 +31,5 @@ class TunedGroup:
 
 
 def tuned_kind(request: ForgetRequest) -> Kind:
-    """The kind of a request by which settings are tuned: one class or several have the same."""
+    """The kind of a request by which settings are tuned: however many classes or images it has."""
     return "images" if chooses_images(request) else "class" if request.classes else "concept"

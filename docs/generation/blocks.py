@@ -27,6 +27,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "suites": cards.suite_table,
     "retrained": retrained.retrained_table,
     "sensitivity": tuning.sensitivity,
+    "values-found": tuning.values_found,
     "speed": speed.speed_table,
 }
 MARKER = re.compile(r"^<!-- generated: ([\w-]+)(?: ([^>]*?))? -->$", re.MULTILINE)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from benchmark.report.sensitivity import sensitivity_figures
+from benchmark.report.sensitivity import LEGEND, sensitivity_figures
 from benchmark.suites.tuned.space import Choice, Range, competes, space_of
 from benchmark.suites.tuned.trials import TUNED, KeptTrial, load_trials, trials_file
 from benchmark.suites.tuned.values import Tuned, load_tuned
@@ -111,7 +111,7 @@ def tuned_table(name: str, entries: Sequence[Tuned]) -> str:
         name: Registry name.
         entries: Of all methods.
     """
-    if not _is_searched(name):
+    if not is_searched(name):
         return NEVER
     chosen = [entry for entry in entries if entry.method == name]
     if not chosen:
@@ -123,11 +123,15 @@ def tuned_table(name: str, entries: Sequence[Tuned]) -> str:
         for value in searched
     ]
     scores = "Q ↑" if all(entry.score == "Q" for entry in chosen) else "score"
-    results = [f"{number_text(e.untuned, 1.0, 3, missing='failed')} → {e.objective:.3f}" for e in chosen]
-    rows.append([f"{scores}, before → after", "", *results])
+    rows.append([f"{scores}, before → after", "", *map(gain, chosen)])
     rows.append(["trials (failed)", "", *(f"{entry.trials} ({entry.failed})" for entry in chosen)])
     heads = ["searched", "space", *(f"{e.dataset}, {e.kind}, {e.model}" for e in chosen)]
     return f"{_PROTOCOL}\n\n{Table.of_texts(heads, rows, words=(0, 1)).markdown()}"
+
+
+def gain(entry: Tuned) -> str:
+    """The score of a search before and after."""
+    return f"{number_text(entry.untuned, 1.0, 3, missing='failed')} → {entry.objective:.3f}"
 
 
 _PROTOCOL = "One budget for all methods, on requests and images that no board reports: see [Tuning](../tuning.md)."
@@ -142,19 +146,19 @@ def trial_figures(name: str, trials: Sequence[KeptTrial]) -> str:
     """
     figures = sensitivity_figures(trial for trial in trials if trial.method == name)
     if not figures:
-        return "No search is kept yet." if _is_searched(name) else ""
+        return "No search is kept yet." if is_searched(name) else ""
     panels = "\n".join(
         f"<figure>\n<figcaption>{figure.title}</figcaption>\n{figure.svg}</figure>" for figure in figures
     )
-    legend = "Square: before tuning; ring: the setting that was taken; cross: diverged or failed."
-    return f'{legend}\n\n<div class="trial-panels">\n{panels}\n</div>'
+    return f'{LEGEND}\n\n<div class="trial-panels">\n{panels}\n</div>'
 
 
 def _card(name: str) -> Any:
     return registry().declaration(name).card
 
 
-def _is_searched(name: str) -> bool:
+def is_searched(name: str) -> bool:
+    """Whether a method competes and has settings to search."""
     return competes(registry(), name) and bool(space_of(registry(), name).dimensions)
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from benchmark.evaluation.measures.quality import DAMAGE, QUALITY, RESIDUAL
 from benchmark.leaderboards.boards import Board, Row
 from benchmark.leaderboards.grouping import PUBLISHED
+from benchmark.leaderboards.scored import ORIGINAL
 from benchmark.utils.table import Table, number_text
 
 NONE_YET = "There is no reference record of it yet."
-ORIGINAL = "original"
 QUARTER = 0.25
 """The share of the competing rows that may be better, or worse; our choice."""
 NAMED = 3
@@ -57,7 +57,7 @@ class Place:
     def beats_original(self) -> bool | None:
         """Whether its score is better than that of doing nothing; None where one of them has none."""
         original = next((row for row in self.board.rows if row.method == ORIGINAL), None)
-        scores = [None if row is None else mean(row, self.board.ranked_by) for row in (self.row, original)]
+        scores = [None if row is None else row.mean(self.board.ranked_by) for row in (self.row, original)]
         if scores[0] is None or scores[1] is None:
             return None
         return scores[0] > scores[1] if self.board.ranked_by == QUALITY else scores[0] < scores[1]
@@ -70,15 +70,9 @@ def places(method: str, boards: Sequence[Board]) -> list[Place]:
     ]
 
 
-def mean(row: Row, metric: str) -> float | None:
-    """The mean of a metric; None where there is none."""
-    interval = row.metrics.get(metric)
-    return None if interval is None else interval.mean
-
-
 def left_metric(board: Board) -> str:
     """What tells on a board how much of the forget set is left: E, or its first forget metric where no row has E."""
-    has_residual = any(mean(row, RESIDUAL) is not None for row in board.rows if row.rank is not None)
+    has_residual = any(row.mean(RESIDUAL) is not None for row in board.rows if row.rank is not None)
     return RESIDUAL if has_residual else next((name for name in board.columns if name.startswith("forget/")), RESIDUAL)
 
 
@@ -119,13 +113,13 @@ ASPECTS = (
     Aspect(
         "little is left of the forget set",
         "much is left of the forget set",
-        lambda board, row: mean(row, left_metric(board)),
+        lambda board, row: row.mean(left_metric(board)),
         lambda board, value: f"E {value:.2f}" if left_metric(board) == RESIDUAL else f"{100 * value:.0f} % by name",
     ),
     Aspect(
         "little is lost of the rest",
         "much is lost of the rest",
-        lambda _, row: mean(row, DAMAGE),
+        lambda _, row: row.mean(DAMAGE),
         lambda _, value: f"D {value:.2f}",
     ),
     Aspect(
@@ -180,8 +174,8 @@ def standings_table(rows: Sequence[Place]) -> str:
                 f"[{place.title}](../leaderboards/{board.key.suite}.md)",
                 *([f"`{row.method}`"] if several else []),
                 place.standing,
-                *(number_text(mean(row, name), 1.0, 3) for name in (QUALITY, RESIDUAL, DAMAGE, PUBLISHED)),
-                *(number_text(mean(row, name), 100.0, 1) for name in by_name),
+                *(number_text(row.mean(name), 1.0, 3) for name in (QUALITY, RESIDUAL, DAMAGE, PUBLISHED)),
+                *(number_text(row.mean(name), 100.0, 1) for name in by_name),
                 seconds_text(row.costs.get(board.runtime)),
             ]
         )
