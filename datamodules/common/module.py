@@ -23,6 +23,7 @@ from typing import Any, Literal, Protocol, TypedDict, get_args
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities import CombinedLoader
 from numpy.typing import NDArray
 from torch import Tensor
@@ -292,14 +293,17 @@ class UnlearningDataModule(L.LightningDataModule):
             batches: Batches of each part; fewer where they would be more than half of a part.
 
         Returns:
-            For each part that the regime gives, its held-out batches; no batch where a part has one image only.
+            For each part that the regime gives, its held-out batches, on the device of the training; no batch where a
+            part has one image only.
         """
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
         held_out: dict[Part, list[Pairs]] = {}
         for part, pairs in self._parts.items():
             order = np.random.default_rng([self._seed, len(pairs)]).permutation(len(pairs))
             count = min(batches * self.batch_size, len(pairs) // 2)
             starts = range(0, count, self.batch_size)
-            held_out[part] = [pairs.__getitems__(order[k : min(k + self.batch_size, count)].tolist()) for k in starts]
+            batches_of = (order[k : min(k + self.batch_size, count)].tolist() for k in starts)
+            held_out[part] = [move_data_to_device(pairs.__getitems__(rows), device) for rows in batches_of]
             self._parts[part] = pairs.part(np.sort(order[count:]))
         return held_out
 
@@ -313,7 +317,7 @@ class UnlearningDataModule(L.LightningDataModule):
             batches: Of each part.
 
         Returns:
-            For each part that the regime gives, its held-out batches.
+            For each part that the regime gives, its held-out batches, on the device of the training.
         """
         self._validation = self.hold_out(batches)
         return self._validation

@@ -190,7 +190,7 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
         parameters = put(self.clip.model, path, kind, tensors)
         for parameter in parameters:
             parameter.requires_grad_(True)
-        self._pass_one()  # a place that does not take it is told at once
+        self.clip.try_encoders()  # a place that does not take it is told at once
         return parameters
 
     @torch.no_grad()
@@ -204,7 +204,7 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
 
         handle = self.clip.model.get_submodule(path).register_forward_hook(see)
         try:
-            self._pass_one()
+            self.clip.try_encoders()
         finally:
             handle.remove()
         if not seen:
@@ -213,13 +213,6 @@ class UnlearningMethod(L.LightningModule, ABC, Generic[H]):
                 "without; choose the module around it"
             )
         return seen[0]
-
-    @torch.no_grad()
-    def _pass_one(self) -> None:
-        """One image and one text through the model."""
-        side = self.clip.preprocessing.image_size
-        self.clip.encode_image(torch.zeros(1, 3, side, side, device=self.clip.device))
-        self.clip.encode_text(self.spec.all_names[:1] or ("a photo",))
 
     def merge_added(self) -> None:
         """Put all added modules into the weights of their hosts, and take them out.

@@ -115,6 +115,13 @@ class Clip:
         """Raw embeddings of tokens, perhaps of a shorter context than the model's. Shape (B, D)."""
         return cast(Tensor, TowerCall(self.model, "encode_text")(tokens))
 
+    @torch.no_grad()
+    def try_encoders(self) -> None:
+        """Run one black image and one text through the model: it raises what a module that does not fit raises."""
+        side = self.preprocessing.image_size
+        self.encode_image(torch.zeros(1, 3, side, side, device=self.device))
+        self.encode_text(["a photo"])
+
     def zero_shot_classifier(self, names: Sequence[str], templates: Sequence[str]) -> Tensor:
         """One unit-norm column of class weights a name: the mean of its unit-norm prompt embeddings. Shape (C, D).
 

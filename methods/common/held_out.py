@@ -26,8 +26,8 @@ class HeldOut:
     Args:
         clip: The CLIP as it came; edited in place between the measurements.
         spec: The names.
-        forget: Held-out batches of the forget part.
-        retain: Held-out batches of the retain part; none where the data regime gives none.
+        forget: Held-out batches of the forget part, on the CLIP's device.
+        retain: The same of the retain part; none where the data regime gives none.
 
     Attributes:
         before: Forget and retained accuracy of the CLIP as it came, in [0, 1]; not a number without retain pairs.
@@ -35,7 +35,7 @@ class HeldOut:
 
     def __init__(self, clip: Clip, spec: ForgetSpec, forget: Sequence[Pairs], retain: Sequence[Pairs]) -> None:
         self._clip, self._spec = clip, spec
-        self._batches = [on_device(pairs, clip.device) for pairs in (*forget, *retain)]
+        self._batches = [*forget, *retain]
         self._forgotten = sum(len(pairs["texts"]) for pairs in forget)
         self._texts = [text for pairs in self._batches for text in pairs["texts"]]
         self._images, self._rows = self._encoded_images(), self._encoded_texts()
@@ -75,16 +75,6 @@ class HeldOut:
     def _class_hits(self, cosines: Tensor) -> Tensor:
         wanted = torch.cat([targets(self._spec, pairs) for pairs in self._batches])
         return (cosines.argmax(dim=1) == wanted).float()
-
-
-def on_device(pairs: Pairs, device: torch.device) -> Pairs:
-    """Held-out pairs where the CLIP is: batches of a training are moved by Lightning, these are not."""
-    return {
-        "images": pairs["images"].to(device),
-        "texts": pairs["texts"],
-        "labels": pairs["labels"].to(device),
-        "indices": pairs["indices"].to(device),
-    }
 
 
 def pair_hits(cosines: Tensor, texts: Sequence[str]) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from datamodules.common.errors import BenchmarkError
+from methods.common.added import new_tensors
 from methods.common.clip import Clip
 from methods.common.layer_inputs import is_plain_convolution
 
@@ -119,8 +120,7 @@ def _product(pairs: Sequence[tuple[nn.Parameter, nn.Parameter]]) -> Tensor:
 
 
 def _pair(weight: Tensor, rank: int, parts: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """A and B for one of the equal parts of a weight of shape (outputs, inputs) or (outputs, inputs, height, width).
-    Drawn on the CPU, so that every device gets the same."""
+    """A and B for one of the equal parts of a weight of shape (outputs, inputs) or (outputs, inputs, height, width)."""
     outputs, width = weight.shape[0] // parts, weight[0].numel()
-    down = (2 * torch.rand(rank, width) - 1) / math.sqrt(width)
-    return nn.Parameter(down.to(weight)), nn.Parameter(weight.new_zeros(outputs, rank))
+    tensors = new_tensors("low_rank", inputs=width, outputs=outputs, rank=rank, like=weight.detach())
+    return nn.Parameter(tensors["down"]), nn.Parameter(tensors["up"])

@@ -259,9 +259,7 @@ def _put(card: MethodCard, clip: Clip, tensors: Mapping[str, Tensor]) -> None:
     try:
         put_tensors(clip.model, tensors)
         if added:
-            side = clip.preprocessing.image_size
-            clip.encode_image(torch.zeros(1, 3, side, side, device=clip.device))
-            clip.encode_text(["a photo"])
+            clip.try_encoders()
     except (AddedModuleError, RuntimeError) as error:
         raise ContractError(
             f"method {card.name!r} left an added module that does not fit the model: {error}"
