@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
-from datamodules.common.cache import cached_array
+from datamodules.common.cache import cached_array, cached_bytes
 from datamodules.common.dataset import Dataset, Split, SplitName
 from datamodules.common.images import ImageArray
 from datamodules.shapes_world.captions import write_captions
@@ -15,6 +16,7 @@ from datamodules.shapes_world.vocabulary import (
     VOCABULARY,
     WORLD_VERSION,
     Attribute,
+    Scenes,
     sample_scenes,
 )
 
@@ -54,5 +56,14 @@ class WorldDataset(Dataset):
         target = self.cache_dir / "images" / f"{self.name}-{name}-{IMAGE_SIZE}px-{self.revision}.npy"
         images = ImageArray(cached_array(target, lambda: draw(scenes, key)), name=key)
         captioned = "retrieval" in self.card.tasks
-        captions = write_captions(scenes, key, short_forms=name == "train") if captioned else None
+        captions = self._captions(name, scenes) if captioned else None
         return Split(name, images, scenes.values(self.attribute), captions)
+
+    def _captions(self, name: SplitName, scenes: Scenes) -> tuple[tuple[str, ...], ...]:
+        """Written once: every process that unlearns reads this split, and writing takes longer than reading them."""
+        file = self.cache_dir / "captions" / f"{self.name}-{name}-{self.revision}.json"
+
+        def written() -> bytes:
+            return json.dumps(write_captions(scenes, f"{self.name}/{name}", short_forms=name == "train")).encode()
+
+        return tuple(map(tuple, json.loads(cached_bytes(file, written)[0])))
