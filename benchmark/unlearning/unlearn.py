@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +33,7 @@ from methods.common.added import added_at, host_of, never_called
 from methods.common.base import UnlearningMethod, declared
 from methods.common.card import ContractError, MethodCard
 from methods.common.clip import Clip, changed_tensors
+from methods.common.token_rows import used_token_rows
 
 StepReport = Callable[[int, int], None]
 
@@ -174,47 +175,48 @@ def unlearn(
         StoppedEarlyError: If it did fewer steps than it planned, and did not set `trainer.should_stop`.
     """
     clock = on_clock or (lambda _: None)
-    before = {name: value.detach().clone() for name, value in clip.model.state_dict().items()}
-    given = Given.of(clip)
-    validates = method_class.validation_step is not L.LightningModule.validation_step
-    data = (ValidatingDataModule if validates else UnlearningDataModule)(
-        dataset,
-        request,
-        regime=regime or method_class.card.regime,  # type: ignore[arg-type]
-        preprocessing=clip.preprocessing,
-        cache_dir=cache_dir,
-        seed=seed,
-        others=others,
-        retrained=retrained,
-        synthesis=synthesis,
-        raw=method_class.raw_images,
-    )
-    curve = _Curve(on_step, looks, clip)
-    trainer = make_trainer(clip.device, precision, logger=logger, callbacks=[curve], strategy=strategy)
-    with measured(clip, flops_each) as cost, guarded(data.guard()) as guard, optimizer_steps() as taken:
-        clock("begin")
-        curve.cost = data.meter = cost
-        method = method_class(clip, data.spec, hyperparameters)
-        method.training_step = _without_stop(method.training_step)  # type: ignore[method-assign]
-        curve.steps = method.planned_steps(data.sizes)
-        data.plan(steps=curve.steps, batch_size=method.batch_size())
-        if validates:
-            trainer.val_check_interval = min(method.validation_interval(curve.steps), curve.steps)
-        trainer.accumulate_grad_batches = int(getattr(hyperparameters, "accumulate_grad_batches", 1))
-        fit(trainer, method, datamodule=data)
-    clock("end")
-    check_chance(method_class.card, taken.steps)
-    if curve.done < curve.steps and not trainer.should_stop:
-        raise StoppedEarlyError(
-            f"method {method.card.name!r} ended after {curve.done} of {curve.steps} planned steps; "
-            "a method that stops by itself says so: self.trainer.should_stop = True"
+    with nullcontext() if retrained is not None else used_token_rows(clip):  # its rows may be others
+        before = {name: value.detach().clone() for name, value in clip.model.state_dict().items()}
+        given = Given.of(clip)
+        validates = method_class.validation_step is not L.LightningModule.validation_step
+        data = (ValidatingDataModule if validates else UnlearningDataModule)(
+            dataset,
+            request,
+            regime=regime or method_class.card.regime,  # type: ignore[arg-type]
+            preprocessing=clip.preprocessing,
+            cache_dir=cache_dir,
+            seed=seed,
+            others=others,
+            retrained=retrained,
+            synthesis=synthesis,
+            raw=method_class.raw_images,
         )
-    if looks is not None:
-        looks.look(clip, curve.done)
-    clip.model.eval()
-    clip.model.requires_grad_(False)
-    given.check(clip, method)
-    return _checked(method, clip, before, cost, guard.items_read, guard.items_distinct)
+        curve = _Curve(on_step, looks, clip)
+        trainer = make_trainer(clip.device, precision, logger=logger, callbacks=[curve], strategy=strategy)
+        with measured(clip, flops_each) as cost, guarded(data.guard()) as guard, optimizer_steps() as taken:
+            clock("begin")
+            curve.cost = data.meter = cost
+            method = method_class(clip, data.spec, hyperparameters)
+            method.training_step = _without_stop(method.training_step)  # type: ignore[method-assign]
+            curve.steps = method.planned_steps(data.sizes)
+            data.plan(steps=curve.steps, batch_size=method.batch_size())
+            if validates:
+                trainer.val_check_interval = min(method.validation_interval(curve.steps), curve.steps)
+            trainer.accumulate_grad_batches = int(getattr(hyperparameters, "accumulate_grad_batches", 1))
+            fit(trainer, method, datamodule=data)
+        clock("end")
+        check_chance(method_class.card, taken.steps)
+        if curve.done < curve.steps and not trainer.should_stop:
+            raise StoppedEarlyError(
+                f"method {method.card.name!r} ended after {curve.done} of {curve.steps} planned steps; "
+                "a method that stops by itself says so: self.trainer.should_stop = True"
+            )
+        if looks is not None:
+            looks.look(clip, curve.done)
+        clip.model.eval()
+        clip.model.requires_grad_(False)
+        given.check(clip, method)
+        return _checked(method, clip, before, cost, guard.items_read, guard.items_distinct)
 
 
 def _without_stop(step: Callable[..., Any]) -> Callable[..., Any]:

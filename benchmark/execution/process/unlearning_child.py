@@ -37,6 +37,7 @@ from datamodules.common.synthetic import ImageModel, RawSet, SyntheticForgetSet,
 from methods.common.card import resolve
 from methods.common.clip import Clip, changed_tensors
 from methods.common.registry import import_method, read_declaration
+from methods.common.token_rows import whole_state
 
 TELL_SECONDS = 0.1
 """Between two messages about steps: the parent has other things to do."""
@@ -241,7 +242,7 @@ class RemoteLooks:
     def look(self, clip: Clip, step: int) -> None:
         """Let the parent look, unless the tensors are not those that the model came with."""
         with self._budget.spent(), torch.no_grad():
-            now = {name: value.detach().cpu() for name, value in clip.model.state_dict().items()}
+            now = {name: value.detach().cpu() for name, value in whole_state(clip.model).items()}
             if now.keys() != self._seen.keys():
                 return
             changed = {n: v.clone().contiguous() for n, v in changed_tensors(self._seen, now.items()).items()}
