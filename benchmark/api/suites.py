@@ -79,6 +79,7 @@ def run(
     models: Sequence[str] = (),
     plugins: Sequence[PathLike] = (),
     settings: Sequence[str] = (),
+    tuned: bool | None = None,
     results: PathLike = "results/runs",
     data_dir: PathLike | None = None,
     cache_dir: PathLike | None = None,
@@ -101,6 +102,8 @@ def run(
         models: If not the suite's.
         plugins: Files of further methods.
         settings: Hyperparameters as "METHOD.NAME=VALUE".
+        tuned: With the values that tuning found for the small CLIPs, or with the declared ones; by default as the suite
+            says.
         results: The folder of the records.
         data_dir: The folder of the real data sets.
         cache_dir: By default the user's cache.
@@ -138,6 +141,7 @@ def run(
         seeds=seeds,
         models=models,
         settings=settings,
+        tuned=tuned,
         plugins=[Path(plugin) for plugin in plugins],
         precision=precision,
         read_again=force,

@@ -11,6 +11,7 @@ from benchmark.cli.listing import file_or_folder, models, paths, seeds, settings
 from benchmark.utils.folders import cache_folder
 from benchmark.utils.table import Format
 from datamodules.common.documents import MOST_NUMBER
+from datamodules.common.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from benchmark.suites.expansion import Plan
@@ -59,7 +60,8 @@ class Selection:
             hf-hub:ORG/NAME; by default the suite's.
         tokenizer: The folder of a tokenizer, for models that would fetch theirs from the Hugging Face hub.
         set: A hyperparameter as METHOD.NAME=VALUE; may be repeated.
-        tuned: With the values that `tune` found, on boards of their own; small CLIPs only.
+        tuned: With the values that `tune` found alone, on boards of their own; small CLIPs only.
+        untuned: With the values that the methods declare, also where the suite asks for tuned ones.
         tuned_values: The same with the values of a file that `tune --out` wrote.
         shard: i/n: only the i-th of n parts of the cells.
     """
@@ -71,6 +73,7 @@ class Selection:
     tokenizer: Folder | None = None
     set: SettingList = ()
     tuned: bool = False
+    untuned: bool = False
     tuned_values: File | None = None
     shard: Annotated[str, Option("I/N")] | None = None
 
@@ -105,9 +108,19 @@ class Selection:
             shard=self.shard,
             keys=keys,
             tokenizer=self.tokenizer,
-            tuned=self.tuned_values or self.tuned,
+            tuned=self._tuned(),
             read_again=read_again,
         )
+
+    def _tuned(self) -> bool | Path | None:
+        """What `make_plan` takes.
+
+        Raises:
+            BenchmarkError: If both are asked for.
+        """
+        if self.untuned and (self.tuned or self.tuned_values):
+            raise BenchmarkError("--untuned and --tuned contradict each other: leave out one")
+        return self.tuned_values or (True if self.tuned else False if self.untuned else None)
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,7 @@ def command(
     if devices.count > 1:
         options += [("--devices", str(devices.count)), ("--strategy", devices.strategy)]
     flags = ["--tuned"] if cell.tuned and not tuned_values else []
+    flags += ["--untuned"] if cell.scale == "small" and not cell.tuned else []  # the suite may ask for tuned values
     flags += ["--skip-unreadable"] if skip_unreadable else []
     words = [*(word for option in options for word in option), *flags, "--keys", cell.key[:12], "--force"]
     return f"python -m benchmark run {shlex.join(words)}"

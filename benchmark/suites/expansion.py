@@ -314,7 +314,7 @@ def make_plan(
     shard: str | None = None,
     keys: Sequence[str] = (),
     tokenizer: Path | None = None,
-    tuned: bool | Path = False,
+    tuned: bool | Path | None = None,
     read_again: bool = False,
 ) -> Plan:
     """Check every argument and expand the suite.
@@ -332,7 +332,8 @@ def make_plan(
         shard: "i/n": only the i-th of n parts of the cells.
         keys: Only the cells whose keys begin so.
         tokenizer: The folder of a tokenizer, for the models that would fetch theirs.
-        tuned: With the tuned values of the package, or of a file.
+        tuned: With the tuned values of the package or of a file, with the declared ones, or None as the suite says;
+            a suite's tuned values give way to `settings`.
         read_again: Whether all files of data sets are read again, also those whose content is remembered.
 
     Raises:
@@ -345,14 +346,19 @@ def make_plan(
     if tokenizer is not None:
         chosen = with_local_tokenizer(chosen, tokenizer)
     notes: list[str] = []
-    if tuned:
+    if tuned is None and chosen.settings == "tuned" and settings:
+        notes.append(f"suite {chosen.name} is tuned: with --set its rows take the declared values beside yours")
+    if tuned is not None or settings:  # what the command line says is all that counts
+        chosen = replace(chosen, settings="declared")
+    if tuned or chosen.settings == "tuned":
         from benchmark.suites.tuned.trials import TUNED
         from benchmark.suites.tuned.values import TunedError, revision_notes, with_tuned
 
-        file = TUNED if tuned is True else tuned
+        file = tuned if isinstance(tuned, Path) else TUNED
         if not file.is_file():
             raise TunedError(f"no file {file} of tuned values: make one with `python -m benchmark tune --out`")
-        chosen, notes = with_tuned(chosen, registry, file)
+        chosen, told = with_tuned(chosen, registry, file)
+        notes += told
     with remembered(project_code(), where.cache_dir, read_again=read_again):
         cells = expand(chosen, registry, where, precision=precision)
     if chosen.tuned:

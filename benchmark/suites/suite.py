@@ -10,6 +10,7 @@ measures: [linear_probe]   # optional: families of further measures (`list measu
 test_images: 20            # optional: at most so many test images of each retained class are measured, the same ones
                            # in every cell; of the forgotten ones all, and all where images have captions
 logger: tensorboard        # optional: any Lightning logger, or a list of them; see `run --logger`
+settings: tuned            # optional: the tuned values of a small CLIP, where there are some
 tasks:
   - dataset: shapes
     others: [shapes_colours]
@@ -40,7 +41,7 @@ from annotated_types import Ge, MinLen
 
 from benchmark.evaluation.families import EVERY, FAMILIES
 from benchmark.models.registry import architecture_name
-from benchmark.suites.tuned_group import TunedGroup, tuned_kind
+from benchmark.suites.tuned_group import Settings, TunedGroup, tuned_kind
 from benchmark.utils.suggestions import near_file
 from datamodules.common.documents import DocumentError, parse_yaml, read_text
 from datamodules.common.errors import BenchmarkError, RequestError, UnknownNameError
@@ -121,8 +122,9 @@ class Suite:
         seeds_of: Seeds of single methods in the place of the suite's.
         test_images: How many test images of each retained class are measured at most; 0 for all.
         loggers: Lightning loggers as `run --logger` takes them.
+        settings: Of its rows, where the command line does not say.
         tuned: Of a run with tuned values (`benchmark.suites.tuned.values`), by model, data set and kind of request; a
-            cell that is in no group is not run. Empty for an untuned run.
+            cell that is in no group is not run, unless `settings` is "tuned". Empty for an untuned run.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Suite:
     seeds_of: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     test_images: int = 0
     loggers: tuple[str | Mapping[str, Any], ...] = ()
+    settings: Settings = "declared"
     tuned: Mapping[tuple[str, str, str], TunedGroup] = field(default_factory=dict)
 
     @property
@@ -151,16 +154,18 @@ class Suite:
         return self.tuned.get((model, dataset, tuned_kind(request)))
 
     def runs(self, method: str, model: str, dataset: str, request: ForgetRequest) -> bool:
-        """Whether a method runs on a request: in a tuned run only where it is tuned, or has nothing to tune."""
+        """Whether a method runs on a request: in a run that was asked to be tuned, only where it is, or cannot be."""
+        if not self.tuned or self.settings == "tuned":
+            return True
         group = self.tuned_group(model, dataset, request)
-        return not self.tuned or (group is not None and method in group.values)
+        return group is not None and method in group.values
 
     @property
     def budgets(self) -> str:
         """The budgets of a tuned run in words; empty for an untuned run."""
         return "; ".join(dict.fromkeys(group.budget for group in self.tuned.values()))
 
-    def settings(
+    def overrides(
         self, method: str, model: str, dataset: str, request: ForgetRequest
     ) -> tuple[list[dict[str, Any]], frozenset[str]]:
         """The overrides of a method's cells: one for its own row and one for each variant.
@@ -228,7 +233,8 @@ class _SuiteEntry:
     measures: list[str] = field(default_factory=list)
     seeds_of: Mapping[str, _Seeds] | None = None
     test_images: Annotated[int, Ge(1)] | None = None
-    logger: str | Mapping[str, Any] | list[str | Mapping[str, Any]] | None = None
+    logger: str | Mapping[str, Any] | list[str | Mapping[str, Any]] = field(default_factory=list)
+    settings: Settings = "declared"
 
 
 class SuiteError(BenchmarkError):
@@ -304,12 +310,9 @@ def parse_suite(text: str, path: Path) -> Suite:
         measures=_families(entry.measures, place_of(document, "measures")),
         seeds_of={name: tuple(seeds) for name, seeds in (entry.seeds_of or {}).items()},
         test_images=entry.test_images or 0,
-        loggers=() if entry.logger is None else tuple(_as_list(entry.logger)),
+        loggers=tuple(entry.logger if isinstance(entry.logger, list) else [entry.logger]),
+        settings=entry.settings,
     )
-
-
-def _as_list(logger: str | Mapping[str, Any] | list[str | Mapping[str, Any]]) -> list[str | Mapping[str, Any]]:
-    return logger if isinstance(logger, list) else [logger]
 
 
 def _spelled_out(content: Any) -> Any:
@@ -375,12 +378,8 @@ def _check_new(tasks: Sequence[Task], at: str) -> None:
     """Refuse a request that stands twice: in the last task, or in one before it that is the same otherwise."""
     last = tasks[-1]
     same = [task for task in tasks if replace(task, requests=()) == replace(last, requests=())]
-    # The order of classes makes no other request.
-    requests = [request for task in same for request in task.requests]
-    asked = [
-        (frozenset(request.classes), request.concept, request.words, frozenset(images_of(request)))
-        for request in requests
-    ]
+    requests = [r for task in same for r in task.requests]
+    asked = [(frozenset(r.classes), r.concept, r.words, frozenset(images_of(r))) for r in requests]  # in any order
     if twice := _twice(asked):
         request = requests[asked.index(twice[0])]
         names = str(request) if chooses_images(request) else sorted(request.classes) or request.concept

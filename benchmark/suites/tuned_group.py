@@ -14,6 +14,9 @@ Kind = Literal["class", "concept", "images"]
 Score = Literal["Q", "S"]
 """By which methods are ranked and tuned: Q, higher is better, or S, lower is better, where there is no Q."""
 
+Settings = Literal["tuned", "declared"]
+"""Of a suite's rows: the values that tuning found wherever there are some, or the defaults of the methods' cards."""
+
 
 @dataclass(frozen=True)
 class TunedGroup:

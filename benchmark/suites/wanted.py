@@ -53,7 +53,7 @@ def wanted_of(suite: Suite, registry: Registry, methods: Sequence[str]) -> Itera
                 continue
             for request in task.requests:
                 for name in (name for name in methods if suite.runs(name, model, task.dataset, request)):
-                    settings, varying = suite.settings(name, model, task.dataset, request)
+                    settings, varying = suite.overrides(name, model, task.dataset, request)
                     for setting in settings:
                         for seed in _seeds(suite, registry, name):
                             yield Wanted(model, task, request, name, seed, setting, varying)
@@ -63,7 +63,7 @@ def _in_sequence(suite: Suite, registry: Registry, methods: Sequence[str], model
     """A sequence: after each step its first request and the step's own; each method with its settings for the first."""
     first = task.requests[0]
     for name in (name for name in methods if suite.runs(name, model, task.dataset, first)):
-        settings, varying = suite.settings(name, model, task.dataset, first)
+        settings, varying = suite.overrides(name, model, task.dataset, first)
         for setting in settings:
             for seed in _seeds(suite, registry, name):
                 for step, last in enumerate(task.requests, start=1):

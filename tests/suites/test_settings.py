@@ -64,7 +64,8 @@ def test_rows_and_repetition(settings: World) -> None:
     assert "random_noise scale" not in board, "settings by request do not split a row"
     for key, record in settings.records().items():
         assert cell_of(find_record(key, settings.results)).key == key
-        asked = dict(zip(*[iter(record.provenance["command"].split()[4:-1])] * 2, strict=True))
+        typed = [word for word in record.provenance["command"].split()[4:-1] if word != "--untuned"]
+        asked = dict(zip(*[iter(typed)] * 2, strict=True))
         names = [name for name in ("--methods", "--seeds", "--set", "--keys") if name in asked]
         plan = settings.plan(*(item for name in names for item in (name, asked[name])))
         assert [cell.key for cell in plan.cells] == [key], "the command in the record names this cell"
@@ -86,12 +87,12 @@ def test_a_method_may_know_the_names_of_the_other_data_sets(short_world: World) 
 @pytest.mark.parametrize("model", ["RN50/openai", "RN50-quickgelu:RN50.pt", "RN50"])
 def test_a_protocol_holds_wherever_the_weights_come_from(model: str) -> None:
     suite = load_suite("paper-lip")
-    own, names = suite.settings("lip", model, "stanford_dogs", ForgetRequest(classes=("Pekinese",)))
+    own, names = suite.overrides("lip", model, "stanford_dogs", ForgetRequest(classes=("Pekinese",)))
     letter = {"lowered_for": "later", "tries": None, "without_improvement": "last attempt"}  # as the official code does
     assert own == [{**letter, "threshold": 0.98, "threshold_decay": 0.0}] and names == {"threshold", "threshold_decay"}
-    other, _ = suite.settings("lip", "ViT-B-16/openai", "stanford_dogs", ForgetRequest(classes=("Pekinese",)))
+    other, _ = suite.overrides("lip", "ViT-B-16/openai", "stanford_dogs", ForgetRequest(classes=("Pekinese",)))
     assert other == [{**letter, "threshold": 0.99}]
-    assert suite.settings("lip", "mini", "stanford_dogs", ForgetRequest(classes=("Pekinese",)))[0] == [letter]
+    assert suite.overrides("lip", "mini", "stanford_dogs", ForgetRequest(classes=("Pekinese",)))[0] == [letter]
 
 
 def test_a_method_may_have_seeds_of_its_own_and_all_leaves_out_what_trains_again(world: World) -> None:

@@ -358,7 +358,11 @@ def test_what_changed_since_the_search_is_named(
     world, options = asked
     file = changed(tuned[0], tmp_path / "old.yaml", method_source="0" * 16, revision="other")
     answer = world("plan", *options[:-1], file)
-    assert "'stranger' changed since it was tuned" in answer.err and answer.status == 0
+    assert (
+        ": stranger changed since the values were found: tune again with `python -m benchmark tune stranger`"
+        in answer.err
+        and answer.status == 0
+    )
     assert "data set shapes: the tuned values were found on other images or annotations" in answer.err
     assert "other images" not in world("plan", *options).err
 
@@ -554,12 +558,52 @@ def test_a_tuned_run_keeps_the_variants_of_the_protocol_and_refuses_those_of_wha
         suite, notes = with_tuned(quick, REGISTRY, file)
         assert suite.variants == quick.variants != () and suite.tuned
         (task, *_), (model, *_) = suite.tasks, suite.models
-        plain, all_names = suite.settings("ccup", model, task.dataset, task.requests[0])[0]
+        plain, all_names = suite.overrides("ccup", model, task.dataset, task.requests[0])[0]
         assert all_names == {**plain, "retain_names": "all"} and plain == values
         assert any("left out" in note and "lip" in note for note in notes)
         swept = replace(quick, variants=(Variant("ccup", {"forget_weight": 1.0}),))
         with pytest.raises(TunedError, match="leave out --set"):
             with_tuned(swept, REGISTRY, file)
+
+
+def test_a_suite_that_asks_for_tuned_settings_leaves_nothing_out(tmp_path: Path) -> None:
+    quick, file = replace(load_suite("quick"), settings="tuned"), tmp_path / "t.yaml"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.suites.tuned.values.model_identity", lambda model: "compact:0" if model == "shapes-resnet" else model)
+        save_tuned(file, tuned_entry(method="nullspace", weights="compact:0", values={"alpha": 0.7}))
+        suite, notes = with_tuned(quick, REGISTRY, file)
+        (model,), (task,) = suite.models, suite.tasks
+        star, concept = task.requests[0], task.requests[-1]
+        assert star.classes and concept.concept
+        for request in task.requests:
+            assert all(suite.runs(name, model, task.dataset, request) for name in REGISTRY.names())
+        assert suite.overrides("nullspace", model, task.dataset, star)[0] == [{"alpha": 0.7}]
+        assert suite.overrides("graddiff", model, task.dataset, star)[0] == [{}], "as declared, on the same board"
+        assert suite.tuned_group(model, task.dataset, star) and not suite.tuned_group(model, task.dataset, concept)
+        (missing,) = [note for note in notes if "keep their declared values" in note]
+        assert missing.startswith("forget class of shapes, shapes-resnet: ") and "graddiff" in missing
+        published = replace(quick, models=("ViT-B-32/openai",))
+        assert with_tuned(published, REGISTRY, file) == (published, [])
+
+
+def test_the_command_line_has_the_last_word_on_settings(
+    asked: tuple[World, tuple[object, ...]], tuned: tuple[Bench, Answer], tmp_path: Path
+) -> None:
+    world, options = asked
+    text = world.suite.read_text().replace("methods:", "settings: tuned\nmethods:", 1)
+    assert "settings: tuned" in text
+    (suite := tmp_path / "tiny.yaml").write_text(text)
+    own = World(suite, world.cache, tmp_path / "results")
+    rest = options[: list(options).index("--tuned-values")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.suites.tuned.trials.TUNED", tuned[0].out)
+        as_asked, declared = own("plan", *rest), own("plan", *rest, "--untuned")
+        set_by_hand = own("plan", *rest, "--set", "stranger.factor=0.5")
+    assert f"(tuned: {COUNT} trials on unreported" in as_asked.out and "(tuned" not in declared.out
+    assert "1 method is not tuned and keeps its declared values (lip)" in as_asked.err and " lip " in as_asked.out
+    assert "(tuned" not in set_by_hand.out and "with --set its rows take the declared values" in set_by_hand.err
+    line = own("plan", *rest, "--untuned", "--tuned").error
+    assert line == "error: --untuned and --tuned contradict each other: leave out one"
 
 
 def test_development_suites_have_three_requests_of_each_kind_and_no_image_that_boards_report() -> None:

@@ -190,6 +190,9 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
     model and kind of request are left out there. Variants that set only what is not searched (the protocol, such as
     which names are retained) stay, with the tuned values of their method beside it.
 
+    A suite that asks for tuned settings itself leaves nothing out: what is not tuned keeps the declared values, as do
+    models that have published ones, and one line says which methods of a tuned board those are.
+
     Args:
         suite: With the command line's overrides already applied.
         registry: The methods.
@@ -197,9 +200,10 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
 
     Raises:
         TunedError: If nothing is tuned for a model, its weights are others than those tuned for, it has published
-            defaults, or the suite sets hyperparameters too.
+            defaults, or the suite sets hyperparameters too; none of these where the suite itself asks.
     """
-    for model in suite.every_model:
+    all_stay = suite.settings == "tuned"
+    for model in () if all_stay else suite.every_model:
         if scale_of(model) != SMALL:
             raise TunedError(
                 f"model {model!r} keeps the published defaults: tuned values are for the small CLIPs; leave out --tuned"
@@ -209,7 +213,7 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
             f"a tuned run takes every value from {path.name}: leave out --set, and a suite that sets hyperparameters"
         )
     entries = load_tuned(path)
-    if not entries:
+    if not entries and not all_stay:
         raise TunedError(f"nothing is tuned yet in {path}: run `python -m benchmark tune --all`")
     methods = methods_of(suite, registry)
     free: dict[str, dict[str, Any]] = {
@@ -219,6 +223,8 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
     notes: list[str] = []
     for model, dataset, kind in _wanted(suite):
         of_model = _of_model(model, entries, path)
+        if not of_model and all_stay:
+            continue
         if not of_model:
             models = ", ".join(dict.fromkeys(entry.model for entry in entries))
             notes.append(
@@ -228,23 +234,28 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
             continue
         chosen = {e.method: e for e in of_model if (e.dataset, e.kind) == (dataset, kind) and e.method in methods}
         missing = [name for name in methods if name not in chosen and name not in free]
+        if not chosen and all_stay:
+            continue
+        what = f"forget {kind} of {dataset}, {without_folder(model)}"
         if missing:
             way = f"`python -m benchmark tune {missing[0]}`" + (" or `tune --all`" if len(missing) > 1 else "")
             which = "1 method is" if len(missing) == 1 else f"{len(missing)} methods are"
-            what = f"forget {kind} of {dataset}, {without_folder(model)}"
-            notes.append(f"{what}: {which} not tuned and left out ({', '.join(missing)}): run {way}")
+            become = "not tuned and keep their declared values" if all_stay else "not tuned and left out"
+            become = become.replace("keep their", "keeps its") if len(missing) == 1 else become
+            notes.append(f"{what}: {which} {become} ({', '.join(missing)}): run {way}")
         if not chosen:
             continue
         for entry in chosen.values():
             hyperparameters_of(registry, entry.method, SMALL, entry.values)
-            if not registry.source_hash(entry.method).startswith(entry.method_source):
-                again = f"`python -m benchmark tune {entry.method}`"
-                notes.append(f"{entry.method!r} changed since it was tuned: tune it again with {again}")
+        changed = [e.method for e in chosen.values() if not registry.source_hash(e.method).startswith(e.method_source)]
+        if changed:
+            again = f"tune again with `python -m benchmark tune {' '.join(changed)}`"
+            notes.append(f"{what}: {', '.join(changed)} changed since the values were found: {again}")
         values = {**free, **{name: dict(entry.values) for name, entry in chosen.items()}}
         revisions = tuple(dict.fromkeys(entry.revision for entry in chosen.values()))
         groups[model, dataset, kind] = TunedGroup(next(iter(chosen.values())).budget, values, revisions)
     notes = list(dict.fromkeys(notes))
-    if not groups:
+    if not groups and not all_stay:
         raise TunedError(f"no method is left to run: {notes[0]}")
     return replace(suite, tuned=groups), notes
 
