@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from benchmark.speed.bench import Bench
@@ -105,10 +106,9 @@ def _data(clip: Clip, dataset: Dataset) -> UnlearningDataModule:
 
 
 def _batches(clip: Clip, dataset: Dataset) -> Iterator[Batch]:
-    for batch, _, _ in _data(clip, dataset).train_dataloader():
-        for pairs in batch.values():
-            pairs["images"] = pairs["images"].to(clip.device)
-        yield Batch(batch, "forget+retain")
+    data = _data(clip, dataset)
+    for batch, _, _ in data.train_dataloader():
+        yield data.on_after_batch_transfer(move_data_to_device(batch, clip.device), 0)
 
 
 def _optimised(method: UnlearningMethod[Any], loss: Tensor, optimizer: torch.optim.Optimizer) -> None:

@@ -92,6 +92,10 @@ class Unlearned:
         }
 
 
+READ_TOGETHER = 16
+"""Steps whose losses are read at once from an accelerator: a reader waits for all that was asked of it."""
+
+
 class _Curve(Callback):
     """Logs the loss of each step, reports progress, and stops on a loss that is not finite.
 
@@ -105,6 +109,7 @@ class _Curve(Callback):
         self._report, self._looks, self._clip = report, looks, clip
         self.cost = Cost()
         self.steps = self.done = 0
+        self._unread: dict[int, Tensor] = {}
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -112,16 +117,29 @@ class _Curve(Callback):
         self.done = batch_idx + 1
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, Tensor):
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise DivergedError(f"the loss of step {batch_idx + 1} is {value}")
-            if trainer.logger is not None:
-                trainer.logger.log_metrics({"loss": value}, step=batch_idx)
+            self._unread[batch_idx] = loss.detach().clone()
+            if _is_at_hand(loss) or len(self._unread) == READ_TOGETHER:
+                self._read(trainer)
         if self._report is not None:
             self._report(batch_idx + 1, self.steps)
         if self._looks is not None and batch_idx + 1 < self.steps and self._looks.due(batch_idx + 1, self.steps):
             with self.cost.paused():
                 self._looks.look(self._clip, batch_idx + 1)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._read(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._read(trainer)  # a loss that was not finite is the reason of what failed after it
+
+    def _read(self, trainer: L.Trainer) -> None:
+        unread, self._unread = self._unread, {}
+        values = torch.stack([loss.reshape(()) for loss in unread.values()]).tolist() if unread else ()
+        for step, value in zip(unread, values, strict=True):
+            if not math.isfinite(value):
+                raise DivergedError(f"the loss of step {step + 1} is {value}")
+            if trainer.logger is not None:
+                trainer.logger.log_metrics({"loss": value}, step=step)
 
 
 def unlearn(
@@ -217,6 +235,11 @@ def unlearn(
         clip.model.requires_grad_(False)
         given.check(clip, method)
         return _checked(method, clip, before, cost, guard.items_read, guard.items_distinct)
+
+
+def _is_at_hand(loss: Tensor) -> bool:
+    """Whether reading a value waits for nothing."""
+    return loss.device.type == "cpu"
 
 
 def _without_stop(step: Callable[..., Any]) -> Callable[..., Any]:

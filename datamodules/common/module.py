@@ -165,7 +165,7 @@ class Retrained:
 
 
 class PairPart(TorchDataset[Pairs]):
-    """The image-text pairs of one part (forget or retain) of a train split; indexable by lists of positions.
+    """The image-text pairs of one part (forget or retain) of a train split, as stored; indexable by lists of positions.
 
     For a request by class an image's text is its class name in the first prompt template (CLIPErase, official code: the
     text of a CIFAR-100 item is its label name); for a request by concept it is one of its captions.
@@ -175,17 +175,13 @@ class PairPart(TorchDataset[Pairs]):
         self,
         dataset: Dataset,
         indices: NDArray[np.int64],
-        preprocessing: Preprocessing,
         *,
         by_class: bool,
         seed: int,
-        raw: bool = False,
     ) -> None:
-        self._raw = raw
         split = dataset.split("train")
         self.images: ImageArray = split.images
         self.indices = indices
-        self._preprocessing = preprocessing
         self._labels = split.labels[indices] if split.labels is not None else np.full(len(indices), -1)
         self._template = dataset.templates[0]
         self._class_names = dataset.class_names
@@ -205,7 +201,7 @@ class PairPart(TorchDataset[Pairs]):
         return chosen
 
     def __getitems__(self, positions: list[int]) -> Pairs:
-        """One batch: the prompt of each image's class, or one of its captions, drawn at random."""
+        """One batch: stored images, and the prompt of each one's class or one of its captions, drawn at random."""
         chosen = np.asarray(positions)
         labels = self._labels[chosen]
         if self._captions is not None:
@@ -213,11 +209,8 @@ class PairPart(TorchDataset[Pairs]):
             texts = [choices[self._random.integers(len(choices))] for choices in captions]
         else:
             texts = [self._template.format(self._class_names[label]) for label in labels]
-        images = self.images.read(self.indices[chosen])
-        images = images if self._raw else self._preprocessing(images)
-        return Pairs(
-            images=images, texts=texts, labels=torch.from_numpy(labels), indices=torch.from_numpy(self.indices[chosen])
-        )
+        images, indices = self.images.read(self.indices[chosen]), torch.from_numpy(self.indices[chosen])
+        return Pairs(images=images, texts=texts, labels=torch.from_numpy(labels), indices=indices)
 
 
 class UnlearningDataModule(L.LightningDataModule):
@@ -263,15 +256,13 @@ class UnlearningDataModule(L.LightningDataModule):
         self.preprocessing = preprocessing
         self.cache_dir = cache_dir
         self.steps, self.batch_size = 1, 1
-        self._seed = seed
+        self._seed, self._raw = seed, raw
         self._parts: dict[Part, PairPart] = {}
         if PARTS_OF[regime]:
             mask = dataset.forget_mask(dataset.split("train"), request)
             for part in PARTS_OF[regime]:
                 indices = np.flatnonzero(mask if part == "forget" else ~mask)
-                self._parts[part] = PairPart(
-                    dataset, indices, preprocessing, by_class=bool(request.classes), seed=seed, raw=raw
-                )
+                self._parts[part] = PairPart(dataset, indices, by_class=bool(request.classes), seed=seed)
         self._sizes: dict[Part, int] = {part: len(pairs) for part, pairs in self._parts.items()}
 
     @property
@@ -303,7 +294,8 @@ class UnlearningDataModule(L.LightningDataModule):
             count = min(batches * self.batch_size, len(pairs) // 2)
             starts = range(0, count, self.batch_size)
             batches_of = (order[k : min(k + self.batch_size, count)].tolist() for k in starts)
-            held_out[part] = [move_data_to_device(pairs.__getitems__(rows), device) for rows in batches_of]
+            stored = (move_data_to_device(pairs.__getitems__(rows), device) for rows in batches_of)
+            held_out[part] = [self._ready(batch) for batch in stored]
             self._parts[part] = pairs.part(np.sort(order[count:]))
         return held_out
 
@@ -367,8 +359,14 @@ class UnlearningDataModule(L.LightningDataModule):
         return self._retrained
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Name the data regime where a method asks a batch for a part that it does not give."""
-        return Batch(batch, self.regime) if isinstance(batch, dict) else batch
+        """Stored images, which travel as bytes, become network input; and a batch names the data regime."""
+        parts = batch.items() if isinstance(batch, dict) else None
+        return batch if parts is None else Batch({part: self._ready(pairs) for part, pairs in parts}, self.regime)
+
+    def _ready(self, pairs: Pairs) -> Pairs:
+        """Pairs as a method gets them; those held out are so already."""
+        ready = self._raw or pairs["images"].is_floating_point()
+        return pairs if ready else {**pairs, "images": self.preprocessing(pairs["images"])}
 
     def train_dataloader(self) -> Any:
         """`steps` batches: a dictionary of `Pairs` by part, or the step's number."""

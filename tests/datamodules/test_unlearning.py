@@ -31,7 +31,8 @@ def module(dataset: Dataset, regime: Regime, *, seed: int = 0, request: ForgetRe
 
 def batches(data: UnlearningDataModule, *, steps: int = 9, batch_size: int = 4) -> list[Any]:
     data.plan(steps=steps, batch_size=batch_size)
-    loaded = [batch[0] if isinstance(batch, tuple) else batch for batch in data.train_dataloader()]
+    sent = (batch[0] if isinstance(batch, tuple) else batch for batch in data.train_dataloader())
+    loaded = [data.on_after_batch_transfer(batch, 0) for batch in sent]  # as the Trainer does
     assert len(loaded) == steps
     return loaded
 

@@ -86,6 +86,7 @@ def test_only_the_named_matrices_move_and_states_go_where_they_are_sent(tmp_path
         method = fit(RMU, Hyperparameters(batch_size=6, max_steps=steps, learning_rate=3e-3, alpha=1.0), clip, tmp_path)
         moved = [name for name, value in clip.model.state_dict().items() if not torch.equal(value, start[name])]
         assert moved == ["visual.transformer.resblocks.0.mlp.c_proj.weight"]
-        images = method.data.train_dataloader().iterables["forget"].dataset.__getitems__([0, 1])["images"]
+        stored = method.data.train_dataloader().iterables["forget"].dataset.__getitems__([0, 1])["images"]
+        images = clip.preprocessing(stored)
         distances.append(float((method.states(clip, images) - method.target).detach().square().mean()))
     assert distances[1] < 0.9 * distances[0]
