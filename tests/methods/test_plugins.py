@@ -11,7 +11,6 @@ from methods.common.card import ContractError
 from methods.common.plugins import import_plugin
 from methods.common.registry import Registry
 
-ROOT = Path(__file__).resolve().parents[2]
 METHOD = """
 from methods.common.base import ClosedFormMethod
 from methods.common.card import MethodCard
