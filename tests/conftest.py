@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from importlib.metadata import EntryPoints
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,17 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 pytest.register_assert_rewrite("world")
+
+
+@cache
+def _entry_points(path: tuple[str, ...], **params: str) -> EntryPoints:
+    return read_entry_points(**params)
+
+
+# What installed packages say of themselves is read once: each command asks for methods and data sets of other packages,
+# and each Trainer for callbacks, a tenth of the time of a fit on a tiny CLIP. Patched before anything imports it.
+read_entry_points = importlib.metadata.entry_points
+importlib.metadata.entry_points = lambda **params: _entry_points(tuple(sys.path), **params)
 
 if "TESTS_ROUNDING" in os.environ:
     sys.path.insert(0, str(Path(__file__).parent))
@@ -79,14 +92,30 @@ def real_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def callbacks_of_packages() -> Iterator[None]:
-    """Callbacks that other packages bring for Lightning are looked for once: each Trainer reads what all packages say
-    of themselves, a tenth of the time of a fit on a tiny CLIP."""
-    name = "lightning.pytorch.trainer.connectors.callback_connector"
+def sources_stay() -> Iterator[None]:
+    """No test changes a file of this project where it lies: each is looked at once, and not for each of the digests of
+    code that keys are made of, of which a command makes dozens, over four hundred files each."""
+    from datamodules.common import code_closure
+
+    look, signatures = code_closure._signature, dict[Path, code_closure.Signature]()
+
+    def signature(path: Path) -> code_closure.Signature:
+        if path in signatures:
+            return signatures[path]
+        seen = look(path)
+        if path.is_relative_to(code_closure.ROOT):
+            signatures[path] = seen
+        return seen
+
     with pytest.MonkeyPatch.context() as patch:
-        if connector := sys.modules.get(name):  # imported by a file that was collected, or by none
-            patch.setattr(connector, "_load_external_callbacks", cache(connector._load_external_callbacks))
+        patch.setattr(code_closure, "_signature", signature)
         yield
+
+
+@pytest.fixture(scope="session")
+def real_cache_dir(once: Callable[..., Path]) -> Path:
+    """A cache for the real data that all workers share: what one of them has decoded the others need not."""
+    return once("real_cache", lambda _: None)
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,13 @@ import os
 import signal
 import time
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmark.execution.process.child import Rank
+    from methods.common.registry import Registry
 
 QUICK = {
     "batch_size": 5,  # three items for one rank, two for the other
@@ -107,6 +109,13 @@ def unlearned(rank: Rank | None, cases: list[Case], cache_dir: Path) -> dict[Cas
         return {case: _unlearned(rank, case, cache_dir) for case in cases}
 
 
+@cache
+def _registry() -> Registry:
+    from methods.common.registry import Registry
+
+    return Registry()
+
+
 def _unlearned(rank: Rank | None, case: Case, cache_dir: Path) -> dict[str, Any]:
     import pytest
     from double import in_double
@@ -120,10 +129,9 @@ def _unlearned(rank: Rank | None, case: Case, cache_dir: Path) -> dict[str, Any]
     from datamodules.common.module import Retrained
     from methods.common.card import resolve
     from methods.common.clip import state_hash
-    from methods.common.registry import Registry
 
     name, kind, request, precision = case
-    registry, clip = Registry(), tiny_clip(kind)
+    registry, clip = _registry(), tiny_clip(kind)
     retrained = Retrained(tiny_clip(kind, seed=5).model.state_dict(), 12.0)
     double = nullcontext()
     if precision == "fp64":

@@ -12,6 +12,7 @@ from tiny_recipe import TINY
 
 import benchmark.suites
 from benchmark.__main__ import main
+from benchmark.evaluation.measures import relearning
 from benchmark.models.compact import VOCABULARY, save_compact
 
 ARCHITECTURE = TINY.architecture
@@ -41,9 +42,11 @@ def test_a_real_suite_runs_and_measures_everything(
     others: list[str],
     model: Path,
     real_data_dir: Path,
-    cache_dir: Path,
+    real_cache_dir: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(relearning, "STEPS", 2)  # of an attack that no number here depends on
     content = yaml.safe_load((SUITES / f"{suite}.yaml").read_text())
     for task in content["tasks"]:
         task["requests"] = task["requests"][:REQUESTS]
@@ -57,7 +60,7 @@ def test_a_real_suite_runs_and_measures_everything(
         "--seeds",
         "0",
     ]
-    arguments += ["--model", str(model), "--data-dir", str(real_data_dir), "--cache-dir", str(cache_dir)]
+    arguments += ["--model", str(model), "--data-dir", str(real_data_dir), "--cache-dir", str(real_cache_dir)]
     arguments += ["--seeds", "0", "--results", str(tmp_path), "--set", "finetune_retain.max_steps=2", "--device", "cpu"]
     assert main(arguments) == 0
     records = [json.loads(file.read_text()) for file in (tmp_path / "first").glob("*.json")]

@@ -8,8 +8,9 @@ of a dataclass's docstring is the title under which `--help` shows them.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from docstring_parser import DocstringStyle, parse
@@ -113,22 +114,33 @@ class Argument:
         return self.option.read(given) if self.option.read else given
 
 
-def arguments_of(target: Callable[..., Any], title: str = "") -> Iterator[Argument]:
-    """The arguments of a command, or of a dataclass of options, in the order of their declaration."""
-    kinds, annotated, meanings = get_type_hints(target), get_type_hints(target, include_extras=True), _meanings(target)
+@cache
+def arguments_of(target: Callable[..., Any], title: str = "") -> tuple[Argument, ...]:
+    """The arguments of a command, or of a dataclass of options, in the order of their declaration; read once."""
+    kinds, annotated, meanings = _kinds(target), get_type_hints(target, include_extras=True), _meanings(target)
+    arguments: list[Argument] = []
     for name, parameter in inspect.signature(target).parameters.items():
         if is_dataclass(kinds[name]):
-            yield from arguments_of(kinds[name], title_of(kinds[name]))
+            arguments += arguments_of(kinds[name], title_of(kinds[name]))
             continue
         option = _option(annotated[name])
         positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
         shown = option.title or title
-        yield Argument(name, kinds[name], parameter.default, meanings.get(name, ""), option, shown, positional)
+        arguments.append(
+            Argument(name, kinds[name], parameter.default, meanings.get(name, ""), option, shown, positional)
+        )
+    return tuple(arguments)
+
+
+@cache
+def _kinds(target: Callable[..., Any]) -> Mapping[str, Any]:
+    """The type of each parameter, without `Annotated`."""
+    return get_type_hints(target)
 
 
 def called(target: Callable[..., Any], values: Mapping[str, Any]) -> Any:
     """Call a command, or make a dataclass of options, with those of the values that it takes, by name."""
-    kinds = get_type_hints(target)
+    kinds = _kinds(target)
     parameters = inspect.signature(target).parameters
     taken = {name: called(kinds[name], values) if is_dataclass(kinds[name]) else values[name] for name in parameters}
     placed = [name for name in parameters if parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY]

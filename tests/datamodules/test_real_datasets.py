@@ -409,8 +409,8 @@ def _lengths(dataset: Dataset, *names: str) -> list[int]:
     return [len(dataset.split(name).images) for name in names]  # type: ignore[arg-type]
 
 
-def test_real_cifar100(real_data_dir: Path, cache_dir: Path) -> None:
-    dataset = open_dataset("cifar100", real_data_dir, cache_dir, 32)
+def test_real_cifar100(real_data_dir: Path, real_cache_dir: Path) -> None:
+    dataset = open_dataset("cifar100", real_data_dir, real_cache_dir, 32)
     assert _lengths(dataset, "train", "val", "test") == [45_000, 5_000, 10_000]
     assert len(dataset.class_names) == 100 and dataset.class_names[47] == "maple tree"
     for name, each in (("train", 450), ("val", 50), ("test", 100)):
@@ -423,8 +423,8 @@ def test_real_cifar100(real_data_dir: Path, cache_dir: Path) -> None:
     np.testing.assert_array_equal(test.images.read([1234])[0].permute(1, 2, 0).numpy(), np.asarray(picture))
 
 
-def test_real_flickr30k(real_data_dir: Path, cache_dir: Path) -> None:
-    dataset = open_dataset("flickr30k", real_data_dir, cache_dir, 32)
+def test_real_flickr30k(real_data_dir: Path, real_cache_dir: Path) -> None:
+    dataset = open_dataset("flickr30k", real_data_dir, real_cache_dir, 32)
     assert _lengths(dataset, "train", "val", "test") == [6_993, 242, 243]
     train = dataset.split("train")
     assert train.captions is not None and {len(each) for each in train.captions} == {5}
@@ -443,8 +443,8 @@ def test_real_flickr30k_token_file_has_the_same_captions(real_data_dir: Path) ->
     assert {name: texts for name, _, texts in by_json} == {name: texts for name, _, texts in by_token}
 
 
-def test_real_caltech101(real_data_dir: Path, cache_dir: Path) -> None:
-    dataset = open_dataset("caltech101", real_data_dir, cache_dir, 32)
+def test_real_caltech101(real_data_dir: Path, real_cache_dir: Path) -> None:
+    dataset = open_dataset("caltech101", real_data_dir, real_cache_dir, 32)
     assert _lengths(dataset, "train", "test") == [4_128, 2_465]
     assert len(dataset.class_names) == 100 and dataset.class_names[0] == "face"
     assert dataset.class_names[-1] == "yin yang" and not any("_" in name for name in dataset.class_names)

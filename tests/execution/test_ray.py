@@ -113,7 +113,7 @@ def test_workers_import_our_packages_and_not_those_of_the_users_folder(tmp_path:
         (folder / name).write_text("raise RuntimeError('the file of the user')", encoding="utf-8")
     script.write_text(
         """
-from benchmark.execution.ray import connected
+from benchmark.execution.cluster import connected
 import ray
 def places():
     import benchmark, datamodules, methods
@@ -140,7 +140,7 @@ def test_no_cluster_at_the_address_is_one_line(
         (tmp_path / "ray").mkdir()
         (tmp_path / "ray" / "ray_current_cluster").write_text(last)
     ray = _ray()
-    from benchmark.execution.ray import connected
+    from benchmark.execution.cluster import connected
     from datamodules.common.errors import BenchmarkError
 
     if ray.is_initialized():

@@ -32,6 +32,7 @@ from benchmark.models.loading import load_clip
 from benchmark.pretraining.recipe import load_recipe
 from benchmark.records.record import Metric, Record
 from benchmark.records.store import RecordStore
+from datamodules.common.registry import open_dataset
 from methods.common.card import MethodCard
 from methods.common.clip import Clip
 
@@ -160,22 +161,39 @@ def test_weights_of_other_numbers_are_not_kept(finished: World, world: World) ->
 # -- the folder ----------------------------------------------------------------------------------------------
 
 
-def test_a_fresh_process_meets_the_record(real: World, tmp_path: Path) -> None:
-    from datamodules.common.registry import open_dataset
+@dataclass(frozen=True)
+class Whole:
+    """An edited model's exported folder, what the command said, and what a fresh process is given to encode with it."""
 
+    folder: Path
+    said: str
+    given: Path
+
+
+@pytest.fixture(scope="module")
+def whole(real: World, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The edited model whose weights are kept beside its record; not to be changed."""
+    folder = tmp_path_factory.mktemp("whole")
+    answer = _export(real, _record(real, "nullspace").key[:12], folder / "model")
+    assert answer.status == 0, answer.err
+    with small_world():
+        dataset = open_dataset("shapes", None, real.cache, 64)
+        images = dataset.split("test").images
+        pixels = images.read(range(len(images))).numpy()
+    prompts = [template.format(name) for name in dataset.class_names for template in dataset.templates]
+    _give(folder / "given", pixels, prompts)
+    return Whole(folder / "model", answer.out, folder / "given")
+
+
+def test_a_fresh_process_meets_the_record(real: World, whole: Whole, exported: dict[str, Exported]) -> None:
     record = _record(real, "nullspace")
-    answer = _export(real, record.key[:12], tmp_path / "model")
-    assert answer.status == 0 and "taken: the weights kept beside the record" in answer.out, answer.err
-    assert {path.name for path in (tmp_path / "model").iterdir()} == {MODEL, CONFIG, CARD, RECORD}
+    assert "taken: the weights kept beside the record" in whole.said
+    assert {path.name for path in whole.folder.iterdir()} == {MODEL, CONFIG, CARD, RECORD}
     with small_world():
         dataset = open_dataset("shapes", None, real.cache, 64)
         split = dataset.split("test")
-        pixels = split.images.read(range(len(split.images))).numpy()
         forget = dataset.forget_mask(split, real.plan().cells[0].request)
-    prompts = [template.format(name) for name in dataset.class_names for template in dataset.templates]
-    _give(tmp_path / "given", pixels, prompts)
-    _read_elsewhere((tmp_path / "model", tmp_path / "given"))
-    images, texts = _features(tmp_path / "given")
+    images, texts = _features(whole.given)
     classes = _unit(_unit(texts).reshape(len(dataset.class_names), len(dataset.templates), -1).mean(axis=1))
     right = (_unit(images) @ classes.T).argmax(axis=1) == split.labels
     assert right[forget].mean() == record.metrics["forget/acc1"].value
@@ -185,23 +203,22 @@ def test_a_fresh_process_meets_the_record(real: World, tmp_path: Path) -> None:
     assert outputs is not None and np.abs(_unit(images) - _unit(outputs.images)).max() < 2e-3  # half precision
     assert np.abs(classes - outputs.classifier).max() < 1e-5
     with small_world():
-        again = command("verify", tmp_path / "model" / RECORD, "--cache-dir", real.cache)
+        again = command("verify", whole.folder / RECORD, "--cache-dir", real.cache)
     assert again.status == 0 and "equal: all" in again.out
 
 
-def test_without_kept_weights_the_cell_runs_again(real: World, tmp_path: Path) -> None:
+def test_without_kept_weights_the_cell_runs_again(real: World, whole: Whole, tmp_path: Path) -> None:
     bare = real.with_results(tmp_path / "results")
     shutil.copytree(real.results, bare.results, ignore=shutil.ignore_patterns("*.safetensors"))
-    key = _record(real, "nullspace").key
-    first, second = _export(real, key, tmp_path / "one"), _export(bare, key, tmp_path / "two")
-    assert first.status == second.status == 0
+    second = _export(bare, _record(real, "nullspace").key, tmp_path / "two")
+    assert second.status == 0
     assert "runs again" in second.out and "verified: the largest difference to the record is 0.0000" in second.out
     for name in (MODEL, CONFIG, CARD, RECORD):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+        assert (whole.folder / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "of another run"])
-def test_kept_weights_that_are_not_the_record_s(real: World, tmp_path: Path, damage: str) -> None:
+def test_kept_weights_that_are_not_the_record_s(real: World, whole: Whole, tmp_path: Path, damage: str) -> None:
     mine = real.with_results(tmp_path / "results")
     shutil.copytree(real.results, mine.results)
     path = RecordStore(mine.results).path("tiny", _record(real, "nullspace").key)
@@ -216,8 +233,7 @@ def test_kept_weights_that_are_not_the_record_s(real: World, tmp_path: Path, dam
         path.with_suffix(".npz").write_bytes(b"other outputs")
     answer = _export(mine, path, tmp_path / "model")
     assert answer.status == 0 and "damaged or of another run" in answer.out and "verified" in answer.out
-    assert _export(real, path.stem, tmp_path / "whole").status == 0
-    assert (tmp_path / "model" / MODEL).read_bytes() == (tmp_path / "whole" / MODEL).read_bytes()
+    assert (tmp_path / "model" / MODEL).read_bytes() == (whole.folder / MODEL).read_bytes()
 
 
 def test_what_cannot_be_exported(real: World, tmp_path: Path) -> None:
@@ -301,8 +317,8 @@ class Exported:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
-    """A model of each kind, exported, and read by one fresh process."""
+def exported(whole: Whole, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
+    """A model of each kind, exported, and read by one fresh process, as is `whole`."""
     made = {}
     with pytest.MonkeyPatch.context() as patch:
         for kind in KINDS:
@@ -320,7 +336,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
             pixels = np.random.default_rng(0).integers(0, 256, (3, 3, side, side), dtype=np.uint8)
             _give(folder / "given", pixels, TEXTS)
             made[kind] = Exported(needs_trunk(model), clip, folder / "model", folder / "given", pixels)
-    _read_elsewhere(*((each.folder, each.given) for each in made.values()))
+    _read_elsewhere((whole.folder, whole.given), *((each.folder, each.given) for each in made.values()))
     return made
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +11,6 @@ from methods.common.card import ContractError
 from methods.common.plugins import import_plugin
 from methods.common.registry import Registry
 
-ROOT = Path(__file__).resolve().parents[2]
 METHOD = """
 from methods.common.base import ClosedFormMethod
 from methods.common.card import MethodCard
@@ -131,13 +128,9 @@ def test_a_broken_helper_is_one_clear_line(tmp_path: Path) -> None:
     assert import_plugin(path).K == 3
 
 
-def test_it_works_from_any_folder(tmp_path: Path) -> None:
+def test_it_works_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plugin(tmp_path / "plugins", "from helper import K", "K", helper="K = 5\n")
     (tmp_path / "helper.py").write_text("K = 6\n")  # in the current folder: another plugin's
-    script = "from pathlib import Path\nfrom methods.common.registry import Registry\n"
-    script += "print(Registry([Path('plugins/mine.py')]).method_class('mine').keep)"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "5\n"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")  # as for `python -m`
+    assert Registry([Path("plugins/mine.py")]).method_class("mine").keep == 5

@@ -7,7 +7,12 @@ import os
 import signal
 import time
 from dataclasses import replace
+from itertools import chain, repeat
+from multiprocessing import get_context
+from multiprocessing.context import SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import forked
 import pytest
@@ -72,7 +77,10 @@ def test_side_by_side_gives_the_models_of_one_after_another_and_names_what_fails
         torch.set_num_threads(threads)
     said: list[tuple[int, float]] = []
     bad, both = one_of_each(tmp_path / "bad", data=("nowhere",))[0], one_of_each(tmp_path / "both")
-    failed = train_side_by_side([bad, *both], Shares(2, 1), lambda done, part: said.append((done, part)))
+    started()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing, "get_context", lambda _: OneBeginsAnew())
+        failed = train_side_by_side([bad, *both], Shares(2, 1), lambda done, part: said.append((done, part)))
     assert [training for training, _ in failed] == [bad] and "nowhere" in failed[0][1]
     assert bad.title == "few-shapes without star, seed 1" and not list((tmp_path / "bad").rglob("*.safetensors"))
     for alone, beside in zip(one_of_each(tmp_path / "one"), both, strict=True):
@@ -81,6 +89,18 @@ def test_side_by_side_gives_the_models_of_one_after_another_and_names_what_fails
         assert all(torch.equal(one[name], other[name]) for name in one)
     assert said[-1] == (3, 1.0)
     assert [done for done, _ in said] == sorted(done for done, _ in said)
+
+
+class OneBeginsAnew(SpawnContext):
+    """Its first process begins anew, as all workers do, and imports everything; the next ones are forked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        forked_ones = repeat(get_context("forkserver").Process)
+        self._kinds = chain([super().Process], forked_ones)
+
+    def Process(self, *arguments: Any, **named: Any) -> BaseProcess:
+        return next(self._kinds)(*arguments, **named)
 
 
 def fork_workers() -> pytest.MonkeyPatch:
