@@ -548,6 +548,15 @@ def test_the_committed_values_were_found_by_the_common_search() -> None:
         assert len(of_search) == TRIALS and any(t.objective == entry.objective for t in of_search)
 
 
+@pytest.mark.parametrize("name", ["quick", "reference", "oracle"])
+def test_no_row_of_a_board_of_classes_of_the_embedded_world_is_untuned(name: str) -> None:
+    suite, notes = with_tuned(load_suite(name), REGISTRY)
+    assert suite.settings == "tuned" and notes == []
+    ranked = {each for each in REGISTRY.names() if competes(REGISTRY, each) and space_of(REGISTRY, each).dimensions}
+    values = suite.tuned["shapes-resnet", "shapes", "class"].values
+    assert len(ranked) > 40 and ranked <= {method for method, chosen in values.items() if chosen}
+
+
 def test_a_tuned_run_keeps_the_variants_of_the_protocol_and_refuses_those_of_what_is_tuned(tmp_path: Path) -> None:
     quick, file = load_suite("quick"), tmp_path / "t.yaml"
     weights = "compact:0"
