@@ -40,7 +40,7 @@ TEXTS = ["a photo of a dog", "Two  cats, in a very long row of words that no sma
 
 
 def small(config: dict[str, Any], images: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of the registry with a small side, few layers and few channels, in the form of a model's folder."""
+    """A configuration of the registry with few pixels, layers and channels, in the form of a model's folder."""
     vision, text = dict(config["vision_cfg"]), dict(config["text_cfg"])
     if trunk := vision.get("timm_model_name"):
         alike = next(CONFIGS[family]["vision_cfg"] for part, family in TRUNKS.items() if part in trunk)
@@ -65,7 +65,7 @@ def small(config: dict[str, Any], images: dict[str, Any]) -> dict[str, Any]:
 
 
 def configurations() -> dict[str, dict[str, Any]]:
-    """By architecture: as many as it takes for each tower, each pair of quick_gelu and custom_text, each image input."""
+    """By architecture: as many as it takes for each tower, each further setting and each image input to occur."""
     found, seen = dict[str, dict[str, Any]](), set[str]()
     for architecture in open_clip.list_models():
         if architecture.startswith(("small-", "known-", "tiny-")):
