@@ -87,6 +87,11 @@ REGISTRY = configurations()
 
 
 @pytest.mark.parametrize("architecture", REGISTRY)
+@pytest.mark.loads(
+    "model",
+    "any architecture of open_clip's registry (tried small, with random weights)",
+    "loads; features are open_clip's",
+)
 def test_features_of_a_picture_and_a_text_are_those_of_open_clip(architecture: str, tmp_path: Path) -> None:
     (tmp_path / "open_clip_config.json").write_text(json.dumps(REGISTRY[architecture]))
     with torch.random.fork_rng(devices=[]):

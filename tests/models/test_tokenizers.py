@@ -61,6 +61,11 @@ def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
         tokenizer_of(TEXT, "m")
 
 
+@pytest.mark.loads(
+    "model",
+    "a text tower of transformers whose `config.json` is not here, without a network",
+    "one line says what to copy",
+)
 def test_a_text_tower_of_transformers_that_is_not_here_says_what_to_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
