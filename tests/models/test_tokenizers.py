@@ -61,6 +61,22 @@ def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
         tokenizer_of(TEXT, "m")
 
 
+@pytest.mark.skipif(find_spec("transformers") is None, reason="the extra `huggingface` is not installed")
+@pytest.mark.loads("model", "the same with `--tokenizer DIR`", "loads without a network")
+def test_a_tokenizer_is_read_from_its_folder(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"<pad>": 0, "<unk>": 1, "a": 2, "photo": 3}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    theirs = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>")
+    theirs.save_pretrained(tmp_path / "one")
+    assert tokenizer_of(TEXT, "m", tmp_path / "one")(["A photo, dog"]).tolist() == [[2, 3, 1, 0, 0, 0, 0, 0]]
+    (tmp_path / "one" / "tokenizer.json").write_text("{")
+    with pytest.raises(WeightsError, match="copy the folder again"):
+        tokenizer_of(TEXT, "m", tmp_path / "one")
+
+
 @pytest.mark.loads(
     "model",
     "a text tower of transformers whose `config.json` is not here, without a network",
@@ -79,19 +95,3 @@ def test_a_text_tower_of_transformers_that_is_not_here_says_what_to_copy(
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(WeightsError, match=r"could not connect to the hub\)$"):
         built(config, "m", text_folder=tmp_path)
-
-
-@pytest.mark.skipif(find_spec("transformers") is None, reason="the extra `huggingface` is not installed")
-@pytest.mark.loads("model", "the same with `--tokenizer DIR`", "loads without a network")
-def test_a_tokenizer_is_read_from_its_folder(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = Tokenizer(models.WordLevel({"<pad>": 0, "<unk>": 1, "a": 2, "photo": 3}, unk_token="<unk>"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    theirs = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>")
-    theirs.save_pretrained(tmp_path / "one")
-    assert tokenizer_of(TEXT, "m", tmp_path / "one")(["A photo, dog"]).tolist() == [[2, 3, 1, 0, 0, 0, 0, 0]]
-    (tmp_path / "one" / "tokenizer.json").write_text("{")
-    with pytest.raises(WeightsError, match="copy the folder again"):
-        tokenizer_of(TEXT, "m", tmp_path / "one")
