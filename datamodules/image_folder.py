@@ -154,11 +154,11 @@ class ImageFolder(Dataset):
         """The name of each class, by its folder."""
         folders = list(self._files["train"])
         names = {folder: composed(folder).replace("_", " ") for folder in folders}
+        if are_wordnet_ids(folders):
+            names |= wordnet_names(folders)
         path = self.folder / CLASS_NAMES
-        if path.exists():
-            given = self._named(path)
-            return {folder: given.get(folder, name) for folder, name in names.items()}
-        return {**names, **wordnet_names(folders)} if are_wordnet_ids(folders) else names
+        given = self._named(path) if path.exists() else {}
+        return {folder: given.get(folder, name) for folder, name in names.items()}
 
     def _named(self, path: Path) -> dict[str, str]:
         """What a file of class names says: `folder<TAB>name`, or `n02123045 tabby, tabby cat` as ImageNet's own."""

@@ -44,7 +44,8 @@ def check_command(
         failed += not finding.holds
         console.print("kept  " if finding.holds else "BROKEN", style="green" if finding.holds else "red", end=" ")
         console.print(printable(finding.clause), end="")
-        console.print(f": {printable(finding.detail)}" if finding.detail else "")
+        detail = "\n".join(map(printable, finding.detail.splitlines()))  # its second line is the user's own
+        console.print(f": {detail}" if detail else "")
     if failed:
         print(f"{failed} clauses are broken: mend the {'data set' if is_dataset else 'method'} and check again")
         return 1

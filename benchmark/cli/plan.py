@@ -79,14 +79,18 @@ def _to_fetch(models: Iterable[str]) -> dict[str, str]:
 
 def _without_files(error: NeedsError, suite: str) -> int:
     """Show what a suite asks for, and what is missing for it."""
+    from benchmark.suites.told_before import why_left_out
     from benchmark.utils.table import Table, render
 
     rows = []
     ready = 0
-    needs = {**error.needs, **_to_fetch([wanted.model for wanted in error.wanted if wanted.model not in error.needs])}
-    for wanted in error.wanted:
+    reasons = why_left_out(error.wanted, error.registry)
+    needs = dict(error.needs)
+    for model, message in _to_fetch(wanted.model for wanted in error.wanted).items():
+        needs[model] = f"{needs[model]}; {message}" if model in needs else message
+    for wanted, reason in zip(error.wanted, reasons, strict=True):
         named = (wanted.model, wanted.task.dataset, *wanted.task.others)
-        lacking = [name for name in named if name in needs]
+        lacking = ["n/a"] if reason else [name for name in named if name in needs]
         ready += not lacking
         rows.append(
             [
@@ -96,7 +100,10 @@ def _without_files(error: NeedsError, suite: str) -> int:
         )
     heads = ("method", "forget", "data set", "model", "seed", "needs")
     print(render([Table.of_texts(heads, rows, words=range(6), title=f"{suite}: not all files are there")], "table"))
+    for message in dict.fromkeys(filter(None, reasons)):
+        print(message)
     for message in dict.fromkeys(needs.values()):
         print(f"needed: {message}")
-    print(f"{len(rows)} cells, {ready} of them need nothing; what is done is shown when all files are there")
+    left = f", {len(rows) - reasons.count('')} cannot be run" if any(reasons) else ""
+    print(f"{len(rows)} cells, {ready} of them need nothing{left}; what is done is shown when all files are there")
     return 0

@@ -138,8 +138,8 @@ def _model(plan: Plan) -> str:
 
 
 def _check_small(model: str) -> None:
-    from benchmark.suites.expansion import scale_of
     from benchmark.suites.tuned.space import SMALL
+    from benchmark.suites.wanted import scale_of
 
     if scale_of(model) != SMALL:
         raise BenchmarkError(f"model {model!r} keeps the published defaults: tuning is for the small CLIPs")

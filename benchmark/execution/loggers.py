@@ -37,6 +37,8 @@ KNOWN = {
 """Short names of Lightning's loggers, and the package that each needs."""
 WANDB = ("wandb", "lightning.pytorch.loggers.WandbLogger", "pytorch_lightning.loggers.WandbLogger")
 """Weights & Biases has an option of its own: runs, leaderboard and models go there together."""
+_MLFLOW = os.environ.get("MLFLOW_TRACKING_URI", "")
+"""Where the user's MLflow is, read once: Lightning's logger sets the variable itself as soon as it writes."""
 
 
 class LoggerError(BenchmarkError):
@@ -185,8 +187,7 @@ def _about(folder: Path, suite: str, version: str, run_name: str) -> dict[str, A
     """What loggers may take of a cell, by parameter."""
     about = {"save_dir": str(folder), "name": suite, "version": version}
     about |= {"experiment_name": suite, "run_name": run_name, "project": suite, "group": suite}
-    if "MLFLOW_TRACKING_URI" not in os.environ:  # files, its default, are no longer taken
-        about["tracking_uri"] = f"sqlite:///{folder / 'mlflow.db'}"
+    about["tracking_uri"] = _MLFLOW or f"sqlite:///{folder / 'mlflow.db'}"  # files, its default, are no longer taken
     return about
 
 

@@ -23,6 +23,7 @@ from benchmark.exporting.config import (
     trunk_source,
     write_tokenizer,
 )
+from benchmark.models.building import quiet
 from benchmark.records.record import Record
 from datamodules.common.kept_files import CannotWriteError, DiskFullError, replace_file, sweep, temporary_name
 from methods.common.added import added_modules, load
@@ -151,12 +152,13 @@ def check_model(folder: Path, clip: Clip, texts: Sequence[str]) -> float:
 
     name = f"local-dir:{folder}"
     try:
-        loaded = load(str(folder))[0] if added_modules(clip.model) else open_clip.create_model_and_transforms(name)[0]
+        with quiet():
+            read = load(str(folder)) if added_modules(clip.model) else open_clip.create_model_and_transforms(name)
         tokens: Tensor = open_clip.get_tokenizer(name)(list(texts))
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         raise ExportError(f"open_clip cannot read the exported model ({type(error).__name__}: {first})") from error
-    model: Any = loaded.eval()
+    model: Any = read[0].eval()
     if not torch.equal(tokens, clip.tokenize(list(texts))):
         raise ExportError("the exported tokenizer gives other tokens than the model's own: it cannot be exported")
     cpu_copy = clip.copy()

@@ -19,7 +19,7 @@ from benchmark.evaluation.measures.quality import residual as residual_of
 from benchmark.leaderboards.grouping import board_key, pair
 from benchmark.models.registry import PRETRAINING
 from benchmark.records.record import Metric, Record
-from datamodules.common.image_request import read_request
+from datamodules.common.image_request import chooses_images, read_request
 
 ORIGINAL = "original"
 """The method that does nothing, as its file names it."""
@@ -81,8 +81,11 @@ def _scored(record: Record, group: _Group) -> Record:
     if original is None:
         reasons.append("there is no record of the original on this request to compare with")
     else:
-        reference = _reference(record, original, group)
+        reference, of_images = _reference(record, original, group), chooses_images(read_request(record.cell["request"]))
+        by_class = bool(reference.classes) or (of_images and "retain/acc1" in original.metrics)
         try:
+            if of_images:
+                raise NotMeasurableError("E: the request chooses images, and its measures need whole classes")
             left = residual_of(record.metrics, reference)
         except NotMeasurableError as error:
             reasons.append(error.reason)
@@ -91,7 +94,7 @@ def _scored(record: Record, group: _Group) -> Record:
             about["residual"] = {"by": _rounded(left.by_measure), "floor": left.floor, "retrained": left.retrained}
             about["families"] = [BASE, *dict.fromkeys(measure.family for measure in INFORMATIVE)]
         try:
-            lost = damage(record.metrics, original.metrics, by_class=bool(reference.classes))
+            lost = damage(record.metrics, original.metrics, by_class=by_class)
         except NotMeasurableError as error:
             reasons.append(error.reason)
         else:

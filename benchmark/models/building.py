@@ -67,11 +67,23 @@ def built(
         raise
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        advice = f"; {EXTRA}" if "transformers" in first else ""
+        advice = _advice(first, config.get("text_cfg", {}), text_folder)
         raise WeightsError(
             f"model {name!r}: open_clip cannot build it ({type(error).__name__}: {first}){advice}"
         ) from error
     return model
+
+
+def _advice(message: str, text: Mapping[str, Any], folder: Path | None) -> str:
+    """What helps where a text tower of transformers cannot be built; empty for what else is wrong."""
+    if "pip install transformers" in message:
+        return f"; {EXTRA}"
+    source = text.get("hf_model_name")
+    if not source or (folder is not None and (folder / CONFIG).is_file()):
+        return ""
+    return (
+        f": without a network, copy {source}'s {CONFIG} and its tokenizer's files into a folder and use --tokenizer DIR"
+    )
 
 
 def _register(trunk: str) -> None:

@@ -17,7 +17,7 @@ from benchmark.records.store import RecordStore
 from benchmark.suites.digests import unlearning_code
 from benchmark.suites.suite import ALL, Suite, load_suite
 from benchmark.suites.told_before import left_out, told_before, with_local_tokenizer
-from benchmark.suites.wanted import opened_datasets, wanted_of
+from benchmark.suites.wanted import opened_datasets, scale_of, wanted_of
 from benchmark.suites.where import Where
 from benchmark.utils.devices import device_kind, precision_kind
 from benchmark.utils.suggestions import near_keys
@@ -128,11 +128,6 @@ def _hardware(where: Where, precision: str) -> tuple[str, Precision]:
             "which precision is best on other machines is not known here: use --precision fp32 or bf16"
         )
     return "cuda", precision_kind(precision, "cpu")
-
-
-def scale_of(model: str) -> str:
-    """Which defaults a model takes: "small" for the compact files of this project, "published" for all others."""
-    return "small" if parse_model(model)[0] == "compact" else "published"
 
 
 def methods_of(suite: Suite, registry: Registry) -> tuple[str, ...]:

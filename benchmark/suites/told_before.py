@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from benchmark.models.names_seen import Reader, check_names, reader_of
 from benchmark.models.naming import needs_tokenizer, statistics_note
@@ -15,11 +15,32 @@ from benchmark.records.cell import Cell
 from benchmark.suites.suite import Suite
 from datamodules.common.chosen_images import serving
 from datamodules.common.dataset import Dataset
+from datamodules.common.request import ForgetRequest
 from methods.common.card import MethodCard, has_patterns
 from methods.common.registry import Registry
 
 if TYPE_CHECKING:
     from methods.common.clip import Clip
+
+
+class Asked(Protocol):
+    """What is asked for: a cell, or what will be one when its files are there."""
+
+    @property
+    def method(self) -> str:
+        """Its name."""
+
+    @property
+    def model(self) -> str:
+        """As `--model` names it."""
+
+    @property
+    def request(self) -> ForgetRequest:
+        """What is to be forgotten."""
+
+    @property
+    def scale(self) -> str:
+        """Which defaults the model takes."""
 
 
 def told_before(cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> list[str]:
@@ -72,19 +93,32 @@ def left_out(cells: Sequence[Cell], registry: Registry) -> dict[str, str]:
         cells: What is asked for.
         registry: The methods.
     """
+    reasons = why_left_out(cells, registry)
+    return {cell.key: reason for cell, reason in zip(cells, reasons, strict=True) if reason}
+
+
+def why_left_out(asked: Sequence[Asked], registry: Registry) -> list[str]:
+    """Why each of what is asked for cannot be run whatever files are there; empty where it can.
+
+    Args:
+        asked: What is asked for.
+        registry: The methods.
+    """
     from methods.common.served import why_not_asked
 
-    of_model = not_applicable(cells, registry)
-    reasons: dict[str, str] = {}
-    for cell in cells:
-        if reason := of_model.get((cell.method, cell.model)):
-            reasons[cell.key] = f"n/a: {cell.method} on {cell.model}: {reason}"
-        elif reason := why_not_asked(registry.declaration(cell.method).card, cell.request):
-            reasons[cell.key] = f"n/a: {cell.method} for {cell.request}: {reason}"
+    of_model = not_applicable(asked, registry)
+    reasons = []
+    for one in asked:
+        if reason := of_model.get((one.method, one.model)):
+            reasons.append(f"n/a: {one.method} on {one.model}: {reason}")
+        elif reason := why_not_asked(registry.declaration(one.method).card, one.request):
+            reasons.append(f"n/a: {one.method} for {one.request}: {reason}")
+        else:
+            reasons.append("")
     return reasons
 
 
-def not_applicable(cells: Sequence[Cell], registry: Registry) -> dict[tuple[str, str], str]:
+def not_applicable(cells: Sequence[Asked], registry: Registry) -> dict[tuple[str, str], str]:
     """The methods that cannot work on a model, each with the reason, by method and model.
 
     Args:
@@ -104,7 +138,7 @@ def not_applicable(cells: Sequence[Cell], registry: Registry) -> dict[tuple[str,
     return reasons
 
 
-def _asks(card: MethodCard, cell: Cell) -> bool:
+def _asks(card: MethodCard, cell: Asked) -> bool:
     """Whether a method asks for a part that not every model has; the small CLIPs of this project have all."""
     if cell.scale == "small" and not has_patterns(card):
         return False

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.models.naming import model_identity
+from benchmark.models.naming import model_identity, parse_model
 from benchmark.models.tensor_files import WeightsError
 from benchmark.suites.suite import Suite, Task
 from benchmark.suites.where import Where
@@ -42,6 +42,16 @@ class Wanted:
     setting: Mapping[str, Any]
     varying: frozenset[str]
     step: int = 0
+
+    @property
+    def scale(self) -> str:
+        """Which defaults its model takes, see `scale_of`."""
+        return scale_of(self.model)
+
+
+def scale_of(model: str) -> str:
+    """Which defaults a model takes: "small" for the compact files of this project, "published" for all others."""
+    return "small" if parse_model(model)[0] == "compact" else "published"
 
 
 def wanted_of(suite: Suite, registry: Registry, methods: Sequence[str]) -> Iterator[Wanted]:
@@ -82,11 +92,12 @@ class NeedsError(MissingFilesError):
     Attributes:
         needs: By the name of a model or data set what is missing, where to get it and where to put it.
         wanted: What the suite asks for.
+        registry: The methods, those of plugins among them.
     """
 
-    def __init__(self, needs: Mapping[str, str], wanted: Sequence[Wanted]) -> None:
+    def __init__(self, needs: Mapping[str, str], wanted: Sequence[Wanted], registry: Registry) -> None:
         super().__init__("; ".join(dict.fromkeys(needs.values())))
-        self.needs, self.wanted = needs, wanted
+        self.needs, self.wanted, self.registry = needs, wanted, registry
 
 
 def opened_datasets(suite: Suite, registry: Registry, methods: Sequence[str], where: Where) -> dict[str, Dataset]:
@@ -116,7 +127,7 @@ def opened_datasets(suite: Suite, registry: Registry, methods: Sequence[str], wh
         except MissingFilesError as error:
             needs[name] = str(error)
     if needs:
-        raise NeedsError(needs, tuple(wanted_of(suite, registry, methods)))
+        raise NeedsError(needs, tuple(wanted_of(suite, registry, methods)), registry)
     if not where.skip_unreadable:  # then `open` has looked at each image
         for dataset in opened.values():
             dataset.check_images()

@@ -444,6 +444,17 @@ def test_check_names_the_broken_clause(
     assert "clauses are broken" in answer.out
 
 
+def test_check_shows_the_line_of_the_file_on_a_line_of_its_own(
+    world: World, tiny_world: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contract, "REQUESTS", contract.REQUESTS[:1])
+    file = write_plugin(tmp_path, body="raise ValueError('one' + chr(10) + 'two' + chr(27))")
+    lines = _check(world, file, tiny_world.model).out.splitlines()
+    (number,) = [n for n, line in enumerate(file.read_text().splitlines(), start=1) if "raise" in line]
+    assert f"    {file.name}, line {number}, in edit: raise ValueError('one' + chr(10) + 'two' + chr(27))" in lines
+    assert not any("\x1b" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -146,3 +146,15 @@ def test_plan_answers_without_data_and_without_weights(tmp_path: Path) -> None:
     assert "15 cells, 3 of them need nothing" in plan.out
     run = command("run", *where, "--data-dir", tmp_path)
     assert run.status == 2 and "cifar100" in run.error and "folder:pets" in run.error and "nowhere.pt" in run.error
+
+
+def test_plan_without_files_says_which_methods_will_never_run(tmp_path: Path) -> None:
+    suite = tmp_path / "mine.yaml"
+    suite.write_text(
+        "title: t\nmodels: ['ViT-B-16-SigLIP:nowhere.pt']\nseeds: [0]\nmethods: [original, ccup]\ntasks:\n"
+        "  - dataset: cifar100\n    requests: [{classes: [apple]}]\n"
+    )
+    where = ("--suite", suite, "--results", tmp_path / "r", "--cache-dir", tmp_path / "cache")
+    plan = command("plan", *where, "--data-dir", tmp_path)
+    assert "n/a: ccup on ViT-B-16-SigLIP:nowhere.pt: its image encoder does not end in a linear projection" in plan.out
+    assert "2 cells, 0 of them need nothing, 1 cannot be run" in plan.out and "--tokenizer DIR" in plan.out

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch.loggers import CSVLogger
 from world import World
 
-from benchmark.execution.loggers import LoggerError, LoggerSetting
+from benchmark.execution.loggers import LoggerError, LoggerSetting, loggers_for
+from benchmark.records.cell import Cell
+from datamodules.common.request import ForgetRequest
 
 pytest_plugins = ("world",)
+STAR = ForgetRequest(classes=("star",))
 CELLS = ("--methods", "original,cliperase", "--set", "cliperase.max_steps=3,cliperase.batch_size=4", "--seeds", "0")
 THEIRS = '''
 import json
@@ -68,6 +73,26 @@ def test_tensorboard_holds_the_losses_and_the_record_once_after_a_repeat(short_w
         assert scalars["retain/acc1"] == pytest.approx([record.metrics["retain/acc1"].value])
         assert scalars["cost/unlearn_seconds"] == pytest.approx([record.cost["unlearn_seconds"]], rel=1e-5)
     assert not list((short_world.results / "logs").rglob("metrics.csv"))
+
+
+class LikeMlflow(CSVLogger):
+    """Sets the variable that says where MLflow is as soon as it writes, as Lightning's own logger does."""
+
+    def __init__(self, save_dir: str, tracking_uri: str = "file:elsewhere") -> None:
+        super().__init__(save_dir)
+        self.tracking_uri = tracking_uri
+
+    def log_hyperparams(self, params: Any = None) -> None:
+        os.environ["MLFLOW_TRACKING_URI"] = self.tracking_uri
+
+
+def test_every_cell_of_a_suite_goes_to_one_database_of_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    setting = LoggerSetting.read(f"{__name__}.LikeMlflow")
+    for seed in range(2):
+        cell = Cell("s", "original", "shapes", STAR, "tiny", seed, {}, (), "fp32", "cpu", "", {}, "", "small")
+        (logger,) = loggers_for([setting], cell, tmp_path, f"seed {seed}")._loggers
+        assert logger.tracking_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"  # type: ignore[attr-defined]
 
 
 def test_a_class_of_one_s_own_beside_another_logger_in_a_suite(

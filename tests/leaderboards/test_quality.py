@@ -114,6 +114,13 @@ def test_without_an_original_and_for_concepts_there_is_a_reason() -> None:
     assert made.report["quality"]["damage"]["by"] == {"retain": 0.5, "others": 0.0}
 
 
+def test_for_chosen_images_damage_is_of_classes_where_the_data_set_has_them_and_the_reason_says_images() -> None:
+    chosen = {"what": {"images": ["ring/000.jpg"]}}
+    made = scored(model("original", 0.9, **chosen), model("m", 0.3, retain=0.4, **chosen))
+    assert values(made)[0] is None and "the request chooses images" in why(made)
+    assert made.report["quality"]["damage"]["by"] == {"retain": 0.5, "others": 0.0, "retrieval": 0.0}
+
+
 def test_other_weights_or_requests_are_not_compared() -> None:
     other = model("m", 0.3)
     other.cell["weights"] = "another"

@@ -33,3 +33,19 @@ def test_weights_of_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "from https://there.org/a/w-1.pt into" in to_fetch(name)
     (tmp_path / "w-1.pt").touch()
     assert to_fetch(name) == ""
+
+
+def test_a_tokenizer_of_the_hub_is_needed_also_beside_a_local_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(tag_weights, "find_spec", lambda _: None)
+    told = to_fetch("ViT-B-16-SigLIP:w.pt")
+    assert "its tokenizer timm/ViT-B-16-SigLIP is not on this machine" in told and "use --tokenizer DIR" in told
+    assert "its weights" not in told and "its tokenizer needs transformers" in told
+    monkeypatch.setattr(tag_weights, "find_spec", lambda _: True)
+    assert to_fetch(f"ViT-B-16-SigLIP:w.pt?tokenizer={tmp_path}") == ""
+    both = to_fetch("ViT-B-16-SigLIP/webli")
+    assert "its weights are not on this machine" in both and "its tokenizer timm" in both and both.count("model '") == 1
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: "here")
+    assert to_fetch("ViT-B-16-SigLIP/webli") == ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.models.building import built
 from benchmark.models.compact import ClipTokenizer
 from benchmark.models.naming import model_identity, needs_tokenizer, parse_model
 from benchmark.models.tensor_files import WeightsError
@@ -74,3 +75,23 @@ def test_a_tokenizer_is_read_from_its_folder(tmp_path: Path) -> None:
     (tmp_path / "one" / "tokenizer.json").write_text("{")
     with pytest.raises(WeightsError, match="copy the folder again"):
         tokenizer_of(TEXT, "m", tmp_path / "one")
+
+
+@pytest.mark.loads(
+    "model",
+    "a text tower of transformers whose `config.json` is not here, without a network",
+    "one line says what to copy",
+)
+def test_a_text_tower_of_transformers_that_is_not_here_says_what_to_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(**_: object) -> None:
+        raise OSError("we could not connect to the hub")
+
+    monkeypatch.setattr("open_clip.model.CustomTextCLIP", offline)
+    config = {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {"hf_model_name": "some/tower"}}
+    with pytest.raises(WeightsError, match=r"copy some/tower's config\.json .* and use --tokenizer DIR"):
+        built(config, "m")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"could not connect to the hub\)$"):
+        built(config, "m", text_folder=tmp_path)

@@ -33,11 +33,12 @@ import yaml
 
 from benchmark.models.naming import model_identity
 from benchmark.records.record import without_folder
-from benchmark.suites.expansion import hyperparameters_of, methods_of, scale_of
+from benchmark.suites.expansion import hyperparameters_of, methods_of
 from benchmark.suites.suite import Suite, Variant
 from benchmark.suites.tuned.space import SMALL, competes, space_of
 from benchmark.suites.tuned.trials import TUNED
 from benchmark.suites.tuned_group import Kind, Score, TunedGroup, tuned_kind
+from benchmark.suites.wanted import scale_of
 from datamodules.common.dataset import Dataset
 from datamodules.common.documents import DocumentError, parse_yaml, read_text
 from datamodules.common.errors import BenchmarkError
