@@ -88,7 +88,7 @@ class Tracker:
             id=cell.key,
             name=run_name(f"{cell.method}-{cell.request}", f"-{cell.seed}"),
             group=run_name(cell.suite),
-            offline=self.wandb == "offline",
+            mode=self.wandb,  # `offline=True` would set WANDB_MODE, and a later online run of this process stay offline
             save_dir=str(folder),  # older versions of wandb refuse a Path
             config=cell.identity(),
             resume="allow",

@@ -209,6 +209,11 @@ def test_wandb_offline_holds_every_cell(tracked_world: World, tracked: dict[str,
     assert not (tracked_world.results / "logs").exists()
 
 
+@pytest.mark.usefixtures("tracked_world")
+def test_an_offline_run_does_not_keep_later_ones_of_the_process_offline() -> None:
+    assert "WANDB_MODE" not in os.environ
+
+
 def test_wandb_offline_holds_the_pareto_plots(tracked_world: World, tracked: dict[str, dict[str, Any]]) -> None:
     board = tracked["leaderboard-tiny"]
     summary = board["summary"]

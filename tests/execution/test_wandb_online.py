@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import wandb
 from wandb_server import Received, wandb_server
 from world import SHORT, World, small_world, write_suite
 
@@ -32,10 +33,12 @@ def online(tiny_world: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory
             ("WANDB_ERROR_REPORTING", "false"),
         ):
             patch.setenv(variable, value)
+        wandb.teardown()  # one session a process: that of earlier tests has read where its server is
         world = World(write_suite(folder, tiny_world.model, SHORT), tiny_world.cache, folder / "results")
         for options in (CELLS, ("--methods", "original", "--seeds", "0", "--force")):
             answer = world.run(*options, "--wandb", "online")
             assert answer.status == 0, answer.err
+        wandb.teardown()
         yield world, received
 
 

@@ -558,7 +558,7 @@ def test_no_row_of_a_board_of_classes_of_the_embedded_world_is_untuned(name: str
 
 
 def test_a_tuned_run_keeps_the_variants_of_the_protocol_and_refuses_those_of_what_is_tuned(tmp_path: Path) -> None:
-    quick, file = load_suite("quick"), tmp_path / "t.yaml"
+    quick, file = replace(load_suite("quick"), settings="declared"), tmp_path / "t.yaml"
     weights = "compact:0"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benchmark.suites.tuned.values.model_identity", lambda _: weights)

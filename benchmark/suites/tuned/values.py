@@ -223,8 +223,10 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
     groups: dict[tuple[str, str, str], TunedGroup] = {}
     notes: list[str] = []
     for model, dataset, kind in _wanted(suite):
+        if all_stay and scale_of(model) != SMALL:
+            continue
         of_model = _of_model(model, entries, path)
-        if not of_model and all_stay:
+        if all_stay and not of_model:
             continue
         if not of_model:
             models = ", ".join(dict.fromkeys(entry.model for entry in entries))
