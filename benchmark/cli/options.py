@@ -120,7 +120,7 @@ class Selection:
         """
         if self.untuned and (self.tuned or self.tuned_values):
             raise BenchmarkError("--untuned and --tuned contradict each other: leave out one")
-        return self.tuned_values or (True if self.tuned else False if self.untuned else None)
+        return self.tuned_values or self.tuned or (False if self.untuned else None)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.common.images import Preprocessing
-from methods.common.text_tower import TowerCall, raw_embeddings, reads_end_token
+from methods.common.text_tower import TowerCall, raw_embeddings, reads_end_token, text_holder
 
 Scale = Literal["published", "small"]
 ParameterGroup = Literal["visual", "text", "logit_scale"]
@@ -179,8 +179,7 @@ def parameter_group(name: str) -> ParameterGroup:
 
 def text_transformer(clip: Clip) -> nn.Module:
     """The text encoder's transformer, for `CLIP` and for `CustomTextCLIP`."""
-    owner = clip.model if hasattr(clip.model, "transformer") else clip.model.text
-    return cast(nn.Module, cast(Any, owner).transformer)
+    return cast(nn.Module, text_holder(clip.model, "transformer").transformer)
 
 
 def is_text_block(name: str) -> bool:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from methods.common.clip import Clip
-from methods.common.text_tower import reads_end_token
+from methods.common.text_tower import reads_end_token, text_holder
 
 SHARED = 0
 """The row of all tokens without one of their own. It stands first, so that the end token keeps the highest id."""
@@ -59,7 +58,7 @@ def used_token_rows(clip: Clip) -> Iterator[None]:
     Args:
         clip: Its model and tokenizer are changed in place until the end.
     """
-    tower = _tower(clip.model)
+    tower = text_holder(clip.model, "token_embedding")
     whole = getattr(tower, "token_embedding", None)
     if type(whole) is not nn.Embedding or not reads_end_token(clip.model):
         yield
@@ -83,10 +82,6 @@ def whole_state(model: nn.Module) -> dict[str, Tensor]:
     """A model's state dict, its token embedding with the rows of the whole vocabulary."""
     narrow = {f"{path}.weight": part for path, part in model.named_modules() if isinstance(part, UsedRows)}
     return {name: narrow[name].whole() if name in narrow else value for name, value in model.state_dict().items()}
-
-
-def _tower(model: nn.Module) -> Any:
-    return model if hasattr(model, "token_embedding") else getattr(model, "text", None)
 
 
 def _renumbered(tokenize: Callable[[list[str]], Tensor], places: Tensor) -> Callable[[list[str]], Tensor]:

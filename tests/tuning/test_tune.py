@@ -578,10 +578,8 @@ def test_a_tuned_run_keeps_the_variants_of_the_protocol_and_refuses_those_of_wha
 def test_a_suite_that_asks_for_tuned_settings_leaves_nothing_out(tmp_path: Path) -> None:
     quick, file = replace(load_suite("quick"), settings="tuned"), tmp_path / "t.yaml"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "benchmark.suites.tuned.values.model_identity",
-            lambda model: "compact:0" if model == "shapes-resnet" else model,
-        )
+        own = {"shapes-resnet": "compact:0"}
+        patch.setattr("benchmark.suites.tuned.values.model_identity", lambda model: own.get(model, model))
         save_tuned(file, tuned_entry(method="nullspace", weights="compact:0", values={"alpha": 0.7}))
         suite, notes = with_tuned(quick, REGISTRY, file)
         (model,), (task,) = suite.models, suite.tasks
@@ -596,6 +594,8 @@ def test_a_suite_that_asks_for_tuned_settings_leaves_nothing_out(tmp_path: Path)
         assert missing.startswith("forget class of shapes, shapes-resnet: ") and "graddiff" in missing
         published = replace(quick, models=("ViT-B-32/openai",))
         assert with_tuned(published, REGISTRY, file) == (published, [])
+        own["shapes-resnet"] = "compact:1"
+        assert with_tuned(quick, REGISTRY, file) == (quick, []), "a model of that name, with weights of its own"
 
 
 def test_the_command_line_has_the_last_word_on_settings(

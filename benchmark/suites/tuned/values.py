@@ -223,11 +223,9 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
     groups: dict[tuple[str, str, str], TunedGroup] = {}
     notes: list[str] = []
     for model, dataset, kind in _wanted(suite):
-        if all_stay and scale_of(model) != SMALL:
+        if all_stay and not _has_values(model, dataset, kind, [entry for entry in entries if entry.method in methods]):
             continue
         of_model = _of_model(model, entries, path)
-        if all_stay and not of_model:
-            continue
         if not of_model:
             models = ", ".join(dict.fromkeys(entry.model for entry in entries))
             notes.append(
@@ -237,15 +235,13 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
             continue
         chosen = {e.method: e for e in of_model if (e.dataset, e.kind) == (dataset, kind) and e.method in methods}
         missing = [name for name in methods if name not in chosen and name not in free]
-        if not chosen and all_stay:
-            continue
         what = f"forget {kind} of {dataset}, {without_folder(model)}"
         if missing:
             way = f"`python -m benchmark tune {missing[0]}`" + (" or `tune --all`" if len(missing) > 1 else "")
             which = "1 method is" if len(missing) == 1 else f"{len(missing)} methods are"
-            become = "not tuned and keep their declared values" if all_stay else "not tuned and left out"
-            become = become.replace("keep their", "keeps its") if len(missing) == 1 else become
-            notes.append(f"{what}: {which} {become} ({', '.join(missing)}): run {way}")
+            kept = "keeps its declared values" if len(missing) == 1 else "keep their declared values"
+            fate = kept if all_stay else "left out"
+            notes.append(f"{what}: {which} not tuned and {fate} ({', '.join(missing)}): run {way}")
         if not chosen:
             continue
         for entry in chosen.values():
@@ -272,6 +268,12 @@ def _wanted(suite: Suite) -> list[tuple[str, str, str]]:
         for request in task.requests
     )
     return list(dict.fromkeys(wanted))
+
+
+def _has_values(model: str, dataset: str, kind: str, entries: Sequence[Tuned]) -> bool:
+    """Whether something was found on the very weights of a small CLIP for a data set and kind of request."""
+    of_kind = [entry.weights for entry in entries if (entry.dataset, entry.kind) == (dataset, kind)]
+    return bool(of_kind) and scale_of(model) == SMALL and model_identity(model) in of_kind
 
 
 def _of_model(model: str, entries: Sequence[Tuned], path: Path) -> list[Tuned]:
