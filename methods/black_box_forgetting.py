@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -38,7 +38,6 @@ from datamodules.common.module import ForgetSpec, Pairs
 from methods.common.base import UnlearningMethod
 from methods.common.card import MethodCard, hyper
 from methods.common.clip import Clip
-from methods.common.text_tower import text_holder
 from methods.common.zero_shot import NameClassifier, draw_seed
 
 CARD = MethodCard(
@@ -145,7 +144,7 @@ class PromptContext:
     """
 
     def __init__(self, clip: Clip, spec: ForgetSpec, shared: int, unique: int) -> None:
-        encoder = text_holder(clip.model, "token_embedding")
+        encoder = cast(Any, clip.model if hasattr(clip.model, "token_embedding") else clip.model.text)
         if not isinstance(getattr(encoder, "positional_embedding", None), nn.Parameter):
             raise BenchmarkError(
                 f"model {clip.name!r} has no positional embedding to carry a prompt: choose another method"

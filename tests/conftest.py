@@ -112,6 +112,18 @@ def sources_stay() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def handlers_stay() -> Iterator[None]:
+    """No test leaves a handler of a signal behind: a later test of this process that is stopped would not hear of it."""
+    watched = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in watched}
+    yield
+    left = {number: handler for number in watched if (handler := signal.getsignal(number)) != before[number]}
+    for number in left:
+        signal.signal(number, before[number])
+    assert not left, f"this test, or a library that it calls, left handlers of signals behind: {left}"
+
+
 @pytest.fixture(scope="session")
 def real_cache_dir(once: Callable[..., Path]) -> Path:
     """A cache for the real data that all workers share: what one of them has decoded the others need not."""

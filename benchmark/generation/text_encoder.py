@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from datamodules.common.errors import BenchmarkError
 from methods.common.clip import Clip, parameter_group, text_transformer
-from methods.common.text_tower import text_holder
 
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)\.(\w+)")
 _OUTSIDE = {
@@ -137,7 +136,8 @@ def _renamed(name: str, value: Tensor) -> dict[str, Tensor]:
 def _check_function(encoder: nn.Module, clip: Clip) -> None:
     """Check what the shapes do not tell: equal weights must mean equal features."""
     config: Any = encoder.config
-    if text_holder(clip.model, "transformer").attn_mask is None:
+    owner: Any = clip.model if hasattr(clip.model, "transformer") else clip.model.text
+    if owner.attn_mask is None:
         raise TowerError(clip, "the model's tokens see later tokens, the pipeline's do not")
     blocks: Any = text_transformer(clip)
     block = blocks.resblocks[0]

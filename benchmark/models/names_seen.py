@@ -99,9 +99,8 @@ def reader_of_clip(clip: Clip) -> Reader:
     """What a loaded model reads: of a small CLIP, tokens whose embeddings are all zero were never trained."""
     from torch import Tensor
 
-    from methods.common.text_tower import text_holder
-
-    weight = getattr(getattr(text_holder(clip.model, "token_embedding"), "token_embedding", None), "weight", None)
+    tower = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
+    weight = getattr(getattr(tower, "token_embedding", None), "weight", None)
     known = _touched(weight) if clip.scale == "small" and isinstance(weight, Tensor) else None
     return Reader(clip.name, clip.tokenize, known)
 

@@ -7,14 +7,14 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datamodules.common.images import Preprocessing
-from methods.common.text_tower import TowerCall, raw_embeddings, reads_end_token, text_holder
+from methods.common.text_tower import TowerCall, raw_embeddings, reads_end_token
 
 Scale = Literal["published", "small"]
 ParameterGroup = Literal["visual", "text", "logit_scale"]
@@ -179,7 +179,8 @@ def parameter_group(name: str) -> ParameterGroup:
 
 def text_transformer(clip: Clip) -> nn.Module:
     """The text encoder's transformer, for `CLIP` and for `CustomTextCLIP`."""
-    return cast(nn.Module, text_holder(clip.model, "transformer").transformer)
+    owner = clip.model if hasattr(clip.model, "transformer") else clip.model.text
+    return cast(nn.Module, cast(Any, owner).transformer)
 
 
 def is_text_block(name: str) -> bool:

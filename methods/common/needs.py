@@ -11,7 +11,6 @@ from methods.common.card import Edits, MethodCard, has_patterns
 from methods.common.clip import Clip, is_text_block
 from methods.common.projections import NoProjectionError, text_projection, visual_projection
 from methods.common.served import NAMES
-from methods.common.text_tower import text_holder
 
 WHY_NOT = {
     "visual projection": "its image encoder does not end in a linear projection",
@@ -64,7 +63,7 @@ def _has(clip: Clip, part: str) -> bool:
         case "text blocks":
             return any(is_text_block(name) for name, _ in clip.model.named_parameters())
         case _:
-            tower = text_holder(clip.model, "token_embedding")
+            tower = clip.model if hasattr(clip.model, "token_embedding") else getattr(clip.model, "text", None)
             return isinstance(getattr(tower, "token_embedding", None), nn.Embedding) and isinstance(
                 getattr(tower, "positional_embedding", None), nn.Parameter
             )

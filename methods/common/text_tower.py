@@ -63,13 +63,13 @@ def _is_causal(tower: nn.Module, mask: Tensor) -> bool:
 
 def context_length(model: nn.Module, otherwise: int) -> int:
     """How many positions a model's text tower has, in tokens; `otherwise` where it keeps no table of them."""
-    table = getattr(text_holder(model, "positional_embedding"), "positional_embedding", None)
+    table = getattr(_owner(model), "positional_embedding", None)
     return len(table) if isinstance(table, Tensor) else otherwise
 
 
-def text_holder(model: nn.Module, part: str) -> Any:
-    """What holds a part of the text tower, such as "token_embedding": the model, or else its `text`, if it has one."""
-    return model if hasattr(model, part) else getattr(model, "text", None)
+def _owner(model: nn.Module) -> Any:
+    """What holds the text tower's tensors: the model, or its `text`."""
+    return model if hasattr(model, "positional_embedding") else getattr(model, "text", None)
 
 
 def encode_cut(model: nn.Module, tokens: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def encode_cut(model: nn.Module, tokens: Tensor) -> Tensor:
         tokens: Token ids, shape (B, L), L at most the model's context; the end token of each is among them.
     """
     tower, length = TowerCall(model, "encode_text"), tokens.shape[1]
-    owner = text_holder(model, "positional_embedding")
+    owner = _owner(model)
     prefix = "model." if owner is model else "model.text."
     cut = {
         f"{prefix}positional_embedding": owner.positional_embedding[:length],

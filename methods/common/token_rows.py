@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from methods.common.clip import Clip
-from methods.common.text_tower import reads_end_token, text_holder
+from methods.common.text_tower import reads_end_token
 
 SHARED = 0
 """The row of all tokens without one of their own. It stands first, so that the end token keeps the highest id."""
@@ -58,7 +59,7 @@ def used_token_rows(clip: Clip) -> Iterator[None]:
     Args:
         clip: Its model and tokenizer are changed in place until the end.
     """
-    tower = text_holder(clip.model, "token_embedding")
+    tower = _tower(clip.model)
     whole = getattr(tower, "token_embedding", None)
     if type(whole) is not nn.Embedding or not reads_end_token(clip.model):
         yield
@@ -82,6 +83,10 @@ def whole_state(model: nn.Module) -> dict[str, Tensor]:
     """A model's state dict, its token embedding with the rows of the whole vocabulary."""
     narrow = {f"{path}.weight": part for path, part in model.named_modules() if isinstance(part, UsedRows)}
     return {name: narrow[name].whole() if name in narrow else value for name, value in model.state_dict().items()}
+
+
+def _tower(model: nn.Module) -> Any:
+    return model if hasattr(model, "token_embedding") else getattr(model, "text", None)
 
 
 def _renumbered(tokenize: Callable[[list[str]], Tensor], places: Tensor) -> Callable[[list[str]], Tensor]:
