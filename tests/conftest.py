@@ -114,7 +114,7 @@ def sources_stay() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def handlers_stay() -> Iterator[None]:
-    """No test leaves a handler of a signal behind: a later test of this process that is stopped would not hear of it."""
+    """No test leaves a handler of a signal behind: a later test of this process would not hear of its stop."""
     watched = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in watched}
     yield

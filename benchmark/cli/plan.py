@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from benchmark.cli.options import Hardware, Places, Plugins, Selection
-from benchmark.records.lookup import expected_seconds, known_records
+from benchmark.records.lookup import expected_of_cells, known_records
 
 if TYPE_CHECKING:
     from benchmark.suites.wanted import NeedsError
@@ -30,7 +30,6 @@ def plan_command(selection: Selection, plugins: Plugins, places: Places, hardwar
     except NeedsError as error:
         return _without_files(error, selection.suite)
     failures = Ledger(places.results).failures()
-    expected = expected_seconds(known_records(plan.store), plan.suite.every_model)
     tuned_by = f" (tuned: {plan.suite.budgets})" if plan.suite.tuned else ""
     heads = ("key", "state", "method", "forget", "data set", "model", "seed", "expected")
     rows = []
@@ -38,10 +37,12 @@ def plan_command(selection: Selection, plugins: Plugins, places: Places, hardwar
     stale = stale_records(records.values(), plan.where.digests)
     counts = {"done": 0, "missing": 0, "failed": 0}
     seconds, unknown = 0.0, 0
+    to_do = [cell for cell in plan.cells if cell.key not in records]
+    expected = dict(zip((c.key for c in to_do), expected_of_cells(to_do, known_records(plan.store)), strict=True))
     for cell in plan.cells:
         state = "done" if cell.key in records else "failed" if cell.key in failures else "missing"
         counts[state] += 1
-        guess = expected.get(cell.method)
+        guess = expected.get(cell.key)
         if state != "done":
             seconds += guess or 0.0
             unknown += guess is None

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.models.compact import is_whole_compact, load_compact
 from benchmark.pretraining.identity import training_identity
 from benchmark.pretraining.recipe import Recipe
-from benchmark.pretraining.train import ProgressCallback, pretrain
 from benchmark.utils.hardware import resolve_device, resolve_precision
 from datamodules.common.cache import ensure
 from datamodules.common.dataset import Dataset
 from datamodules.common.request import ForgetRequest
-from methods.common.clip import Clip
+
+if TYPE_CHECKING:
+    from benchmark.pretraining.train import ProgressCallback
+    from methods.common.clip import Clip
 
 
 def kept_path(folder: Path, recipe: Recipe, *what: Any, revisions: Sequence[str], device: str, name: str) -> Path:
@@ -57,6 +59,8 @@ def trained_once(
     """
 
     def train() -> None:
+        from benchmark.pretraining.train import pretrain  # Lightning, which `plan` does without
+
         pretrain(
             recipe,
             path,

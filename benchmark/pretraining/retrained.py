@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.models.compact import about_of
 from benchmark.models.naming import parse_model
@@ -14,12 +14,14 @@ from benchmark.models.tensor_files import WeightsError
 from benchmark.pretraining.exclusions import exclusions
 from benchmark.pretraining.kept import kept_path, trained_once
 from benchmark.pretraining.recipe import Recipe, load_recipe
-from benchmark.pretraining.train import ProgressCallback
 from benchmark.utils.randomness import isolated
 from datamodules.common.dataset import Dataset
 from datamodules.common.registry import open_dataset
 from datamodules.common.request import ForgetRequest
-from methods.common.clip import Clip
+
+if TYPE_CHECKING:
+    from benchmark.pretraining.train import ProgressCallback
+    from methods.common.clip import Clip
 
 
 def recipe_of(model: str) -> Recipe | None:

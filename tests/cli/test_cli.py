@@ -258,6 +258,7 @@ def test_light_commands_do_not_import_torch(finished: World, tmp_path: Path) -> 
     ]
     calls += [[*calls[-1], "--compare", "original", "nullspace"]]
     calls += [["list", what] for what in ("methods", "datasets", "models", "suites", "measures")]
+    retrains = ["plan", "--suite", "reference", "--device", "cpu", *places]  # asks PyTorch how it would train
     code = (
         "import contextlib, io, json, sys\n"
         "from benchmark.__main__ import main\n"
@@ -271,11 +272,17 @@ def test_light_commands_do_not_import_torch(finished: World, tmp_path: Path) -> 
         "print(json.dumps(heavy))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(calls)], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, json.dumps([*calls, retrains])],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
+    last = found.pop(" ".join(retrains))
     assert {call: seen for call, seen in found.items() if seen[0] != 0 or {"torch", "open_clip"} & {*seen[1]}} == {}
+    assert last[0] == 0 and not {"lightning", "torchvision", "open_clip"} & {*last[1]}
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

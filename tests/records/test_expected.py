@@ -1,0 +1,62 @@
+"""How long cells are expected to take: by method, from records; a training that several cells share counts once."""
+
+from __future__ import annotations
+
+from benchmark.models.registry import PRETRAINING
+from benchmark.records.cell import Cell
+from benchmark.records.lookup import expected_of_cells
+from benchmark.records.record import Record
+from datamodules.common.request import ForgetRequest
+
+GROUP = ("star", "ring")
+
+
+def _cell(method: str, name: str, *, seed: int = 0, retrained: str = "joint") -> Cell:
+    return Cell(
+        suite="mine",
+        method=method,
+        dataset="shapes",
+        request=ForgetRequest(classes=(name,)),
+        model="small",
+        seed=seed,
+        hparams={},
+        others=(),
+        precision="fp32",
+        device="cpu",
+        code="",
+        data_revisions={},
+        weights="w",
+        group=GROUP if retrained else (),
+        retrained=retrained,
+    )
+
+
+def _record(method: str, seconds: float, measuring: float, regime: str, model: str = "small") -> Record:
+    cost = {"unlearn_seconds": seconds, "evaluate_seconds": measuring}
+    cell = {"method": method, "model": model}
+    return Record(2, "k", cell, metrics={}, references={}, cost=cost, provenance={"regime": regime})
+
+
+RECORDS = [
+    _record("retrain", 500.0, 20.0, PRETRAINING),
+    _record("retrain", 700.0, 40.0, PRETRAINING),
+    _record("retrain", 9000.0, 900.0, PRETRAINING, "large"),
+    _record("ccup", 2.0, 8.0, "names"),
+]
+
+
+def test_a_training_that_cells_share_counts_for_the_first_of_them() -> None:
+    cells = [_cell("retrain", "star"), _cell("ccup", "star"), _cell("retrain", "ring"), _cell("lip", "star")]
+    assert expected_of_cells(cells, RECORDS) == [630.0, 10.0, 30.0, None]
+    again = [_cell("retrain", "star"), _cell("retrain", "star", seed=1), _cell("retrain", "ring", seed=1)]
+    assert expected_of_cells(again, RECORDS) == [630.0, 630.0, 30.0]
+
+
+def test_models_of_their_own_are_trained_each() -> None:
+    for retrained in ("single", ""):
+        cells = [_cell("retrain", name, retrained=retrained) for name in GROUP]
+        assert expected_of_cells(cells, RECORDS) == [630.0, 630.0]
+
+
+def test_without_records_nothing_is_known() -> None:
+    assert expected_of_cells([_cell("retrain", "star"), _cell("ccup", "ring")], []) == [None, None]
