@@ -32,7 +32,7 @@ def _cell(method: str, name: str, *, seed: int = 0, retrained: str = "joint") ->
 
 
 def _record(method: str, seconds: float, measuring: float, regime: str, model: str = "small") -> Record:
-    cost = {"unlearn_seconds": seconds, "evaluate_seconds": measuring}
+    cost: dict[str, float | int | None] = {"unlearn_seconds": seconds, "evaluate_seconds": measuring}
     cell = {"method": method, "model": model}
     return Record(2, "k", cell, metrics={}, references={}, cost=cost, provenance={"regime": regime})
 
