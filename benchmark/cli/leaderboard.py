@@ -31,6 +31,7 @@ def leaderboard_command(
     gaps: Name | None = None,
     joint: bool = False,
     steps: bool = False,
+    findings: bool = False,
     device: Name | None = None,
 ) -> int:
     """Show the leaderboard of the records: by model, data set and kind of request.
@@ -47,6 +48,7 @@ def leaderboard_command(
             the spread between them.
         joint: Show whether one model trained without several classes at once may stand for one model a class.
         steps: Show sequences step by step: what the first request has become, and how damage adds up.
+        findings: Say in words what each board says: who leads, who only hides the class, what it costs.
         device: Whose seconds and memory to show where cells ran on several chips: a chip's name or a part of it; by
             default the chip of most cells.
     """
@@ -57,7 +59,7 @@ def leaderboard_command(
             f"--metric {metric} needs two methods: --compare A B --metric {metric}, or --against METHOD"
         )
     asked = [("--compare", compare), ("--against", against), ("--informative", informative), ("--gaps", gaps)]
-    asked += [("--joint", joint), ("--steps", steps)]
+    asked += [("--joint", joint), ("--steps", steps), ("--findings", findings)]
     chosen_views = [name for name, value in asked if value]
     if len(chosen_views) > 1:
         raise BenchmarkError(f"{' and '.join(chosen_views)} are different tables: ask for one of them")
@@ -83,6 +85,8 @@ def leaderboard_command(
         sys.stdout.write(_gaps(board.records, gaps, shown.format))
     elif joint:
         sys.stdout.write(_joint(board.records, shown.format))
+    elif findings:
+        sys.stdout.write(_findings(board.boards))
     elif steps:
         sys.stdout.write(_steps(board.records, shown.format))
     else:
@@ -137,6 +141,13 @@ def _gaps(records: Sequence[Record], method: str, format: Format) -> str:
     from benchmark.leaderboards.tables import render_gaps
 
     return render_gaps(method, gaps(records, method), format)
+
+
+def _findings(boards: Sequence[Board]) -> str:
+    from benchmark.leaderboards.findings import findings
+
+    said = [(str(board.key), findings(board)) for board in boards]
+    return "\n\n".join("\n".join([title, *(f"- {line}" for line in lines)]) for title, lines in said if lines) + "\n"
 
 
 def _joint(records: Sequence[Record], format: Format) -> str:

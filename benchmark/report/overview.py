@@ -1,4 +1,4 @@
-"""What the page opens on: what a board asks, how its score is read, who leads, and a podium for each data regime."""
+"""What the page opens on: what a board asks, how its score is read, who leads, podiums, and what the board says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from benchmark.evaluation.measures.quality import DAMAGE, QUALITY, RESIDUAL
 from benchmark.leaderboards.boards import Board, Row
 from benchmark.leaderboards.comparison import LEAST_REQUESTS
+from benchmark.leaderboards.findings import REGIMES, findings
 from benchmark.leaderboards.scored import ORIGINAL
 
 PLACES = 3
@@ -16,13 +17,6 @@ PLACES = 3
 _NAMED = 5
 """Requests that are named one by one; our choice."""
 _KINDS = {"class": "one class", "concept": "one concept"}
-_REGIMES = {
-    "names": "From names alone",
-    "forget": "With forget data",
-    "retain": "With retain data",
-    "forget+retain": "With forget and retain data",
-}
-"""The data regimes that hold podiums, in words."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class Step:
 
 
 def overview(board: Board, requests: Sequence[str]) -> dict[str, Any]:
-    """The three lines and the podiums of a board, as JSON for the page.
+    """The three lines, the podiums and the sentences of a board, as JSON for the page.
 
     Args:
         board: The board.
@@ -58,9 +52,10 @@ def overview(board: Board, requests: Sequence[str]) -> dict[str, Any]:
         "reading": reading(board),
         "leads": leads(board),
         "podiums": [
-            {"title": _REGIMES[regime], "regime": regime, "steps": [vars(step) for step in steps]}
+            {"title": REGIMES[regime], "regime": regime, "steps": [vars(step) for step in steps]}
             for regime, steps in podiums(board).items()
         ],
+        "findings": [sentence.replace("`", "") for sentence in findings(board)],
     }
 
 
@@ -108,7 +103,7 @@ def leads(board: Board) -> str:
 def podiums(board: Board) -> Mapping[str, list[Step]]:
     """The best methods of each data regime, by their ranks on the whole board; regimes without any are left out."""
     found: dict[str, list[Step]] = {}
-    for regime in _REGIMES:
+    for regime in REGIMES:
         ranked = [row for row in board.rows if row.regime == regime and row.rank is not None]
         steps = [step for row in ranked if (step := _step(board, row)) is not None]
         if steps:

@@ -1,4 +1,4 @@
-// What the page opens on: three lines and a podium for each data regime, all told by the records.
+// What the page opens on: three lines, a podium for each data regime and sentences, all told by the records.
 function drawOverview() {
   const { overview, ranked_by: rankedBy } = view();
   byId("overview-board").textContent = view().title + (state.request ? ` · ${state.request}` : "");
@@ -8,6 +8,8 @@ function drawOverview() {
     el("h3", {}, glyph(regime), ` ${title}`),
     el("ol", {}, ...steps.map((step) => podiumStep(step, letter))))));
   byId("podiums").hidden = !overview.podiums.length;
+  byId("findings").hidden = !overview.findings.length;
+  byId("findings-list").replaceChildren(...overview.findings.map((sentence) => el("li", {}, sentence)));
 }
 
 function podiumStep(step, letter) {

@@ -1,0 +1,193 @@
+"""What a board says, in sentences: who leads, who hides, who removes, what it costs, and what S makes of it.
+
+A sentence is made by a rule from the means of the board, so it changes with the records and cannot be out of date. A
+board that lacks what a rule asks for has no such sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from benchmark.evaluation.measures.quality import DAMAGE, QUALITY, RESIDUAL
+from benchmark.leaderboards.boards import Board, Row
+from benchmark.leaderboards.comparison import LEAST_REQUESTS
+from benchmark.leaderboards.grouping import PUBLISHED
+from benchmark.leaderboards.scored import ORIGINAL
+from benchmark.models.registry import PRETRAINING
+
+REGIMES = {
+    "names": "From names alone",
+    "forget": "With forget data",
+    "retain": "With retain data",
+    "forget+retain": "With forget and retain data",
+}
+"""The data regimes in which methods compete, in words."""
+BY_NAME, RETAINED, RELEARNED = "forget/acc1", "retain/acc1", "forget/relearn_acc1@0"
+GONE = 0.10
+"""A class is gone by name where at most this share of its images is recognised; our choice."""
+BACK = 0.50
+"""It is back where fine-tuning on the other classes alone makes at least this share recognised; our choice."""
+NEAR, LITTLE = 0.10, 0.05
+"""A method removes at next to no loss where E and D are at most these; our choice."""
+NAMED = 4
+"""Rows that a sentence names; how many more there are it says."""
+
+
+def findings(board: Board) -> list[str]:
+    """The sentences of a board, the most important first; empty where it says nothing yet."""
+    rules: Sequence[Callable[[Board], str]] = (
+        gold_standard,
+        *(lambda board, regime=regime: leader(board, regime) for regime in REGIMES),
+        certainty,
+        hiders,
+        removers,
+        costs,
+        orders,
+    )
+    return [sentence for rule in rules if (sentence := rule(board))]
+
+
+def competing(board: Board) -> list[Row]:
+    """The rows that hold a rank, the best first."""
+    return sorted((row for row in board.rows if row.rank is not None), key=lambda row: row.rank or 0)
+
+
+def gold_standard(board: Board) -> str:
+    """What the score gives to models that never saw the forget set, and to doing nothing."""
+    golden = [row for row in board.rows if row.regime == PRETRAINING and row.mean(QUALITY) is not None]
+    nothing = [row for row in board.rows if row.reference and row.mean(QUALITY) == 0.0]
+    if not golden or not nothing:
+        return ""
+    trained = ", ".join(_scored(row) for row in golden)
+    return f"Models that were trained without the forget set score {trained}; {_named(nothing)} score 0."
+
+
+def leader(board: Board, regime: str) -> str:
+    """Who is best among the methods that read the same data, with all who cannot be told from it."""
+    ranked = [row for row in competing(board) if row.regime == regime]
+    if not ranked or board.ranked_by != QUALITY:
+        return ""
+    first, others = ranked[0], ranked[1:]
+    place = f"place {first.rank} of {len(competing(board))}"
+    then = f"; then {_listed([_scored(row) for row in others], 2)}" if others else ""
+    return f"{REGIMES[regime]}, {_scored(first, parts=True)} leads ({place}){then}."
+
+
+def certainty(board: Board) -> str:
+    """How many pairs of methods the board tells apart."""
+    ranked = competing(board)
+    if len(ranked) < 2:
+        return ""
+    if board.requests < LEAST_REQUESTS:
+        count = f"{board.requests} request{'s are' if board.requests != 1 else ' is'}"
+        return f"{count} too few to rank: the order may be chance."
+    if any(row.rank_best is None for row in ranked):
+        return ""
+    apart = sum((row.rank_best or 1) - 1 for row in ranked)  # each has so many rows before it for certain
+    pairs = len(ranked) * (len(ranked) - 1) // 2
+    first = [row for row in ranked if row.tier == 1]
+    return (
+        f"{board.requests} requests tell {apart} of {pairs} pairs of methods apart ({100 * apart / pairs:.0f} %); "
+        f"{len(first)} of {len(ranked)} methods are in the first tier: {_named(first)}."
+    )
+
+
+def hiders(board: Board) -> str:
+    """Who makes the class unknown by name alone: it comes back without one image of it."""
+    rows = [row for row in _gone(board) if (row.mean(RELEARNED) or 0.0) >= BACK]
+    asked = [row for row in _gone(board) if row.mean(RELEARNED) is not None]
+    if not asked:
+        return ""
+    found = _listed([f"`{row.method}` {_percent(row, RELEARNED)}" for row in _most(rows, RELEARNED)])
+    golden = [row for row in board.rows if row.regime == PRETRAINING and row.mean(RELEARNED) is not None]
+    beside = f"; trained without it, {_percent(golden[0], RELEARNED)}" if golden else ""
+    return (
+        f"{len(rows)} of {len(asked)} methods that leave at most {100 * GONE:.0f} % of a class by name hide it: "
+        f"fine-tuned on the other classes alone, at least {100 * BACK:.0f} % of it is back"
+        + (f" ({found}{beside})." if rows else ".")
+    )
+
+
+def removers(board: Board) -> str:
+    """Who comes near a model that never saw the class, at next to no loss."""
+    asked = [row for row in competing(board) if row.mean(RESIDUAL) is not None and row.mean(DAMAGE) is not None]
+    if not asked:
+        return ""
+    rows = [row for row in asked if (row.mean(RESIDUAL) or 0.0) <= NEAR and (row.mean(DAMAGE) or 0.0) <= LITTLE]
+    what = f"a tenth of the forget set left at most (E) and {100 * LITTLE:.0f} % of the rest lost at most (D)"
+    return f"Both hold for {_named(rows)}: {what}." if rows else f"No method has both: {what}."
+
+
+def costs(board: Board) -> str:
+    """What the leader takes, beside the others and training again."""
+    ranked = competing(board)
+    known = [seconds for row in ranked if (seconds := row.costs.get(board.runtime)) is not None]
+    if len(known) < 2 or ranked[0].costs.get(board.runtime) is None:
+        return ""
+    first, middle = float(ranked[0].costs[board.runtime] or 0.0), median(known)
+    golden = [
+        (row.method, seconds)
+        for row in board.rows
+        if row.regime == PRETRAINING and (seconds := row.costs.get("unlearn_seconds")) is not None
+    ]
+    again = f"; training again takes {_seconds(golden[0][1])} by the clock" if golden else ""
+    kind = "of processor time" if board.runtime == "cpu_seconds" else "by the clock"
+    return (
+        f"`{ranked[0].method}`, the first, takes {_seconds(first)} {kind}; half of the methods take less than "
+        f"{_seconds(middle)}, the fastest {_seconds(min(known))}, the slowest {_seconds(max(known))}{again}."
+    )
+
+
+def orders(board: Board) -> str:
+    """How the order by S, as published, differs from the order by Q."""
+    from scipy.stats import kendalltau
+
+    ranked = [row for row in competing(board) if row.mean(PUBLISHED) is not None]
+    if len(ranked) < 3 or board.ranked_by != QUALITY:
+        return ""
+    by_s = sorted(ranked, key=lambda row: row.mean(PUBLISHED) or 0.0)
+    tau = float(kendalltau([row.rank for row in ranked], [by_s.index(row) for row in ranked]).statistic)
+    first = by_s[0]
+    best = first.mean(PUBLISHED) or 0.0
+    before = [row for row in board.rows if row.reference and row.method != ORIGINAL and row.regime != PRETRAINING]
+    ahead = [row for row in before if (s := row.mean(PUBLISHED)) is not None and s < best]
+    hidden = f"; {_named(ahead)}, which removes nothing, would be before it" if len(ahead) == 1 else ""
+    return (
+        f"By S, as published, `{first.method}` leads, place {first.rank} by Q{hidden}; Kendall's tau between the two "
+        f"orders is {tau:.2f} (1: the same, 0: unrelated)."
+    )
+
+
+def _gone(board: Board) -> list[Row]:
+    return [row for row in competing(board) if (left := row.mean(BY_NAME)) is not None and left <= GONE]
+
+
+def _most(rows: Sequence[Row], metric: str) -> list[Row]:
+    return sorted(rows, key=lambda row: -(row.mean(metric) or 0.0))
+
+
+def _scored(row: Row, *, parts: bool = False) -> str:
+    said = f"`{row.method}` Q {row.mean(QUALITY) or 0.0:.3f}"
+    left, lost = row.mean(RESIDUAL), row.mean(DAMAGE)
+    return f"{said} (E {left:.2f}, D {lost:.2f})" if parts and left is not None and lost is not None else said
+
+
+def _percent(row: Row, metric: str) -> str:
+    return f"{100 * (row.mean(metric) or 0.0):.0f} %"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2g} s" if value < 100 else f"{value:,.0f} s"
+
+
+def _named(rows: Sequence[Row]) -> str:
+    return _listed([f"`{row.method}`" for row in rows])
+
+
+def _listed(texts: Sequence[str], most: int = NAMED) -> str:
+    """Some texts as a list, and how many more there are."""
+    shown, more = [*texts[:most]], len(texts) - most
+    if more > 0:
+        return f"{', '.join(shown)} and {more} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

@@ -1,0 +1,140 @@
+"""The sentences of a board: each by a rule, on boards made so that the answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from world import command
+
+from benchmark.evaluation.measures.quality import quality
+from benchmark.leaderboards.boards import Board, Row
+from benchmark.leaderboards.findings import (
+    certainty,
+    competing,
+    costs,
+    findings,
+    gold_standard,
+    hiders,
+    leader,
+    orders,
+    removers,
+)
+from benchmark.leaderboards.grouping import BoardKey
+from benchmark.utils.statistics import Interval
+
+# Method, regime, E, D, left by name, back after fine-tuning on the rest, S, seconds; the best by Q first.
+ROWS = (
+    ("original", "none", 1.0, 0.0, 1.0, 0.9, 0.33, 0.0),
+    ("filter", "none", 1.0, 0.0, 0.0, 0.9, 0.0, 0.0),
+    ("again", "pretraining", 0.02, 0.01, 0.03, 0.02, 0.05, 500.0),
+    ("clean", "forget+retain", 0.08, 0.04, 0.02, 0.05, 0.06, 8.0),
+    ("shallow", "names", 0.5, 0.01, 0.00, 0.80, 0.01, 0.02),
+    ("patient", "forget+retain", 0.5, 0.02, 0.30, 0.95, 0.12, 40.0),
+    ("deep", "names", 0.6, 0.02, 0.09, 0.55, 0.04, 2.0),
+    ("burnt", "forget", 0.05, 0.9, 0.01, 0.00, 0.60, 4.0),
+)
+BASELINES = ("original", "filter", "again")
+
+
+def board(requests: int = 12, tiers: tuple[int, ...] = (1, 2, 2, 2, 3), skip: tuple[str, ...] = ()) -> Board:
+    rows, rank = [], 0
+    for name, regime, left, lost, named, back, published, seconds in ROWS:
+        values = {
+            "score/quality": quality(left, lost),
+            "score/residual": left,
+            "score/damage": lost,
+            "forget/acc1": named,
+            "forget/relearn_acc1@0": back,
+            "score/kravets": published,
+        }
+        metrics: dict[str, Interval | None] = {
+            metric: Interval(value, None, None, requests) for metric, value in values.items() if metric not in skip
+        }
+        clock: dict[str, float | None] = {"unlearn_seconds": 2 * seconds, "cpu_seconds": seconds}
+        row = Row(name, regime, name in BASELINES, None, 12, 12, metrics, clock)
+        if name not in BASELINES:
+            tier = tiers[rank]
+            row = replace(row, rank=rank + 1, tier=tier, rank_best=1 + sum(other < tier for other in tiers))
+            rank += 1
+        rows.append(row)
+    key = BoardKey("s", "m", "photos", "class", "fp32", "cpu")
+    return Board(key, requests, 1, tuple(metrics), (), tuple(rows), (), runtime="cpu_seconds")
+
+
+def test_the_rows_are_in_the_order_that_the_rules_assume() -> None:
+    scores = [row.mean("score/quality") or 0.0 for row in competing(board())]
+    assert all(first > second for first, second in pairwise(scores))
+
+
+def test_the_gold_standard_is_named_beside_what_does_nothing() -> None:
+    q = quality(0.02, 0.01)
+    assert gold_standard(board()) == (
+        f"Models that were trained without the forget set score `again` Q {q:.3f}; `original` and `filter` score 0."
+    )
+
+
+def test_each_regime_has_its_leader_and_one_without_methods_none() -> None:
+    said = leader(board(), "names")
+    assert said.startswith(
+        f"From names alone, `shallow` Q {quality(0.5, 0.01):.3f} (E 0.50, D 0.01) leads (place 2 of 5)"
+    )
+    assert said.endswith(f"; then `deep` Q {quality(0.6, 0.02):.3f}.")
+    assert leader(board(), "forget").endswith("leads (place 5 of 5).")
+    assert leader(board(), "retain") == ""
+
+
+def test_the_pairs_that_are_told_apart_are_counted() -> None:
+    assert certainty(board()) == (
+        "12 requests tell 7 of 10 pairs of methods apart (70 %); 1 of 5 methods are in the first tier: `clean`."
+    ), "the first is before four, and three are before the last"
+    assert certainty(board(requests=3)) == "3 requests are too few to rank: the order may be chance."
+    assert certainty(board(requests=1)).startswith("1 request is too few")
+
+
+def test_who_hides_is_who_comes_back_though_the_name_is_gone() -> None:
+    said = hiders(board())
+    assert said.startswith("2 of 4 methods that leave at most 10 % of a class by name hide it")
+    assert said.endswith("(`shallow` 80 % and `deep` 55 %; trained without it, 2 %).")
+    assert "patient" not in said, "it is still known by name, so it hides nothing"
+    assert hiders(board(skip=("forget/relearn_acc1@0",))) == ""
+
+
+def test_who_removes_leaves_little_and_loses_little() -> None:
+    assert removers(board()).startswith("Both hold for `clean`: ")
+    none = board()
+    rows = tuple(row for row in none.rows if row.method != "clean")
+    assert removers(replace(none, rows=rows)).startswith("No method has both: ")
+    assert removers(board(skip=("score/residual",))) == ""
+
+
+def test_costs_are_in_the_time_that_the_board_ranks() -> None:
+    assert costs(board()) == (
+        "`clean`, the first, takes 8 s of processor time; half of the methods take less than 4 s, the fastest 0.02 s, "
+        "the slowest 40 s; training again takes 1,000 s by the clock."
+    )
+    assert "takes 16 s by the clock; half" in costs(replace(board(), runtime="unlearn_seconds"))
+
+
+def test_the_two_orders_are_compared() -> None:
+    # By S: shallow, deep, clean, patient, burnt; by Q: clean, shallow, patient, deep, burnt: 3 of 10 pairs differ.
+    assert orders(board()) == (
+        "By S, as published, `shallow` leads, place 2 by Q; `filter`, which removes nothing, would be before it; "
+        "Kendall's tau between the two orders is 0.40 (1: the same, 0: unrelated)."
+    )
+
+
+@pytest.mark.parametrize("requests", [1, 12])
+def test_a_board_without_scores_says_little_and_nothing_wrong(requests: int) -> None:
+    bare = board(requests, skip=("score/quality", "score/residual", "score/damage", "forget/relearn_acc1@0"))
+    said = findings(replace(bare, ranked_by="score/kravets"))
+    assert len(said) == 2 and "requests" in said[0] + "requests" and "processor time" in said[1]
+    assert findings(replace(bare, rows=())) == []
+
+
+def test_the_command_says_what_the_reference_boards_say() -> None:
+    answer = command("leaderboard", "--reference", "--findings")
+    assert answer.status == 0 and "From names alone, `" in answer.out and "\n- " in answer.out
+    clash = command("leaderboard", "--reference", "--findings", "--steps")
+    assert clash.status == 2 and "--steps and --findings are different tables" in clash.err
