@@ -23,7 +23,8 @@ REGIMES = {
     "forget+retain": "With forget and retain data",
 }
 """The data regimes in which methods compete, in words."""
-BY_NAME, RETAINED, RELEARNED = "forget/acc1", "retain/acc1", "forget/relearn_acc1@0"
+BY_NAME, RELEARNED = "forget/acc1", "forget/relearn_acc1@0"
+IN_OTHER_WORDS = "forget/worst_prompt_acc1"
 GONE = 0.10
 """A class is gone by name where at most this share of its images is recognised; our choice."""
 BACK = 0.50
@@ -69,9 +70,8 @@ def leader(board: Board, regime: str) -> str:
     if not ranked or board.ranked_by != QUALITY:
         return ""
     first, others = ranked[0], ranked[1:]
-    place = f"place {first.rank} of {len(competing(board))}"
     then = f"; then {_listed([_scored(row) for row in others], 2)}" if others else ""
-    return f"{REGIMES[regime]}, {_scored(first, parts=True)} leads ({place}){then}."
+    return f"{REGIMES[regime]}, {_scored(first, parts=True)} leads ({_place(board, first)}){then}."
 
 
 def certainty(board: Board) -> str:
@@ -157,6 +157,29 @@ def orders(board: Board) -> str:
         f"By S, as published, `{first.method}` leads, place {first.rank} by Q{hidden}; Kendall's tau between the two "
         f"orders is {tau:.2f} (1: the same, 0: unrelated)."
     )
+
+
+def portrait(board: Board, method: str) -> str:
+    """One method in a sentence: its place, what is left of the forget set by three questions, and what the rest lost.
+
+    Raises:
+        LookupError: If the board has no row of that method, or none with a rank.
+    """
+    row = next((row for row in competing(board) if row.method == method), None)
+    if row is None:
+        raise LookupError(f"{board.key} has no ranked row {method!r}")
+    asked = ((BY_NAME, "by name"), (IN_OTHER_WORDS, "in other words"), (RELEARNED, "after fine-tuning on the rest"))
+    left = [f"{_percent(row, metric)} {how}" for metric, how in asked if row.mean(metric) is not None]
+    known = f"; a forgotten class is still recognised in {_listed(left)}" if left else ""
+    lost = row.mean(DAMAGE)
+    cost = "" if lost is None else f"; {100 * lost:.0f} % of the rest is lost (D)"
+    score = _scored(row) if board.ranked_by == QUALITY else f"`{row.method}`"
+    return f"{score} is {_place(board, row)}{known}{cost}."
+
+
+def _place(board: Board, row: Row) -> str:
+    tier = "" if row.tier is None else f", tier {row.tier}"
+    return f"place {row.rank} of {len(competing(board))}{tier}"
 
 
 def _gone(board: Board) -> list[Row]:

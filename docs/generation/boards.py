@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from benchmark.evaluation.measures.quality import QUALITY
 from benchmark.leaderboards.boards import Board, Row, boards_of
+from benchmark.leaderboards.findings import findings, portrait
 from benchmark.leaderboards.meta_evaluation import meta_evaluation
 from benchmark.leaderboards.tables import render, render_trust, unit_of
 from benchmark.records.store import REFERENCE, RecordStore
@@ -13,8 +15,10 @@ from benchmark.utils.table import Table
 from methods.common.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
-HEADLINE_SUITE = "oracle"
-"""The suite of the README's table: the one with attacks and retrained models."""
+HEADLINE_SUITE, HEADLINE_KIND = "reference", "class, retrained joint"
+"""The README's table: the suite with most requests, and with retrained models."""
+INFORMATIVE_SUITE = "oracle"
+"""The suite on which the measures of E were chosen: the one with all attacks."""
 BASELINES = ("original", "logit_mask", "retrain")
 PAPERS = ("lip", "cliperase", "ccup")
 """The three methods for which the benchmark was begun: shown wherever they rank."""
@@ -25,6 +29,7 @@ HEADLINE_COLUMNS = (
     ("score/damage", "D: lost ↓"),
     ("score/kravets", "S, as published ↓"),
     ("forget/acc1", "forgotten class, by name ↓"),
+    ("forget/worst_prompt_acc1", "in other words ↓"),
     ("forget/relearn_acc1@0", "relearned without it ↓"),
     ("retain/acc1", "retained classes ↑"),
 )
@@ -55,6 +60,39 @@ def suite_boards(suite: str) -> str:
     return render(order, "markdown").replace("\n\n– ", "\n\n- ")
 
 
+def findings_of(suite: str) -> str:
+    """What the boards of a suite say, as a list for each board with a score.
+
+    Raises:
+        LookupError: If no board of the suite says anything.
+    """
+    said = [
+        (board, findings(board))
+        for board in reference_boards()
+        if board.key.suite == suite and board.ranked_by == QUALITY
+    ]
+    if not any(lines for _, lines in said):
+        raise LookupError(f"no board of suite {suite!r} has a score yet")
+    several = len(said) > 1
+    return "\n\n".join(
+        "\n".join([*([f"{board.key}:", ""] if several else []), *(f"- {line}" for line in lines)])
+        for board, lines in said
+        if lines
+    )
+
+
+def portraits(methods: str) -> str:
+    """Some methods on the headline board, a sentence each, as a list.
+
+    Args:
+        methods: Their names, apart by spaces.
+
+    Raises:
+        LookupError: If one of them has no rank there.
+    """
+    return "\n".join(f"- {portrait(headline_board(), method)}" for method in methods.split())
+
+
 def find_board(suite: str, kind: str, *, tuned: bool = False, model: str = "") -> Board:
     """One board of the reference records.
 
@@ -76,7 +114,7 @@ def find_board(suite: str, kind: str, *, tuned: bool = False, model: str = "") -
 
 def headline_board() -> Board:
     """The board that the README shows rows of."""
-    return find_board(HEADLINE_SUITE, "class")
+    return find_board(HEADLINE_SUITE, HEADLINE_KIND, tuned=True)
 
 
 def headline_rows(board: Board) -> list[Row]:
@@ -110,9 +148,9 @@ def headline_table() -> str:
 
 
 def informative_table() -> str:
-    """The meta-evaluation of the headline suite's classes as Markdown: which measures tell what was removed."""
-    key = headline_board().key
-    tables = meta_evaluation(RecordStore(REFERENCE, older=True).all(HEADLINE_SUITE))
+    """The meta-evaluation that the measures of E come from, as Markdown: which measures tell what was removed."""
+    key = find_board(INFORMATIVE_SUITE, "class").key
+    tables = meta_evaluation(RecordStore(REFERENCE, older=True).all(INFORMATIVE_SUITE))
     return render_trust({key: tables[key]}, "markdown").partition("\n\n")[2].replace("\n\n– ", "\n\n- ")
 
 

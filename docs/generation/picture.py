@@ -10,7 +10,7 @@ from docs.generation.boards import BASELINES, headline_board, headline_rows
 
 MARKS = (
     ("forget/acc1", "asked by name", "name"),
-    ("forget/soft_prompt_acc1", "asked by a learned prompt", "prompt"),
+    ("forget/worst_prompt_acc1", "asked in other words", "prompt"),
     ("forget/relearn_acc1@0", "after fine-tuning on the other classes alone", "again"),
 )
 """The metrics of the left panel, each with its legend and its style."""

@@ -19,6 +19,7 @@ from benchmark.leaderboards.findings import (
     hiders,
     leader,
     orders,
+    portrait,
     removers,
 )
 from benchmark.leaderboards.grouping import BoardKey
@@ -78,10 +79,10 @@ def test_the_gold_standard_is_named_beside_what_does_nothing() -> None:
 def test_each_regime_has_its_leader_and_one_without_methods_none() -> None:
     said = leader(board(), "names")
     assert said.startswith(
-        f"From names alone, `shallow` Q {quality(0.5, 0.01):.3f} (E 0.50, D 0.01) leads (place 2 of 5)"
+        f"From names alone, `shallow` Q {quality(0.5, 0.01):.3f} (E 0.50, D 0.01) leads (place 2 of 5, tier 2)"
     )
     assert said.endswith(f"; then `deep` Q {quality(0.6, 0.02):.3f}.")
-    assert leader(board(), "forget").endswith("leads (place 5 of 5).")
+    assert leader(board(), "forget").endswith("leads (place 5 of 5, tier 3).")
     assert leader(board(), "retain") == ""
 
 
@@ -123,6 +124,19 @@ def test_the_two_orders_are_compared() -> None:
         "By S, as published, `shallow` leads, place 2 by Q; `filter`, which removes nothing, would be before it; "
         "Kendall's tau between the two orders is 0.40 (1: the same, 0: unrelated)."
     )
+
+
+def test_a_portrait_says_what_is_left_by_each_question() -> None:
+    q = quality(0.5, 0.01)
+    assert portrait(board(), "shallow") == (
+        f"`shallow` Q {q:.3f} is place 2 of 5, tier 2; a forgotten class is still recognised in 0 % by name and 80 % "
+        "after fine-tuning on the rest; 1 % of the rest is lost (D)."
+    )
+    bare = board(skip=("forget/acc1", "forget/relearn_acc1@0", "score/damage"))
+    assert portrait(replace(bare, ranked_by="score/kravets"), "deep") == "`deep` is place 4 of 5, tier 2."
+    for unranked in ("original", "nobody"):
+        with pytest.raises(LookupError, match=f"no ranked row '{unranked}'"):
+            portrait(board(), unranked)
 
 
 @pytest.mark.parametrize("requests", [1, 12])
