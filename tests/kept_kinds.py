@@ -21,6 +21,7 @@ from benchmark.execution.edited_weights import KeptWeights
 from benchmark.models.compact import KEPT_AS, Architecture, load_compact, save_compact
 from benchmark.models.tensor_files import WeightsError
 from benchmark.pretraining import kept as training
+from benchmark.pretraining import train
 from benchmark.pretraining.checkpoint import Checkpoints
 from benchmark.pretraining.recipe import load_recipe
 from benchmark.records.failures import Ledger
@@ -229,7 +230,7 @@ def _retrained(folder: Path) -> Made:
         return state_hash(training.trained_once(paths[seed], recipe, **options).model, lambda name: True)
 
     def read() -> tuple[Any, Any]:
-        with mock.patch.object(training, "pretrain", trained):
+        with mock.patch.object(train, "pretrain", trained):
             return one(0), one(1)
 
     read()

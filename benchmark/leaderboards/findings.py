@@ -193,7 +193,11 @@ def _most(rows: Sequence[Row], metric: str) -> list[Row]:
 def _scored(row: Row, *, parts: bool = False) -> str:
     said = f"`{row.method}` Q {row.mean(QUALITY) or 0.0:.3f}"
     left, lost = row.mean(RESIDUAL), row.mean(DAMAGE)
-    return f"{said} (E {left:.2f}, D {lost:.2f})" if parts and left is not None and lost is not None else said
+    return (
+        f"{said} (E {100 * left:.0f} %, D {100 * lost:.0f} %)"
+        if parts and left is not None and lost is not None
+        else said
+    )
 
 
 def _percent(row: Row, metric: str) -> str:

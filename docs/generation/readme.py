@@ -1,28 +1,32 @@
-"""`python -m docs.generation.readme`: the README's table and picture, made again from the reference records."""
+"""`python -m docs.generation.readme`: the README's table, sentences and picture, made from the reference records."""
 
 from __future__ import annotations
 
 import re
 import sys
 
-from docs.generation.boards import ROOT, headline_table
+from docs.generation.boards import HEADLINE_SUITE, ROOT, findings_of, headline_table
 from docs.generation.picture import picture
 
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "assets" / "what-is-left.svg"
-_TABLE = re.compile(r"(<!-- table: begin[^>]*-->\n).*?(<!-- table: end -->)", re.DOTALL)
+PARTS = {"table": headline_table, "findings": lambda: findings_of(HEADLINE_SUITE)}
+"""What stands between two lines `<!-- NAME: begin ... -->` and `<!-- NAME: end -->`."""
 
 
 def readme_text() -> str:
-    """The README with a table of the records as they are.
+    """The README with a table and sentences of the records as they are.
 
     Raises:
-        LookupError: If the README has no place for the table.
+        LookupError: If the README has no place for one of them.
     """
     text = README.read_text(encoding="utf-8")
-    if not _TABLE.search(text):
-        raise LookupError("README.md has no lines <!-- table: begin --> and <!-- table: end -->")
-    return _TABLE.sub(lambda place: f"{place[1]}\n{headline_table()}\n\n{place[2]}", text)
+    for name, made in PARTS.items():
+        place = re.compile(rf"(<!-- {name}: begin[^>]*-->\n).*?(<!-- {name}: end -->)", re.DOTALL)
+        if not place.search(text):
+            raise LookupError(f"README.md has no lines <!-- {name}: begin --> and <!-- {name}: end -->")
+        text = place.sub(lambda found, made=made: f"{found[1]}\n{made()}\n\n{found[2]}", text)  # type: ignore[misc]
+    return text
 
 
 def main() -> int:

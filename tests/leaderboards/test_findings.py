@@ -79,7 +79,7 @@ def test_the_gold_standard_is_named_beside_what_does_nothing() -> None:
 def test_each_regime_has_its_leader_and_one_without_methods_none() -> None:
     said = leader(board(), "names")
     assert said.startswith(
-        f"From names alone, `shallow` Q {quality(0.5, 0.01):.3f} (E 0.50, D 0.01) leads (place 2 of 5, tier 2)"
+        f"From names alone, `shallow` Q {quality(0.5, 0.01):.3f} (E 50 %, D 1 %) leads (place 2 of 5, tier 2)"
     )
     assert said.endswith(f"; then `deep` Q {quality(0.6, 0.02):.3f}.")
     assert leader(board(), "forget").endswith("leads (place 5 of 5, tier 3).")
