@@ -63,7 +63,8 @@ def asked(board: Board, requests: Sequence[str]) -> str:
     """What each method of a board was asked to do."""
     key = board.key
     named = ", ".join(requests[:_NAMED]) + (f" and {len(requests) - _NAMED} more" if len(requests) > _NAMED else "")
-    what = _KINDS.get(key.kind, key.kind)
+    kind = key.kind.partition(", retrained ")[0]  # how its gold standard is trained is not asked of a method
+    what = _KINDS.get(kind, kind)
     each = "" if len(requests) == 1 else ", each request from the original model"
     return f"Make {key.model} forget {what} of {key.dataset} and keep all else: {named}{each}."
 

@@ -50,6 +50,8 @@ def board(key: BoardKey = KEY, rows: Any = ROWS, requests: int = 3, **changes: A
 def test_the_three_lines_say_what_is_asked_how_to_read_it_and_who_leads() -> None:
     few = board()
     assert asked(few, ["a"]) == "Make m forget one class of photos and keep all else: a."
+    joint = replace(few, key=KEY._replace(kind="class, retrained joint"))
+    assert asked(joint, ["a"]) == asked(few, ["a"])
     several = asked(few, ["a", "b", "c", "d", "e", "f", "g"])
     assert several.endswith(": a, b, c, d, e and 2 more, each request from the original model.")
     assert "0: as in a model that was trained without it" in reading(few)
