@@ -592,6 +592,11 @@ def test_a_suite_that_asks_for_tuned_settings_leaves_nothing_out(tmp_path: Path)
         assert suite.tuned_group(model, task.dataset, star) and not suite.tuned_group(model, task.dataset, concept)
         (missing,) = [note for note in notes if "keep their declared values" in note]
         assert missing.startswith("forget class of shapes, shapes-resnet: ") and "graddiff" in missing
+        for some in (("original",), ("graddiff", "logit_mask"), ("nullspace",)):
+            alone, told = with_tuned(replace(quick, methods=some), REGISTRY, file)
+            group = alone.tuned_group(model, task.dataset, star)
+            assert group is not None and group.budget == suite.tuned_group(model, task.dataset, star).budget, some
+            assert len(told) == ("graddiff" in some)
         published = replace(quick, models=("ViT-B-32/openai",))
         assert with_tuned(published, REGISTRY, file) == (published, [])
         own["shapes-resnet"] = "compact:1"

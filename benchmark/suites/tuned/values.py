@@ -192,7 +192,8 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
     which names are retained) stay, with the tuned values of their method beside it.
 
     A suite that asks for tuned settings itself leaves nothing out: what is not tuned keeps the declared values, as do
-    models that have published ones, and one line says which methods of a tuned board those are.
+    models that have published ones, and one line says which methods of a tuned board those are. Its board is the tuned
+    one whichever methods are run: `--methods original` makes the same cell as all methods do.
 
     Args:
         suite: With the command line's overrides already applied.
@@ -223,7 +224,7 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
     groups: dict[tuple[str, str, str], TunedGroup] = {}
     notes: list[str] = []
     for model, dataset, kind in _wanted(suite):
-        if all_stay and not _has_values(model, dataset, kind, [entry for entry in entries if entry.method in methods]):
+        if all_stay and not _has_values(model, dataset, kind, entries):
             continue
         of_model = _of_model(model, entries, path)
         if not of_model:
@@ -233,7 +234,8 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
                 f"`python -m benchmark tune --all --model {model}`, or leave out --tuned"
             )
             continue
-        chosen = {e.method: e for e in of_model if (e.dataset, e.kind) == (dataset, kind) and e.method in methods}
+        of_kind = [entry for entry in of_model if (entry.dataset, entry.kind) == (dataset, kind)]
+        chosen = {entry.method: entry for entry in of_kind if entry.method in methods}
         missing = [name for name in methods if name not in chosen and name not in free]
         what = f"forget {kind} of {dataset}, {without_folder(model)}"
         if missing:
@@ -242,7 +244,7 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
             kept = "keeps its declared values" if len(missing) == 1 else "keep their declared values"
             fate = kept if all_stay else "left out"
             notes.append(f"{what}: {which} not tuned and {fate} ({', '.join(missing)}): run {way}")
-        if not chosen:
+        if not (of_kind if all_stay else chosen):
             continue
         for entry in chosen.values():
             hyperparameters_of(registry, entry.method, SMALL, entry.values)
@@ -251,8 +253,8 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
             again = f"tune again with `python -m benchmark tune {' '.join(changed)}`"
             notes.append(f"{what}: {', '.join(changed)} changed since the values were found: {again}")
         values = {**free, **{name: dict(entry.values) for name, entry in chosen.items()}}
-        revisions = tuple(dict.fromkeys(entry.revision for entry in chosen.values()))
-        groups[model, dataset, kind] = TunedGroup(next(iter(chosen.values())).budget, values, revisions)
+        revisions = tuple(dict.fromkeys(entry.revision for entry in of_kind))
+        groups[model, dataset, kind] = TunedGroup(of_kind[0].budget, values, revisions)
     notes = list(dict.fromkeys(notes))
     if not groups and not all_stay:
         raise TunedError(f"no method is left to run: {notes[0]}")
