@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean, variance
 
 from benchmark.evaluation.catalogue import describe, find
+from benchmark.evaluation.measures.quality import INFORMATIVE
 from benchmark.leaderboards.tables import unit_of
 from benchmark.records.record import Record
 from benchmark.records.store import REFERENCE, RecordStore
@@ -87,3 +90,44 @@ def _forgotten(record: Record) -> str:
 def _percent(record: Record, metric: str) -> str:
     found = record.metrics.get(metric)
     return "" if found is None or found.value is None else f"{100 * found.value:.1f} %"
+
+
+def joint_table(argument: str) -> str:
+    """What E is made of, on models that were trained without a class alone and on those of a group, side by side.
+
+    Args:
+        argument: The suite of the single models, that of the joint ones, and the model, apart by spaces.
+
+    Raises:
+        LookupError: If no class has both.
+    """
+    alone, together, model = argument.split()
+    single, joint = (_by_class(retrained_records(suite, model)) for suite in (alone, together))
+    shared = sorted(single.keys() & joint.keys())
+    if not shared:
+        raise LookupError(f"suites {alone} and {together} have no retrained class of {model} in common")
+    names = [measure.metric for measure in INFORMATIVE]
+    head = ["measure", "single", "joint", "difference", "spread of seeds"]
+    rows = []
+    for name in names:
+        scale, digits = unit_of(describe(name))
+        means = [fmean(fmean(_values(of[each], name)) for each in shared) for of in (single, joint)]
+        within = [variance(_values(of[each], name)) for of in (single, joint) for each in shared]
+        numbers = [*means, means[1] - means[0], fmean(within) ** 0.5]
+        rows.append([name, *(number_text(value, scale, digits) for value in numbers)])
+    models = sum(len(of[each]) for of in (single, joint) for each in shared)
+    classes = f"{', '.join(shared)}: {models} models, three seeds of each kind"
+    return f"{Table.of_texts(head, rows, words=(0,)).markdown()}\n\n{classes}."
+
+
+def _by_class(records: Sequence[Record]) -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        request = read_request(record.cell["request"])
+        if len(request.classes) == 1:
+            found[request.classes[0]].append(record)
+    return found
+
+
+def _values(records: Sequence[Record], name: str) -> list[float]:
+    return [value for record in records if (value := record.metrics[name].value) is not None]
