@@ -20,6 +20,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "method-index": method_pages.method_index,
     "method-card": method_pages.method_card,
     "method-here": method_pages.method_here,
+    "confirmed": boards.confirmed_table,
     "datasets": cards.dataset_table,
     "joint": retrained.joint_table,
     "loads": loads.loads_table,

@@ -10,8 +10,10 @@ from benchmark.leaderboards.boards import Board, Row, boards_of
 from benchmark.leaderboards.findings import findings, portrait
 from benchmark.leaderboards.meta_evaluation import meta_evaluation
 from benchmark.leaderboards.tables import render, render_trust, unit_of
+from benchmark.records.record import Record
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.utils.table import Table
+from datamodules.common.image_request import read_request
 from methods.common.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,8 +151,26 @@ def headline_table() -> str:
 
 def informative_table() -> str:
     """The meta-evaluation that the measures of E come from, as Markdown: which measures tell what was removed."""
-    key = find_board(INFORMATIVE_SUITE, "class").key
-    tables = meta_evaluation(RecordStore(REFERENCE, older=True).all(INFORMATIVE_SUITE))
+    return _trust(RecordStore(REFERENCE, older=True).all(INFORMATIVE_SUITE))
+
+
+def confirmed_table() -> str:
+    """The same on the classes of the headline suite that took no part in choosing the measures."""
+    return _trust(confirming_records())
+
+
+def confirming_records() -> list[Record]:
+    """The records of the headline suite that are of none of the classes on which the measures of E were chosen."""
+    store = RecordStore(REFERENCE, older=True)
+    chosen_on = {
+        name for record in store.all(INFORMATIVE_SUITE) for name in read_request(record.cell["request"]).classes
+    }
+    return [r for r in store.all(HEADLINE_SUITE) if chosen_on.isdisjoint(read_request(r.cell["request"]).classes)]
+
+
+def _trust(records: list[Record]) -> str:
+    tables = meta_evaluation(records)
+    key = next(key for key in tables if key.kind.partition(",")[0] == "class")
     return render_trust({key: tables[key]}, "markdown").partition("\n\n")[2].replace("\n\n– ", "\n\n- ")
 
 

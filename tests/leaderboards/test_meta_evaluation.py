@@ -12,6 +12,8 @@ from benchmark.leaderboards.tables import render_trust
 from benchmark.records.record import Metric, Record
 from benchmark.records.store import REFERENCE, RecordStore
 from datamodules.common.errors import BenchmarkError
+from datamodules.common.image_request import read_request
+from docs.generation.boards import confirming_records
 
 
 def cell(method: str, value: float, seed: int = 0, *, request: str = "apple", retain: float = 0.8) -> Record:
@@ -82,3 +84,14 @@ def test_the_frozen_list_passes_its_rules_on_the_reference_records() -> None:
     assert by_name["forget/image_map"].retrained == 9 and set(NON_REMOVERS) >= {"original", "logit_mask"}
     text = render_trust(tables, "markdown")
     assert "| forget mAP | 1.00 |" in text and "| ✓ |" in text.replace("  ", " ")
+
+
+def test_the_frozen_list_passes_its_rules_on_classes_that_took_no_part() -> None:
+    records = confirming_records()
+    classes = {name for record in records for name in read_request(record.cell["request"]).classes}
+    assert len(classes) == 11 and not classes & {"star", "hexagon", "arrow"}
+    (table,) = meta_evaluation(records).values()
+    by_name = {trust.metric: trust for trust in table}
+    assert all(by_name[measure.metric].informative for measure in INFORMATIVE)
+    assert by_name["forget/image_map"].retrained == 33, "eleven classes, three seeds"
+    assert not by_name["forget/acc1"].informative and not by_name["score/kravets"].informative
