@@ -170,9 +170,17 @@ def _but_seed(record: Record) -> dict[str, object]:
 
 
 def families_of(record: Record) -> tuple[str, ...]:
-    """The families of further measures that a record has: its cell's, and those that `measure` added."""
+    """The families of further measures that a record has: its cell's, and those that `measure` added.
+
+    A record names the families that were measured. Of an older one they are told by their metrics, of which two
+    families may share one.
+    """
     measures = tuple(record.cell.get("measures", ()))
-    added = [name for name, family in FAMILIES.items() if any(metric in record.metrics for metric in family.metrics)]
+    added = [
+        name
+        for name, family in FAMILIES.items()
+        if (name in record.measures if record.measures else any(metric in record.metrics for metric in family.metrics))
+    ]
     return tuple(dict.fromkeys((*measures, *added)))
 
 

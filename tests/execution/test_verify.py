@@ -118,6 +118,15 @@ def _with(world: World, folder: Path, record: Record, **changed: float) -> Path:
     return path
 
 
+def test_of_two_families_that_share_a_metric_the_one_that_was_measured_is_run_again() -> None:
+    named = {"measures": ["relearning_alone"], "method": "uce"}
+    metrics = {"forget/relearn_acc1@0": Metric(0.2), "forget/image_map": Metric(0.5)}
+    digests = {"relearning_alone": "a", "image_retrieval_map": "b"}
+    record = Record(2, "k", named, metrics, {}, {}, {}, measures=digests)
+    assert families_of(record) == ("relearning_alone", "image_retrieval_map")
+    assert {"relearning", "relearning_alone"} <= {*families_of(replace(record, measures={}))}, "told by metrics alone"
+
+
 def test_a_family_that_measure_added_is_compared_too(mine: World) -> None:
     record = _noise(mine)
     done = command("measure", "confusion_audit", "--results", mine.results, "--cache-dir", mine.cache)
