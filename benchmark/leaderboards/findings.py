@@ -80,9 +80,8 @@ def certainty(board: Board) -> str:
     ranked = competing(board)
     if len(ranked) < 2:
         return ""
-    if board.requests < LEAST_REQUESTS:
-        count = f"{board.requests} request{'s are' if board.requests != 1 else ' is'}"
-        return f"{count} too few to rank: the order may be chance."
+    if too_few := too_few_requests(board):
+        return f"{too_few}: the order may be chance."
     if any(row.rank_best is None for row in ranked):
         return ""
     apart = sum((row.rank_best or 1) - 1 for row in ranked)  # each has so many rows before it for certain
@@ -92,6 +91,13 @@ def certainty(board: Board) -> str:
         f"{board.requests} requests tell {apart} of {pairs} pairs of methods apart ({100 * apart / pairs:.0f} %); "
         f"{len(first)} of {len(ranked)} methods are in the first tier: {_named(first)}."
     )
+
+
+def too_few_requests(board: Board) -> str:
+    """That a board has too few requests to rank, without the end of the sentence; empty where it has enough."""
+    if board.requests >= LEAST_REQUESTS:
+        return ""
+    return f"{board.requests} request{'s are' if board.requests != 1 else ' is'} too few to rank"
 
 
 def hiders(board: Board) -> str:
@@ -203,7 +209,12 @@ def _percent(row: Row, metric: str) -> str:
 
 
 def _seconds(value: float) -> str:
-    return f"{value:.2g} s" if value < 100 else f"{value:,.0f} s"
+    return f"{seconds_text(value)} s"
+
+
+def seconds_text(value: float) -> str:
+    """Seconds with two digits, whole ones from a hundred on."""
+    return f"{value:.2g}" if value < 100 else f"{value:,.0f}"
 
 
 def _named(rows: Sequence[Row]) -> str:

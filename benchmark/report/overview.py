@@ -8,8 +8,7 @@ from typing import Any
 
 from benchmark.evaluation.measures.quality import DAMAGE, QUALITY, RESIDUAL
 from benchmark.leaderboards.boards import Board, Row
-from benchmark.leaderboards.comparison import LEAST_REQUESTS
-from benchmark.leaderboards.findings import REGIMES, findings
+from benchmark.leaderboards.findings import REGIMES, findings, too_few_requests
 from benchmark.leaderboards.scored import ORIGINAL
 
 PLACES = 3
@@ -120,9 +119,8 @@ def _step(board: Board, row: Row) -> Step | None:
 
 
 def _certainty(board: Board, ranked: Sequence[Row]) -> str:
-    if board.requests < LEAST_REQUESTS:
-        count = f"{board.requests} request{'s are' if board.requests != 1 else ' is'}"
-        return f"{count} too few to rank: read it as a first look."
+    if too_few := too_few_requests(board):
+        return f"{too_few}: read it as a first look."
     level = sum(row.tier == 1 for row in ranked) - 1
     if level <= 0:
         return f"It can be told from all {len(ranked) - 1} others."

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from benchmark.evaluation.measures.quality import DAMAGE, QUALITY, RESIDUAL
 from benchmark.leaderboards.boards import Board, Row
+from benchmark.leaderboards.findings import seconds_text
 from benchmark.leaderboards.grouping import PUBLISHED
 from benchmark.leaderboards.scored import ORIGINAL
 from benchmark.utils.table import Table, number_text
@@ -104,11 +105,6 @@ class Aspect:
         return "" if good == bad else "good" if good else "bad"
 
 
-def seconds_text(value: float | None) -> str:
-    """Seconds with two digits."""
-    return "" if value is None else f"{value:.2g}" if value < 100 else f"{value:,.0f}"
-
-
 ASPECTS = (
     Aspect(
         "little is left of the forget set",
@@ -176,7 +172,7 @@ def standings_table(rows: Sequence[Place]) -> str:
                 place.standing,
                 *(number_text(row.mean(name), 1.0, 3) for name in (QUALITY, RESIDUAL, DAMAGE, PUBLISHED)),
                 *(number_text(row.mean(name), 100.0, 1) for name in by_name),
-                seconds_text(row.costs.get(board.runtime)),
+                "" if (seconds := row.costs.get(board.runtime)) is None else seconds_text(seconds),
             ]
         )
     return Table.of_texts([*heads, "seconds ↓"], body, words=(0, *([1] if several else []))).markdown()
