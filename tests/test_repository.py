@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmark.cli.parser import parsed
 from methods.common.card import REGIME_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,6 +76,23 @@ def test_the_tests_run_on_every_python_that_is_supported() -> None:
     (wheel,) = [step for step in jobs["wheel"]["steps"] if "tests/test_wheel.py" in step.get("run", "")]
     assert wheel["env"] == {"TESTS_WHEEL": "1"}
     assert "TESTS_WHEEL=1 pytest -n 0 tests/test_wheel.py" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("gpus", [1, 4])
+def test_what_is_wanted_of_a_gpu_is_commands_that_there_are(gpus: int, tmp_path: Path) -> None:
+    python = tmp_path / "python"  # it is asked for the number of GPUs alone
+    python.write_text(f"#!/bin/sh\necho {gpus}\n", encoding="utf-8")
+    python.chmod(0o755)
+    environment = {**os.environ, "DRY": "1", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    words = [ROOT / ".ci" / "gpu", tmp_path / "out", tmp_path]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    parts = dict(line.split(": python -m benchmark ") for line in done.stdout.splitlines())
+    assert list(parts) == [
+        *("speed", "quick", *(["devices"] if gpus > 1 else []), "mini", "pack-quick", "pack-cifar100", "leaderboard"),
+    ]
+    for command in parts.values():
+        parsed(command.split())  # raises where an option is none
+    assert subprocess.run(words[:1], capture_output=True).returncode == 2
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)

@@ -24,7 +24,7 @@ def speed_command(
     package or images that are not here is left out, with the reason.
 
     Args:
-        json: Write the findings to this file too.
+        json: Write the findings to this file too, after each finding; what is stopped keeps what it found.
         history: Add the findings to this file, one line a run with the commit, and say what is slower than in the last
             line of such a machine.
         only: Measurements, separated by commas: ceiling, encoding, lip_step, gradient_step, synthetic_images, overhead,
@@ -54,14 +54,23 @@ def speed_command(
     print(headline(about))
     measured: dict[str, list[SpeedFinding]] = {}
     left_out: dict[str, str] = {}
+
+    def keep() -> None:
+        if json is not None:
+            findings = {name: [finding.to_dict() for finding in group] for name, group in measured.items()}
+            content = {"machine": about, "findings": findings, "left_out": left_out}
+            replace_file(json, (json_module.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+
     for name in chosen:
         print(f"\n{name}: {MEASUREMENTS[name]}", flush=True)
         try:
             for finding in module(name).measure(bench):
                 measured.setdefault(name, []).append(finding)
+                keep()
                 print("\n".join(lines(finding)), flush=True)
         except LeftOutError as reason:
             left_out[name] = str(reason)
+            keep()
             print(f"  left out: {reason}", flush=True)
     print(f"\n{summary([finding for group in measured.values() for finding in group], list(left_out))}")
     if history is not None:
@@ -69,8 +78,4 @@ def speed_command(
         for line in slower(runs, now):
             print(f"slower than before: {line}")
         append(history, now)
-    if json is not None:
-        findings = {name: [finding.to_dict() for finding in group] for name, group in measured.items()}
-        content = {"machine": about, "findings": findings, "left_out": left_out}
-        replace_file(json, (json_module.dumps(content, indent=1, sort_keys=True) + "\n").encode())
     return 0

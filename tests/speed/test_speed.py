@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,19 @@ def test_a_ceiling_is_measured_and_written(tmp_path: Path) -> None:
     (line,) = read_history(past)
     assert all(value["value"] > 0 for value in line["values"].values()) and len(line["values"]) >= 2
     assert all(finding["value"] > 0 for finding in json.loads(file.read_text())["findings"]["ceiling"])
+
+
+def test_what_is_stopped_keeps_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(bench: object) -> Iterator[SpeedFinding]:
+        yield SpeedFinding("a step", (), 2.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module("lip_step"), "measure", stopped)
+    file = tmp_path / "speed.json"
+    with contextlib.suppress(KeyboardInterrupt):
+        command("speed", "--only", "lip_step", "--cache-dir", tmp_path, "--json", file, "--device", "cpu")
+    (finding,) = json.loads(file.read_text())["findings"]["lip_step"]
+    assert finding["value"] == 2.0
 
 
 def test_bad_input_is_one_line(tmp_path: Path) -> None:

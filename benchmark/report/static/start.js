@@ -41,9 +41,11 @@ function choose(part, value) {
   redraw();
 }
 
-// The board that the page opens on: real images before drawn ones, with Q before without, then most requests and rows.
+// The board that the page opens on: one that tells methods apart (it has tiers) before one of too few requests, then real
+// images before drawn ones, with Q before without, then most requests and rows.
 function opening() {
-  const worth = (each) => [!each.drawn, each.whole.ranked_by === "score/quality", each.requests.length, each.whole.rows.length];
+  const decides = (each) => each.whole.rows.some((row) => row.tier !== null);
+  const worth = (each) => [decides(each), !each.drawn, each.whole.ranked_by === "score/quality", each.requests.length, each.whole.rows.length];
   const better = (a, b) => {
     const place = a.findIndex((value, at) => value !== b[at]);
     return place >= 0 && Number(a[place]) > Number(b[place]);
