@@ -48,8 +48,7 @@ def test_a_real_suite_runs_and_measures_everything(
 ) -> None:
     monkeypatch.setattr(relearning, "STEPS", 2)  # of an attack that no number here depends on
     content = yaml.safe_load((SUITES / f"{suite}.yaml").read_text())
-    for task in content["tasks"]:
-        task["requests"] = task["requests"][:REQUESTS]
+    content["tasks"] = [{**task, "requests": task["requests"][:REQUESTS]} for task in content["tasks"][:1]]
     (tmp_path / "first.yaml").write_text(yaml.safe_dump(content))
     arguments = [
         "run",

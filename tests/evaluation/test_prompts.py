@@ -7,6 +7,7 @@ import torch
 from examined import context_of
 from tiny import APPLE, NAMES, tiny_clip, words_tokenizer
 from torch.nn import functional
+from world import ROOT
 
 from benchmark.evaluation.families import NotMeasurableError
 from benchmark.evaluation.measures import paraphrases, soft_prompt
@@ -24,12 +25,22 @@ def test_every_shape_and_every_synonym_has_its_paraphrases() -> None:
     assert all(set(SHAPE_SYNONYMS[name]) <= set(others) for name, others in found.names.items())
 
 
-@pytest.mark.parametrize("dataset", ["shapes", "cifar100"])
+FILES = sorted(path.stem for path in (ROOT / "datamodules" / "paraphrases").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("dataset", FILES)
 def test_paraphrases_are_other_words_with_one_place_for_the_name(dataset: str) -> None:
     found = load_paraphrases(dataset)
     assert found is not None and all(template.count("{}") == 1 for template in found.templates)
-    assert all(len(others) >= 3 and name not in others for name, others in found.names.items())
+    assert all(len(others) >= 3 and len(set(others)) == len(others) for others in found.names.values())
     assert load_paraphrases("no such data set") is None
+
+
+@pytest.mark.parametrize("dataset", FILES)
+def test_a_paraphrase_is_the_name_of_no_class(dataset: str) -> None:
+    found = load_paraphrases(dataset)
+    assert found is not None
+    assert not {other for others in found.names.values() for other in others} & set(found.names)
 
 
 def test_worst_prompt_is_the_best_of_all_wordings(monkeypatch: pytest.MonkeyPatch) -> None:
