@@ -48,7 +48,8 @@ def leaderboard_command(
             the spread between them.
         joint: Show whether one model trained without several classes at once may stand for one model a class.
         steps: Show sequences step by step: what the first request has become, and how damage adds up.
-        findings: Say in words what each board says: who leads, who only hides the class, what it costs.
+        findings: Say in words what each board says: who leads, who only hides the class, what it costs,
+            and what changes between boards of different data.
         device: Whose seconds and memory to show where cells ran on several chips: a chip's name or a part of it; by
             default the chip of most cells.
     """
@@ -144,9 +145,11 @@ def _gaps(records: Sequence[Record], method: str, format: Format) -> str:
 
 
 def _findings(boards: Sequence[Board]) -> str:
+    from benchmark.leaderboards.between import between_all
     from benchmark.leaderboards.findings import findings
 
     said = [(str(board.key), findings(board)) for board in boards]
+    said += [(f"{first.key}, beside {second.key}", lines) for first, second, lines in between_all(boards)]
     return "\n\n".join("\n".join([title, *(f"- {line}" for line in lines)]) for title, lines in said if lines) + "\n"
 
 

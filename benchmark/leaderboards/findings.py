@@ -71,7 +71,7 @@ def leader(board: Board, regime: str) -> str:
     if not ranked or board.ranked_by != QUALITY:
         return ""
     first, others = ranked[0], ranked[1:]
-    then = f"; then {_listed([_scored(row) for row in others], 2)}" if others else ""
+    then = f"; then {listed([_scored(row) for row in others], 2)}" if others else ""
     return f"{REGIMES[regime]}, {_scored(first, parts=True)} leads ({_place(board, first)}){then}."
 
 
@@ -106,7 +106,7 @@ def hiders(board: Board) -> str:
     asked = [row for row in _gone(board) if row.mean(RELEARNED) is not None]
     if not asked:
         return ""
-    found = _listed([f"`{row.method}` {_percent(row, RELEARNED)}" for row in _most(rows, RELEARNED)])
+    found = listed([f"`{row.method}` {_percent(row, RELEARNED)}" for row in _most(rows, RELEARNED)])
     golden = [row for row in board.rows if row.regime == PRETRAINING and row.mean(RELEARNED) is not None]
     beside = f"; trained without it, {_percent(golden[0], RELEARNED)}" if golden else ""
     return (
@@ -174,7 +174,7 @@ def portrait(board: Board, method: str) -> str:
         raise LookupError(f"{board.key} has no ranked row {method!r}")
     asked = ((BY_NAME, "by name"), (IN_OTHER_WORDS, "in other words"), (RELEARNED, "after fine-tuning on the rest"))
     left = [f"{_percent(row, metric)} {how}" for metric, how in asked if row.mean(metric) is not None]
-    known = f"; a forgotten class is still recognised in {_listed(left)}" if left else ""
+    known = f"; a forgotten class is still recognised in {listed(left)}" if left else ""
     lost = row.mean(DAMAGE)
     cost = "" if lost is None else f"; {100 * lost:.0f} % of the rest is lost (D)"
     score = _scored(row) if board.ranked_by == QUALITY else f"`{row.method}`"
@@ -218,10 +218,10 @@ def seconds_text(value: float) -> str:
 
 
 def _named(rows: Sequence[Row]) -> str:
-    return _listed([f"`{row.method}`" for row in rows])
+    return listed([f"`{row.method}`" for row in rows])
 
 
-def _listed(texts: Sequence[str], most: int = NAMED) -> str:
+def listed(texts: Sequence[str], most: int = NAMED) -> str:
     """Some texts as a list, and how many more there are."""
     shown, more = [*texts[:most]], len(texts) - most
     if more > 0:

@@ -29,6 +29,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "models": cards.model_table,
     "suites": cards.suite_table,
     "portraits": boards.portraits,
+    "changes": boards.changes,
     "retrained": retrained.retrained_table,
     "sensitivity": tuning.sensitivity,
     "values-found": tuning.values_found,

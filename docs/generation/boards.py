@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from benchmark.evaluation.measures.quality import QUALITY
+from benchmark.leaderboards.between import between
 from benchmark.leaderboards.boards import Board, Row, boards_of
 from benchmark.leaderboards.findings import findings, portrait
 from benchmark.leaderboards.meta_evaluation import meta_evaluation
@@ -83,16 +84,46 @@ def findings_of(suite: str) -> str:
     )
 
 
-def portraits(methods: str) -> str:
-    """Some methods on the headline board, a sentence each, as a list.
+def portraits(suite_and_methods: str) -> str:
+    """Some methods on the board of a suite that decides, a sentence each, as a list.
 
     Args:
-        methods: Their names, apart by spaces.
+        suite_and_methods: The suite and the methods' names, apart by spaces.
 
     Raises:
         LookupError: If one of them has no rank there.
     """
-    return "\n".join(f"- {portrait(headline_board(), method)}" for method in methods.split())
+    suite, *methods = suite_and_methods.split()
+    board = deciding_board(suite)
+    return "\n".join(f"- {portrait(board, method)}" for method in methods)
+
+
+def changes(suites: str) -> str:
+    """What changes from the board of one suite to that of another, as a list.
+
+    Args:
+        suites: Their names, apart by a space.
+
+    Raises:
+        LookupError: If the boards have too few methods in common.
+    """
+    first, second = (deciding_board(suite) for suite in suites.split())
+    lines = between(first, second)
+    if not lines:
+        raise LookupError(f"{first.key} and {second.key} have too few methods in common")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def deciding_board(suite: str) -> Board:
+    """The board of a suite that is ranked by Q over most requests, tuned.
+
+    Raises:
+        LookupError: If there is none.
+    """
+    boards = [b for b in reference_boards() if b.key.suite == suite and b.ranked_by == QUALITY and b.key.tuned]
+    if not boards:
+        raise LookupError(f"the reference records have no tuned board of suite {suite!r} with Q")
+    return max(boards, key=lambda board: board.requests)
 
 
 def find_board(suite: str, kind: str, *, tuned: bool = False, model: str = "") -> Board:

@@ -1,0 +1,79 @@
+"""What changes from one board to another, in sentences: how far the orders agree, and which methods move.
+
+Boards differ in data, model and difficulty, so one score says little beside the other: what is compared is the order,
+and the moves that are large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from benchmark.evaluation.measures.quality import QUALITY
+from benchmark.leaderboards.boards import Board
+from benchmark.leaderboards.comparison import LEAST_REQUESTS
+from benchmark.leaderboards.findings import competing, listed
+
+LEAST_METHODS = 5
+"""Methods on both boards that a sentence needs: the order of fewer says nothing; our choice."""
+MOVED = 0.10
+"""A method moved where its Q differs by at least this much; our choice."""
+
+
+def between_all(boards: Sequence[Board]) -> list[tuple[Board, Board, list[str]]]:
+    """The sentences of each two boards of different data that both tell methods apart by Q; only pairs with some."""
+    deciding = [board for board in boards if board.ranked_by == QUALITY and board.requests >= LEAST_REQUESTS]
+    pairs = [(a, b) for a, b in combinations(deciding, 2) if a.key.dataset != b.key.dataset]
+    said = [(first, second, between(first, second)) for first, second in pairs]
+    return [(first, second, lines) for first, second, lines in said if lines]
+
+
+def between(first: Board, second: Board) -> list[str]:
+    """What changes from the first board to the second, for the methods that have Q on both.
+
+    Args:
+        first: A board ranked by Q.
+        second: Another one.
+
+    Returns:
+        Sentences; none where fewer than `LEAST_METHODS` methods are on both.
+    """
+    before, after = _scores(first), _scores(second)
+    both = [method for method in before if method in after]
+    if len(both) < LEAST_METHODS:
+        return []
+    return [sentence for sentence in (_orders(both, before, after), *_moves(both, before, after)) if sentence]
+
+
+def _scores(board: Board) -> dict[str, float]:
+    """Q by method, the best first."""
+    known = [(row.method, q) for row in competing(board) if (q := row.mean(QUALITY)) is not None]
+    return dict(sorted(known, key=lambda pair: -pair[1]))
+
+
+def _orders(both: Sequence[str], before: dict[str, float], after: dict[str, float]) -> str:
+    from scipy.stats import kendalltau
+
+    tau = float(kendalltau([before[name] for name in both], [after[name] for name in both]).statistic)
+    first, then = both[0], [name for name in after if name in both]
+    led = (
+        f"`{first}` leads them on both"
+        if then[0] == first
+        else f"`{first}`, their first on the one, is place {then.index(first) + 1} of them on the other, which "
+        f"`{then[0]}` leads"
+    )
+    return (
+        f"{len(both)} methods have Q on both; Kendall's tau between the two orders is {tau:.2f} (1: the same, 0: "
+        f"unrelated); {led}."
+    )
+
+
+def _moves(both: Sequence[str], before: dict[str, float], after: dict[str, float]) -> list[str]:
+    said = []
+    for word, sign in (("better", 1.0), ("worse", -1.0)):
+        moved = [name for name in both if sign * (after[name] - before[name]) >= MOVED]
+        moved.sort(key=lambda name: -sign * (after[name] - before[name]))
+        named = [f"`{name}` (Q {before[name]:.3f} and {after[name]:.3f})" for name in moved]
+        if named:
+            said.append(f"Much {word} on the second (by {MOVED:.1f} or more): {listed(named)}.")
+    return said

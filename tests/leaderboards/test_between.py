@@ -1,0 +1,68 @@
+"""What changes from one board to another: on boards made so that the answer is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmark.leaderboards.between import between, between_all
+from benchmark.leaderboards.boards import Board, Row
+from benchmark.leaderboards.grouping import BoardKey
+from benchmark.utils.statistics import Interval
+
+DRAWN = {"clean": 0.9, "shallow": 0.7, "deep": 0.6, "burnt": 0.4, "slow": 0.2}
+
+
+def board(
+    scores: dict[str, float], dataset: str = "drawings", requests: int = 12, ranked_by: str = "score/quality"
+) -> Board:
+    best = sorted(scores, key=lambda name: -scores[name])
+    rows = [
+        Row(
+            name, "names", False, best.index(name) + 1, 12, 12, {"score/quality": Interval(q, None, None, requests)}, {}
+        )
+        for name, q in scores.items()
+    ]
+    filtered = Row("filter", "none", True, None, 12, 12, {"score/quality": Interval(0.0, None, None, requests)}, {})
+    key = BoardKey("s", "m", dataset, "class", "fp32", "cpu")
+    return Board(key, requests, 1, ("score/quality",), (), (*rows, filtered), (), ranked_by=ranked_by)
+
+
+def test_the_same_order_is_said_to_be_the_same() -> None:
+    (said,) = between(board(DRAWN), board(DRAWN, "photos"))
+    assert said.startswith("5 methods have Q on both; Kendall's tau between the two orders is 1.00 ")
+    assert said.endswith("`clean` leads them on both.")
+
+
+def test_an_order_that_turns_round_and_the_methods_that_move() -> None:
+    photos = {name: 1.0 - q for name, q in DRAWN.items()}
+    orders, better, worse = between(board(DRAWN), board({**photos, "new": 0.99}, "photos"))
+    assert "tau between the two orders is -1.00 " in orders and "the baselines" not in orders
+    assert orders.endswith("`clean`, their first on the one, is place 5 of them on the other, which `slow` leads.")
+    assert better == (
+        "Much better on the second (by 0.1 or more): `slow` (Q 0.200 and 0.800) and `burnt` (Q 0.400 and 0.600)."
+    )
+    assert worse.partition(": ")[2] == (
+        "`clean` (Q 0.900 and 0.100), `shallow` (Q 0.700 and 0.300) and `deep` (Q 0.600 and 0.400)."
+    )
+    assert "filter" not in "".join([orders, better, worse])
+
+
+def test_a_small_move_is_not_named() -> None:
+    near = {name: q + 0.09 for name, q in DRAWN.items()}
+    assert len(between(board(DRAWN), board(near, "photos"))) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        board({name: DRAWN[name] for name in list(DRAWN)[:4]}, "photos"),
+        board(DRAWN, "photos", requests=9),
+        board(DRAWN, "photos", ranked_by="score/kravets"),
+        board(DRAWN),
+    ],
+    ids=["four methods", "nine requests", "ranked by S", "the same data"],
+)
+def test_boards_that_tell_nothing_of_each_other_are_left_out(other: Board) -> None:
+    assert between_all([board(DRAWN), other]) == []
+    ((first, second, lines),) = between_all([board(DRAWN), other, board(DRAWN, "films")])[:1]
+    assert (first.key.dataset, second.key.dataset) == ("drawings", "films") and len(lines) == 1
