@@ -156,8 +156,12 @@ def _is_usual(search: SearchBudget, plugins: Plugins) -> bool:
 
 
 def _options(search: SearchBudget, plugins: Plugins, out: Path | None, places: Places, hardware: Device) -> str:
-    """What of the command line belongs to the command that finds a value again, method aside."""
-    chosen = {**vars(search), "model": ",".join(search.model), "out": out, "data_dir": places.data_dir}
+    """What of the command line belongs to the command that finds a value again, method aside.
+
+    The folder of the images is the machine's: the command says that it needs one.
+    """
+    images = None if places.data_dir is None else "DIR"
+    chosen = {**vars(search), "model": ",".join(search.model), "out": out, "data_dir": images}
     usually = {**vars(SearchBudget()), **vars(Device()), "model": "", "out": None, "data_dir": None}
     chosen |= {"device": hardware.device}
     changed = [(f"--{name.replace('_', '-')}", value) for name, value in chosen.items() if value != usually[name]]

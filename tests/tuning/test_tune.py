@@ -537,6 +537,7 @@ def test_the_committed_values_were_found_by_the_common_search() -> None:
     for entry in load_tuned():
         assert entry.trials == TRIALS and entry.suite in suite_names() and entry.suite.startswith(DEVELOPMENT)
         assert entry.command.startswith(f"python -m benchmark tune {entry.method}") and competes(REGISTRY, entry.method)
+        assert ("--data-dir DIR" in entry.command) == (entry.model != "shapes-resnet") and " /" not in entry.command
         dimensions = space_of(REGISTRY, entry.method).dimensions
         assert set(entry.values) == set(dimensions)
         assert all(dimensions[key].holds(value) for key, value in entry.values.items())
