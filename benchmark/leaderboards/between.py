@@ -42,7 +42,8 @@ def between(first: Board, second: Board) -> list[str]:
     both = [method for method in before if method in after]
     if len(both) < LEAST_METHODS:
         return []
-    return [sentence for sentence in (_orders(both, before, after), *_moves(both, before, after)) if sentence]
+    data = (first.key.dataset, second.key.dataset)
+    return [_orders(both, before, after, data), *_moves(both, before, after, data)]
 
 
 def _scores(board: Board) -> dict[str, float]:
@@ -51,7 +52,7 @@ def _scores(board: Board) -> dict[str, float]:
     return dict(sorted(known, key=lambda pair: -pair[1]))
 
 
-def _orders(both: Sequence[str], before: dict[str, float], after: dict[str, float]) -> str:
+def _orders(both: Sequence[str], before: dict[str, float], after: dict[str, float], data: tuple[str, str]) -> str:
     from scipy.stats import kendalltau
 
     tau = float(kendalltau([before[name] for name in both], [after[name] for name in both]).statistic)
@@ -59,21 +60,21 @@ def _orders(both: Sequence[str], before: dict[str, float], after: dict[str, floa
     led = (
         f"`{first}` leads them on both"
         if then[0] == first
-        else f"`{first}`, their first on the one, is place {then.index(first) + 1} of them on the other, which "
-        f"`{then[0]}` leads"
+        else f"of them `{first}` leads on {data[0]} and is place {then.index(first) + 1} on {data[1]}, "
+        f"where `{then[0]}` leads"
     )
     return (
-        f"{len(both)} methods have Q on both; Kendall's tau between the two orders is {tau:.2f} (1: the same, 0: "
-        f"unrelated); {led}."
+        f"{len(both)} methods have Q on {data[0]} and on {data[1]}; Kendall's tau between the two orders is {tau:.2f} "
+        f"(1: the same, 0: unrelated); {led}."
     )
 
 
-def _moves(both: Sequence[str], before: dict[str, float], after: dict[str, float]) -> list[str]:
+def _moves(both: Sequence[str], before: dict[str, float], after: dict[str, float], data: tuple[str, str]) -> list[str]:
     said = []
     for word, sign in (("better", 1.0), ("worse", -1.0)):
         moved = [name for name in both if sign * (after[name] - before[name]) >= MOVED]
         moved.sort(key=lambda name: -sign * (after[name] - before[name]))
         named = [f"`{name}` (Q {before[name]:.3f} and {after[name]:.3f})" for name in moved]
         if named:
-            said.append(f"Much {word} on the second (by {MOVED:.1f} or more): {listed(named)}.")
+            said.append(f"Much {word} on {data[1]} than on {data[0]} (by {MOVED:.1f} or more): {listed(named)}.")
     return said

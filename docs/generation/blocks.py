@@ -21,6 +21,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "method-card": method_pages.method_card,
     "method-here": method_pages.method_here,
     "confirmed": boards.confirmed_table,
+    "trust": boards.trust_table,
     "datasets": cards.dataset_table,
     "joint": retrained.joint_table,
     "loads": loads.loads_table,

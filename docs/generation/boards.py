@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmark.evaluation.measures.quality import QUALITY
 from benchmark.leaderboards.between import between
 from benchmark.leaderboards.boards import Board, Row, boards_of
-from benchmark.leaderboards.findings import findings, portrait
+from benchmark.leaderboards.findings import REGIMES, beyond, certainty, findings, gold_standard, leader, portrait
 from benchmark.leaderboards.meta_evaluation import meta_evaluation
 from benchmark.leaderboards.tables import render, render_trust, unit_of
 from benchmark.records.record import Record
@@ -20,6 +20,8 @@ from methods.common.registry import Registry
 ROOT = Path(__file__).resolve().parents[2]
 HEADLINE_SUITE, HEADLINE_KIND = "reference", "class, retrained joint"
 """The README's table: the suite with most requests, and with retrained models."""
+PHOTOGRAPHS = "cifar100"
+"""The suite of real images that the README tells of beside it."""
 INFORMATIVE_SUITE = "oracle"
 """The suite on which the measures of E were chosen: the one with all attacks."""
 BASELINES = ("original", "logit_mask", "retrain")
@@ -114,6 +116,22 @@ def changes(suites: str) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def in_short(suite: str, beside: str) -> str:
+    """Who leads the board of a suite, how sure that is, and what changes from another suite to it, as a list.
+
+    Args:
+        suite: The suite.
+        beside: The other one.
+
+    Raises:
+        LookupError: If one of them has no tuned board with Q.
+    """
+    board = deciding_board(suite)
+    said = [gold_standard(board), beyond(board), *(leader(board, regime) for regime in REGIMES), certainty(board)]
+    said += between(deciding_board(beside), board)
+    return "\n".join(f"- {sentence}" for sentence in said if sentence)
+
+
 def deciding_board(suite: str) -> Board:
     """The board of a suite that is ranked by Q over most requests, tuned.
 
@@ -188,6 +206,11 @@ def informative_table() -> str:
 def confirmed_table() -> str:
     """The same on the classes of the headline suite that took no part in choosing the measures."""
     return _trust(confirming_records())
+
+
+def trust_table(suite: str) -> str:
+    """The same on all classes of another suite."""
+    return _trust(RecordStore(REFERENCE, older=True).all(suite))
 
 
 def confirming_records() -> list[Record]:

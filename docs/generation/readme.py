@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import sys
 
-from docs.generation.boards import HEADLINE_SUITE, ROOT, findings_of, headline_table
+from docs.generation.boards import HEADLINE_SUITE, PHOTOGRAPHS, ROOT, findings_of, headline_table, in_short
 from docs.generation.picture import picture
 
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "assets" / "what-is-left.svg"
-PARTS = {"table": headline_table, "findings": lambda: findings_of(HEADLINE_SUITE)}
+PARTS = {
+    "table": headline_table,
+    "findings": lambda: findings_of(HEADLINE_SUITE),
+    "photographs": lambda: in_short(PHOTOGRAPHS, HEADLINE_SUITE),
+}
 """What stands between two lines `<!-- NAME: begin ... -->` and `<!-- NAME: end -->`."""
 
 

@@ -23,6 +23,9 @@ COLUMNS = (
 """Metrics of a record and the titles of their columns."""
 
 
+IMAGE_MAP = "forget/image_map"
+
+
 def retrained_records(suite: str, model: str, method: str = "retrain") -> list[Record]:
     """The reference records of one method on one model, by request and seed.
 
@@ -107,16 +110,19 @@ def joint_table(argument: str) -> str:
     if not shared:
         raise LookupError(f"suites {alone} and {together} have no retrained class of {model} in common")
     names = [measure.metric for measure in INFORMATIVE]
+    if len({record.cell.get("test_images", 0) for of in (single, joint) for each in shared for record in of[each]}) > 1:
+        names = [name for name in names if name != IMAGE_MAP]  # images of a smaller gallery find each other more easily
     head = ["measure", "single", "joint", "difference", "spread of seeds"]
     rows = []
     for name in names:
         scale, digits = unit_of(describe(name))
         means = [fmean(fmean(_values(of[each], name)) for each in shared) for of in (single, joint)]
-        within = [variance(_values(of[each], name)) for of in (single, joint) for each in shared]
+        of_class = [_values(of[each], name) for of in (single, joint) for each in shared]
+        within = [variance(values) for values in of_class if len(values) > 1]
         numbers = [*means, means[1] - means[0], fmean(within) ** 0.5]
         rows.append([name, *(number_text(value, scale, digits) for value in numbers)])
-    models = sum(len(of[each]) for of in (single, joint) for each in shared)
-    classes = f"{', '.join(shared)}: {models} models, three seeds of each kind"
+    singles, joints = (sum(len(of[each]) for each in shared) for of in (single, joint))
+    classes = f"{', '.join(shared)}: {singles} records of single models, {joints} of joint ones"
     return f"{Table.of_texts(head, rows, words=(0,)).markdown()}\n\n{classes}."
 
 

@@ -11,6 +11,7 @@ from world import command
 from benchmark.evaluation.measures.quality import quality
 from benchmark.leaderboards.boards import Board, Row
 from benchmark.leaderboards.findings import (
+    beyond,
     certainty,
     competing,
     costs,
@@ -100,6 +101,36 @@ def test_who_hides_is_who_comes_back_though_the_name_is_gone() -> None:
     assert said.endswith("(`shallow` 80 % and `deep` 55 %; trained without it, 2 %).")
     assert "patient" not in said, "it is still known by name, so it hides nothing"
     assert hiders(board(skip=("forget/relearn_acc1@0",))) == ""
+
+
+def changed(of: Board, methods: tuple[str, ...], metric: str, value: float) -> Board:
+    """A board with another mean of some rows."""
+    interval = Interval(value, None, None, of.requests)
+    rows = [
+        replace(row, metrics={**row.metrics, metric: interval}) if row.method in methods else row for row in of.rows
+    ]
+    return replace(of, rows=tuple(rows))
+
+
+def test_where_fine_tuning_brings_nothing_back_it_accuses_nobody() -> None:
+    still = changed(board(), ("clean", "shallow", "deep", "burnt"), "forget/relearn_acc1@0", 0.12)
+    assert hiders(still).startswith("0 of 4 methods"), "shallow went from 0 to 12 %"
+    still = changed(board(), ("clean", "shallow", "deep", "burnt"), "forget/relearn_acc1@0", 0.04)
+    assert hiders(still).startswith(
+        "Fine-tuning on the other classes alone brings a class back after none of the 4 methods"
+    )
+
+
+def test_who_scores_above_the_gold_standard_is_where_the_measures_end() -> None:
+    assert beyond(board()) == ""
+    assert beyond(changed(board(), ("again",), "score/quality", 0.7)).startswith(
+        "`clean` scores above models that were"
+    )
+    said = beyond(changed(board(), ("again",), "score/quality", 0.6))
+    assert said.startswith(
+        "`clean`, `shallow` and `patient` score above models that were trained without the forget set"
+    )
+    assert beyond(replace(board(), rows=tuple(row for row in board().rows if row.method != "again"))) == ""
 
 
 def test_who_removes_leaves_little_and_loses_little() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chromium import Browser, browser, executable
 from world import command
+
+from benchmark.records.record import key_of
+from benchmark.records.store import REFERENCE, RecordStore
 
 pytestmark = pytest.mark.skipif(executable() is None, reason="no Chromium on the PATH (Debian: apt install chromium)")
 pytest_plugins = ("world",)
@@ -100,7 +104,8 @@ def text_of(page: Browser, name: str) -> str:
     return text
 
 
-def test_it_opens_on_real_images_with_who_leads_and_a_podium(first: Browser) -> None:
+def test_it_opens_on_real_images_that_tell_methods_apart_with_who_leads_and_a_podium(first: Browser) -> None:
+    assert set(column(first, "tier")) > {"1"}
     board = first.run("document.getElementById('dataset').value")
     assert board not in ("shapes", "few_shapes") and f"of {board} and keep all else" in text_of(first, "asked")
     assert text_of(first, "reading").startswith("Q, higher is better")
@@ -143,7 +148,7 @@ def test_on_a_phone_the_score_is_the_second_column(page: Browser) -> None:
     assert page.run(heads) == ["method", "rank"]
     page.size(390, 844)
     page.run("new Promise(done => setTimeout(done, 400))")
-    assert page.run(heads) == ["method", "score/kravets"]
+    assert page.run(heads) == ["method", "score/quality"]
     assert page.run(f"{HEADS}[1].getBoundingClientRect().right") <= 390
 
 
@@ -219,9 +224,9 @@ def test_it_filters_by_regime_reference_and_name(page: Browser) -> None:
 
 def test_it_switches_model_suite_and_request(page: Browser) -> None:
     assert "shapes-resnet" in page.run("document.getElementById('board-title').textContent")
-    choose(page, "model", "mini")
+    choose(page, "model", "micro")
     title = page.run("document.getElementById('board-title').textContent")
-    assert "mini" in title and "shapes-resnet" not in title
+    assert "micro" in title and "shapes-resnet" not in title
     choose(page, "dataset", "cifar100")
     choose(page, "suite", "cifar100")
     whole = column(page, "forget/acc1")
@@ -232,19 +237,33 @@ def test_it_switches_model_suite_and_request(page: Browser) -> None:
     assert records and all("apple" in text for text in records)
     assert page.run("document.getElementById('tuned-label').hidden"), "there is one board of these"
     choose(page, "model", "shapes-resnet")
-    choose(page, "suite", "quick")
-    assert not page.run("document.getElementById('tuned-label').hidden")
-    choose(page, "tuned", "defaults")
-    assert "tuned" not in page.run("document.getElementById('board-title').textContent")
-    untuned = column(page, "forget/acc1")
-    choose(page, "tuned", page.run("document.getElementById('tuned').options[1].value"))
-    assert "tuned: 12 trials" in page.run("document.getElementById('board-title').textContent")
-    assert column(page, "forget/acc1") != untuned
     choose(page, "suite", "oracle")
     assert page.run("document.querySelectorAll('#deep svg').length") == 2
     assert page.run("document.querySelectorAll('#relearn svg').length") == 1
     assert page.run("document.querySelectorAll('#prediction-list img').length") >= 6
     assert quiet(page)
+
+
+def test_it_switches_between_found_and_declared_settings(chromium: Browser, tmp_path: Path) -> None:
+    for record in RecordStore(REFERENCE).all("quick"):
+        if record.cell["method"] in ("original", "logit_mask", "ccup", "cliperase"):
+            cell = {name: value for name, value in record.cell.items() if name != "tuned"}
+            half = replace(record.metrics["retain/acc1"], value=0.5) if "retain/acc1" in record.metrics else None
+            metrics = {**record.metrics, **({} if half is None else {"retain/acc1": half})}
+            RecordStore(tmp_path / "runs").write(replace(record, cell=cell, key=key_of(cell), metrics=metrics))
+    answer = command("report", "--results", tmp_path / "runs", "--out", tmp_path / "page.html")
+    assert answer.status == 0, answer.err
+    opened(chromium, tmp_path / "page.html")
+    for select, value in (("model", "shapes-resnet"), ("suite", "quick"), ("kind", "class")):
+        choose(chromium, select, value)
+    assert not chromium.run("document.getElementById('tuned-label').hidden")
+    choose(chromium, "tuned", "defaults")
+    assert "tuned" not in chromium.run("document.getElementById('board-title').textContent")
+    declared = column(chromium, "retain/acc1")
+    assert {text.split()[0] for text in declared} == {"50.0"}
+    choose(chromium, "tuned", chromium.run("document.getElementById('tuned').options[1].value"))
+    assert "tuned: 16 trials" in chromium.run("document.getElementById('board-title').textContent")
+    assert column(chromium, "retain/acc1") != declared
 
 
 def test_a_record_shows_its_command_and_an_empty_cell_its_reason(page: Browser) -> None:
