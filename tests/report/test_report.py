@@ -223,7 +223,7 @@ def test_looks_cover_the_regimes_and_differ_without_colour() -> None:
 
 def test_places_are_the_ranks_of_the_leaderboard(reference: Content) -> None:
     keys = {(board.key.suite, board.key.kind): board for board in reference.boards}
-    view = keys["quick", "class"].whole
+    view = keys["reference", JOINT].whole
     found = places([view])
     for row in view.board.rows:
         own = [place.place for place in found.get(row.method, ()) if place.column == "Q ↑"]

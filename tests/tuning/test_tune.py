@@ -583,10 +583,10 @@ def test_a_suite_that_asks_for_tuned_settings_leaves_nothing_out(tmp_path: Path)
         patch.setattr("benchmark.suites.tuned.values.model_identity", lambda model: own.get(model, model))
         save_tuned(file, tuned_entry(method="nullspace", weights="compact:0", values={"alpha": 0.7}))
         suite, notes = with_tuned(quick, REGISTRY, file)
-        (model,), (task,) = suite.models, suite.tasks
-        star, concept = task.requests[0], task.requests[-1]
-        assert star.classes and concept.concept
-        for request in task.requests:
+        (model,), (task, by_concept) = suite.models, suite.tasks
+        star, concept = task.requests[0], by_concept.requests[0]
+        assert star.classes and concept.concept and task.dataset == by_concept.dataset
+        for request in (*task.requests, concept):
             assert all(suite.runs(name, model, task.dataset, request) for name in REGISTRY.names())
         assert suite.overrides("nullspace", model, task.dataset, star)[0] == [{"alpha": 0.7}]
         assert suite.overrides("graddiff", model, task.dataset, star)[0] == [{}], "as declared, on the same board"
