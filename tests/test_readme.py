@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ def test_the_picture_is_that_of_the_records() -> None:
     assert all(f">{words.get(name, name)}<" in picture() for name in rows)
 
 
+@cache
 def headline() -> dict[str, dict[str, Any]]:
     """The rows of the README's board as the command gives them, by method."""
     boards = json.loads(command("leaderboard", "--reference", "--suite", HEADLINE_SUITE, "--format", "json").out)

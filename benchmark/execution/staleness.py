@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from benchmark.evaluation.families import BASE, FAMILIES, SCORES
 from benchmark.records.record import Record
@@ -38,7 +38,10 @@ def stale_families(record: Record, digests: Digests) -> tuple[str, ...]:
             that measures is compared.
     """
     present = families_in(record)
-    today = digests.families(present, record.cell["dataset"], record.cell["model"])
+    return _changed(record, present, digests.families(present, record.cell["dataset"], record.cell["model"]))
+
+
+def _changed(record: Record, present: Iterable[str], today: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name for name in present if not _same(record.measures.get(name, ""), today[name]))
 
 
@@ -47,10 +50,12 @@ def _same(recorded: str, today: str) -> bool:
     return recorded == today or (not training and recorded.partition("+")[0] == code)
 
 
-def stale_records(records: Iterable[Record], digests: Digests) -> dict[str, tuple[str, ...]]:
-    """The stale families of each record that has some, by key."""
-    families_by_key = {record.key: stale_families(record, digests) for record in records}
-    return {key: families for key, families in families_by_key.items() if families}
+def stale_records(records: Collection[Record], digests: Digests) -> dict[str, tuple[str, ...]]:
+    """The stale families of each record that has some, by key: all records beside the code of one moment."""
+    asked = {record.key: (families_in(record), record.cell["dataset"], record.cell["model"]) for record in records}
+    today = {about: digests.families(*about) for about in dict.fromkeys(asked.values())}
+    stale = {record.key: _changed(record, asked[record.key][0], today[asked[record.key]]) for record in records}
+    return {key: families for key, families in stale.items() if families}
 
 
 def told(stale: Mapping[str, tuple[str, ...]]) -> list[str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -206,12 +207,16 @@ def _mixed(*parts: str) -> str:
 
 def _file_content(folder: str, dataset: str) -> str:
     """A YAML file of this project by what it says; comments do not count."""
+    path = project_code().root / folder / f"{dataset.removeprefix(DEVELOPMENT_SCHEME)}.yaml"
+    return _said(path.read_text(encoding="utf-8")) if path.is_file() else ""
+
+
+@cache
+def _said(text: str) -> str:
+    """What a text in YAML says: read once, however many records ask."""
     import json
 
     import yaml
 
-    path = project_code().root / folder / f"{dataset.removeprefix(DEVELOPMENT_SCHEME)}.yaml"
-    if not path.is_file():
-        return ""
-    content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content: Any = yaml.safe_load(text)
     return json.dumps(content, sort_keys=True, default=str)
