@@ -70,8 +70,8 @@ def speed_command(
                 print("\n".join(lines(finding)), flush=True)
         except LeftOutError as reason:
             left_out[name] = str(reason)
-            keep()
             print(f"  left out: {reason}", flush=True)
+        keep()
     print(f"\n{summary([finding for group in measured.values() for finding in group], list(left_out))}")
     if history is not None:
         now = line_of(about, measured)

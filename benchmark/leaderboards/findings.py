@@ -60,7 +60,7 @@ def competing(board: Board) -> list[Row]:
 
 def gold_standard(board: Board) -> str:
     """What the score gives to models that never saw the forget set, and to doing nothing."""
-    golden = [row for row in board.rows if row.regime == PRETRAINING and row.mean(QUALITY) is not None]
+    golden = _golden(board, QUALITY)
     nothing = [row for row in board.rows if row.reference and row.mean(QUALITY) == 0.0]
     if not golden or not nothing:
         return ""
@@ -70,10 +70,11 @@ def gold_standard(board: Board) -> str:
 
 def beyond(board: Board) -> str:
     """Who scores above models that never saw the forget set: there the measures of E are at their end."""
-    golden = [score for row in board.rows if row.regime == PRETRAINING and (score := row.mean(QUALITY)) is not None]
+    golden = _golden(board, QUALITY)
     if not golden or board.ranked_by != QUALITY:
         return ""
-    rows = [row for row in competing(board) if (row.mean(QUALITY) or 0.0) > max(golden)]
+    best = max(row.mean(QUALITY) or 0.0 for row in golden)
+    rows = [row for row in competing(board) if (row.mean(QUALITY) or 0.0) > best]
     if not rows:
         return ""
     verb = "scores" if len(rows) == 1 else "score"
@@ -130,7 +131,7 @@ def hiders(board: Board) -> str:
             f"leave at most {100 * GONE:.0f} % of it by name: at a rate that the original bears it accuses nobody."
         )
     found = listed([f"`{row.method}` {_percent(row, RELEARNED)}" for row in _most(rows, RELEARNED)])
-    golden = [row for row in board.rows if row.regime == PRETRAINING and row.mean(RELEARNED) is not None]
+    golden = _golden(board, RELEARNED)
     beside = f"; trained without it, {_percent(golden[0], RELEARNED)}" if golden else ""
     return (
         f"{len(rows)} of {len(asked)} methods that leave at most {100 * GONE:.0f} % of a class by name hide it: "
@@ -207,6 +208,11 @@ def portrait(board: Board, method: str) -> str:
 def _place(board: Board, row: Row) -> str:
     tier = "" if row.tier is None else f", tier {row.tier}"
     return f"place {row.rank} of {len(competing(board))}{tier}"
+
+
+def _golden(board: Board, metric: str) -> list[Row]:
+    """The rows of models that never saw the forget set and have the metric."""
+    return [row for row in board.rows if row.regime == PRETRAINING and row.mean(metric) is not None]
 
 
 def _gone(board: Board) -> list[Row]:

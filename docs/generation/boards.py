@@ -18,7 +18,7 @@ from datamodules.common.image_request import read_request
 from methods.common.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
-HEADLINE_SUITE, HEADLINE_KIND = "reference", "class, retrained joint"
+HEADLINE_SUITE = "reference"
 """The README's table: the suite with most requests, and with retrained models."""
 PHOTOGRAPHS = "cifar100"
 """The suite of real images that the README tells of beside it."""
@@ -144,28 +144,9 @@ def deciding_board(suite: str) -> Board:
     return max(boards, key=lambda board: board.requests)
 
 
-def find_board(suite: str, kind: str, *, tuned: bool = False, model: str = "") -> Board:
-    """One board of the reference records.
-
-    Args:
-        suite: Its suite.
-        kind: Of its requests, such as "class".
-        tuned: Whether its values were searched.
-        model: Its model; empty for any.
-
-    Raises:
-        LookupError: If there is no such board.
-    """
-    for board in reference_boards():
-        key = board.key
-        if (key.suite, key.kind, bool(key.tuned)) == (suite, kind, tuned) and model in ("", key.model):
-            return board
-    raise LookupError(f"the reference records have no board of {suite}, {kind}, tuned: {tuned}")
-
-
 def headline_board() -> Board:
     """The board that the README shows rows of."""
-    return find_board(HEADLINE_SUITE, HEADLINE_KIND, tuned=True)
+    return deciding_board(HEADLINE_SUITE)
 
 
 def headline_rows(board: Board) -> list[Row]:

@@ -21,8 +21,6 @@ COLUMNS = (
     ("other/flickr30k/mean_recall", "Flickr30K, mean recall"),
 )
 """Metrics of a record and the titles of their columns."""
-
-
 IMAGE_MAP = "forget/image_map"
 
 
