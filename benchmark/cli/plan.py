@@ -66,7 +66,8 @@ def plan_command(selection: Selection, plugins: Plugins, places: Places, hardwar
     print(render([Table.of_texts(heads, rows, words=range(6), title=title)], "table"))
     for line in told(stale):
         print(f"{line}: `run` measures it again")
-    rest = f"about {clock(seconds)} to go" + (f", and {unknown} cells of unknown length" if unknown else "")
+    side_by_side = " one after another, less side by side (--jobs)" if len(to_do) > 1 else ""
+    rest = f"about {clock(seconds)} to go{side_by_side}" + (f", and {unknown} cells of unknown length" if unknown else "")
     print(f"{counts['done']} done, {counts['missing']} missing, {counts['failed']} failed; {rest}")
     return 0
 

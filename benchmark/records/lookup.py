@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -32,25 +33,46 @@ def expected_seconds(records: Sequence[Record], models: Sequence[str]) -> dict[s
 def expected_of_cells(cells: Sequence[Cell], records: Sequence[Record]) -> list[float | None]:
     """What each cell will take by the clock, in seconds, from records; None where no record tells of its method.
 
-    Models that are trained again without the forget set take by far the longest, and several cells of a group share
-    one: its training counts for the first of them.
+    Records of the same method and model tell, where there are any with the same measures and as many test images
+    those alone. Models that are trained again without the forget set take by far the longest, and several cells of a
+    group share one: its training counts for the first of them.
     """
-    models = {cell.model for cell in cells}
-    expected = expected_seconds(records, [*models])
-    measuring: dict[str, list[float]] = {}
-    for record in records:
-        if record.cell["model"] in models and TRAINING_SECONDS in record.report:
-            measuring.setdefault(record.cell["method"], []).append(float(record.cost.get("evaluate_seconds") or 0.0))
+    told = _Told.by(records)
     trained: set[tuple[object, ...]] = set()
     seconds = []
     for cell in cells:
-        guess = expected.get(cell.method)
-        if times := measuring.get(cell.method):
-            training = (cell.method, cell.model, cell.dataset, str(cell.never_seen), cell.seed)
-            guess = sum(times) / len(times) if training in trained else guess
-            trained.add(training)
-        seconds.append(guess)
+        training = (cell.method, cell.model, cell.dataset, str(cell.never_seen), cell.seed)
+        seconds.append(told.of(cell, trained=training in trained))
+        trained.add(training)
     return seconds
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Seconds that records tell: of cells like one in all that takes time, and of all cells of a method and model."""
+
+    alike: dict[tuple[object, ...], list[Record]]
+    of_method: dict[tuple[object, ...], list[Record]]
+
+    @classmethod
+    def by(cls, records: Sequence[Record]) -> _Told:
+        told = cls({}, {})
+        for record in records:
+            cell = record.cell
+            of_method = (cell["method"], cell["model"])
+            sizes = (tuple(cell.get("measures", ())), cell.get("test_images", 0))
+            told.of_method.setdefault(of_method, []).append(record)
+            told.alike.setdefault((*of_method, *sizes), []).append(record)
+        return told
+
+    def of(self, cell: Cell, *, trained: bool) -> float | None:
+        of_method = (cell.method, cell.model)
+        records = self.alike.get((*of_method, tuple(cell.measures), cell.test_images)) or self.of_method.get(of_method)
+        if records is None:
+            return None
+        if trained and (fresh := [record for record in records if TRAINING_SECONDS in record.report]):
+            return sum(float(record.cost.get("evaluate_seconds") or 0.0) for record in fresh) / len(fresh)
+        return sum(map(seconds_of, records)) / len(records)
 
 
 def seconds_of(record: Record) -> float:

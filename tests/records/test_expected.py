@@ -10,9 +10,12 @@ from datamodules.common.request import ForgetRequest
 GROUP = ("star", "ring")
 
 
-def _cell(method: str, name: str, *, seed: int = 0, retrained: str = "joint") -> Cell:
+def _cell(
+    method: str, name: str, *, seed: int = 0, retrained: str = "joint", measures: tuple[str, ...] = ()
+) -> Cell:
     return Cell(
         suite="mine",
+        measures=measures,
         method=method,
         dataset="shapes",
         request=ForgetRequest(classes=(name,)),
@@ -30,9 +33,11 @@ def _cell(method: str, name: str, *, seed: int = 0, retrained: str = "joint") ->
     )
 
 
-def _record(method: str, seconds: float, measuring: float, model: str = "small") -> Record:
+def _record(
+    method: str, seconds: float, measuring: float, model: str = "small", measures: tuple[str, ...] = ()
+) -> Record:
     cost: dict[str, float | int | None] = {"unlearn_seconds": seconds, "evaluate_seconds": measuring}
-    cell = {"method": method, "model": model}
+    cell = {"method": method, "model": model, "measures": list(measures)}
     report = {"training_seconds": seconds} if method == "retrain" else {}
     return Record(2, "k", cell, metrics={}, references={}, cost=cost, provenance={}, report=report)
 
@@ -60,3 +65,13 @@ def test_models_of_their_own_are_trained_each() -> None:
 
 def test_without_records_nothing_is_known() -> None:
     assert expected_of_cells([_cell("retrain", "star"), _cell("ccup", "ring")], []) == [None, None]
+
+
+def test_cells_with_the_same_measures_tell_more_than_others() -> None:
+    attacked = ("relearning", "soft_prompt")
+    records = [_record("ccup", 2.0, 90.0, measures=attacked), _record("ccup", 2.0, 4.0)]
+    plain, all_attacks, one = (_cell("ccup", "star", measures=some) for some in ((), attacked, attacked[:1]))
+    assert expected_of_cells([plain, all_attacks], records) == [6.0, 92.0]
+    assert expected_of_cells([one], records) == [49.0]  # none alike: the mean over what there is
+    other = [_record("ccup", 1.0, 1.0, model="large")]
+    assert expected_of_cells([plain], other) == [None]
