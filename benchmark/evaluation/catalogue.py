@@ -81,6 +81,7 @@ MEASURES: tuple[Measure, ...] = (
     _fraction(
         "image_map", "mean average precision of images of a class as queries for their own class", "classification"
     ),
+    _fraction("trunk_map", "the same on the features before the visual projection", "classification"),
     Measure(
         "true_name_rank",
         "median rank of the true name among all names, 1 for the best",
@@ -240,6 +241,7 @@ _HEADS = {
     "knn_acc1": "kNN",
     "trunk_knn_acc1": "trunk kNN",
     "image_map": "mAP",
+    "trunk_map": "trunk mAP",
     "worst_prompt_acc1": "worst prompt",
     "soft_prompt_acc1": "soft prompt",
     "membership_auc": "member AUC",

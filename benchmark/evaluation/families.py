@@ -74,6 +74,12 @@ _LIST = (
     ),
     Family("image_retrieval_map", "whether images of the class still find each other", ("forget/image_map",)),
     Family(
+        "trunk_retrieval_map",
+        "the same by the features before the last layer, where an edit of that layer hides nothing",
+        ("forget/trunk_map",),
+        ("model",),
+    ),
+    Family(
         "true_name_rank",
         "where the true name stands among all names",
         ("forget/true_name_rank", "forget/true_name_margin", "forget/acc5"),

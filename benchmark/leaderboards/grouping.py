@@ -158,6 +158,7 @@ DEEP_COLUMNS = (
     "score/forget_quality",
     "forget/acc1",
     "forget/image_map",
+    "forget/trunk_map",
     "forget/true_name_margin",
     "forget/worst_prompt_acc1",
     "forget/relearn_acc1@0",
