@@ -67,7 +67,8 @@ def plan_command(selection: Selection, plugins: Plugins, places: Places, hardwar
     for line in told(stale):
         print(f"{line}: `run` measures it again")
     side_by_side = " one after another, less side by side (--jobs)" if len(to_do) > 1 else ""
-    rest = f"about {clock(seconds)} to go{side_by_side}" + (f", and {unknown} cells of unknown length" if unknown else "")
+    of_unknown_length = f", and {unknown} cells of unknown length" if unknown else ""
+    rest = f"about {clock(seconds)} to go{side_by_side}{of_unknown_length}"
     print(f"{counts['done']} done, {counts['missing']} missing, {counts['failed']} failed; {rest}")
     return 0
 

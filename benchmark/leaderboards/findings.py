@@ -26,10 +26,14 @@ REGIMES = {
 """The data regimes in which methods compete, in words."""
 BY_NAME, RELEARNED = "forget/acc1", "forget/relearn_acc1@0"
 IN_OTHER_WORDS = "forget/worst_prompt_acc1"
+LAYER_BEFORE = "forget/trunk_map"
 GONE = 0.10
 """A class is gone by name where at most this share of its images is recognised; our choice."""
 BACK = 0.50
 """It is back where fine-tuning on the other classes alone makes at least this share recognised; our choice."""
+DEEP = 0.10
+"""The layer before the last tells something where the original and the retrained models are so far apart in it at
+least, as a measure of E has to be; our choice."""
 STIRRED = 0.05
 """Fine-tuning does something to a class where at least so much more of it is recognised; our choice."""
 NEAR, LITTLE = 0.10, 0.05
@@ -46,6 +50,7 @@ def findings(board: Board) -> list[str]:
         *(lambda board, regime=regime: leader(board, regime) for regime in REGIMES),
         certainty,
         hiders,
+        beneath,
         removers,
         costs,
         orders,
@@ -140,6 +145,30 @@ def hiders(board: Board) -> str:
     )
 
 
+def beneath(board: Board) -> str:
+    """Who makes the class unknown in the embeddings alone: one layer earlier its images lie as in the original."""
+    golden, original = _golden(board, LAYER_BEFORE), _row(board, ORIGINAL)
+    whole = None if original is None else original.mean(LAYER_BEFORE)
+    asked = [row for row in _gone(board) if row.mean(LAYER_BEFORE) is not None]
+    if not golden or whole is None or not asked:
+        return ""
+    without = golden[0].mean(LAYER_BEFORE) or 0.0
+    if whole - without < DEEP:
+        return ""
+    half = without + BACK * (whole - without)
+    rows = _most([row for row in asked if (row.mean(LAYER_BEFORE) or 0.0) >= half], LAYER_BEFORE)
+    others = sorted((row for row in asked if row not in rows), key=lambda row: row.mean(LAYER_BEFORE) or 0.0)
+    kept, gone = (listed([f"`{row.method}` {row.mean(LAYER_BEFORE):.2f}" for row in some]) for some in (rows, others))
+    return (
+        f"One layer before the last, {len(rows)} of {len(asked)} methods that leave at most {100 * GONE:.0f} % of a "
+        f"class by name leave more than half of it: there its images find each other by a mean average precision of "
+        f"{whole:.2f} in the original and {without:.2f} in models trained without it"
+        + (f"; {kept}" if rows else "")
+        + (f"; less than half in {gone}" if others else "")
+        + "."
+    )
+
+
 def removers(board: Board) -> str:
     """Who comes near a model that never saw the class, at next to no loss."""
     asked = [row for row in competing(board) if row.mean(RESIDUAL) is not None and row.mean(DAMAGE) is not None]
@@ -193,8 +222,8 @@ def portrait(board: Board, method: str) -> str:
     Raises:
         LookupError: If the board has no row of that method, or none with a rank.
     """
-    row = next((row for row in competing(board) if row.method == method), None)
-    if row is None:
+    row = _row(board, method)
+    if row is None or row.rank is None:
         raise LookupError(f"{board.key} has no ranked row {method!r}")
     asked = ((BY_NAME, "by name"), (IN_OTHER_WORDS, "in other words"), (RELEARNED, "after fine-tuning on the rest"))
     left = [f"{_percent(row, metric)} {how}" for metric, how in asked if row.mean(metric) is not None]
@@ -213,6 +242,10 @@ def _place(board: Board, row: Row) -> str:
 def _golden(board: Board, metric: str) -> list[Row]:
     """The rows of models that never saw the forget set and have the metric."""
     return [row for row in board.rows if row.regime == PRETRAINING and row.mean(metric) is not None]
+
+
+def _row(board: Board, method: str) -> Row | None:
+    return next((row for row in board.rows if row.method == method), None)
 
 
 def _gone(board: Board) -> list[Row]:

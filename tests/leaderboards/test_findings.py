@@ -11,6 +11,7 @@ from world import command
 from benchmark.evaluation.measures.quality import quality
 from benchmark.leaderboards.boards import Board, Row
 from benchmark.leaderboards.findings import (
+    beneath,
     beyond,
     certainty,
     competing,
@@ -119,6 +120,34 @@ def test_where_fine_tuning_brings_nothing_back_it_accuses_nobody() -> None:
     assert hiders(still).startswith(
         "Fine-tuning on the other classes alone brings a class back after none of the 4 methods"
     )
+
+
+def with_the_layer_before(**values: float) -> Board:
+    """The board with what the layer before the last has of a class, by method."""
+    made = board()
+    for method, value in values.items():
+        made = changed(made, (method,), "forget/trunk_map", value)
+    return made
+
+
+def test_an_edit_of_the_last_layer_leaves_the_class_in_the_one_before() -> None:
+    known = {"original": 0.8, "filter": 0.8, "again": 0.2, "patient": 0.8}
+    said = beneath(with_the_layer_before(**known, clean=0.3, shallow=0.8, deep=0.5, burnt=0.1))
+    assert said.startswith("One layer before the last, 2 of 4 methods that leave at most 10 % of a class by name")
+    assert "precision of 0.80 in the original and 0.20 in models trained without it" in said
+    assert "; `shallow` 0.80 and `deep` 0.50; less than half" in said
+    assert said.endswith("; less than half in `burnt` 0.10 and `clean` 0.30."), "those nearest to training again first"
+    removed = beneath(with_the_layer_before(**known, clean=0.3))
+    assert "0 of 1 methods" in removed and removed.endswith("without it; less than half in `clean` 0.30.")
+
+
+def test_the_layer_before_says_nothing_where_models_that_never_saw_the_class_are_alike_there() -> None:
+    shown = {"clean": 0.3, "shallow": 0.8}
+    assert beneath(with_the_layer_before(original=0.29, again=0.2, **shown)) == ""
+    assert beneath(with_the_layer_before(original=0.31, again=0.2, **shown)) != ""
+    assert beneath(with_the_layer_before(again=0.2, **shown)) == "", "the original was not asked"
+    assert beneath(with_the_layer_before(original=0.8, **shown)) == "", "nor was a model trained again"
+    assert beneath(with_the_layer_before(original=0.8, again=0.2)) == "", "nor any method"
 
 
 def test_who_scores_above_the_gold_standard_is_where_the_measures_end() -> None:

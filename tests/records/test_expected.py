@@ -10,9 +10,7 @@ from datamodules.common.request import ForgetRequest
 GROUP = ("star", "ring")
 
 
-def _cell(
-    method: str, name: str, *, seed: int = 0, retrained: str = "joint", measures: tuple[str, ...] = ()
-) -> Cell:
+def _cell(method: str, name: str, *, seed: int = 0, retrained: str = "joint", measures: tuple[str, ...] = ()) -> Cell:
     return Cell(
         suite="mine",
         measures=measures,
