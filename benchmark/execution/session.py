@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmark.evaluation.embeddings import EmbeddingStore
 from benchmark.evaluation.families import NotMeasurableError
+from benchmark.execution.chosen_levels import FEATURES, bring
 from benchmark.execution.process.unlearner import Unlearner, Work
 from benchmark.execution.references import References, RetrainedModels, RunShadows
 from benchmark.models.loading import load_clip, weights_hash
@@ -141,7 +142,11 @@ class Session:
 
     def features(self, precision: Precision) -> EmbeddingStore:
         """The features of a precision."""
-        return self._features.setdefault(precision, EmbeddingStore(self.where.cache_dir / "features", precision))
+        if precision not in self._features:
+            folder = self.where.cache_dir / FEATURES
+            bring(folder)
+            self._features[precision] = EmbeddingStore(folder, precision)
+        return self._features[precision]
 
     def of(self, cell: Cell, references: References) -> Clip | None:
         """The retrained model that a cell is compared with, on the run's device; itself, if the cell is it."""

@@ -5,9 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from docs.generation import boards, cards, commands, data, loads, measures, method_pages, retrained, speed, tuning
+from docs.generation import (
+    attacks,
+    boards,
+    cards,
+    commands,
+    data,
+    loads,
+    measures,
+    method_pages,
+    retrained,
+    speed,
+    tuning,
+)
 
 BLOCKS: dict[str, Callable[..., str]] = {
+    "attacks": attacks.attacks_table,
     "boards": boards.suite_boards,
     "commands": commands.command_list,
     "command-pages": commands.command_pages,

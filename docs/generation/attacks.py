@@ -1,0 +1,85 @@
+"""What the measures find in models that never saw a class, beside the original: which of them can accuse anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from benchmark.evaluation.catalogue import describe
+from benchmark.leaderboards.tables import unit_of
+from benchmark.records.record import Record
+from benchmark.utils.table import Table, number_text
+from datamodules.common.image_request import read_request
+from docs.generation.retrained import retrained_records
+
+ASKED = {
+    "forget/acc1": "called by its name",
+    "forget/worst_prompt_acc1": "called by the wording that finds it best",
+    "forget/true_name_margin": "cosine to its name less that to the best other",
+    "forget/image_map": "its images find each other (mAP)",
+    "forget/trunk_map": "the same one layer earlier",
+    "forget/probe_acc1": "linear probe",
+    "forget/trunk_probe_acc1": "the same one layer earlier",
+    "forget/knn_acc1": "nearest training images",
+    "forget/trunk_knn_acc1": "the same one layer earlier",
+    "forget/soft_prompt_acc1": "learned prompt",
+    "forget/quantised_acc1@8": "weights rounded to 8 bits",
+    "forget/quantised_acc1@4": "weights rounded to 4 bits",
+    "forget/pruned_acc1": "small weights set to zero",
+    "forget/noised_acc1": "noise on the weights",
+    "forget/relearn_acc1@0": "fine-tuned on the other classes alone",
+    "forget/relearn_acc1@1": "fine-tuned on one image of it too",
+    "forget/relearn_acc1@4": "on 4 images of it",
+    "forget/relearn_acc1@16": "on 16 images of it",
+}
+"""In this order: what the model answers, its features, learned questions, harmed weights, fine-tuning."""
+
+
+def attacks_table(argument: str) -> str:
+    """A row for each measure of the forget set that was asked of both: its mean over the classes.
+
+    Args:
+        argument: The suite and the model, apart by a space.
+
+    Raises:
+        LookupError: If the suite has no retrained model, or no original, of that model for a single class.
+    """
+    suite, model = argument.split()
+    retrained, original = (_single(retrained_records(suite, model, method)) for method in ("retrain", "original"))
+    rows = []
+    for metric, words in ASKED.items():
+        known = [means for records in (retrained, original) if (means := _of_classes(records, metric))]
+        if len(known) < 2:
+            continue
+        scale, digits = unit_of(describe(metric))
+        unit = " %" if describe(metric).percent else ""
+        shown = [f"{number_text(fmean(means), scale, digits)}{unit}" for means in known]
+        rows.append([words, f"`{metric}`", *shown])
+    if not rows:
+        raise LookupError(f"suite {suite!r} has no class that both the original and a retrained {model} were asked of")
+    table = Table.of_texts(
+        ["of the class is found", "measure", "never saw it", "original"], rows, words=(0, 1)
+    ).markdown()
+    classes = len({_class(record) for record in retrained})
+    return (
+        f"{table}\n\nMeans over {classes} classes; {len(retrained)} models that never saw the class they are asked of."
+    )
+
+
+def _single(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if len(read_request(record.cell["request"]).classes) == 1]
+
+
+def _class(record: Record) -> str:
+    return str(read_request(record.cell["request"]))
+
+
+def _of_classes(records: Sequence[Record], metric: str) -> list[float]:
+    """The mean of each class over its records; empty where one lacks the metric."""
+    by_class: dict[str, list[float]] = {}
+    for record in records:
+        found = record.metrics.get(metric)
+        if found is None or found.value is None:
+            return []
+        by_class.setdefault(_class(record), []).append(found.value)
+    return [fmean(values) for values in by_class.values()]
