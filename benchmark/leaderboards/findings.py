@@ -47,10 +47,10 @@ def findings(board: Board) -> list[str]:
     rules: Sequence[Callable[[Board], str]] = (
         gold_standard,
         beyond,
+        beneath,
         *(lambda board, regime=regime: leader(board, regime) for regime in REGIMES),
         certainty,
         hiders,
-        beneath,
         removers,
         costs,
         orders,
@@ -70,7 +70,8 @@ def gold_standard(board: Board) -> str:
     if not golden or not nothing:
         return ""
     trained = ", ".join(_scored(row) for row in golden)
-    return f"Models that were trained without the forget set score {trained}; {_named(nothing)} score 0."
+    verb = "scores" if len(nothing) == 1 else "score"
+    return f"Models that were trained without the forget set score {trained}; {_named(nothing)} {verb} 0."
 
 
 def beyond(board: Board) -> str:
@@ -83,9 +84,12 @@ def beyond(board: Board) -> str:
     if not rows:
         return ""
     verb = "scores" if len(rows) == 1 else "score"
+    tells = "this board tells what a method costs, not whether the set is removed or well hidden"
+    if beneath(board):
+        tells = "Q tells what a method costs; whether it removes or hides shows one layer earlier"
     return (
         f"{_named(rows)} {verb} above models that were trained without the forget set: the measures of E find no more "
-        "of it than in those, so this board tells what a method costs, not whether the set is removed or well hidden."
+        f"of it than in those, so {tells}."
     )
 
 

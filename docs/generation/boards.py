@@ -8,7 +8,16 @@ from pathlib import Path
 from benchmark.evaluation.measures.quality import QUALITY
 from benchmark.leaderboards.between import between
 from benchmark.leaderboards.boards import Board, Row, boards_of
-from benchmark.leaderboards.findings import REGIMES, beyond, certainty, findings, gold_standard, leader, portrait
+from benchmark.leaderboards.findings import (
+    REGIMES,
+    beneath,
+    beyond,
+    certainty,
+    findings,
+    gold_standard,
+    leader,
+    portrait,
+)
 from benchmark.leaderboards.meta_evaluation import meta_evaluation
 from benchmark.leaderboards.tables import render, render_trust, unit_of
 from benchmark.records.record import Record
@@ -127,7 +136,13 @@ def in_short(suite: str, beside: str) -> str:
         LookupError: If one of them has no tuned board with Q.
     """
     board = deciding_board(suite)
-    said = [gold_standard(board), beyond(board), *(leader(board, regime) for regime in REGIMES), certainty(board)]
+    said = [
+        gold_standard(board),
+        beyond(board),
+        beneath(board),
+        *(leader(board, regime) for regime in REGIMES),
+        certainty(board),
+    ]
     said += between(deciding_board(beside), board)
     return "\n".join(f"- {sentence}" for sentence in said if sentence)
 

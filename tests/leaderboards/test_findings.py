@@ -76,6 +76,8 @@ def test_the_gold_standard_is_named_beside_what_does_nothing() -> None:
     assert gold_standard(board()) == (
         f"Models that were trained without the forget set score `again` Q {q:.3f}; `original` and `filter` score 0."
     )
+    one = changed(board(), ("filter",), "score/quality", 0.2)
+    assert gold_standard(one).endswith("; `original` scores 0.")
 
 
 def test_each_regime_has_its_leader_and_one_without_methods_none() -> None:
@@ -139,6 +141,14 @@ def test_an_edit_of_the_last_layer_leaves_the_class_in_the_one_before() -> None:
     assert said.endswith("; less than half in `burnt` 0.10 and `clean` 0.30."), "those nearest to training again first"
     removed = beneath(with_the_layer_before(**known, clean=0.3))
     assert "0 of 1 methods" in removed and removed.endswith("without it; less than half in `clean` 0.30.")
+
+
+def test_who_scores_above_the_gold_standard_is_judged_one_layer_earlier_where_that_tells() -> None:
+    known = with_the_layer_before(original=0.8, again=0.2, clean=0.3)
+    above = changed(known, ("again",), "score/quality", 0.7)
+    assert beyond(above).endswith("what a method costs; whether it removes or hides shows one layer earlier.")
+    blind = changed(above, ("again",), "forget/trunk_map", 0.75)
+    assert beyond(blind).endswith("not whether the set is removed or well hidden.")
 
 
 def test_the_layer_before_says_nothing_where_models_that_never_saw_the_class_are_alike_there() -> None:
