@@ -8,6 +8,7 @@ import pytest
 
 from benchmark.records.record import Metric, Record
 from docs.generation import attacks
+from docs.generation.membership import membership_table
 
 
 def made(method: str, request: dict[str, Any], seed: int = 0, **metrics: float | None) -> Record:
@@ -53,3 +54,14 @@ def test_requests_of_several_classes_or_concepts_take_no_part(monkeypatch: pytes
     assert lines[2].endswith("| 20.0 % | 90.0 % |") and "over 1 classes; 1 models" in lines[-1]
     with pytest.raises(LookupError, match="no class that both"):
         table(monkeypatch, *ORIGINALS, *others)
+
+
+def test_the_committed_records_have_both_tables() -> None:
+    by_name = attacks.attacks_table("oracle-cifar100 micro")
+    assert "| called by its name | `forget/acc1` |" in by_name and "Means over 10 classes; 11 models" in by_name
+    rows = membership_table("oracle original ccup retrain").splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == ["`original`", "`ccup`", *["`retrain`"] * 3]
+    shares = [float(row.split("|")[3].split()[0]) for row in rows]
+    assert shares == sorted(shares, reverse=True) and shares[-1] <= 0.6 <= shares[0], "who gives most away first"
+    with pytest.raises(LookupError, match="no membership of lip"):
+        membership_table("oracle original lip")
