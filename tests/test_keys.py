@@ -261,6 +261,7 @@ def test_a_start_that_is_gone_is_said() -> None:
 AROUND = (
     *(
         "benchmark/execution/session.py",
+        "benchmark/execution/chosen_levels.py",  # puts files into the cache under keys of all that has a say
         "benchmark/suites/expansion.py",
         "benchmark/suites/where.py",
         "benchmark/execution/references.py",
