@@ -39,6 +39,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "trust": boards.trust_table,
     "datasets": cards.dataset_table,
     "joint": retrained.joint_table,
+    "joint-rule": boards.joint_rule,
     "loads": loads.loads_table,
     "suffixes": data.suffix_list,
     "torchvision": data.torchvision_table,

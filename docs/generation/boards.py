@@ -18,8 +18,9 @@ from benchmark.leaderboards.findings import (
     leader,
     portrait,
 )
+from benchmark.leaderboards.gold_standard import joint_gaps
 from benchmark.leaderboards.meta_evaluation import meta_evaluation
-from benchmark.leaderboards.tables import render, render_trust, unit_of
+from benchmark.leaderboards.tables import render, render_joint, render_trust, unit_of
 from benchmark.records.record import Record
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.utils.table import Table
@@ -207,6 +208,12 @@ def confirmed_table() -> str:
 def trust_table(suite: str) -> str:
     """The same on all classes of another suite."""
     return _trust(RecordStore(REFERENCE, older=True).all(suite))
+
+
+def joint_rule(suite: str) -> str:
+    """Joint beside single retrained models of a suite that has both, measure by measure, by the rule for using them."""
+    tables = joint_gaps(RecordStore(REFERENCE, older=True).all(suite))
+    return render_joint(tables, "markdown").partition("\n\n")[2].replace("\n\n– ", "\n\n- ")
 
 
 def confirming_records() -> list[Record]:
