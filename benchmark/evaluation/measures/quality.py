@@ -93,7 +93,7 @@ under the curve is .95 or more and the retrained models of every request lie bel
 more. They ask four sides of a model: images alone, the name, other wordings, and whether the class comes back without a
 single image of it. The nearest neighbours and the linear probe fail: they find a class nearly as well in a model that
 never saw it. Requests by concept have no list yet. Made on the reported classes of suite oracle (9 retrained models);
-to be confirmed on those of suite development-oracle, which no board reports."""
+confirmed on those of suite development-oracle, by which no board ranks methods."""
 
 
 @dataclass(frozen=True)
