@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from benchmark.evaluation.catalogue import describe
 from benchmark.leaderboards.tables import unit_of
-from benchmark.records.record import Record
+from benchmark.records.record import Metric, Record
 from benchmark.utils.table import Table, number_text
-from datamodules.common.image_request import read_request
-from docs.generation.retrained import retrained_records
+from docs.generation.retrained import by_class, retrained_records
 
 ASKED = {
     "forget/acc1": "called by its name",
@@ -45,10 +44,10 @@ def attacks_table(argument: str) -> str:
         LookupError: If the suite has no retrained model, or no original, of that model for a single class.
     """
     suite, model = argument.split()
-    retrained, original = (_single(retrained_records(suite, model, method)) for method in ("retrain", "original"))
+    retrained, original = (by_class(retrained_records(suite, model, method)) for method in ("retrain", "original"))
     rows = []
     for metric, words in ASKED.items():
-        known = [means for records in (retrained, original) if (means := _of_classes(records, metric))]
+        known = [means for of in (retrained, original) if (means := _of_classes(of, metric))]
         if len(known) < 2:
             continue
         scale, digits = unit_of(describe(metric))
@@ -60,26 +59,14 @@ def attacks_table(argument: str) -> str:
     table = Table.of_texts(
         ["of the class is found", "measure", "never saw it", "original"], rows, words=(0, 1)
     ).markdown()
-    classes = len({_class(record) for record in retrained})
+    models = sum(map(len, retrained.values()))
     return (
-        f"{table}\n\nMeans over {classes} classes; {len(retrained)} models that never saw the class they are asked of."
+        f"{table}\n\nMeans over {len(retrained)} classes; {models} models that never saw the class they are asked of."
     )
 
 
-def _single(records: Sequence[Record]) -> list[Record]:
-    return [record for record in records if len(read_request(record.cell["request"]).classes) == 1]
-
-
-def _class(record: Record) -> str:
-    return str(read_request(record.cell["request"]))
-
-
-def _of_classes(records: Sequence[Record], metric: str) -> list[float]:
+def _of_classes(of: Mapping[str, Sequence[Record]], metric: str) -> list[float]:
     """The mean of each class over its records; empty where one lacks the metric."""
-    by_class: dict[str, list[float]] = {}
-    for record in records:
-        found = record.metrics.get(metric)
-        if found is None or found.value is None:
-            return []
-        by_class.setdefault(_class(record), []).append(found.value)
-    return [fmean(values) for values in by_class.values()]
+    found = [[record.metrics.get(metric, Metric(None)).value for record in records] for records in of.values()]
+    known = [[value for value in values if value is not None] for values in found]
+    return [] if known != found else [fmean(values) for values in known]

@@ -72,7 +72,7 @@ def suite_boards(suite: str) -> str:
         raise LookupError(f"there are no reference records of suite {suite!r}")
     kinds = ("class", "concept")
     order = sorted(chosen, key=lambda b: (bool(b.key.tuned), kinds.index(b.key.kind) if b.key.kind in kinds else 2))
-    return render(order, "markdown").replace("\n\n– ", "\n\n- ")
+    return _as_lists(render(order, "markdown"))
 
 
 def findings_of(suite: str) -> str:
@@ -213,7 +213,7 @@ def trust_table(suite: str) -> str:
 def joint_rule(suite: str) -> str:
     """Joint beside single retrained models of a suite that has both, measure by measure, by the rule for using them."""
     tables = joint_gaps(RecordStore(REFERENCE, older=True).all(suite))
-    return render_joint(tables, "markdown").partition("\n\n")[2].replace("\n\n– ", "\n\n- ")
+    return _as_lists(render_joint(tables, "markdown").partition("\n\n")[2])
 
 
 def confirming_records() -> list[Record]:
@@ -228,7 +228,12 @@ def confirming_records() -> list[Record]:
 def _trust(records: list[Record]) -> str:
     tables = meta_evaluation(records)
     key = next(key for key in tables if key.kind.partition(",")[0] == "class")
-    return render_trust({key: tables[key]}, "markdown").partition("\n\n")[2].replace("\n\n– ", "\n\n- ")
+    return _as_lists(render_trust({key: tables[key]}, "markdown").partition("\n\n")[2])
+
+
+def _as_lists(markdown: str) -> str:
+    """Tables with the notes below them as lists of Markdown."""
+    return markdown.replace("\n\n– ", "\n\n- ")
 
 
 def _mean(row: Row, name: str) -> str:

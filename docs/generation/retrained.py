@@ -103,7 +103,7 @@ def joint_table(argument: str) -> str:
         LookupError: If no class has both.
     """
     alone, together, model = argument.split()
-    single, joint = (_by_class(retrained_records(suite, model)) for suite in (alone, together))
+    single, joint = (by_class(retrained_records(suite, model)) for suite in (alone, together))
     shared = sorted(single.keys() & joint.keys())
     if not shared:
         raise LookupError(f"suites {alone} and {together} have no retrained class of {model} in common")
@@ -124,7 +124,8 @@ def joint_table(argument: str) -> str:
     return f"{Table.of_texts(head, rows, words=(0,)).markdown()}\n\n{classes}."
 
 
-def _by_class(records: Sequence[Record]) -> dict[str, list[Record]]:
+def by_class(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """The records of requests of one class, by the class."""
     found: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         request = read_request(record.cell["request"])
