@@ -38,7 +38,8 @@ def plan_command(selection: Selection, plugins: Plugins, places: Places, hardwar
     counts = {"done": 0, "missing": 0, "failed": 0}
     seconds, unknown = 0.0, 0
     to_do = [cell for cell in plan.cells if cell.key not in records]
-    expected = dict(zip((c.key for c in to_do), expected_of_cells(to_do, known_records(plan.store)), strict=True))
+    known = known_records(plan.store, plan.suite.name, to_do)
+    expected = dict(zip((c.key for c in to_do), expected_of_cells(to_do, known), strict=True))
     for cell in plan.cells:
         state = "done" if cell.key in records else "failed" if cell.key in failures else "missing"
         counts[state] += 1

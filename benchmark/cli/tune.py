@@ -107,7 +107,7 @@ def tune_command(
         jobs=jobs,
         count=search.trials,
         seed=search.search_seed,
-        expected=expected_seconds(known_records(plan.store), plan.suite.every_model),
+        expected=expected_seconds(known_records(plan.store, plan.suite.name, plan.cells), plan.suite.every_model),
         out=file,
         options=_options(search, plugins, out, places, hardware),
         say=print,

@@ -117,7 +117,7 @@ def run_plan(plan: Plan, options: RunOptions, console: Console) -> FinishedRun:
         console.print(note, markup=False)
     if again:
         console.print(f"{len(again)} cells are done without weights: they run again for them, their records stay")
-    expected = expected_seconds(known_records(plan.store), plan.suite.every_model)
+    expected = expected_seconds(known_records(plan.store, plan.suite.name, plan.cells), plan.suite.every_model)
     progress = Progress(expected, console) if console.quiet else Progress(expected)
     runner.watcher = Watcher(progress.accuracy)
     skipped, remeasured = len(plan.cells) - len(todo), 0

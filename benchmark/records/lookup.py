@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -81,9 +81,21 @@ def seconds_of(record: Record) -> float:
     return sum(float(seconds) for seconds in spent if seconds is not None)
 
 
-def known_records(store: RecordStore) -> list[Record]:
-    """The records of a results folder and the reference records of the package."""
-    return [*_kept_store(REFERENCE).all(), *store.all()] if REFERENCE.is_dir() else store.all()
+def known_records(store: RecordStore, suite: str, cells: Iterable[Cell]) -> list[Record]:
+    """The records, in a results folder and of the package, that may tell how long cells will take.
+
+    Args:
+        store: Of the results folder.
+        suite: The name of the cells' suite. Its records are enough where they have each method on each model.
+        cells: The cells; where one of them has no like in the suite, the records of all suites are read, which takes
+            longer the more there are.
+    """
+    stores = [*([_kept_store(REFERENCE)] if REFERENCE.is_dir() else []), store]
+    found = [record for each in stores for record in each.all(suite)]
+    told = {(record.cell["method"], record.cell["model"]) for record in found}
+    if all((cell.method, cell.model) in told for cell in cells):
+        return found
+    return [record for each in stores for record in each.all()]
 
 
 @cache

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+from benchmark.records import lookup
 from benchmark.records.cell import Cell
-from benchmark.records.lookup import expected_of_cells
+from benchmark.records.lookup import expected_of_cells, known_records, seconds_of
 from benchmark.records.record import Record
+from benchmark.records.store import RecordStore
 from datamodules.common.request import ForgetRequest
 
 GROUP = ("star", "ring")
@@ -73,3 +77,26 @@ def test_cells_with_the_same_measures_tell_more_than_others() -> None:
     assert expected_of_cells([one], records) == [49.0]  # none alike: the mean over what there is
     other = [_record("ccup", 1.0, 1.0, model="large")]
     assert expected_of_cells([plain], other) == [None]
+
+
+class Suites(RecordStore):
+    """A store of some records by suite, which says what was asked of it."""
+
+    def __init__(self, **suites: list[Record]) -> None:
+        self.suites, self.asked = suites, list[str | None]()
+
+    def all(self, suite: str | None = None) -> list[Record]:
+        self.asked.append(suite)
+        return [record for name, of in self.suites.items() if suite in (None, name) for record in of]
+
+
+def test_other_suites_are_read_only_where_the_own_one_does_not_tell_of_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = Suites(mine=[_record("ccup", 1.0, 1.0)], other=[_record("lip", 2.0, 2.0)])
+    monkeypatch.setattr(lookup, "_kept_store", lambda _: reference)
+    own = Suites(mine=[_record("ccup", 3.0, 3.0)])
+    found = known_records(own, "mine", [_cell("ccup", "star"), _cell("ccup", "ring")])
+    assert [seconds_of(record) for record in found] == [2.0, 6.0] and reference.asked == own.asked == ["mine"]
+    cells = [_cell("ccup", "star"), _cell("lip", "star")]
+    found = known_records(own, "mine", cells)
+    assert sorted(seconds_of(record) for record in found) == [2.0, 4.0, 6.0] and reference.asked[-1] is None
+    assert expected_of_cells(cells, found) == [4.0, 4.0]
