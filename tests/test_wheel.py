@@ -134,7 +134,7 @@ def test_a_newcomers_way_from_a_folder_with_files_named_like_ours(installed: Pat
     assert run("--version") == f"{COMMAND} {VERSION}\n", "no commit: that of this folder or of a checkout is not its"
     assert f"{COMMAND} run --all" in run("--help")
     assert "nullspace" in run("list", "methods")
-    assert "quick · shapes-resnet" in run("leaderboard", "--reference")
+    assert "quick · shapes-small" in run("leaderboard", "--reference")
     assert "published / measured" in run("tables", "lip")
     plan = ("plan", "--suite", "quick", "--methods", "original,nullspace", "--seeds", "0")
     cells = cells_of(run(*plan))

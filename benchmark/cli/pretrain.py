@@ -31,7 +31,7 @@ def pretrain_command(
     from there when the same command runs again.
 
     Args:
-        recipe: shapes-resnet, shapes-vit, mini or micro.
+        recipe: shapes-resnet, shapes-small, shapes-vit, mini or micro.
         out: The file to write; by default RECIPE.safetensors here.
         seed: Of the weights, the order and the augmentation.
         precision: auto takes bf16 where the chip is fast at it.

@@ -16,7 +16,8 @@ from benchmark.execution import chosen_levels
 from benchmark.execution.chosen_levels import bring, kept_in
 from datamodules.common.request import ForgetRequest
 
-SHAPES = ("shapes-resnet", "shapes", "star")
+SHAPES = ("shapes-small", "shapes", "star")
+LARGER = ("shapes-resnet", "shapes", "star")
 PHOTOGRAPHS = [("micro", "cifar100", "apple"), ("micro", "development:cifar100", "lamp")]
 
 
@@ -34,7 +35,9 @@ def file_of(examined: Context) -> str:
 def test_the_first_board_finds_its_level_and_it_is_the_one_that_would_be_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = chosen_levels.chosen_levels()[file_of(context(*SHAPES, None))]
+    levels = chosen_levels.chosen_levels()
+    kept = levels[file_of(context(*SHAPES, None))]
+    assert file_of(context(*LARGER, None)) in levels
     place = relearning.RATES.index(kept["value"])
     monkeypatch.setattr(relearning, "RATES", relearning.RATES[place - 1 : place + 1])
     chosen = relearning.chosen_rate(context(*SHAPES, tmp_path))
@@ -51,7 +54,7 @@ def test_those_of_photographs_are_those_that_runs_ask_for(
 
 
 def test_no_level_is_of_nothing() -> None:
-    assert len(chosen_levels.chosen_levels()) == 1 + len(PHOTOGRAPHS), "each is asked for by a test above"
+    assert len(chosen_levels.chosen_levels()) == 2 + len(PHOTOGRAPHS), "each is asked for by a test above"
 
 
 def test_what_is_brought_is_found_and_nothing_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from benchmark.models.registry import WEIGHTS
 from benchmark.pretraining.retrained import recipe_of
 from datamodules.common.registry import open_dataset
 
-MODELS = ("shapes-resnet", "shapes-vit")
+MODELS = ("shapes-resnet", "shapes-small", "shapes-vit")
 
 
 @pytest.fixture(scope="module")

@@ -537,7 +537,7 @@ def test_the_committed_values_were_found_by_the_common_search() -> None:
     for entry in load_tuned():
         assert entry.trials == TRIALS and entry.suite in suite_names() and entry.suite.startswith(DEVELOPMENT)
         assert entry.command.startswith(f"python -m benchmark tune {entry.method}") and competes(REGISTRY, entry.method)
-        assert ("--data-dir DIR" in entry.command) == (entry.model != "shapes-resnet") and " /" not in entry.command
+        assert ("--data-dir DIR" in entry.command) == (entry.dataset != "shapes") and " /" not in entry.command
         dimensions = space_of(REGISTRY, entry.method).dimensions
         assert set(entry.values) == set(dimensions)
         assert all(dimensions[key].holds(value) for key, value in entry.values.items())
@@ -554,7 +554,8 @@ def test_no_row_of_a_board_of_classes_of_the_embedded_world_is_untuned(name: str
     suite, notes = with_tuned(load_suite(name), REGISTRY)
     assert suite.settings == "tuned" and notes == []
     ranked = {each for each in REGISTRY.names() if competes(REGISTRY, each) and space_of(REGISTRY, each).dimensions}
-    values = suite.tuned["shapes-resnet", "shapes", "class"].values
+    (model,) = suite.models
+    values = suite.tuned[model, "shapes", "class"].values
     assert len(ranked) > 40 and ranked <= {method for method, chosen in values.items() if chosen}
 
 
@@ -564,7 +565,7 @@ def test_a_tuned_run_keeps_the_variants_of_the_protocol_and_refuses_those_of_wha
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benchmark.suites.tuned.values.model_identity", lambda _: weights)
         values = {"forget_weight": 3.0, "retain_weight": 4.0}
-        save_tuned(file, tuned_entry(method="ccup", weights=weights, values=values))
+        save_tuned(file, tuned_entry(method="ccup", model=quick.models[0], weights=weights, values=values))
         suite, notes = with_tuned(quick, REGISTRY, file)
         assert suite.variants == quick.variants != () and suite.tuned
         (task, *_), (model, *_) = suite.tasks, suite.models
@@ -579,9 +580,10 @@ def test_a_tuned_run_keeps_the_variants_of_the_protocol_and_refuses_those_of_wha
 def test_a_suite_that_asks_for_tuned_settings_leaves_nothing_out(tmp_path: Path) -> None:
     quick, file = replace(load_suite("quick"), settings="tuned"), tmp_path / "t.yaml"
     with pytest.MonkeyPatch.context() as patch:
-        own = {"shapes-resnet": "compact:0"}
+        own = {quick.models[0]: "compact:0"}
         patch.setattr("benchmark.suites.tuned.values.model_identity", lambda model: own.get(model, model))
-        save_tuned(file, tuned_entry(method="nullspace", weights="compact:0", values={"alpha": 0.7}))
+        entry = tuned_entry(method="nullspace", model=quick.models[0], weights="compact:0", values={"alpha": 0.7})
+        save_tuned(file, entry)
         suite, notes = with_tuned(quick, REGISTRY, file)
         (model,), (task, by_concept) = suite.models, suite.tasks
         star, concept = task.requests[0], by_concept.requests[0]
@@ -592,7 +594,7 @@ def test_a_suite_that_asks_for_tuned_settings_leaves_nothing_out(tmp_path: Path)
         assert suite.overrides("graddiff", model, task.dataset, star)[0] == [{}], "as declared, on the same board"
         assert suite.tuned_group(model, task.dataset, star) and not suite.tuned_group(model, task.dataset, concept)
         (missing,) = [note for note in notes if "keep their declared values" in note]
-        assert missing.startswith("forget class of shapes, shapes-resnet: ") and "graddiff" in missing
+        assert missing.startswith(f"forget class of shapes, {model}: ") and "graddiff" in missing
         for some in (("original",), ("graddiff", "logit_mask"), ("nullspace",)):
             alone, told = with_tuned(replace(quick, methods=some), REGISTRY, file)
             group = alone.tuned_group(model, task.dataset, star)
@@ -600,7 +602,7 @@ def test_a_suite_that_asks_for_tuned_settings_leaves_nothing_out(tmp_path: Path)
             assert any("not tuned" in note for note in told) == ("graddiff" in some)
         published = replace(quick, models=("ViT-B-32/openai",))
         assert with_tuned(published, REGISTRY, file) == (published, [])
-        own["shapes-resnet"] = "compact:1"
+        own[model] = "compact:1"
         assert with_tuned(quick, REGISTRY, file) == (quick, []), "a model of that name, with weights of its own"
 
 
