@@ -87,8 +87,8 @@ def classify(
         store.images(clip, dataset, "test", keep=keep), store.classifier(clip, dataset.class_names, dataset.templates)
     ).cpu()
     right = predicted == labels
-    recall = mean_per_class_recall(right, labels)
-    return {"acc1": float(right.float().mean()), "mean_per_class_recall": recall if recall is not None else 0.0}
+    hits, images = (torch.bincount(chosen, minlength=len(dataset.class_names)) for chosen in (labels[right], labels))
+    return {"acc1": float(right.float().mean()), "mean_per_class_recall": mean_per_class_recall(hits, images)}
 
 
 def retrieve(clip: Clip, dataset: Dataset, precision: Precision) -> dict[str, float]:

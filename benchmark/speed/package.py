@@ -93,9 +93,10 @@ def classify_as_open_clip(
     from open_clip import build_zero_shot_classifier
 
     try:
-        from open_clip_train.zero_shot import run
+        from open_clip_train import zero_shot
     except ImportError as error:
         raise LeftOutError(f"open_clip's own evaluation cannot be imported: {error}") from error
+    zero_shot.accuracy = _right
     named = [template.format for template in templates]
     settings = SimpleNamespace(device=str(clip.device), precision="amp_bf16" if precision == "bf16" else "fp32")
     settings.batch_size = BATCH
@@ -104,14 +105,19 @@ def classify_as_open_clip(
             clip.model, clip.tokenize, images.classes, named, num_classes_per_batch=10, device=clip.device
         )
     with _quiet():
-        acc1, _ = run(clip.model, classifier, torch.utils.data.DataLoader(images, batch_size=BATCH), settings)
+        acc1, _ = zero_shot.run(clip.model, classifier, torch.utils.data.DataLoader(images, batch_size=BATCH), settings)
     return {"acc1": float(acc1)}
 
 
-def _accuracy(output: torch.Tensor, target: torch.Tensor, topk: Sequence[int] = (1,)) -> list[float]:
-    """Stands in for the package's function of this name: its own makes numbers as NumPy 2.5 no longer allows."""
+def _right(output: torch.Tensor, target: torch.Tensor, topk: Sequence[int] = (1,)) -> list[float]:
+    """Stands in for open_clip's `accuracy`, which counts: it makes numbers as NumPy 2.4 no longer allows."""
     right = output.topk(max(topk), dim=1).indices == target[:, None]
-    return [float(right[:, :k].any(dim=1).float().mean()) for k in topk]
+    return [float(right[:, :k].any(dim=1).sum()) for k in topk]
+
+
+def _accuracy(output: torch.Tensor, target: torch.Tensor, topk: Sequence[int] = (1,)) -> list[float]:
+    """Stands in for the package's function of this name, for the same reason: the share of the images."""
+    return [count / len(target) for count in _right(output, target, topk)]
 
 
 def retrieve(clip: Clip, images: FirstItems, precision: Precision, bench: Bench) -> dict[str, float]:
