@@ -27,6 +27,7 @@ from methods.cliperase import Hyperparameters as CLIPEraseParameters
 from methods.common.base import UnlearningMethod
 from methods.common.card import resolve
 from methods.common.clip import Clip
+from methods.common.token_rows import used_token_rows
 from methods.graddiff import GradDiff
 from methods.graddiff import Hyperparameters as GradDiffParameters
 
@@ -40,21 +41,21 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
     """Both methods at their settings for small models, then the Trainer."""
     clip = bench.model(MODEL)
     dataset = bench.dataset(DATASET, clip.preprocessing.framing)
-    for plain, method in ((plain_graddiff, graddiff(clip, dataset)), (plain_cliperase, cliperase(clip, dataset))):
-        yield _step(bench, clip, dataset, method, plain)
+    for plain, made in ((plain_graddiff, graddiff), (plain_cliperase, cliperase)):
+        yield _step(bench, clip, dataset, made, plain)
     yield _trainer(bench, clip, dataset)
 
 
 def graddiff(clip: Clip, dataset: Dataset) -> GradDiff:
-    """GradDiff with the contrastive loss on both parts, as CLIPErase's table has it."""
+    """GradDiff with the contrastive loss on both parts, as CLIPErase's table has it; it edits the model itself."""
     h = resolve(GradDiffParameters, "small", {"ascent": "contrastive", "batch_size": PAIRS, "max_steps": STEPS})
-    return GradDiff(clip.copy(), _data(clip, dataset).spec, h)
+    return GradDiff(clip, _data(clip, dataset).spec, h)
 
 
 def cliperase(clip: Clip, dataset: Dataset) -> CLIPErase:
-    """CLIPErase with its three modules."""
+    """CLIPErase with its three modules; it edits the model itself."""
     h = resolve(CLIPEraseParameters, "small", {"batch_size": PAIRS})
-    return CLIPErase(clip.copy(), _data(clip, dataset).spec, h)
+    return CLIPErase(clip, _data(clip, dataset).spec, h)
 
 
 PlainLoss = Callable[[Any, Any, "Batch", Callable[[list[str]], Tensor]], Tensor]
@@ -120,10 +121,22 @@ def _optimised(method: UnlearningMethod[Any], loss: Tensor, optimizer: torch.opt
     optimizer.step()
 
 
-def _step(bench: Bench, clip: Clip, dataset: Dataset, method: UnlearningMethod[Any], plain: PlainLoss) -> SpeedFinding:
-    batch = next(_batches(clip, dataset))
-    rival = type(method)(clip.copy(), method.spec, method.h)  # the same parameters are trained
-    original = method.original.model
+def _step(
+    bench: Bench,
+    clip: Clip,
+    dataset: Dataset,
+    made: Callable[[Clip, Dataset], UnlearningMethod[Any]],
+    plain: PlainLoss,
+) -> SpeedFinding:
+    rival, own = made(clip.copy(), dataset), clip.copy()  # the same parameters are trained
+    with used_token_rows(own):  # as around every method that runs
+        return _step_beside(bench, next(_batches(clip, dataset)), made(own, dataset), rival, plain)
+
+
+def _step_beside(
+    bench: Bench, batch: Batch, method: UnlearningMethod[Any], rival: UnlearningMethod[Any], plain: PlainLoss
+) -> SpeedFinding:
+    clip, original = rival.clip, rival.original.model
     ours = method.configure_optimizers()
     theirs = torch.optim.Adam(rival.editable_parameters(), lr=ours.param_groups[0]["lr"], betas=(0.9, 0.98))
     losses: dict[str, list[float]] = {"ours": [], "theirs": []}
@@ -157,10 +170,12 @@ def _trainer(bench: Bench, clip: Clip, dataset: Dataset) -> SpeedFinding:
 
     def bare() -> None:
         with isolated(0):
-            method = graddiff(clip, dataset)
-            optimizer = method.configure_optimizers()
-            for batch in _batches(clip, dataset):
-                _optimised(method, cast(Any, method).training_step(batch, 0), optimizer)
+            own = clip.copy()
+            with used_token_rows(own):
+                method = graddiff(own, dataset)
+                optimizer = method.configure_optimizers()
+                for batch in _batches(clip, dataset):
+                    _optimised(method, cast(Any, method).training_step(batch, 0), optimizer)
 
     here, there = alternate(under_the_trainer, bare, bench.device, repeats=REPEATS)
     return SpeedFinding(

@@ -12,7 +12,7 @@ import torch
 from tiny import TinyDataset, random_images, tiny_clip
 from world import command
 
-from benchmark.speed import gradient_step, lip_step
+from benchmark.speed import evaluation, gradient_step, lip_step, package
 from benchmark.speed.findings import LeftOutError, Side, SpeedFinding, alternate
 from benchmark.speed.history import append, line_of, read_history, slower
 from benchmark.speed.report import MEASUREMENTS, lines, module, summary
@@ -73,7 +73,7 @@ def test_the_plain_loops_of_gradient_methods_have_the_losses_of_the_suite(
     monkeypatch.setattr(gradient_step, "REQUEST", ForgetRequest(classes=("apple",)))
     monkeypatch.setattr(gradient_step, "PAIRS", 6)
     clip, dataset = tiny_clip("vit"), TinyDataset()
-    method = getattr(gradient_step, name)(clip, dataset)
+    method = getattr(gradient_step, name)(clip.copy(), dataset)
     rival, original = tiny_clip("vit", seed=1), method.original.model
     batch = next(gradient_step._batches(clip, dataset))
     plain = getattr(gradient_step, f"plain_{name}")
@@ -81,6 +81,30 @@ def test_the_plain_loops_of_gradient_methods_have_the_losses_of_the_suite(
         method.clip.model.load_state_dict(model.model.state_dict())
         loss = plain(model.model, original, batch, clip.tokenize)
         assert float(method.training_step(batch, 0).detach()) == pytest.approx(float(loss.detach()), abs=1e-5)
+
+
+def test_the_suite_and_open_clip_evaluate_alike() -> None:
+    clip, dataset = tiny_clip("resnet"), TinyDataset()
+    split = dataset.split("test")
+    assert split.labels is not None
+    pixels, labels = clip.preprocessing(split.images.read(range(len(split.images)))), torch.from_numpy(split.labels)
+    items = list(zip(pixels, labels.tolist(), strict=True))
+    ours = evaluation.classify(clip, dataset, "fp32")
+    images = package.FirstItems(items, len(items), dataset.class_names)
+    assert package.classify_as_open_clip(clip, images, dataset.templates, "fp32") == {
+        "acc1": pytest.approx(ours["acc1"])
+    }
+    with torch.no_grad():
+        features = torch.nn.functional.normalize(clip.encode_image(pixels), dim=-1)
+        predicted = (features @ clip.zero_shot_classifier(dataset.class_names, dataset.templates).T).argmax(1)
+    recalls = [float((predicted[labels == label] == label).float().mean()) for label in labels.unique()]
+    assert ours["mean_per_class_recall"] == pytest.approx(sum(recalls) / len(recalls)) and 0 < ours["acc1"] < 1
+
+
+def test_the_share_that_stands_in_for_clip_benchmarks_is_of_all_images() -> None:
+    logits, labels = torch.eye(4)[[0, 1, 2, 0]] + 0.1 * torch.eye(4)[[3, 3, 3, 3]], torch.tensor([0, 1, 0, 3])
+    assert package._accuracy(logits, labels, (1, 2)) == [0.5, 0.75]
+    assert package._right(logits, labels, (1, 2)) == [2.0, 3.0]
 
 
 def test_a_history_says_what_became_slower(tmp_path: Path) -> None:
