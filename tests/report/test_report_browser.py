@@ -158,6 +158,7 @@ def test_on_a_phone_the_score_is_the_second_column(page: Browser) -> None:
 
 
 def test_two_methods_stand_side_by_side_with_the_verdict(page: Browser) -> None:
+    choose(page, "model", "shapes-resnet")
     choose(page, "suite", "oracle")
     choose(page, "one", "original")
     choose(page, "other", "calibrated_projection")

@@ -83,7 +83,8 @@ def test_the_plain_loops_of_gradient_methods_have_the_losses_of_the_suite(
         assert float(method.training_step(batch, 0).detach()) == pytest.approx(float(loss.detach()), abs=1e-5)
 
 
-def test_the_suite_and_open_clip_evaluate_alike() -> None:
+def test_the_suite_and_open_clip_evaluate_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(package, "WORKERS", 0)
     clip, dataset = tiny_clip("resnet"), TinyDataset()
     split = dataset.split("test")
     assert split.labels is not None
