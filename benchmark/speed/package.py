@@ -73,9 +73,9 @@ def classify(
     from clip_benchmark.metrics import zeroshot_classification
 
     zeroshot_classification.accuracy = _accuracy
-    loader = torch.utils.data.DataLoader(images, batch_size=BATCH, num_workers=WORKERS)
     named = [template.replace("{}", "{c}") for template in templates]
     with _quiet():
+        loader = torch.utils.data.DataLoader(images, batch_size=BATCH, num_workers=WORKERS)
         metrics: dict[str, float] = zeroshot_classification.evaluate(
             clip.model, loader, clip.tokenize, images.classes, named, bench.device.type, amp=precision == "bf16"
         )
@@ -126,10 +126,10 @@ def retrieve(clip: Clip, images: FirstItems, precision: Precision, bench: Bench)
     from clip_benchmark.datasets.builder import image_captions_collate_fn
     from clip_benchmark.metrics import zeroshot_retrieval
 
-    loader = torch.utils.data.DataLoader(
-        images, batch_size=BATCH, num_workers=WORKERS, collate_fn=image_captions_collate_fn
-    )
     with _quiet():
+        loader = torch.utils.data.DataLoader(
+            images, batch_size=BATCH, num_workers=WORKERS, collate_fn=image_captions_collate_fn
+        )
         metrics: dict[str, float] = zeroshot_retrieval.evaluate(
             clip.model,
             loader,

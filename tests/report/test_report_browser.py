@@ -126,6 +126,7 @@ def test_it_opens_on_real_images_that_tell_methods_apart_with_who_leads_and_a_po
 
 
 def test_baselines_stand_among_the_methods_by_their_score(page: Browser) -> None:
+    choose(page, "model", "shapes-resnet")
     choose(page, "suite", "oracle")
     scores = [float(text.split()[0]) for text in column(page, "score/quality") if text[0].isdigit()]
     assert scores == sorted(scores, reverse=True) and len(scores) > 20
