@@ -13,6 +13,7 @@ from benchmark.evaluation.measures.quality import QUALITY
 from benchmark.leaderboards.boards import Board
 from benchmark.leaderboards.comparison import LEAST_REQUESTS
 from benchmark.leaderboards.findings import competing, listed
+from benchmark.utils.statistics import kendalls_tau
 
 LEAST_METHODS = 5
 """Methods on both boards that a sentence needs: the order of fewer says nothing; our choice."""
@@ -53,9 +54,7 @@ def _scores(board: Board) -> dict[str, float]:
 
 
 def _orders(both: Sequence[str], before: dict[str, float], after: dict[str, float], data: tuple[str, str]) -> str:
-    from scipy.stats import kendalltau
-
-    tau = float(kendalltau([before[name] for name in both], [after[name] for name in both]).statistic)
+    tau = kendalls_tau([before[name] for name in both], [after[name] for name in both])
     first, then = both[0], [name for name in after if name in both]
     led = (
         f"`{first}` leads them on both"

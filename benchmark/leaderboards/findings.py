@@ -16,6 +16,7 @@ from benchmark.leaderboards.grouping import PUBLISHED
 from benchmark.leaderboards.pareto import CLOCK_SECONDS, CPU_SECONDS
 from benchmark.leaderboards.scored import ORIGINAL
 from benchmark.models.registry import PRETRAINING
+from benchmark.utils.statistics import kendalls_tau
 
 REGIMES = {
     "names": "From names alone",
@@ -202,13 +203,11 @@ def costs(board: Board) -> str:
 
 def orders(board: Board) -> str:
     """How the order by S, as published, differs from the order by Q."""
-    from scipy.stats import kendalltau
-
     ranked = [row for row in competing(board) if row.mean(PUBLISHED) is not None]
     if len(ranked) < 3 or board.ranked_by != QUALITY:
         return ""
     by_s = sorted(ranked, key=lambda row: row.mean(PUBLISHED) or 0.0)
-    tau = float(kendalltau([row.rank for row in ranked], [by_s.index(row) for row in ranked]).statistic)
+    tau = kendalls_tau([row.rank or 0 for row in ranked], [by_s.index(row) for row in ranked])
     first = by_s[0]
     best = first.mean(PUBLISHED) or 0.0
     before = [row for row in board.rows if row.reference and row.method != ORIGINAL and row.regime != PRETRAINING]

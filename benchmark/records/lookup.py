@@ -86,16 +86,17 @@ def known_records(store: RecordStore, suite: str, cells: Iterable[Cell]) -> list
 
     Args:
         store: Of the results folder.
-        suite: The name of the cells' suite. Its records are enough where they have each method on each model.
-        cells: The cells; where one of them has no like in the suite, the records of all suites are read, which takes
-            longer the more there are.
+        suite: The name of the cells' suite. Its records are enough where those of the package have each method on each
+            model.
+        cells: The cells; where one of them has no like there, the records of all suites are read, which takes longer
+            the more there are.
     """
-    stores = [*([_kept_store(REFERENCE)] if REFERENCE.is_dir() else []), store]
-    found = [record for each in stores for record in each.all(suite)]
-    told = {(record.cell["method"], record.cell["model"]) for record in found}
-    if all((cell.method, cell.model) in told for cell in cells):
-        return found
-    return [record for each in stores for record in each.all()]
+    reference = _kept_store(REFERENCE)
+    told = reference.all(suite)
+    pairs = {(record.cell["method"], record.cell["model"]) for record in told}
+    if all((cell.method, cell.model) in pairs for cell in cells):
+        return [*told, *store.all(suite)]
+    return [*reference.all(), *store.all()]
 
 
 @cache

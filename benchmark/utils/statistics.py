@@ -6,6 +6,7 @@
 - `holm`, which of many tests hold together.
 - `clustered`, a proportion of items that are not independent, such as the captions of one image.
 - `skewness`, and from which on Student's t of so few values is not to be trusted.
+- `kendalls_tau`, how alike two orders are.
 """
 
 from __future__ import annotations
@@ -228,6 +229,18 @@ def is_skewed(values: Sequence[float]) -> bool:
     if skew is None or n >= MANY_VALUES:
         return False
     return abs(skew) > 2 * math.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
+
+
+def kendalls_tau(first: Sequence[float], second: Sequence[float]) -> float:
+    """Kendall's tau-b of two rows of values: 1 for the same order, 0 for unrelated ones, -1 for opposite ones.
+
+    Args:
+        first: A value for each of at least two things.
+        second: Another value for each of them.
+    """
+    from scipy.stats import kendalltau  # takes longer to import than the whole leaderboard
+
+    return float(kendalltau(first, second).statistic)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -11,8 +11,9 @@ from benchmark.leaderboards.scored import is_retrained, with_quality
 from benchmark.records.cell import JOINT
 from benchmark.records.record import Record
 from benchmark.records.store import REFERENCE, RecordStore
+from benchmark.utils.statistics import kendalls_tau
 from benchmark.utils.table import Table, number_text
-from docs.generation.originals import Scores, scores_of
+from docs.generation.originals import Means, leader, means_of, scores_of
 
 
 def floors_table(argument: str) -> str:
@@ -29,15 +30,16 @@ def floors_table(argument: str) -> str:
     store = RecordStore(REFERENCE, older=True)
     records = store.all(suite)
     exchanged = with_joint(records, store.all(other))
-    single, joint = (_means(scores_of(with_quality(each))) for each in (records, exchanged))
+    found, beside = (means_of(scores_of(with_quality(each))) for each in (records, exchanged))
     golden = {record.cell["method"] for record in records if is_retrained(record)}
-    methods = [method for method in single if method not in golden and max(single[method].values()) > 0]
+    methods = [method for method in found if method not in golden and max(found[method].values()) > 0]
+    single, joint = ({method: of[method] for method in methods} for of in (found, beside))
     rows = []
     for method in sorted(methods, key=lambda name: -fmean(single[name].values())):
         numbers = [fmean(of[method].values()) for of in (single, joint)]
         rows.append([f"`{method}`", *(number_text(n, 1.0, 3) for n in (*numbers, numbers[1] - numbers[0]))])
     head = ["Q, E measured from", "single models", "joint models", "difference"]
-    return f"{Table.of_texts(head, rows, words=(0,)).markdown()}\n\n{_alike(single, joint, methods)}"
+    return f"{Table.of_texts(head, rows, words=(0,)).markdown()}\n\n{_alike(single, joint)}"
 
 
 def with_joint(records: Sequence[Record], others: Sequence[Record]) -> list[Record]:
@@ -62,23 +64,16 @@ def _place(record: Record) -> tuple[str, int, int]:
     return str(record.cell["request"]), record.cell["seed"], record.cell.get("test_images") or 0
 
 
-def _means(scores: Scores) -> dict[str, dict[str, float]]:
-    """Means over the requests, by method and training."""
-    return {name: {training: fmean(by.values()) for training, by in of.items()} for name, of in scores.items()}
-
-
-def _alike(single: dict[str, dict[str, float]], joint: dict[str, dict[str, float]], methods: Sequence[str]) -> str:
-    from scipy.stats import kendalltau
-
-    trainings = sorted(single[methods[0]])
+def _alike(single: Means, joint: Means) -> str:
+    """How far the scores are from each other, and how alike their orders are."""
+    trainings = sorted(next(iter(single.values())))
     taus = [
-        kendalltau(*([of[name][each] for name in methods] for of in (single, joint))).statistic for each in trainings
+        kendalls_tau([of[each] for of in single.values()], [of[each] for of in joint.values()]) for each in trainings
     ]
-    changes = [fmean(joint[name].values()) - fmean(single[name].values()) for name in methods]
-    same = [max(methods, key=lambda name: of[name][each]) for each in trainings for of in (single, joint)]
-    leaders = sum(a == b for a, b in zip(same[::2], same[1::2], strict=True))
+    changes = [fmean(joint[name].values()) - fmean(single[name].values()) for name in single]
+    stay = sum(leader(single, each) == leader(joint, each) for each in trainings)
     return (
         f"Means over {len(trainings)} trainings of the original. Q changes by {number_text(fmean(changes), 1.0, 3)} on "
         f"average; Kendall's tau between the two orders is {listed([f'{tau:.2f}' for tau in taus])} on them; "
-        f"{leaders} of {len(trainings)} leaders stay."
+        f"{stay} of {len(trainings)} leaders stay."
     )

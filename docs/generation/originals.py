@@ -16,12 +16,15 @@ from benchmark.leaderboards.findings import listed
 from benchmark.leaderboards.scored import with_quality
 from benchmark.records.record import Record
 from benchmark.records.store import REFERENCE, RecordStore
+from benchmark.utils.statistics import kendalls_tau
 from benchmark.utils.table import Table, number_text
 from datamodules.common.image_request import read_request
 from docs.generation.boards import reference_boards
 
 Scores = dict[str, dict[str, dict[str, float]]]
 """Q by method, training and request."""
+Means = dict[str, dict[str, float]]
+"""The same over the requests, by method and training."""
 
 
 def originals_table(suite: str) -> str:
@@ -39,12 +42,11 @@ def originals_table(suite: str) -> str:
     competing = [name for name in scores if name not in baselines]
     if len(trainings) < 2 or len(competing) < 3:
         raise LookupError(f"suite {suite!r} has no three methods with Q on two trainings")
-    means = {name: [fmean(scores[name][training].values()) for training in trainings] for name in scores}
-    order = sorted(scores, key=lambda name: (name in competing, -fmean(means[name])))
-    rows = [
-        [f"`{name}`", *(number_text(value, 1.0, 3) for value in (*means[name], max(means[name]) - min(means[name])))]
-        for name in order
-    ]
+    means = means_of(scores)
+    rows = []
+    for name in sorted(scores, key=lambda name: (name in competing, -fmean(means[name].values()))):
+        values = [means[name][training] for training in trainings]
+        rows.append([f"`{name}`", *(number_text(value, 1.0, 3) for value in (*values, max(values) - min(values)))])
     table = Table.of_texts(["Q on", *(f"`{name}`" for name in trainings), "apart"], rows, words=(0,)).markdown()
     return f"{table}\n\n{_luck({name: scores[name] for name in competing}, trainings)}"
 
@@ -62,6 +64,16 @@ def scores_of(records: list[Record]) -> Scores:
         if len(known) == len(values):
             scores[method][training][request] = fmean(known)
     return scores
+
+
+def means_of(scores: Scores) -> Means:
+    """Means over the requests."""
+    return {name: {training: fmean(by.values()) for training, by in of.items()} for name, of in scores.items()}
+
+
+def leader(means: Means, training: str) -> str:
+    """The method with the highest mean on a training."""
+    return max(means, key=lambda name: means[name][training])
 
 
 def _training(model: str) -> str:
@@ -128,12 +140,10 @@ def parts_of(values: NDArray[np.float64]) -> Parts:
 
 def _luck(scores: Scores, trainings: list[str]) -> str:
     """How alike the orders are, and what Q is made of."""
-    from scipy.stats import kendalltau
-
-    columns = {name: [fmean(of[name].values()) for of in scores.values()] for name in trainings}
-    taus = [float(kendalltau(columns[a], columns[b]).statistic) for a, b in combinations(trainings, 2)]
-    first = [max(scores, key=lambda method: fmean(scores[method][name].values())) for name in trainings]
-    leaders = listed([f"`{method}`" for method in dict.fromkeys(first)])
+    means = means_of(scores)
+    columns = {training: [of[training] for of in means.values()] for training in trainings}
+    taus = [kendalls_tau(columns[a], columns[b]) for a, b in combinations(trainings, 2)]
+    leaders = listed([f"`{method}`" for method in dict.fromkeys(leader(means, each) for each in trainings)])
     said = (
         f"{len(scores)} methods; Kendall's tau between the orders on two trainings: "
         f"{listed([f'{tau:.2f}' for tau in taus])} (1: the same, 0: unrelated); first on the {len(trainings)} "

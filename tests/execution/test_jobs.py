@@ -11,14 +11,17 @@ import time
 import zipfile
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
 import pytest
+import torch
 from world import Answer, World, command, metrics_of, write_plugin
 
-from benchmark.execution.local import jobs_for
+from benchmark.execution.local import _threads_shared, jobs_for
 from benchmark.execution.process.processes import METHOD
+from benchmark.execution.process.unlearner import Unlearner
 from benchmark.execution.runner import CellRunner
 from benchmark.execution.tracking import Tracker
 from benchmark.records.failures import Ledger
@@ -63,6 +66,20 @@ def test_the_numbers_are_those_of_one_after_another(
     assert Ledger(short_world.results).unended() == {} and set((short_world.cache / "jobs").glob("*/job-*")) <= earlier
     again = _side_by_side(short_world)
     assert again.status == 0 and "nothing to do: all 4 cells" in again.out
+
+
+def test_what_is_measured_beside_methods_leaves_them_their_threads(tmp_path: Path) -> None:
+    unlearner, before = Unlearner(tmp_path, jobs=2), torch.get_num_threads()
+    runner = SimpleNamespace(session=SimpleNamespace(unlearner=unlearner))
+    torch.set_num_threads(4)
+    try:
+        for jobs, here, theirs in ((1, 4, 2), (2, 2, 2)):  # with one job nothing runs beside
+            with pytest.raises(KeyError), _threads_shared(cast(CellRunner, runner), jobs):
+                assert (torch.get_num_threads(), unlearner.threads_each("cpu")) == (here, theirs)
+                raise KeyError
+            assert (torch.get_num_threads(), unlearner.threads) == (4, None)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_what_a_method_logs_is_logged_all_the_same(short_world: World) -> None:

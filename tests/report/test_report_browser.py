@@ -56,15 +56,20 @@ def first(chromium: Browser, page_file: Path) -> Browser:
     return chromium
 
 
-SHOWN = {"quick": "shapes-small", "oracle": "shapes-resnet"}
+SHOWN = {"quick": "shapes-small", "oracle": "shapes-resnet", "reference": "shapes-resnet"}
 """Suites that are looked at, and their model."""
+
+
+def show(page: Browser, suite: str) -> None:
+    """Choose a suite's board."""
+    choose(page, "model", SHOWN[suite])
+    choose(page, "suite", suite)
 
 
 @pytest.fixture
 def page(first: Browser) -> Browser:
     """The page with the boards of suite quick."""
-    choose(first, "model", "shapes-small")
-    choose(first, "suite", "quick")
+    show(first, "quick")
     choose(first, "kind", "class")
     return first
 
@@ -126,8 +131,7 @@ def test_it_opens_on_real_images_that_tell_methods_apart_with_who_leads_and_a_po
 
 
 def test_baselines_stand_among_the_methods_by_their_score(page: Browser) -> None:
-    choose(page, "model", "shapes-resnet")
-    choose(page, "suite", "oracle")
+    show(page, "oracle")
     scores = [float(text.split()[0]) for text in column(page, "score/quality") if text[0].isdigit()]
     assert scores == sorted(scores, reverse=True) and len(scores) > 20
     names = page.run(NAMES)
@@ -159,8 +163,7 @@ def test_on_a_phone_the_score_is_the_second_column(page: Browser) -> None:
 
 
 def test_two_methods_stand_side_by_side_with_the_verdict(page: Browser) -> None:
-    choose(page, "model", "shapes-resnet")
-    choose(page, "suite", "oracle")
+    show(page, "oracle")
     choose(page, "one", "original")
     choose(page, "other", "calibrated_projection")
     verdict, notes = text_of(page, "verdict"), text_of(page, "verdict-notes")
@@ -243,8 +246,7 @@ def test_it_switches_model_suite_and_request(page: Browser) -> None:
     records = page.run("[...document.querySelectorAll('#record-list summary')].map(s => s.textContent)")
     assert records and all("apple" in text for text in records)
     assert page.run("document.getElementById('tuned-label').hidden"), "there is one board of these"
-    choose(page, "model", "shapes-resnet")
-    choose(page, "suite", "oracle")
+    show(page, "oracle")
     assert page.run("document.querySelectorAll('#deep svg').length") == 2
     assert page.run("document.querySelectorAll('#relearn svg').length") == 1
     assert page.run("document.querySelectorAll('#prediction-list img').length") >= 6
@@ -274,8 +276,7 @@ def test_it_switches_between_found_and_declared_settings(chromium: Browser, tmp_
 
 
 def test_a_record_shows_its_command_and_an_empty_cell_its_reason(page: Browser) -> None:
-    choose(page, "model", "shapes-resnet")
-    choose(page, "suite", "oracle")
+    show(page, "oracle")
     page.run("(d => { d.open = true; })(document.querySelector('#record-list details'))")
     page.run("new Promise(done => setTimeout(done, 50))")
     assert "python -m benchmark run" in page.run("document.querySelector('#record-list pre').textContent")
@@ -286,8 +287,7 @@ def test_a_record_shows_its_command_and_an_empty_cell_its_reason(page: Browser) 
 
 
 def test_the_numbers_are_copied_as_csv_and_latex(page: Browser) -> None:
-    choose(page, "model", "shapes-resnet")
-    choose(page, "suite", "reference")
+    show(page, "reference")
     page.run(
         "Object.defineProperty(navigator, 'clipboard', {configurable: true,"
         " value: {writeText: text => { window.copied = text; }}})"
@@ -318,9 +318,8 @@ def test_the_numbers_are_copied_as_csv_and_latex(page: Browser) -> None:
 def test_nothing_is_wider_than_the_window(page: Browser, width: int) -> None:
     page.size(width, 844)
     page.run("new Promise(done => setTimeout(done, 400))")
-    for suite, model in SHOWN.items():
-        choose(page, "model", model)
-        choose(page, "suite", suite)
+    for suite in ("quick", "oracle"):
+        show(page, suite)
         assert page.run("document.documentElement.scrollWidth") <= width
 
 
@@ -364,8 +363,7 @@ def test_axe_finds_no_violation(page: Browser, theme: str, suite: str, width: in
     script = axe_script()
     page.size(width, 900)
     page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
-    choose(page, "model", SHOWN[suite])
-    choose(page, "suite", suite)
+    show(page, suite)
     page.run("for (const d of document.querySelectorAll('.numbers, #published details, #method-ccup')) d.open = true")
     page.run("(d => { d.open = true })(document.querySelector('#record-list details'))")
     page.run(script)

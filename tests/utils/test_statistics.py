@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.utils.statistics import Interval, paired_t, t_interval, wilson
+from benchmark.utils.statistics import Interval, kendalls_tau, paired_t, t_interval, wilson
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=30)
 
@@ -94,3 +94,18 @@ def test_t_moves_and_scales_with_its_values(values: list[float], shift: float, s
     assert before.low is not None and before.high is not None
     assert before.low <= before.mean <= before.high
     assert after.low == pytest.approx(scale * before.low + shift, rel=1e-6, abs=1e-2)
+
+
+@settings(deadline=None)  # the first call imports SciPy
+@given(
+    st.lists(
+        st.tuples(st.integers(-99, 99), st.integers(-99, 99)),
+        min_size=2,
+        max_size=12,
+        unique_by=(lambda p: p[0], lambda p: p[1]),
+    )
+)
+def test_kendalls_tau_is_the_share_of_pairs_in_order_less_that_of_others(values: list[tuple[int, int]]) -> None:
+    signs = [(a - c) * (b - d) > 0 for k, (a, b) in enumerate(values) for c, d in values[:k]]
+    tau = kendalls_tau([a for a, _ in values], [b for _, b in values])
+    assert tau == pytest.approx((2 * sum(signs) - len(signs)) / len(signs))
