@@ -25,7 +25,7 @@ from world import World, command, one_request
 from benchmark.cli.parser import COMMANDS
 from benchmark.evaluation.catalogue import MEASURES, Measure, find
 from benchmark.evaluation.families import DERIVED, FAMILIES, Family
-from benchmark.suites.suite import parse_suite, suite_names
+from benchmark.suites.suite_file import parse_suite, suite_names
 from docs.generation.blocks import MARKER, fill
 from docs.generation.boards import suites_with_records
 from docs.generation.commands import command_parser

@@ -18,16 +18,20 @@ def cell(method: str, model: str, name: str, quality: float | None, seed: int = 
 
 
 def table(monkeypatch: pytest.MonkeyPatch, *records: Record) -> list[str]:
+    return table_of(monkeypatch, {"s": list(records)})
+
+
+def table_of(monkeypatch: pytest.MonkeyPatch, suites: dict[str, list[Record]]) -> list[str]:
     class Store:
         def __init__(self, *_: object, **__: object) -> None: ...
 
         def all(self, suite: str) -> list[Record]:
-            return list(records)
+            return suites[suite]
 
     monkeypatch.setattr(originals, "RecordStore", Store)
     monkeypatch.setattr(originals, "with_quality", list)
     monkeypatch.setattr(originals, "reference_boards", tuple)
-    return originals.originals_table("s").splitlines()
+    return originals.originals_table(" ".join(suites)).splitlines()
 
 
 def of(method: str, *by_training: tuple[float, float]) -> list[Record]:
@@ -109,3 +113,13 @@ def test_a_method_that_lacks_a_score_somewhere_has_no_row(monkeypatch: pytest.Mo
     assert not any("gap" in line or "short" in line for line in lines)
     with pytest.raises(LookupError, match="no three methods"):
         table(monkeypatch, *BEST, *GOOD)
+
+
+def test_trainings_of_two_suites_are_compared_on_what_both_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    def suite(records: list[Record], *models: str) -> list[Record]:
+        return [record for record in records if record.cell["model"] in models]
+
+    both = [*BEST, *GOOD, *BAD]
+    more = [cell(method, "m", "owl", 0.0) for method in ("best", "good", "bad")] + of("alone", (0.9, 0.9))
+    apart = {"a": [*suite(both, "m"), *more], "b": suite(both, "/a/folder/m-1.safetensors", "m-2.safetensors")}
+    assert table_of(monkeypatch, apart) == table(monkeypatch, *both)

@@ -19,7 +19,7 @@ from openai_weights import SCALARS, released
 from world import Answer, command
 
 from benchmark import suites
-from benchmark.suites.suite import load_suite
+from benchmark.suites.suite_file import load_suite
 from datamodules import cifar100, tiny_imagenet
 from datamodules.common.registry import dataset_class
 from datamodules.common.split_file import SplitFileDataset

@@ -16,7 +16,7 @@ from world import World, command, one_request
 from benchmark.__main__ import main
 from benchmark.cli.parser import COMMANDS
 from benchmark.execution.contract import check_method
-from benchmark.suites.suite import suite_names
+from benchmark.suites.suite_file import suite_names
 from docs.generation.boards import HEADLINE_SUITE, ROWS, headline_table
 from docs.generation.picture import picture
 from docs.generation.readme import PICTURE, README, readme_text

@@ -171,7 +171,7 @@ def audit(
     from benchmark.execution.single import cell_for, families, runner_for
     from benchmark.models.in_memory import unlearned_elsewhere
     from benchmark.suites.expansion import ORIGINAL
-    from benchmark.suites.suite import suite_names
+    from benchmark.suites.suite_file import suite_names
     from benchmark.utils.bar import bar
     from datamodules.common.chosen_images import serving
 

@@ -148,7 +148,7 @@ def _check_small(model: str) -> None:
 def _is_usual(search: SearchBudget, plugins: Plugins) -> bool:
     """Whether the values of a search belong to the project's."""
     from benchmark.models.registry import shipped_models
-    from benchmark.suites.suite import suite_names
+    from benchmark.suites.suite_file import suite_names
 
     suite = search.suite in suite_names() and search.suite.startswith(DEVELOPMENT)
     budget = (search.trials, search.search_seed) == (TRIALS, SEARCH_SEED)

@@ -12,7 +12,7 @@ from benchmark.records.cell import Cell
 from benchmark.records.store import RecordStore
 from benchmark.speed.bench import Bench
 from benchmark.suites.expansion import expand, with_overrides
-from benchmark.suites.suite import load_suite
+from benchmark.suites.suite_file import load_suite
 from benchmark.suites.where import Where
 from methods.common.registry import Registry
 

@@ -15,7 +15,8 @@ from benchmark.records.cell import Cell
 from benchmark.records.cell import shard as shard_of
 from benchmark.records.store import RecordStore
 from benchmark.suites.digests import unlearning_code
-from benchmark.suites.suite import ALL, Suite, load_suite
+from benchmark.suites.suite import ALL, Suite
+from benchmark.suites.suite_file import load_suite
 from benchmark.suites.told_before import left_out, told_before, with_local_tokenizer
 from benchmark.suites.wanted import opened_datasets, scale_of, wanted_of
 from benchmark.suites.where import Where

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.evaluation.catalogue import MEASURES
 from benchmark.models.registry import recipe_titles, shipped_models
-from benchmark.suites.suite import load_suite, suite_names
+from benchmark.suites.suite_file import load_suite, suite_names
 from benchmark.utils.table import Table
 from datamodules.common.card import CAPTIONS_SCHEME, FOLDER_SCHEME, HUB_SCHEME, SHARDS_SCHEME, TORCHVISION_SCHEME
 from datamodules.common.registry import dataset_cards

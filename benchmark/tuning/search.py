@@ -28,7 +28,8 @@ from benchmark.records.cell import Cell
 from benchmark.records.failures import Failure
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
-from benchmark.suites.suite import Suite, load_suite, suite_names
+from benchmark.suites.suite import Suite
+from benchmark.suites.suite_file import load_suite, suite_names
 from benchmark.suites.tuned.space import Choice, Dimension, SearchSpace
 from benchmark.suites.tuned_group import Score
 from datamodules.common.card import DEVELOPMENT_SCHEME

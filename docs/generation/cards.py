@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmark.models.registry import recipe_titles, shipped_models
-from benchmark.suites.suite import load_suite, suite_names
+from benchmark.suites.suite_file import load_suite, suite_names
 from benchmark.utils.table import Table
 from datamodules.common.registry import dataset_cards
 

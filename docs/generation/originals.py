@@ -27,21 +27,24 @@ Means = dict[str, dict[str, float]]
 """The same over the requests, by method and training."""
 
 
-def originals_table(suite: str) -> str:
-    """A row for each method of a suite whose models are trainings of one recipe: Q on each, means over the requests.
+def originals_table(argument: str) -> str:
+    """A row for each method of suites whose models are trainings of one recipe: Q on each, means over the requests.
+
+    Args:
+        argument: Names of suites, apart by spaces; what all their trainings have is compared.
 
     Raises:
-        LookupError: If the suite's records are of fewer than two models, or of fewer than three methods with Q on all.
+        LookupError: If the records are of fewer than two models, or of fewer than three methods with Q on all.
     """
-    records = with_quality(RecordStore(REFERENCE, older=True).all(suite))
-    scores = scores_of(records)
-    trainings = sorted({training for of_method in scores.values() for training in of_method})
-    scores = {method: of for method, of in scores.items() if set(of) == set(trainings)}
-    boards = [board for board in reference_boards() if board.key.suite == suite]
+    suites = argument.split()
+    store = RecordStore(REFERENCE, older=True)
+    scores = common(scores_of([record for suite in suites for record in with_quality(store.all(suite))]))
+    boards = [board for board in reference_boards() if board.key.suite in suites]
     baselines = {row.method for board in boards for row in board.rows if row.reference}
     competing = [name for name in scores if name not in baselines]
+    trainings = sorted({training for of_method in scores.values() for training in of_method})
     if len(trainings) < 2 or len(competing) < 3:
-        raise LookupError(f"suite {suite!r} has no three methods with Q on two trainings")
+        raise LookupError(f"{' and '.join(suites)}: no three methods with Q on two trainings")
     means = means_of(scores)
     rows = []
     for name in sorted(scores, key=lambda name: (name in competing, -fmean(means[name].values()))):
@@ -49,6 +52,20 @@ def originals_table(suite: str) -> str:
         rows.append([f"`{name}`", *(number_text(value, 1.0, 3) for value in (*values, max(values) - min(values)))])
     table = Table.of_texts(["Q on", *(f"`{name}`" for name in trainings), "apart"], rows, words=(0,)).markdown()
     return f"{table}\n\n{_luck({name: scores[name] for name in competing}, trainings)}"
+
+
+def common(scores: Scores) -> Scores:
+    """The requests that stand on every training, and the methods that have Q on all of these."""
+    on: dict[str, set[str]] = defaultdict(set)
+    for of in scores.values():
+        for training, by in of.items():
+            on[training] |= set(by)
+    shared = sorted(set.intersection(*on.values())) if on else []
+    return {
+        name: {training: {each: of[training][each] for each in shared} for training in on}
+        for name, of in scores.items()
+        if all(set(shared) <= set(of.get(training, ())) for training in on)
+    }
 
 
 def scores_of(records: list[Record]) -> Scores:
@@ -149,7 +166,7 @@ def _luck(scores: Scores, trainings: list[str]) -> str:
         f"{listed([f'{tau:.2f}' for tau in taus])} (1: the same, 0: unrelated); first on the {len(trainings)} "
         f"trainings: {leaders}."
     )
-    requests = sorted(set.intersection(*(set(of[name]) for of in scores.values() for name in trainings)))
+    requests = sorted(next(iter(scores.values()))[trainings[0]])
     if len(requests) < 2:
         return said
     parts = parts_of(

@@ -9,7 +9,7 @@ import pytest
 from layouts import plain_picture, write_flickr30k
 
 from benchmark.suites.expansion import expand
-from benchmark.suites.suite import SuiteError, parse_suite
+from benchmark.suites.suite_file import SuiteError, parse_suite
 from benchmark.suites.where import Where
 from datamodules.common.dataset import Dataset
 from datamodules.common.errors import RequestError, UnknownNameError

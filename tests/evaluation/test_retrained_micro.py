@@ -9,7 +9,7 @@ import pytest
 from benchmark.records.record import Record
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.suites.expansion import ORIGINAL, RETRAIN
-from benchmark.suites.suite import load_suite
+from benchmark.suites.suite_file import load_suite
 
 SUITE = "oracle-cifar100"
 KNOWN = 0.02

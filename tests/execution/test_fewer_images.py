@@ -15,7 +15,7 @@ from benchmark.execution.runner import CellRunner
 from benchmark.execution.tracking import Tracker
 from benchmark.records.lookup import cell_of
 from benchmark.records.store import RecordStore
-from benchmark.suites.suite import SuiteError, load_suite
+from benchmark.suites.suite_file import SuiteError, load_suite
 from datamodules.common.narrowed import FewerTestImages, NarrowedDataset, whole
 from datamodules.common.request import ForgetRequest
 

@@ -14,7 +14,7 @@ from benchmark.models.naming import model_identity, needs_tokenizer, parse_model
 from benchmark.models.tensor_files import WeightsError
 from benchmark.models.tokenizers import split_tokenizer, tokenizer_of, with_tokenizer
 from benchmark.records.record import without_folder
-from benchmark.suites.suite import load_suite
+from benchmark.suites.suite_file import load_suite
 from benchmark.suites.told_before import with_local_tokenizer
 
 SIGLIP = "ViT-B-16-SigLIP/webli"

@@ -32,7 +32,7 @@ from benchmark.pretraining.shadows import ShadowModels, ShadowTraining
 from benchmark.pretraining.side_by_side import WORKER_BYTES, Shares, shares, train_side_by_side
 from benchmark.records.store import RecordStore
 from benchmark.suites.expansion import expand
-from benchmark.suites.suite import load_suite
+from benchmark.suites.suite_file import load_suite
 from benchmark.suites.where import Where
 from datamodules.common.request import ForgetRequest
 from methods.common.registry import Registry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.suites.suite import load_suite
+from benchmark.suites.suite_file import load_suite
 from benchmark.suites.tuned.values import load_tuned
 
 

@@ -8,7 +8,7 @@ from world import SUITE, World, command, write_suite
 
 from benchmark.records.lookup import cell_of, find_record
 from benchmark.records.store import RecordStore
-from benchmark.suites.suite import load_suite
+from benchmark.suites.suite_file import load_suite
 from datamodules.common.request import ForgetRequest
 
 pytest_plugins = ("world",)

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from benchmark.records.cell import Cell
-from benchmark.suites.suite import load_suite, suite_names
+from benchmark.suites.suite_file import load_suite, suite_names
 from benchmark.suites.tuned.space import Choice, Range, SearchSpace
 from benchmark.suites.tuned.trials import KeptTrial, by_search, load_trials, save_trials
 from benchmark.suites.tuned_group import Score, tuned_kind

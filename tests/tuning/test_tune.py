@@ -23,10 +23,11 @@ from benchmark.records.lookup import cell_of
 from benchmark.records.record import Record, key_of
 from benchmark.records.store import REFERENCE, RecordStore
 from benchmark.report.views import views
-from benchmark.suites.suite import Variant, load_suite, suite_names
+from benchmark.suites.suite import Variant
+from benchmark.suites.suite_file import SuiteError, load_suite, parse_suite, suite_names
 from benchmark.suites.tuned.space import competes, space_of
 from benchmark.suites.tuned.trials import TUNED, load_trials, trials_file
-from benchmark.suites.tuned.values import TunedError, load_tuned, save_tuned, tuned_text, with_tuned
+from benchmark.suites.tuned.values import TunedError, load_tuned, revision_notes, save_tuned, tuned_text, with_tuned
 from benchmark.tuning.search import DEVELOPMENT, ROUND, TRIALS
 from datamodules.common.card import DEVELOPMENT_SCHEME
 from methods.common.registry import Registry
@@ -646,3 +647,50 @@ def test_the_committed_untuned_records_keep_their_boards() -> None:
 def test_an_untuned_cell_has_the_key_it_had_before_there_was_tuning(tuned: tuple[Bench, Answer]) -> None:
     for record in tuned[0].trials().all():
         assert "tuned" not in record.cell and cell_of(record).key == record.key == key_of(record.cell)
+
+
+BORROWED = """title: two worlds
+models: [shapes-resnet]
+seeds: [0]
+settings: tuned
+tuned_on: {{{taker}: {giver}}}
+tasks:
+  - {{dataset: shapes_colours, others: [shapes, shapes_backgrounds], requests: [{{classes: [red]}}, {{concept: red}}]}}
+"""
+
+
+def test_a_suite_takes_the_values_of_another_data_set_where_it_says_so(tmp_path: Path) -> None:
+    path, file = tmp_path / "s.yaml", tmp_path / "t.yaml"
+    suite = parse_suite(BORROWED.format(taker="shapes_colours", giver="shapes"), path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.suites.tuned.values.model_identity", lambda _: "compact:0")
+        for dataset, alpha in (("shapes", 0.7), ("shapes_backgrounds", 0.1)):
+            save_tuned(file, tuned_entry(dataset=dataset, revision=f"of {dataset}", values={"alpha": alpha}))
+        taken, notes = with_tuned(suite, REGISTRY, file)
+        own, _ = with_tuned(replace(suite, tuned_on={}), REGISTRY, file)
+    (task,), (model,) = suite.tasks, suite.models
+    red, concept = task.requests
+    assert taken.overrides("nullspace", model, task.dataset, red)[0] == [{"alpha": 0.7}]
+    group = taken.tuned_group(model, task.dataset, red)
+    assert group is not None and group.budget == "24 trials on development, shapes-resnet"
+    assert not taken.tuned_group(model, task.dataset, concept) and not own.tuned, "another kind, and nothing of its own"
+    assert all(note.startswith("forget class of shapes, ") for note in notes) and notes
+    opened: Any = {
+        name: SimpleNamespace(revision=f"of {name}") for name in ("shapes", "shapes_colours", "shapes_backgrounds")
+    }
+    assert revision_notes(taken, opened) == [], "held against the data set on which they were found"
+    opened["shapes"].revision = "newer"
+    (note,) = revision_notes(taken, opened)
+    assert note.startswith("data set shapes: the tuned values were found on other images")
+
+
+@pytest.mark.parametrize(
+    ("taker", "giver", "said"),
+    [("shapes", "shapes_colours", "no task of this suite is on"), ("shapes_colours", "mnist", "name it under others")],
+)
+def test_where_values_come_from_is_a_data_set_of_the_suite(tmp_path: Path, taker: str, giver: str, said: str) -> None:
+    text = BORROWED.format(taker=taker, giver=giver)
+    with pytest.raises(SuiteError, match=f"s.yaml, line 5: .*{said}"):
+        parse_suite(text, tmp_path / "s.yaml")
+    with pytest.raises(SuiteError, match="is for a suite with settings: tuned"):
+        parse_suite(text.replace("settings: tuned\n", ""), tmp_path / "s.yaml")

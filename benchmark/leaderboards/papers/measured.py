@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.models.registry import architecture_name
 from benchmark.records.record import Record
-from benchmark.suites.suite import load_suite
+from benchmark.suites.suite_file import load_suite
 from datamodules.common.image_request import read_request
 
 

@@ -193,7 +193,8 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
 
     A suite that asks for tuned settings itself leaves nothing out: what is not tuned keeps the declared values, as do
     models that have published ones, and one line says which methods of a tuned board those are. Its board is the tuned
-    one whichever methods are run: `--methods original` makes the same cell as all methods do.
+    one whichever methods are run: `--methods original` makes the same cell as all methods do. A suite may name another
+    data set on whose requests of that kind the values were found (`tuned_on`).
 
     Args:
         suite: With the command line's overrides already applied.
@@ -224,7 +225,8 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
     groups: dict[tuple[str, str, str], TunedGroup] = {}
     notes: list[str] = []
     for model, dataset, kind in _wanted(suite):
-        if all_stay and not _has_values(model, dataset, kind, entries):
+        source = suite.tuned_on.get(dataset, dataset)
+        if all_stay and not _has_values(model, source, kind, entries):
             continue
         of_model = _of_model(model, entries, path)
         if not of_model:
@@ -234,10 +236,10 @@ def with_tuned(suite: Suite, registry: Registry, path: Path = TUNED) -> tuple[Su
                 f"`python -m benchmark tune --all --model {model}`, or leave out --tuned"
             )
             continue
-        of_kind = [entry for entry in of_model if (entry.dataset, entry.kind) == (dataset, kind)]
+        of_kind = [entry for entry in of_model if (entry.dataset, entry.kind) == (source, kind)]
         chosen = {entry.method: entry for entry in of_kind if entry.method in methods}
         missing = [name for name in methods if name not in chosen and name not in free]
-        what = f"forget {kind} of {dataset}, {without_folder(model)}"
+        what = f"forget {kind} of {source}, {without_folder(model)}"
         if missing:
             way = f"`python -m benchmark tune {missing[0]}`" + (" or `tune --all`" if len(missing) > 1 else "")
             which = "1 method is" if len(missing) == 1 else f"{len(missing)} methods are"
@@ -303,7 +305,8 @@ def revision_notes(suite: Suite, datasets: Mapping[str, Dataset]) -> list[str]:
         datasets: Its data sets by name, open.
     """
     notes = []
-    for (_, name, _), group in suite.tuned.items():
+    for (_, dataset, _), group in suite.tuned.items():
+        name = suite.tuned_on.get(dataset, dataset)
         today = datasets[name].revision
         if not set(group.revisions) <= {today, development_revision(today)}:
             notes.append(
