@@ -13,6 +13,7 @@ Records of another version of the project are left alone and counted.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,7 +139,8 @@ class RecordStore:
         for path in self.folder.glob(f"{suite or '*'}/*.json"):
             if KEY.fullmatch(path.stem) and (record := self._load(path)) is not None:
                 records[path.parent.name, path.stem] = record
-        return [records[place] for place in sorted(records)]
+        shared: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+        return [_sharing(records[place], shared) for place in sorted(records)]
 
     def pack(self, suite: str, folder: Path, *, add: bool = False, replace: bool = False) -> tuple[Path, int]:
         """Write all records of a suite into one compact file; the single files stay where they are.
@@ -265,3 +267,11 @@ class RecordStore:
             done = f"left where it is ({error.strerror or error})"
         then = "its cell will run again" if what == "record" else "they will be made again"
         self.set_aside.append(f"{wrong}: {done}; {then}")
+
+
+def _sharing(record: Record, shared: dict[tuple[tuple[str, str], ...], dict[str, str]]) -> Record:
+    """The record, in which what thousands of records have alike (versions and digests) is there once."""
+    packages = record.provenance.get("packages")
+    if isinstance(packages, dict) and all(isinstance(version, str) for version in packages.values()):
+        record.provenance["packages"] = shared.setdefault(tuple(packages.items()), packages)
+    return dataclasses.replace(record, measures=shared.setdefault(tuple(record.measures.items()), record.measures))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -152,15 +152,13 @@ def device_data(content: Content) -> list[dict[str, Any]]:
     ]
 
 
-def record_data(content: Content) -> list[dict[str, Any]]:
+def record_data(content: Content) -> Iterator[dict[str, Any]]:
     """The card of each record, as JSON for the page, by board."""
     origins = content.gathered.origins
-    return [
-        _record(record, place, label, origins[record.key])
-        for place, board in enumerate(content.boards)
-        for label, records in board.whole.rows.items()
-        for record in records
-    ]
+    for place, board in enumerate(content.boards):
+        for label, records in board.whole.rows.items():
+            for record in records:
+                yield _record(record, place, label, origins[record.key])
 
 
 def _record(record: Record, board: int, label: str, origin: str) -> dict[str, Any]:

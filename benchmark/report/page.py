@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import json
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,13 @@ _SCRIPTS = (
     *("core.js", "parts.js", "overview.js", "table.js", "compare.js"),
     *("scatter.js", "plots.js", "devices.js", "cards.js", "start.js"),
 )
-_SHORTER: tuple[tuple[str, Callable[[dict[str, Any]], None]], ...] = (
+_SHORTER: tuple[tuple[str, Callable[[dict[str, Any]], object]], ...] = (
     (
         "the metrics and the provenance of single records",
-        lambda data: _strip(data, "records", ("metrics", "provenance", "cost")),
+        lambda data: data.update(records=replace(data["records"], emptied=("metrics", "provenance", "cost"))),
     ),
     ("the curves", lambda data: data.update(curves={})),
-    ("the boards of single requests", lambda data: _strip(data, "boards", ("single",))),
+    ("the boards of single requests", lambda data: [board.update(single={}) for board in data["boards"]]),
     ("the records' cards", lambda data: data.update(records=[])),
 )
 """What is left out, one after another, where a page would be too large."""
@@ -66,7 +67,7 @@ def _data(content: Content, sources: Sequence[Paper]) -> dict[str, Any]:
         "looks": {name: {"symbol": look.symbol, "means": look.means} for name, look in LOOKS.items()},
         "unknown": {"symbol": UNKNOWN.symbol, "means": UNKNOWN.means},
         "boards": board_data(content),
-        "records": record_data(content),
+        "records": _Records(content),
         "curves": {key: curve_data(curves) for key, curves in content.extras.curves.items()},
         "predictions": prediction_data(content),
         "published": pairs(sources),
@@ -77,10 +78,21 @@ def _data(content: Content, sources: Sequence[Paper]) -> dict[str, Any]:
     }
 
 
-def _strip(data: Mapping[str, Any], of: str, names: Sequence[str]) -> None:
-    for entry in data[of]:
-        for name in names:
-            entry[name] = {}
+@dataclass(frozen=True)
+class _Records:
+    """The records' cards, each made when it is written: those of ten thousand records are never there at once.
+
+    Attributes:
+        content: What the page shows.
+        emptied: Of each card, what is left out.
+    """
+
+    content: Content
+    emptied: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for card in record_data(self.content):
+            yield {**card, **{name: {} for name in self.emptied}}
 
 
 def _render(fixed: Mapping[str, Any], data: Mapping[str, Any], left_out: Sequence[str]) -> str:
@@ -125,10 +137,30 @@ def _fixed(content: Content, sources: Sequence[Paper]) -> dict[str, Any]:
     }
 
 
-def embedded(data: object) -> str:
-    """JSON as gzip in base 64: a quarter of its size, and no sign in it can end a script element."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
-    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
+def embedded(data: Mapping[str, Any]) -> str:
+    """JSON as gzip in base 64: a quarter of its size, and no sign in it can end a script element.
+
+    What is a list is written entry by entry: the text of ten thousand records is never held as a whole.
+    """
+    packer = zlib.compressobj(6, wbits=16 + zlib.MAX_WBITS)  # with the head and tail of gzip, without a time
+    packed = [packer.compress(part.encode()) for part in _json_parts(data)]
+    return base64.b64encode(b"".join((*packed, packer.flush()))).decode()
+
+
+def _json_parts(data: Mapping[str, Any]) -> Iterator[str]:
+    def text(value: object) -> str:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
+
+    for place, (name, value) in enumerate(data.items()):
+        yield f"{',' if place else '{'}{text(name)}:"
+        if isinstance(value, list | _Records):
+            yield "["
+            for number, entry in enumerate(value):
+                yield f"{',' if number else ''}{text(entry)}"
+            yield "]"
+        else:
+            yield text(value)
+    yield "}"
 
 
 def _script(path: Path) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from benchmark.leaderboards.boards import boards_of
 from benchmark.leaderboards.tables import render
+from benchmark.records.cell import Cell
 from benchmark.records.record import Record
 from benchmark.records.store import RecordStore
 from benchmark.speed.bench import Bench
@@ -27,13 +28,9 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
         folder = Path(name)
         runner, cells = some_cells(bench, ("original",), folder)
         record = runner.run(cells[0])
-        target = folder / "many" / record.cell["suite"]
-        target.mkdir(parents=True)
-        for index in range(RECORDS):
-            seed, method = divmod(index, METHODS)
-            named = replace(cells[0], method=f"method_{method}", seed=seed)
-            copy: Record = replace(record, key=named.key, cell=named.identity())
-            (target / f"{copy.key}.json").write_text(json.dumps(copy.to_dict(), sort_keys=True, indent=1))
+        pairs = (divmod(index, METHODS) for index in range(RECORDS))
+        named = (replace(cells[0], method=f"method_{method}", seed=seed) for seed, method in pairs)
+        write_copies(record, named, folder / "many")
         shown: list[str] = []
 
         def show() -> None:
@@ -48,3 +45,12 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
         "s",
         most=MOST_SECONDS,
     )
+
+
+def write_copies(record: Record, cells: Iterable[Cell], folder: Path) -> None:
+    """A record once for each of some cells, under the cell's key, in a folder of results."""
+    target = folder / record.cell["suite"]
+    target.mkdir(parents=True)
+    for cell in cells:
+        copy: Record = replace(record, key=cell.key, cell=cell.identity())
+        (target / f"{copy.key}.json").write_text(json.dumps(copy.to_dict(), sort_keys=True, indent=1))

@@ -22,6 +22,7 @@ MEASUREMENTS: dict[str, str] = {
     "synthetic_images": "64 synthetic images together, against one at a time",
     "overhead": "what the suite adds to a cell",
     "leaderboard": "10,000 records as a leaderboard",
+    "report_page": "10,000 records as a page",
     "memory": "200 cells in one process",
     "projection_edits": "20 projection edits evaluated, against clip_benchmark",
     "evaluation": "zero-shot and retrieval evaluation, against clip_benchmark",

@@ -12,7 +12,11 @@ import torch
 from tiny import TinyDataset, random_images, tiny_clip
 from world import command
 
-from benchmark.speed import evaluation, gradient_step, lip_step, package
+from benchmark.records.lookup import cell_of
+from benchmark.records.record import Record
+from benchmark.records.store import REFERENCE, RecordStore
+from benchmark.speed import evaluation, gradient_step, lip_step, package, report_page
+from benchmark.speed.bench import Bench
 from benchmark.speed.findings import LeftOutError, Side, SpeedFinding, alternate
 from benchmark.speed.history import append, line_of, read_history, slower
 from benchmark.speed.report import MEASUREMENTS, lines, module, summary
@@ -170,3 +174,34 @@ def test_what_is_stopped_keeps_what_it_found(tmp_path: Path, monkeypatch: pytest
 def test_bad_input_is_one_line(tmp_path: Path) -> None:
     assert "did you mean 'lip_step'" in command("speed", "--only", "lip_stop").error
     assert "there is no folder" in command("speed", "--json", tmp_path / "none" / "speed.json").error
+
+
+def test_what_a_command_takes_is_that_of_the_command_alone() -> None:
+    ballast = bytearray(400_000_000)
+    ballast[::4096] = b"1" * len(ballast[::4096])
+    taken, memory = report_page._command("list", "models")
+    assert taken > 0 and 10 < memory < 350, "not of the process that asks"
+    with pytest.raises(LeftOutError, match=r"ended with 2: .*no-such"):
+        report_page._command("list", "no-such")
+    assert ballast[0] == 49
+
+
+def test_the_page_of_many_records_is_timed_and_weighed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(report_page, "METHODS", 2)
+    monkeypatch.setattr(report_page, "REQUESTS", 2)
+    monkeypatch.setattr(report_page, "SEEDS", 1)
+    monkeypatch.setattr(report_page, "some_cells", lambda *_: (Runner, [cell_of(RECORD)]))
+    took, held, size = report_page.measure(Bench(CPU, tmp_path, tmp_path))
+    assert took.what == "4 records of 2 methods" and (took.unit, held.unit, size.unit) == ("s", "MB", "MB")
+    assert took.value > 0 and held.met and size.met and size.value > 0.1
+
+
+RECORD = next(r for r in RecordStore(REFERENCE, older=True).all("quick") if r.cell["method"] == "original")
+
+
+class Runner:
+    """Gives the record."""
+
+    @staticmethod
+    def run(_: object) -> Record:
+        return RECORD
