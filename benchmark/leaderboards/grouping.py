@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from benchmark.evaluation.measures.quality import DAMAGE, QUALITY, RESIDUAL
 from benchmark.records.record import Record
 from datamodules.common.image_request import read_request
+from datamodules.common.request import ForgetRequest
 
 
 class BoardKey(NamedTuple):
@@ -83,7 +85,7 @@ def kind_of(cell: Mapping[str, Any]) -> str:
     Raises:
         RequestError: If it has no request.
     """
-    request = read_request(cell["request"])
+    request = request_of(cell)
     if sequence := cell.get("sequence"):
         which = "first" if read_request(sequence[0]) == request else "last"
         place = f"step {cell['step']} of {len(sequence)}"
@@ -99,7 +101,17 @@ def chip_of(record: Record) -> str:
 
 def pair(record: Record) -> Pair:
     """The (request, seed) of a record."""
-    return str(read_request(record.cell["request"])), record.cell["seed"]
+    return str(request_of(record.cell)), record.cell["seed"]
+
+
+def request_of(cell: Mapping[str, Any]) -> ForgetRequest:
+    """The request of a cell as a record holds it; thousands of cells share a few, so each is read once."""
+    return _read_once(json.dumps(cell["request"]))
+
+
+@lru_cache(maxsize=4096)
+def _read_once(request: str) -> ForgetRequest:
+    return read_request(json.loads(request))
 
 
 def by_request(records: Iterable[Record]) -> dict[str, list[Record]]:

@@ -16,10 +16,10 @@ from typing import Any
 from benchmark.evaluation.families import BASE, NotMeasurableError
 from benchmark.evaluation.measures.quality import DAMAGE, INFORMATIVE, QUALITY, RESIDUAL, Reference, damage, quality
 from benchmark.evaluation.measures.quality import residual as residual_of
-from benchmark.leaderboards.grouping import board_key, pair
+from benchmark.leaderboards.grouping import board_key, pair, request_of
 from benchmark.models.registry import PRETRAINING
 from benchmark.records.record import Metric, Record
-from datamodules.common.image_request import chooses_images, read_request
+from datamodules.common.image_request import chooses_images
 
 ORIGINAL = "original"
 """The method that does nothing, as its file names it."""
@@ -81,7 +81,7 @@ def _scored(record: Record, group: _Group) -> Record:
     if original is None:
         reasons.append("there is no record of the original on this request to compare with")
     else:
-        reference, of_images = _reference(record, original, group), chooses_images(read_request(record.cell["request"]))
+        reference, of_images = _reference(record, original, group), chooses_images(request_of(record.cell))
         by_class = bool(reference.classes) or (of_images and "retain/acc1" in original.metrics)
         try:
             if of_images:
@@ -120,7 +120,7 @@ def _reference(record: Record, original: Record, group: _Group) -> Reference:
         original.metrics,
         original.report,
         [model.metrics for model in others],
-        len(read_request(record.cell["request"]).classes),
+        len(request_of(record.cell).classes),
         bool(group.retrained),
     )
 
