@@ -1,7 +1,7 @@
 """What changes from one board to another, in sentences: how far the orders agree, and which methods move.
 
 Boards differ in data, model and difficulty, so one score says little beside the other: what is compared is the order,
-and the moves that are large.
+and the moves that are large. It is the order by Q, and by S, as published, where one of the boards has no Q.
 """
 
 from __future__ import annotations
@@ -18,42 +18,49 @@ from benchmark.utils.statistics import kendalls_tau
 LEAST_METHODS = 5
 """Methods on both boards that a sentence needs: the order of fewer says nothing; our choice."""
 MOVED = 0.10
-"""A method moved where its Q differs by at least this much; our choice."""
+"""A method moved where its score differs by at least this much; our choice."""
+KRAVETS = "score/kravets"
+_BETTER = {QUALITY: 1.0, KRAVETS: -1.0}
+"""The metrics by which boards are ranked, and whether more or less of them is better."""
+_SHORT = {QUALITY: "Q", KRAVETS: "S"}
 
 
 def between_all(boards: Sequence[Board]) -> list[tuple[Board, Board, list[str]]]:
-    """The sentences of each two boards of different data that both tell methods apart by Q; only pairs with some."""
-    deciding = [board for board in boards if board.ranked_by == QUALITY and board.requests >= LEAST_REQUESTS]
+    """The sentences of each two boards of different data that both tell methods apart; only pairs with some."""
+    deciding = [board for board in boards if board.ranked_by in _BETTER and board.requests >= LEAST_REQUESTS]
     pairs = [(a, b) for a, b in combinations(deciding, 2) if a.key.dataset != b.key.dataset]
     said = [(first, second, between(first, second)) for first, second in pairs]
     return [(first, second, lines) for first, second, lines in said if lines]
 
 
 def between(first: Board, second: Board) -> list[str]:
-    """What changes from the first board to the second, for the methods that have Q on both.
+    """What changes from the first board to the second, for the methods that have the score on both.
 
     Args:
-        first: A board ranked by Q.
+        first: A board ranked by Q or by S.
         second: Another one.
 
     Returns:
         Sentences; none where fewer than `LEAST_METHODS` methods are on both.
     """
-    before, after = _scores(first), _scores(second)
+    metric = QUALITY if first.ranked_by == second.ranked_by == QUALITY else KRAVETS
+    before, after = _scores(first, metric), _scores(second, metric)
     both = [method for method in before if method in after]
     if len(both) < LEAST_METHODS:
         return []
     data = (first.key.dataset, second.key.dataset)
-    return [_orders(both, before, after, data), *_moves(both, before, after, data)]
+    return [_orders(both, before, after, data, metric), *_moves(both, before, after, data, metric)]
 
 
-def _scores(board: Board) -> dict[str, float]:
-    """Q by method, the best first."""
-    known = [(row.method, q) for row in competing(board) if (q := row.mean(QUALITY)) is not None]
-    return dict(sorted(known, key=lambda pair: -pair[1]))
+def _scores(board: Board, metric: str) -> dict[str, float]:
+    """The score by method, the best first."""
+    known = [(row.method, value) for row in competing(board) if (value := row.mean(metric)) is not None]
+    return dict(sorted(known, key=lambda pair: -_BETTER[metric] * pair[1]))
 
 
-def _orders(both: Sequence[str], before: dict[str, float], after: dict[str, float], data: tuple[str, str]) -> str:
+def _orders(
+    both: Sequence[str], before: dict[str, float], after: dict[str, float], data: tuple[str, str], metric: str
+) -> str:
     tau = kendalls_tau([before[name] for name in both], [after[name] for name in both])
     first, then = both[0], [name for name in after if name in both]
     led = (
@@ -62,18 +69,21 @@ def _orders(both: Sequence[str], before: dict[str, float], after: dict[str, floa
         else f"of them `{first}` leads on {data[0]} and is place {then.index(first) + 1} on {data[1]}, "
         f"where `{then[0]}` leads"
     )
+    by = "" if metric == QUALITY else f" by {_SHORT[metric]}, as published,"
     return (
-        f"{len(both)} methods have Q on {data[0]} and on {data[1]}; Kendall's tau between the two orders is {tau:.2f} "
-        f"(1: the same, 0: unrelated); {led}."
+        f"{len(both)} methods have {_SHORT[metric]} on {data[0]} and on {data[1]}; Kendall's tau between the two "
+        f"orders{by} is {tau:.2f} (1: the same, 0: unrelated); {led}."
     )
 
 
-def _moves(both: Sequence[str], before: dict[str, float], after: dict[str, float], data: tuple[str, str]) -> list[str]:
+def _moves(
+    both: Sequence[str], before: dict[str, float], after: dict[str, float], data: tuple[str, str], metric: str
+) -> list[str]:
     said = []
-    for word, sign in (("better", 1.0), ("worse", -1.0)):
+    for word, sign in (("better", _BETTER[metric]), ("worse", -_BETTER[metric])):
         moved = [name for name in both if sign * (after[name] - before[name]) >= MOVED]
         moved.sort(key=lambda name: -sign * (after[name] - before[name]))
-        named = [f"`{name}` (Q {before[name]:.3f} and {after[name]:.3f})" for name in moved]
+        named = [f"`{name}` ({_SHORT[metric]} {before[name]:.3f} and {after[name]:.3f})" for name in moved]
         if named:
             said.append(f"Much {word} on {data[1]} than on {data[0]} (by {MOVED:.1f} or more): {listed(named)}.")
     return said

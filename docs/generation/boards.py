@@ -149,15 +149,15 @@ def in_short(suite: str, beside: str) -> str:
 
 
 def deciding_board(suite: str) -> Board:
-    """The board of a suite that is ranked by Q over most requests, tuned.
+    """The tuned board of a suite over most requests; one that is ranked by Q before one that is not.
 
     Raises:
         LookupError: If there is none.
     """
-    boards = [b for b in reference_boards() if b.key.suite == suite and b.ranked_by == QUALITY and b.key.tuned]
+    boards = [board for board in reference_boards() if board.key.suite == suite and board.key.tuned]
     if not boards:
-        raise LookupError(f"the reference records have no tuned board of suite {suite!r} with Q")
-    return max(boards, key=lambda board: board.requests)
+        raise LookupError(f"the reference records have no tuned board of suite {suite!r}")
+    return max(boards, key=lambda board: (board.ranked_by == QUALITY, board.requests))
 
 
 def headline_board() -> Board:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from benchmark.leaderboards.between import between, between_all
@@ -17,9 +19,7 @@ def board(
 ) -> Board:
     best = sorted(scores, key=lambda name: -scores[name])
     rows = [
-        Row(
-            name, "names", False, best.index(name) + 1, 12, 12, {"score/quality": Interval(q, None, None, requests)}, {}
-        )
+        Row(name, "names", False, best.index(name) + 1, 12, 12, {ranked_by: Interval(q, None, None, requests)}, {})
         for name, q in scores.items()
     ]
     filtered = Row("filter", "none", True, None, 12, 12, {"score/quality": Interval(0.0, None, None, requests)}, {})
@@ -56,12 +56,28 @@ def test_a_small_move_is_not_named() -> None:
     [
         board({name: DRAWN[name] for name in list(DRAWN)[:4]}, "photos"),
         board(DRAWN, "photos", requests=9),
-        board(DRAWN, "photos", ranked_by="score/kravets"),
         board(DRAWN),
     ],
-    ids=["four methods", "nine requests", "ranked by S", "the same data"],
+    ids=["four methods", "nine requests", "the same data"],
 )
 def test_boards_that_tell_nothing_of_each_other_are_left_out(other: Board) -> None:
     assert between_all([board(DRAWN), other]) == []
     ((first, second, lines),) = between_all([board(DRAWN), other, board(DRAWN, "films")])[:1]
     assert (first.key.dataset, second.key.dataset) == ("drawings", "films") and len(lines) == 1
+
+
+def test_where_one_board_has_no_q_the_orders_by_s_are_compared_and_less_is_better() -> None:
+    worst_first = {name: 1.0 - q for name, q in DRAWN.items()}
+    captions = board(worst_first, "captions", ranked_by="score/kravets")
+    by_s = {row.method: 0.5 - (row.mean("score/quality") or 0.0) / 2 for row in board(DRAWN).rows}
+    rows = [
+        replace(row, metrics={**row.metrics, "score/kravets": Interval(by_s[row.method], None, None, 12)})
+        for row in board(DRAWN).rows
+    ]
+    drawn = replace(board(DRAWN), rows=tuple(rows))
+    ((_, _, lines),) = between_all([drawn, captions])
+    assert lines[0].startswith("5 methods have S on drawings and on captions; Kendall's tau between the two orders ")
+    assert "by S, as published, is 1.00" in lines[0] and lines[0].endswith("`clean` leads them on both.")
+    (worse,) = lines[1:]
+    assert worse.startswith("Much worse on captions") and "`slow` (S 0.400 and 0.800)" in worse
+    assert between_all([board(DRAWN), captions]) == [], "the drawn board has no S"
