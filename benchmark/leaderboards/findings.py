@@ -47,6 +47,7 @@ def findings(board: Board) -> list[str]:
     """The sentences of a board, the most important first; empty where it says nothing yet."""
     rules: Sequence[Callable[[Board], str]] = (
         gold_standard,
+        as_published,
         beyond,
         beneath,
         *(lambda board, regime=regime: leader(board, regime) for regime in REGIMES),
@@ -75,6 +76,18 @@ def gold_standard(board: Board) -> str:
     return f"Models that were trained without the forget set score {trained}; {_named(nothing)} {verb} 0."
 
 
+def as_published(board: Board) -> str:
+    """What S, as published, gives to doing nothing and to what removes nothing, where rows are ranked by it."""
+    nothing = _row(board, ORIGINAL)
+    if nothing is None or nothing.mean(PUBLISHED) is None or board.ranked_by != PUBLISHED:
+        return ""
+    best = min((row.mean(PUBLISHED) or 0.0 for row in competing(board)), default=0.0)
+    known = [(row, s) for row in _fakes(board) if (s := row.mean(PUBLISHED)) is not None]
+    fakes = [f"`{row.method}` has {s:.3f}{', before all methods' if s < best else ''}" for row, s in known]
+    said = f"There is no Q: rows are ranked by S, as published. Doing nothing scores {_scored_here(board, nothing)}"
+    return f"{said}; of what removes nothing, {listed(fakes)}." if fakes else f"{said}."
+
+
 def beyond(board: Board) -> str:
     """Who scores above models that never saw the forget set: there the measures of E are at their end."""
     golden = _golden(board, QUALITY)
@@ -97,11 +110,11 @@ def beyond(board: Board) -> str:
 def leader(board: Board, regime: str) -> str:
     """Who is best among the methods that read the same data, and the two that follow."""
     ranked = [row for row in competing(board) if row.regime == regime]
-    if not ranked or board.ranked_by != QUALITY:
+    if not ranked or board.ranked_by not in (QUALITY, PUBLISHED):
         return ""
     first, others = ranked[0], ranked[1:]
-    then = f"; then {listed([_scored(row) for row in others], 2)}" if others else ""
-    return f"{REGIMES[regime]}, {_scored(first, parts=True)} leads ({_place(board, first)}){then}."
+    then = f"; then {listed([_scored_here(board, row, parts=False) for row in others], 2)}" if others else ""
+    return f"{REGIMES[regime]}, {_scored_here(board, first)} leads ({_place(board, first)}){then}."
 
 
 def certainty(board: Board) -> str:
@@ -210,8 +223,7 @@ def orders(board: Board) -> str:
     tau = kendalls_tau([row.rank or 0 for row in ranked], [by_s.index(row) for row in ranked])
     first = by_s[0]
     best = first.mean(PUBLISHED) or 0.0
-    before = [row for row in board.rows if row.reference and row.method != ORIGINAL and row.regime != PRETRAINING]
-    ahead = [row for row in before if (s := row.mean(PUBLISHED)) is not None and s < best]
+    ahead = [row for row in _fakes(board) if (s := row.mean(PUBLISHED)) is not None and s < best]
     hidden = f"; {_named(ahead)}, which removes nothing, would be before it" if len(ahead) == 1 else ""
     return (
         f"By S, as published, `{first.method}` leads, place {first.rank} by Q{hidden}; Kendall's tau between the two "
@@ -233,8 +245,7 @@ def portrait(board: Board, method: str) -> str:
     known = f"; a forgotten class is still recognised in {listed(left)}" if left else ""
     lost = row.mean(DAMAGE)
     cost = "" if lost is None else f"; {100 * lost:.0f} % of the rest is lost (D)"
-    score = _scored(row) if board.ranked_by == QUALITY else f"`{row.method}`"
-    return f"{score} is {_place(board, row)}{known}{cost}."
+    return f"{_scored_here(board, row, parts=False)} is {_place(board, row)}{known}{cost}."
 
 
 def _place(board: Board, row: Row) -> str:
@@ -245,6 +256,11 @@ def _place(board: Board, row: Row) -> str:
 def _golden(board: Board, metric: str) -> list[Row]:
     """The rows of models that never saw the forget set and have the metric."""
     return [row for row in board.rows if row.regime == PRETRAINING and row.mean(metric) is not None]
+
+
+def _fakes(board: Board) -> list[Row]:
+    """The baselines that do something, but remove nothing: a filter, noise, training on the rest."""
+    return [row for row in board.rows if row.reference and row.method != ORIGINAL and row.regime != PRETRAINING]
 
 
 def _row(board: Board, method: str) -> Row | None:
@@ -267,6 +283,17 @@ def _scored(row: Row, *, parts: bool = False) -> str:
         if parts and left is not None and lost is not None
         else said
     )
+
+
+def _scored_here(board: Board, row: Row, *, parts: bool = True) -> str:
+    """A row with the score by which its board ranks, and what that is made of."""
+    if board.ranked_by != PUBLISHED:
+        return _scored(row, parts=parts)
+    left, kept = (row.mean(f"{part}/mean_recall") for part in ("forget", "retain"))
+    said = f"`{row.method}` S {row.mean(PUBLISHED) or 0.0:.3f}"
+    if not parts or left is None or kept is None:
+        return said
+    return f"{said} (mean recall {100 * left:.0f} % on the forget set, {100 * kept:.0f} % on the rest)"
 
 
 def _percent(row: Row, metric: str) -> str:

@@ -203,19 +203,37 @@ def test_a_portrait_says_what_is_left_by_each_question() -> None:
         "after fine-tuning on the rest; 1 % of the rest is lost (D)."
     )
     bare = board(skip=("forget/acc1", "forget/relearn_acc1@0", "score/damage"))
-    assert portrait(replace(bare, ranked_by="score/kravets"), "deep") == "`deep` is place 4 of 5, tier 2."
+    assert portrait(replace(bare, ranked_by="score/kravets"), "deep") == "`deep` S 0.040 is place 4 of 5, tier 2."
     for unranked in ("original", "nobody"):
         with pytest.raises(LookupError, match=f"no ranked row '{unranked}'"):
             portrait(board(), unranked)
 
 
 @pytest.mark.parametrize("requests", [1, 12])
-def test_a_board_without_scores_says_little_and_nothing_wrong(requests: int) -> None:
+def test_a_board_without_q_speaks_of_s_alone(requests: int) -> None:
     bare = board(requests, skip=("score/quality", "score/residual", "score/damage", "forget/relearn_acc1@0"))
-    said = findings(replace(bare, ranked_by="score/kravets"))
-    assert len(said) == 2 and "processor time" in said[1]
-    assert said[0].startswith({1: "1 request is too few to rank", 12: "12 requests tell 7 of 10 pairs"}[requests])
+    nothing, names, forget, both, certain, cost = findings(replace(bare, ranked_by="score/kravets"))
+    assert nothing == (
+        "There is no Q: rows are ranked by S, as published. Doing nothing scores `original` S 0.330; of what removes "
+        "nothing, `filter` has 0.000, before all methods."
+    )
+    assert names == "From names alone, `shallow` S 0.010 leads (place 2 of 5, tier 2); then `deep` S 0.040."
+    assert forget.startswith("With forget data, `burnt`") and both.startswith("With forget and retain data, `clean`")
+    assert certain.startswith({1: "1 request is too few to rank", 12: "12 requests tell 7 of 10 pairs"}[requests])
+    assert "processor time" in cost
     assert findings(replace(bare, rows=())) == []
+
+
+def test_a_leader_by_s_is_shown_with_its_recalls() -> None:
+    def with_recalls(row: Row) -> Row:
+        recalls = {"forget/mean_recall": 0.1, "retain/mean_recall": 0.3}
+        return replace(row, metrics={**row.metrics, **{k: Interval(v, None, None, 12) for k, v in recalls.items()}})
+
+    recalled = replace(board(), rows=tuple(map(with_recalls, board().rows)), ranked_by="score/kravets")
+    said = leader(recalled, "names")
+    assert said.startswith(
+        "From names alone, `shallow` S 0.010 (mean recall 10 % on the forget set, 30 % on the rest) "
+    )
 
 
 def test_the_command_says_what_the_reference_boards_say() -> None:
