@@ -245,7 +245,7 @@ def portrait(board: Board, method: str) -> str:
     known = f"; a forgotten class is still recognised in {listed(left)}" if left else ""
     lost = row.mean(DAMAGE)
     cost = "" if lost is None else f"; {100 * lost:.0f} % of the rest is lost (D)"
-    return f"{_scored_here(board, row, parts=False)} is {_place(board, row)}{known}{cost}."
+    return f"{_scored_here(board, row, parts=board.ranked_by == PUBLISHED)} is {_place(board, row)}{known}{cost}."
 
 
 def _place(board: Board, row: Row) -> str:
