@@ -2,12 +2,14 @@
 
 The plain loops encode the text of every image at the whole context, forget and retain part in passes of their own, and
 step with Adam as PyTorch gives it. The other comparison is of GradDiff under the Trainer, all that `run` puts around it
-included, with the same steps in a bare loop.
+included, with the same steps in a bare loop. On a CPU both sides have one thread, as a method has in a `run` that works
+on as many cells as there are cores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -31,7 +33,7 @@ from methods.common.token_rows import used_token_rows
 from methods.graddiff import GradDiff
 from methods.graddiff import Hyperparameters as GradDiffParameters
 
-MODEL, DATASET, REQUEST = "shapes-resnet", "shapes", ForgetRequest(classes=("star",))
+MODELS, DATASET, REQUEST = ("shapes-resnet", "micro"), "shapes", ForgetRequest(classes=("star",))
 PAIRS, STEPS, REPEATS = 24, 20, 3
 SAME = 1e-5
 MOST_PERCENT = 10.0
@@ -39,11 +41,26 @@ MOST_PERCENT = 10.0
 
 def measure(bench: Bench) -> Iterator[SpeedFinding]:
     """Both methods at their settings for small models, then the Trainer."""
-    clip = bench.model(MODEL)
-    dataset = bench.dataset(DATASET, clip.preprocessing.framing)
-    for plain, made in ((plain_graddiff, graddiff), (plain_cliperase, cliperase)):
-        yield _step(bench, clip, dataset, made, plain)
-    yield _trainer(bench, clip, dataset)
+    with one_thread(bench.device):
+        for model in MODELS:
+            clip = bench.model(model)
+            dataset = bench.dataset(DATASET, clip.preprocessing.framing)
+            for plain, made in ((plain_graddiff, graddiff), (plain_cliperase, cliperase)):
+                yield _step(bench, model, clip, dataset, made, plain)
+        clip = bench.model(MODELS[0])
+        yield _trainer(bench, clip, bench.dataset(DATASET, clip.preprocessing.framing))
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Within the context PyTorch computes with one thread, if on a CPU."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def graddiff(clip: Clip, dataset: Dataset) -> GradDiff:
@@ -123,6 +140,7 @@ def _optimised(method: UnlearningMethod[Any], loss: Tensor, optimizer: torch.opt
 
 def _step(
     bench: Bench,
+    model: str,
     clip: Clip,
     dataset: Dataset,
     made: Callable[[Clip, Dataset], UnlearningMethod[Any]],
@@ -130,11 +148,16 @@ def _step(
 ) -> SpeedFinding:
     rival, own = made(clip.copy(), dataset), clip.copy()  # the same parameters are trained
     with used_token_rows(own):  # as around every method that runs
-        return _step_beside(bench, next(_batches(clip, dataset)), made(own, dataset), rival, plain)
+        return _step_beside(bench, model, next(_batches(clip, dataset)), made(own, dataset), rival, plain)
 
 
 def _step_beside(
-    bench: Bench, batch: Batch, method: UnlearningMethod[Any], rival: UnlearningMethod[Any], plain: PlainLoss
+    bench: Bench,
+    model: str,
+    batch: Batch,
+    method: UnlearningMethod[Any],
+    rival: UnlearningMethod[Any],
+    plain: PlainLoss,
 ) -> SpeedFinding:
     clip, original = rival.clip, rival.original.model
     ours = method.configure_optimizers()
@@ -154,7 +177,7 @@ def _step_beside(
     here, there = alternate(suite_step, plain_step, bench.device, repeats=STEPS)
     gap = abs(losses["ours"][0] - losses["theirs"][0])
     return SpeedFinding(
-        f"{MODEL}, a step of {method.card.name} on {PAIRS} + {PAIRS} pairs, fp32",
+        f"{model}, a step of {method.card.name} on {PAIRS} + {PAIRS} pairs, fp32",
         (Side("plain loop", 1 / there, "steps/s"), Side("this suite", 1 / here, "steps/s")),
         there / here,
         least=1.5,
@@ -179,7 +202,7 @@ def _trainer(bench: Bench, clip: Clip, dataset: Dataset) -> SpeedFinding:
 
     here, there = alternate(under_the_trainer, bare, bench.device, repeats=REPEATS)
     return SpeedFinding(
-        f"{MODEL}, graddiff of {STEPS} steps, fp32",
+        f"{MODELS[0]}, graddiff of {STEPS} steps, fp32",
         (Side("bare loop", STEPS / there, "steps/s"), Side("under the Trainer", STEPS / here, "steps/s")),
         100 * (here / there - 1),
         "%",

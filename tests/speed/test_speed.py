@@ -87,6 +87,20 @@ def test_the_plain_loops_of_gradient_methods_have_the_losses_of_the_suite(
         assert float(method.training_step(batch, 0).detach()) == pytest.approx(float(loss.detach()), abs=1e-5)
 
 
+def test_steps_are_timed_with_one_thread_on_a_cpu_and_the_threads_come_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(ZeroDivisionError), gradient_step.one_thread(CPU):
+            assert torch.get_num_threads() == 1
+            raise ZeroDivisionError
+        assert torch.get_num_threads() == 3
+        with gradient_step.one_thread(torch.device("cuda")):
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_suite_and_open_clip_evaluate_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package, "WORKERS", 0)
     clip, dataset = tiny_clip("resnet"), TinyDataset()
