@@ -38,20 +38,24 @@ def originals_table(argument: str) -> str:
     """
     suites = argument.split()
     store = RecordStore(REFERENCE, older=True)
-    scores = common(scores_of([record for suite in suites for record in with_quality(store.all(suite))]))
+    found = scores_of([record for suite in suites for record in with_quality(store.all(suite))])
     boards = [board for board in reference_boards() if board.key.suite in suites]
     baselines = {row.method for board in boards for row in board.rows if row.reference}
-    competing = [name for name in scores if name not in baselines]
-    trainings = sorted({training for of_method in scores.values() for training in of_method})
+    competing = common({name: of for name, of in found.items() if name not in baselines})
+    trainings = sorted({training for of in found.values() for training in of})
     if len(trainings) < 2 or len(competing) < 3:
         raise LookupError(f"{' and '.join(suites)}: no three methods with Q on two trainings")
-    means = means_of(scores)
+    shared = set(competing[next(iter(competing))][trainings[0]])
+    beside = {
+        name: _of_requests(found[name], shared) for name in baselines if set(found.get(name, ())) == set(trainings)
+    }
+    means = means_of({**beside, **competing})
     rows = []
-    for name in sorted(scores, key=lambda name: (name in competing, -fmean(means[name].values()))):
+    for name in sorted(means, key=lambda name: (name in competing, -fmean(means[name].values()))):
         values = [means[name][training] for training in trainings]
         rows.append([f"`{name}`", *(number_text(value, 1.0, 3) for value in (*values, max(values) - min(values)))])
     table = Table.of_texts(["Q on", *(f"`{name}`" for name in trainings), "apart"], rows, words=(0,)).markdown()
-    return f"{table}\n\n{_luck({name: scores[name] for name in competing}, trainings)}"
+    return f"{table}\n\n{_luck(competing, trainings)}"
 
 
 def common(scores: Scores) -> Scores:
@@ -66,6 +70,11 @@ def common(scores: Scores) -> Scores:
         for name, of in scores.items()
         if all(set(shared) <= set(of.get(training, ())) for training in on)
     }
+
+
+def _of_requests(of: dict[str, dict[str, float]], requests: set[str]) -> dict[str, dict[str, float]]:
+    """A baseline's Q on some requests, as far as it has them: a retrained model may lack a measure on one."""
+    return {training: {each: q for each, q in by.items() if each in requests} for training, by in of.items()}
 
 
 def scores_of(records: list[Record]) -> Scores:
