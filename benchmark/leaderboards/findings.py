@@ -85,7 +85,7 @@ def as_published(board: Board) -> str:
     known = [(row, s) for row in _fakes(board) if (s := row.mean(PUBLISHED)) is not None]
     fakes = [f"`{row.method}` has {s:.3f}{', before all methods' if s < best else ''}" for row, s in known]
     said = f"There is no Q: rows are ranked by S, as published. Doing nothing scores {_scored_here(board, nothing)}"
-    return f"{said}; of what removes nothing, {listed(fakes)}." if fakes else f"{said}."
+    return f"{said}; of the baselines, {listed(fakes)}." if fakes else f"{said}."
 
 
 def beyond(board: Board) -> str:

@@ -214,8 +214,8 @@ def test_a_board_without_q_speaks_of_s_alone(requests: int) -> None:
     bare = board(requests, skip=("score/quality", "score/residual", "score/damage", "forget/relearn_acc1@0"))
     nothing, names, forget, both, certain, cost = findings(replace(bare, ranked_by="score/kravets"))
     assert nothing == (
-        "There is no Q: rows are ranked by S, as published. Doing nothing scores `original` S 0.330; of what removes "
-        "nothing, `filter` has 0.000, before all methods."
+        "There is no Q: rows are ranked by S, as published. Doing nothing scores `original` S 0.330; of the "
+        "baselines, `filter` has 0.000, before all methods."
     )
     assert names == "From names alone, `shallow` S 0.010 leads (place 2 of 5, tier 2); then `deep` S 0.040."
     assert forget.startswith("With forget data, `burnt`") and both.startswith("With forget and retain data, `clean`")
