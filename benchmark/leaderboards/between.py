@@ -27,7 +27,7 @@ _SHORT = {QUALITY: "Q", KRAVETS: "S"}
 
 def between_all(boards: Sequence[Board]) -> list[tuple[Board, Board, list[str]]]:
     """The sentences of each two boards of different data that both tell methods apart; only pairs with some."""
-    deciding = [board for board in boards if board.ranked_by in _BETTER and board.requests >= LEAST_REQUESTS]
+    deciding = [board for board in boards if board.ranked_by in _BETTER and board.ranking_requests >= LEAST_REQUESTS]
     pairs = [(a, b) for a, b in combinations(deciding, 2) if a.key.dataset != b.key.dataset]
     said = [(first, second, between(first, second)) for first, second in pairs]
     return [(first, second, lines) for first, second, lines in said if lines]

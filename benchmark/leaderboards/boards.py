@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmark.evaluation.catalogue import better, find
+from benchmark.evaluation.catalogue import better
 from benchmark.evaluation.measures.quality import QUALITY
 from benchmark.leaderboards.comparison import LEAST_REQUESTS, Standings, cell_values, standings
 from benchmark.leaderboards.gold_standard import spread_note
@@ -25,18 +24,19 @@ from benchmark.leaderboards.grouping import (
     BoardKey,
     Pair,
     by_board,
-    by_request,
     by_row,
     chip_of,
     columns_of,
     kind_of,
     pair,
 )
+from benchmark.leaderboards.means import mean, mean_cost
 from benchmark.leaderboards.notes import BROUGHT_NOTE, DASH, NOTE, chip_notes, ranking_notes, worst_case_notes
 from benchmark.leaderboards.pareto import CLOCK_SECONDS, CPU_SECONDS, FRONT_NOTE, axes_of, front, runtime_of
 from benchmark.leaderboards.scored import floors, with_quality
+from benchmark.leaderboards.unscored import counting, unscored, unscored_note
 from benchmark.records.record import Record
-from benchmark.utils.statistics import Interval, t_interval
+from benchmark.utils.statistics import Interval
 from datamodules.common.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class Board:
         ranked_by: The metric that rows are ranked by.
         by_chance: Whether the floor of E is chance, for want of retrained models.
         runtime: Which cost stands for the time that a method takes (`benchmark.leaderboards.pareto.runtime_of`).
+        unscored: The requests that Q and E leave out (`benchmark.leaderboards.unscored`).
     """
 
     key: BoardKey
@@ -132,6 +133,12 @@ class Board:
     ranked_by: str = QUALITY
     by_chance: bool = False
     runtime: str = CLOCK_SECONDS
+    unscored: tuple[str, ...] = ()
+
+    @property
+    def ranking_requests(self) -> int:
+        """Over how many requests rows are ranked."""
+        return self.requests - (len(self.unscored) if self.ranked_by == QUALITY else 0)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -220,6 +227,7 @@ def _board(
     wanted: str | None,
 ) -> Board:
     requests = {pair(record)[0] for record in records}
+    left_out = unscored(records)
     chips = dict(sorted(Counter(map(chip_of, measured)).items(), key=lambda item: (-item[1], item[0])))
     chip = next(iter((*_fitting(wanted, chips), *chips)))
     on_chip = {record.key: record for record in measured if chip_of(record) == chip}
@@ -231,7 +239,7 @@ def _board(
         seeds = {record.cell["seed"] for record in row_records}
         cells = set(expected.get((key, method), [(request, seed) for request in requests for seed in seeds]))
         counted[label] = [record for record in row_records if pair(record) in cells]
-        row = _row(label, row_records, counted[label], on_chip, cells, reference=method in references)
+        row = _row(label, row_records, counted[label], on_chip, cells, left_out, reference=method in references)
         twice = sum(count > 1 for count in Counter(map(pair, row_records)).values())
         if twice:
             stale.append(
@@ -250,14 +258,16 @@ def _board(
     ranked_by = _ranking(rows)
     ranked = _ranked(rows, ranked_by)
     values = {row.method: cell_values(counted[row.method], ranked_by) for row in ranked if row.rank}
-    standing = standings(values, _better(ranked_by)) if len(requests) >= LEAST_REQUESTS else Standings()
+    count = len(requests) - (len(left_out) if ranked_by == QUALITY else 0)
+    standing = standings(values, _better(ranked_by)) if count >= LEAST_REQUESTS else Standings()
     runtime = runtime_of(key.device, [row.costs for row in ranked if not row.reference])
     ranked = _with_fronts(_with_standings(ranked, standing), columns, runtime)
     of_time = {CLOCK_SECONDS, CPU_SECONDS} - {runtime}
     left = floors(records)
     notes = (
         NOTE,
-        *ranking_notes(ranked, records, ranked_by, standing, len(requests), left),
+        *ranking_notes(ranked, records, ranked_by, standing, count, left),
+        *([f"{DASH} {unscored_note(left_out, records)}"] if left_out else []),
         *worst_case_notes(columns, records),
         *([FRONT_NOTE] if any(row.front for row in ranked) else []),
         *([BROUGHT_NOTE] if any(row.brought for row in ranked) else []),
@@ -278,6 +288,7 @@ def _board(
         ranked_by,
         by_chance=left.by_chance > 0,
         runtime=runtime,
+        unscored=left_out,
     )
 
 
@@ -287,16 +298,16 @@ def _row(
     expected_records: list[Record],
     on_chip: Mapping[str, Record],
     expected: set[Pair],
+    left_out: Sequence[str],
     *,
     reference: bool,
 ) -> Row:
     cells = {pair(record) for record in expected_records}
     complete = bool(expected) and len(expected_records) == len(cells) == len(expected)
-    requests = [*by_request(expected_records).values()]
     names = sorted({name for record in expected_records for name in record.metrics})
     there = [on_chip[record.key] for record in expected_records if record.key in on_chip]
     costs = {
-        name: _mean_cost(name, there if name in OF_CHIP else expected_records) if complete else None for name in COSTS
+        name: mean_cost(name, there if name in OF_CHIP else expected_records) if complete else None for name in COSTS
     }
     return Row(
         label,
@@ -305,33 +316,11 @@ def _row(
         None,
         len(cells),
         len(expected),
-        {name: _mean(name, requests) if complete else None for name in names},
+        {name: mean(name, counting(name, expected_records, left_out)) if complete else None for name in names},
         costs,
         len(there),
         brought=any(record.cell.get("brought") for record in records),
     )
-
-
-def _mean_cost(name: str, records: list[Record]) -> float | None:
-    values = [value for record in records if (value := record.cost.get(name)) is not None]
-    return sum(values) / len(values) if values and len(values) == len(records) else None
-
-
-def _mean(name: str, requests: Sequence[Sequence[Record]]) -> Interval | None:
-    """The mean over requests, each the mean over its seeds; None where a cell has no value."""
-    means = []
-    for records in requests:
-        metrics = [record.metrics.get(name) for record in records]
-        values = [metric.value for metric in metrics if metric is not None and metric.value is not None]
-        if len(values) < len(records):
-            return None
-        means.append(fmean(values))
-    interval, measure = t_interval(means), find(name)
-    if measure is None or interval.low is None or interval.high is None:
-        return interval
-    if interval.low <= measure.low and interval.high >= measure.high:
-        return replace(interval, low=None, high=None)  # all that the measure can be: it would say nothing
-    return replace(interval, low=max(interval.low, measure.low), high=min(interval.high, measure.high))
 
 
 def _score(row: Row, ranked_by: str) -> float | None:

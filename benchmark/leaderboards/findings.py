@@ -129,17 +129,18 @@ def certainty(board: Board) -> str:
     apart = sum((row.rank_best or 1) - 1 for row in ranked)  # each has so many rows before it for certain
     pairs = len(ranked) * (len(ranked) - 1) // 2
     first = [row for row in ranked if row.tier == 1]
+    share = f"{apart} of {pairs} pairs of methods apart ({100 * apart / pairs:.0f} %)"
     return (
-        f"{board.requests} requests tell {apart} of {pairs} pairs of methods apart ({100 * apart / pairs:.0f} %); "
+        f"{board.ranking_requests} requests tell {share}; "
         f"{len(first)} of {len(ranked)} methods are in the first tier: {_named(first)}."
     )
 
 
 def too_few_requests(board: Board) -> str:
     """That a board has too few requests to rank, without the end of the sentence; empty where it has enough."""
-    if board.requests >= LEAST_REQUESTS:
+    if (count := board.ranking_requests) >= LEAST_REQUESTS:
         return ""
-    return f"{board.requests} request{'s are' if board.requests != 1 else ' is'} too few to rank"
+    return f"{count} request{'s are' if count != 1 else ' is'} too few to rank"
 
 
 def hiders(board: Board) -> str:
