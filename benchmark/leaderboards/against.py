@@ -24,6 +24,7 @@ from benchmark.leaderboards.comparison import (
 )
 from benchmark.leaderboards.grouping import BoardKey, by_board, by_row
 from benchmark.leaderboards.scored import with_quality
+from benchmark.leaderboards.unscored import LEFT_OUT
 from benchmark.records.record import Record
 from benchmark.utils.statistics import CONFIDENCE, LEAST_VALUES, holm_adjusted
 from datamodules.common.errors import UnknownNameError
@@ -67,7 +68,7 @@ class Against:
         method: The label of the row.
         is_leader: Whether it was chosen for its rank: the correction is then over all pairs.
         questions: How many questions the correction is over.
-        requests: How many requests the board has.
+        requests: How many requests of the board have the metric.
         rows: The others, in the board's order.
     """
 
@@ -177,7 +178,8 @@ def board_against(
         AgainstRow(row.method, row.reference, d, None if d.p is None else p, _verdict(metric, d, p))
         for row, d, p in zip(others, differences, adjusted, strict=True)
     )
-    return Against(board.key, metric, label, is_leader, len(raw), board.requests, rows)
+    requests = board.requests - (len(board.unscored) if metric in LEFT_OUT else 0)
+    return Against(board.key, metric, label, is_leader, len(raw), requests, rows)
 
 
 def row_values(board: Board, records: Iterable[Record], metric: str) -> dict[str, Values]:

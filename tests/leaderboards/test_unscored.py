@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmark.leaderboards.against import board_against, row_values
 from benchmark.leaderboards.boards import Board, build_scored
 from benchmark.leaderboards.findings import certainty
 from benchmark.leaderboards.unscored import unscored
@@ -33,14 +34,17 @@ def cell(method: str, name: str, quality: float | None, why: str = "the original
 
 def board(count: int, unknown: int, *, one_more: str = "") -> Board:
     """Of some requests, of which some have Q nowhere, and one more only of `one_more` none."""
+    (made,) = build_scored(records_of(count, unknown, one_more), references=("original",))
+    return made
+
+
+def records_of(count: int, unknown: int, one_more: str = "") -> list[Record]:
     names = [f"class {number}" for number in range(count)]
-    records = [
+    return [
         cell(method, name, None if number < unknown or (method == one_more and number == count - 1) else level)
         for method, level in LEVEL.items()
         for number, name in enumerate(names)
     ]
-    (made,) = build_scored(records, references=("original",))
-    return made
 
 
 def test_few_of_them_are_left_out_of_q_and_e_and_a_note_says_which_and_why() -> None:
@@ -82,3 +86,10 @@ def test_a_gap_of_one_method_is_no_reason_to_leave_a_request_out() -> None:
 def test_nothing_is_left_out_of_what_is_whole() -> None:
     assert board(12, 0).unscored == () and unscored([]) == ()
     assert not any("no row can have them" in note for note in board(12, 0).notes)
+
+
+@pytest.mark.parametrize(("metric", "requests"), [("score/quality", 10), ("score/kravets", 12)])
+def test_one_row_against_others_counts_the_requests_that_have_the_metric(metric: str, requests: int) -> None:
+    made, records = board(12, 2), records_of(12, 2)
+    against = board_against(made, row_values(made, records, metric), "strong", metric)
+    assert against.requests == requests and len(against.rows) == 2

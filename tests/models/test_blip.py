@@ -351,7 +351,7 @@ AT_LOADING = {
 def test_a_wrong_folder_is_one_line_before_any_work(what: str, copied: Path, tmp_path: Path) -> None:
     change, expected = BEFORE_LOADING[what]
     change(copied)
-    answer = command("plan", "--suite", "quick", "--model", f"blip:{copied}", "--results", tmp_path / "results")
+    answer = command("run", "--suite", "quick", "--model", f"blip:{copied}", "--results", tmp_path / "results")
     assert expected in answer.error and str(copied) in answer.error
 
 
@@ -441,7 +441,7 @@ def test_offline_the_advice_says_what_to_make_and_where(tmp_path: Path, monkeypa
         raise OSError("cannot reach the hub\nsecond line")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    error = command("plan", "--model", "blip/some/model", "--results", tmp_path).error
+    error = command("run", "--model", "blip/some/model", "--results", tmp_path).error
     assert "cannot reach the hub)" in error and "from_pretrained('some/model')" in error and "--model blip:DIR" in error
 
 
