@@ -118,7 +118,8 @@ def test_it_opens_on_real_images_that_tell_methods_apart_with_who_leads_and_a_po
     assert set(column(first, "tier")) > {"1"}
     board = first.run("document.getElementById('dataset').value")
     assert board not in ("shapes", "few_shapes") and f"of {board} and keep all else" in text_of(first, "asked")
-    assert text_of(first, "reading").startswith("Q, higher is better")
+    reading = text_of(first, "reading")
+    assert reading.startswith("Q, higher is better") and "as in a model that was trained without it" in reading
     leader = first.run(NAMES)[[rank.split()[-1] for rank in column(first, "rank")].index("1")]
     assert text_of(first, "leads").startswith(f"{leader} leads")
     links = "[...document.querySelectorAll('.podium')].map(p => [...p.querySelectorAll('a')].map(a => a.text))"

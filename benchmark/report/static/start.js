@@ -42,10 +42,13 @@ function choose(part, value) {
 }
 
 // The board that the page opens on: one that tells methods apart (it has tiers) before one of too few requests, then real
-// images before drawn ones, with Q before without, then most requests and rows.
+// images before drawn ones, with Q before without, beside models that were trained again before one whose E is measured from
+// chance, then most requests and rows.
 function opening() {
   const decides = (each) => each.whole.rows.some((row) => row.tier !== null);
-  const worth = (each) => [decides(each), !each.drawn, each.whole.ranked_by === "score/quality", each.requests.length, each.whole.rows.length];
+  const again = (each) => each.whole.rows.some((row) => row.regime === "pretraining");
+  const byQ = (each) => each.whole.ranked_by === "score/quality";
+  const worth = (each) => [decides(each), !each.drawn, byQ(each), again(each), each.requests.length, each.whole.rows.length];
   const better = (a, b) => {
     const place = a.findIndex((value, at) => value !== b[at]);
     return place >= 0 && Number(a[place]) > Number(b[place]);
