@@ -24,7 +24,7 @@ from benchmark.leaderboards.comparison import (
 )
 from benchmark.leaderboards.grouping import BoardKey, by_board, by_row
 from benchmark.leaderboards.scored import with_quality
-from benchmark.leaderboards.unscored import LEFT_OUT
+from benchmark.leaderboards.unscored import requests_with
 from benchmark.records.record import Record
 from benchmark.utils.statistics import CONFIDENCE, LEAST_VALUES, holm_adjusted
 from datamodules.common.errors import UnknownNameError
@@ -178,7 +178,7 @@ def board_against(
         AgainstRow(row.method, row.reference, d, None if d.p is None else p, _verdict(metric, d, p))
         for row, d, p in zip(others, differences, adjusted, strict=True)
     )
-    requests = board.requests - (len(board.unscored) if metric in LEFT_OUT else 0)
+    requests = requests_with(metric, board.requests, board.unscored)
     return Against(board.key, metric, label, is_leader, len(raw), requests, rows)
 
 

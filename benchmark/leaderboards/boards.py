@@ -24,6 +24,7 @@ from benchmark.leaderboards.grouping import (
     BoardKey,
     Pair,
     by_board,
+    by_request,
     by_row,
     chip_of,
     columns_of,
@@ -34,7 +35,7 @@ from benchmark.leaderboards.means import mean, mean_cost
 from benchmark.leaderboards.notes import BROUGHT_NOTE, DASH, NOTE, chip_notes, ranking_notes, worst_case_notes
 from benchmark.leaderboards.pareto import CLOCK_SECONDS, CPU_SECONDS, FRONT_NOTE, axes_of, front, runtime_of
 from benchmark.leaderboards.scored import floors, with_quality
-from benchmark.leaderboards.unscored import counting, unscored, unscored_note
+from benchmark.leaderboards.unscored import LEFT_OUT, requests_with, unscored, unscored_note
 from benchmark.records.record import Record
 from benchmark.utils.statistics import Interval
 from datamodules.common.errors import UnknownNameError
@@ -138,7 +139,7 @@ class Board:
     @property
     def ranking_requests(self) -> int:
         """Over how many requests rows are ranked."""
-        return self.requests - (len(self.unscored) if self.ranked_by == QUALITY else 0)
+        return requests_with(self.ranked_by, self.requests, self.unscored)
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -258,7 +259,7 @@ def _board(
     ranked_by = _ranking(rows)
     ranked = _ranked(rows, ranked_by)
     values = {row.method: cell_values(counted[row.method], ranked_by) for row in ranked if row.rank}
-    count = len(requests) - (len(left_out) if ranked_by == QUALITY else 0)
+    count = requests_with(ranked_by, len(requests), left_out)
     standing = standings(values, _better(ranked_by)) if count >= LEAST_REQUESTS else Standings()
     runtime = runtime_of(key.device, [row.costs for row in ranked if not row.reference])
     ranked = _with_fronts(_with_standings(ranked, standing), columns, runtime)
@@ -304,6 +305,8 @@ def _row(
 ) -> Row:
     cells = {pair(record) for record in expected_records}
     complete = bool(expected) and len(expected_records) == len(cells) == len(expected)
+    requests = by_request(expected_records)
+    every, scored = [*requests.values()], [of for request, of in requests.items() if request not in left_out]
     names = sorted({name for record in expected_records for name in record.metrics})
     there = [on_chip[record.key] for record in expected_records if record.key in on_chip]
     costs = {
@@ -316,7 +319,7 @@ def _row(
         None,
         len(cells),
         len(expected),
-        {name: mean(name, counting(name, expected_records, left_out)) if complete else None for name in names},
+        {name: mean(name, scored if name in LEFT_OUT else every) if complete else None for name in names},
         costs,
         len(there),
         brought=any(record.cell.get("brought") for record in records),

@@ -29,9 +29,15 @@ def unscored(records: Iterable[Record]) -> tuple[str, ...]:
     return tuple(sorted(without)) if len(without) <= MOST * len(requests) else ()
 
 
-def counting(name: str, records: Iterable[Record], left_out: Collection[str]) -> list[list[Record]]:
-    """The records of a row by request, as far as they count for the mean of a metric."""
-    return [of for request, of in by_request(records).items() if name not in LEFT_OUT or request not in left_out]
+def requests_with(metric: str, requests: int, left_out: Collection[str]) -> int:
+    """How many of a board's requests the mean of a metric is over.
+
+    Args:
+        metric: Full name.
+        requests: How many the board has.
+        left_out: Those that Q and E leave out.
+    """
+    return requests - (len(left_out) if metric in LEFT_OUT else 0)
 
 
 def unscored_note(left_out: Sequence[str], records: Iterable[Record]) -> str:
@@ -44,5 +50,5 @@ def unscored_note(left_out: Sequence[str], records: Iterable[Record]) -> str:
     requests = by_request(records)
     reasons = [dict(record.report.get("not_measured") or {}).get(REPORT) for record in requests[left_out[0]]]
     why = next((f" ({left_out[0]}: {reason})" for reason in reasons if reason is not None), "")
-    over = f"{len(requests) - len(left_out)} of {len(requests)} requests"
+    over = f"{requests_with(QUALITY, len(requests), left_out)} of {len(requests)} requests"
     return f"Q and E are over {over}: on {', '.join(left_out)} no row can have them{why}"
