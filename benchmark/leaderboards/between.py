@@ -9,25 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
+from benchmark.evaluation.catalogue import better, describe
 from benchmark.evaluation.measures.quality import QUALITY
 from benchmark.leaderboards.boards import Board
 from benchmark.leaderboards.comparison import LEAST_REQUESTS
 from benchmark.leaderboards.findings import competing, listed
+from benchmark.leaderboards.grouping import PUBLISHED
 from benchmark.utils.statistics import kendalls_tau
 
 LEAST_METHODS = 5
 """Methods on both boards that a sentence needs: the order of fewer says nothing; our choice."""
 MOVED = 0.10
 """A method moved where its score differs by at least this much; our choice."""
-KRAVETS = "score/kravets"
-_BETTER = {QUALITY: 1.0, KRAVETS: -1.0}
-"""The metrics by which boards are ranked, and whether more or less of them is better."""
-_SHORT = {QUALITY: "Q", KRAVETS: "S"}
 
 
 def between_all(boards: Sequence[Board]) -> list[tuple[Board, Board, list[str]]]:
     """The sentences of each two boards of different data that both tell methods apart; only pairs with some."""
-    deciding = [board for board in boards if board.ranked_by in _BETTER and board.ranking_requests >= LEAST_REQUESTS]
+    deciding = [board for board in boards if board.ranking_requests >= LEAST_REQUESTS]
     pairs = [(a, b) for a, b in combinations(deciding, 2) if a.key.dataset != b.key.dataset]
     said = [(first, second, between(first, second)) for first, second in pairs]
     return [(first, second, lines) for first, second, lines in said if lines]
@@ -43,7 +41,7 @@ def between(first: Board, second: Board) -> list[str]:
     Returns:
         Sentences; none where fewer than `LEAST_METHODS` methods are on both.
     """
-    metric = QUALITY if first.ranked_by == second.ranked_by == QUALITY else KRAVETS
+    metric = QUALITY if first.ranked_by == second.ranked_by == QUALITY else PUBLISHED
     before, after = _scores(first, metric), _scores(second, metric)
     both = [method for method in before if method in after]
     if len(both) < LEAST_METHODS:
@@ -55,7 +53,7 @@ def between(first: Board, second: Board) -> list[str]:
 def _scores(board: Board, metric: str) -> dict[str, float]:
     """The score by method, the best first."""
     known = [(row.method, value) for row in competing(board) if (value := row.mean(metric)) is not None]
-    return dict(sorted(known, key=lambda pair: -_BETTER[metric] * pair[1]))
+    return dict(sorted(known, key=lambda pair: pair[1], reverse=better(metric) == "higher"))
 
 
 def _orders(
@@ -69,9 +67,10 @@ def _orders(
         else f"of them `{first}` leads on {data[0]} and is place {then.index(first) + 1} on {data[1]}, "
         f"where `{then[0]}` leads"
     )
-    by = "" if metric == QUALITY else f" by {_SHORT[metric]}, as published,"
+    score = describe(metric).head
+    by = "" if metric == QUALITY else f" by {score}, as published,"
     return (
-        f"{len(both)} methods have {_SHORT[metric]} on {data[0]} and on {data[1]}; Kendall's tau between the two "
+        f"{len(both)} methods have {score} on {data[0]} and on {data[1]}; Kendall's tau between the two "
         f"orders{by} is {tau:.2f} (1: the same, 0: unrelated); {led}."
     )
 
@@ -80,10 +79,11 @@ def _moves(
     both: Sequence[str], before: dict[str, float], after: dict[str, float], data: tuple[str, str], metric: str
 ) -> list[str]:
     said = []
-    for word, sign in (("better", _BETTER[metric]), ("worse", -_BETTER[metric])):
+    gain = 1.0 if better(metric) == "higher" else -1.0
+    for word, sign in (("better", gain), ("worse", -gain)):
         moved = [name for name in both if sign * (after[name] - before[name]) >= MOVED]
         moved.sort(key=lambda name: -sign * (after[name] - before[name]))
-        named = [f"`{name}` ({_SHORT[metric]} {before[name]:.3f} and {after[name]:.3f})" for name in moved]
+        named = [f"`{name}` ({describe(metric).head} {before[name]:.3f} and {after[name]:.3f})" for name in moved]
         if named:
             said.append(f"Much {word} on {data[1]} than on {data[0]} (by {MOVED:.1f} or more): {listed(named)}.")
     return said

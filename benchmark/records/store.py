@@ -14,10 +14,8 @@ Records of another version of the project are left alone and counted.
 from __future__ import annotations
 
 import dataclasses
-import gc
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +23,7 @@ from benchmark.records.compact import SUFFIX, CompactRecords, read_compact, writ
 from benchmark.records.record import FIRST_SCHEMA, KEY, SCHEMA, OtherSchemaError, Record, RecordError, parse_record
 from benchmark.utils.project import project_results
 from datamodules.common.errors import BenchmarkError
+from datamodules.common.garbage import nothing_collected
 from datamodules.common.kept_files import (
     CannotWriteError,
     DiskFullError,
@@ -136,7 +135,7 @@ class RecordStore:
     def all(self, suite: str | None = None) -> list[Record]:
         """All records, of one suite or of every suite, sorted by suite and key."""
         records: dict[tuple[str, str], Record] = {}
-        with _nothing_collected():
+        with nothing_collected():
             for content in self._compact_records(suite):
                 records |= {(record.cell["suite"], key): record for key, record in content.records.items()}
             for path in self.folder.glob(f"{suite or '*'}/*.json"):
@@ -270,18 +269,6 @@ class RecordStore:
             done = f"left where it is ({error.strerror or error})"
         then = "its cell will run again" if what == "record" else "they will be made again"
         self.set_aside.append(f"{wrong}: {done}; {then}")
-
-
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Python looks for no cycles within the context: records have none, and looking takes a quarter of the reading."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _sharing(record: Record, shared: dict[tuple[tuple[str, str], ...], dict[str, str]]) -> Record:

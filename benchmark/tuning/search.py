@@ -23,6 +23,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from benchmark.evaluation.measures.quality import QUALITY
+from benchmark.leaderboards.grouping import PUBLISHED
 from benchmark.leaderboards.scored import with_quality
 from benchmark.records.cell import Cell
 from benchmark.records.failures import Failure
@@ -50,7 +51,6 @@ SEARCH_SEED = 0
 SUITE = "development"
 DEVELOPMENT = "development"
 """What the names of suites begin with that no board reports."""
-KRAVETS = "score/kravets"
 BY_VALUES = frozenset({"DivergedError", "LinAlgError", "_LinAlgError"})
 """Failures that the values themselves cause: they would come again, so such a cell is not run twice."""
 
@@ -255,7 +255,7 @@ def outcome_of(
     for cell in cells:
         name = f"{cell.request}, seed {cell.seed}" if several else str(cell.request)
         record = scored.get(cell.key)
-        scores[name] = {"Q": _metric(record, QUALITY), "S": _metric(record, KRAVETS)}
+        scores[name] = {"Q": _metric(record, QUALITY), "S": _metric(record, PUBLISHED)}
         if cell.request == cells[0].request:
             firsts.append(scores[name][score])
         if record is None and cell.key in failed:

@@ -13,20 +13,22 @@ digest names it as a start.
 from __future__ import annotations
 
 import ast
-import gc
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datamodules.common.code_modules import CodeError, CodeModule, read_source, taken_apart
+from datamodules.common.garbage import nothing_collected
 from datamodules.common.meaning import PACKAGES, Import, Meaning, meaning_of
 from datamodules.common.plugin_files import neighbour
 
 KEEPING = (
     *(f"datamodules.common.{name}" for name in ("cache", "kept_files", "locks", "content", "errors", "meaning")),
-    *(f"datamodules.common.{name}" for name in ("code_closure", "code_modules", "plugin_files", "dataset:NOT_READING")),
+    *(
+        f"datamodules.common.{name}"
+        for name in ("code_closure", "code_modules", "plugin_files", "garbage", "dataset:NOT_READING")
+    ),
     "benchmark",  # the package's own module: the names of the Python API, through which nothing is reached from within
 )
 """What keeps, tells versions apart and reports, and changes no number: left out of every closure that reaches it."""
@@ -137,7 +139,7 @@ class Code:
         return self._digests[key]
 
     def _digest(self, starts: Sequence[Start], stops: Collection[str]) -> str:
-        with _no_garbage_collection():
+        with nothing_collected():
             lines = self._lines(starts, stops)
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:DIGITS]
 
@@ -364,18 +366,6 @@ class Code:
             for statement in (*module.imports, *module.lazy)
             for alias in statement.names
         )
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Syntax trees are many small objects: collecting garbage meanwhile takes as long as reading them."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _stopped(place: Place, stops: Collection[Place]) -> bool:
