@@ -21,13 +21,16 @@ def cell(method: str, name: str, by_name: float, probe: float | None, seed: int 
     return made(method, {"classes": [name]}, seed, **{"forget/acc1": by_name, "forget/probe_acc1": probe})
 
 
-def table(monkeypatch: pytest.MonkeyPatch, *records: Record) -> list[str]:
+def table(monkeypatch: pytest.MonkeyPatch, *records: Record, methods: str = "") -> list[str]:
     def of_method(suite: str, model: str, method: str) -> list[Record]:
         assert (suite, model) == ("s", "m")
-        return [record for record in records if record.cell["method"] == method]
+        found = [record for record in records if record.cell["method"] == method]
+        if not found:
+            raise LookupError(f"none of {method}")
+        return found
 
     monkeypatch.setattr(attacks, "retrained_records", of_method)
-    return attacks.attacks_table("s m").splitlines()
+    return attacks.attacks_table(f"s m {methods}").splitlines()
 
 
 ORIGINALS = (cell("original", "cat", 1.0, 0.9), cell("original", "dog", 0.8, 0.9))
@@ -44,6 +47,18 @@ def test_a_class_counts_once_however_many_models_were_trained_without_it(monkeyp
 def test_a_measure_that_one_of_them_lacks_has_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = table(monkeypatch, *ORIGINALS, cell("retrain", "cat", 0.0, 0.6), cell("retrain", "dog", 0.1, None))
     assert [line.split("`")[1] for line in lines if "`" in line] == ["forget/acc1"]
+
+
+def test_a_method_named_after_the_model_has_a_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    retrained = [cell("retrain", name, 0.0, 0.6) for name in ("cat", "dog")]
+    hiding = [cell("hide", name, 0.1, 0.9) for name in ("cat", "dog")]
+    lines = table(monkeypatch, *ORIGINALS, *retrained, *hiding, methods="hide")
+    assert lines[0].endswith("| never saw it | original | `hide` |")
+    assert lines[2] == "| called by its name | `forget/acc1` | 0.0 % | 90.0 % | 10.0 % |"
+    blind = table(monkeypatch, *ORIGINALS, *retrained, cell("hide", "cat", 0.1, None), methods="hide")
+    assert [line.split("`")[1] for line in blind if "forget/" in line] == ["forget/acc1"]
+    with pytest.raises(LookupError, match="none of seek"):
+        table(monkeypatch, *ORIGINALS, *retrained, methods="seek")
 
 
 def test_requests_of_several_classes_or_concepts_take_no_part(monkeypatch: pytest.MonkeyPatch) -> None:

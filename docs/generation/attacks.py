@@ -35,20 +35,25 @@ ASKED = {
 
 
 def attacks_table(argument: str) -> str:
-    """A row for each measure of the forget set that was asked of both: its mean over the classes.
+    """A row for each measure of the forget set that was asked of all: its mean over the classes.
 
     Args:
-        argument: The suite and the model, apart by a space.
+        argument: The suite, the model and the methods that get a column beside the retrained models and the original,
+            apart by spaces.
 
     Raises:
-        LookupError: If the suite has no retrained model, or no original, of that model for a single class.
+        LookupError: If the suite has no retrained model, no original, or nothing of one of the methods, of that model
+            for a single class.
     """
-    suite, model = argument.split()
-    retrained, original = (by_class(retrained_records(suite, model, method)) for method in ("retrain", "original"))
+    suite, model, *methods = argument.split()
+    columns = {
+        method: by_class(retrained_records(suite, model, method)) for method in ("retrain", "original", *methods)
+    }
+    retrained = columns["retrain"]
     rows = []
     for metric, words in ASKED.items():
-        known = [means for of in (retrained, original) if (means := _of_classes(of, metric))]
-        if len(known) < 2:
+        known = [means for of in columns.values() if (means := _of_classes(of, metric))]
+        if len(known) < len(columns):
             continue
         scale, digits = unit_of(describe(metric))
         unit = " %" if describe(metric).percent else ""
@@ -56,9 +61,8 @@ def attacks_table(argument: str) -> str:
         rows.append([words, f"`{metric}`", *shown])
     if not rows:
         raise LookupError(f"suite {suite!r} has no class that both the original and a retrained {model} were asked of")
-    table = Table.of_texts(
-        ["of the class is found", "measure", "never saw it", "original"], rows, words=(0, 1)
-    ).markdown()
+    head = ["of the class is found", "measure", "never saw it", "original", *(f"`{method}`" for method in methods)]
+    table = Table.of_texts(head, rows, words=(0, 1)).markdown()
     models = sum(map(len, retrained.values()))
     return (
         f"{table}\n\nMeans over {len(retrained)} classes; {models} models that never saw the class they are asked of."
