@@ -149,7 +149,7 @@ def test_what_runs_cells_again_says_that_it_cannot(mine: World, made: SimpleName
 
 def test_the_report_shows_it(mine: World, made: SimpleNamespace, tmp_path: Path) -> None:
     assert audit(mine, made).status == 0
-    answer = command("report", "--results", mine.results, "--records", "own", "--out", tmp_path / "page.html")
+    answer = command("report", "--results", mine.results, "--own", "--out", tmp_path / "page.html")
     assert answer.status == 0, answer.err
     packed = re.search(r'id="data"[^>]*>([^<]+)<', (tmp_path / "page.html").read_text())
     assert packed is not None

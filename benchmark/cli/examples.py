@@ -60,7 +60,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "report": (
         ("report", "your records and the project's, as one page"),
-        ("report --records reference --out page.html", "those of the project alone"),
+        ("report --reference --out page.html", "those of the project alone"),
         ("report --suite quick --figures figures", "one suite, and SVG and PDF files for a paper"),
     ),
     "tune": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from benchmark.cli.arguments import Option, title_of
 from benchmark.cli.options import Chosen, Plugins, Records, WhereFile, WhereFolder
@@ -13,7 +13,8 @@ from datamodules.common.errors import BenchmarkError
 def report_command(
     *,
     chosen: Chosen,
-    records: Annotated[Literal["all", "own", "reference"], Option(title=title_of(Chosen))] = "all",
+    own: Annotated[bool, Option(title=title_of(Chosen))] = False,
+    reference: Annotated[bool, Option(title=title_of(Chosen))] = False,
     plugins: Plugins,
     places: Records,
     out: WhereFile | None = None,
@@ -22,10 +23,12 @@ def report_command(
 ) -> int:
     """Write one HTML page that shows the records: leaderboards, plots, predictions, cards. It needs no network.
 
-    Your records are only read.
+    By default it shows your records and the reference records; of a cell that both have, yours counts. They are only
+    read.
 
     Args:
-        records: own, those of the project (reference), or all; of one cell in both yours counts.
+        own: Show your records alone.
+        reference: Show the reference records that come with the project alone.
         out: The file of the page; by default report.html in the folder of your records.
         figures: Also write static figures into this folder, as SVG and PDF (extra `figures`).
         keep: Also write the curves and predictions that the page took from outputs and logs to this file. As
@@ -40,6 +43,8 @@ def report_command(
     from datamodules.common.kept_files import CannotWriteError, replace_file
     from methods.common.registry import Registry
 
+    if own and reference:
+        raise BenchmarkError("--own and --reference leave each other out: give neither for your records and ours")
     registry = Registry(plugins.plugin)
     target = out or places.results / "report.html"
     if target.is_dir():
@@ -48,7 +53,9 @@ def report_command(
         from benchmark.report.figures import check_matplotlib
 
         check_matplotlib()
-    gathered = gather(places.results, REFERENCE, which=records, suite=chosen.suite)
+    gathered = gather(
+        places.results, REFERENCE, which="own" if own else "reference" if reference else "all", suite=chosen.suite
+    )
     content = collect(gathered, registry)
     for line in content.gathered.notes:
         print(line, file=sys.stderr)

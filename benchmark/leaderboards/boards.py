@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from benchmark.evaluation.catalogue import better
 from benchmark.evaluation.measures.quality import QUALITY
 from benchmark.leaderboards.comparison import LEAST_REQUESTS, Standings, cell_values, standings
+from benchmark.leaderboards.found import found_note, found_text, with_found
 from benchmark.leaderboards.gold_standard import spread_note
 from benchmark.leaderboards.grouping import (
     PUBLISHED,
@@ -77,6 +78,8 @@ class Row:
             tiers before it. None where `rank_best` is.
         front: Whether no other method forgets as much, retains as much and takes as little time
             (`benchmark.leaderboards.pareto`).
+        found_by: The questions that still find the forget set, in a word or two each (`benchmark.leaderboards.found`);
+            None where they were not all asked.
         brought: Whether the models were unlearned elsewhere and brought as checkpoints: what they read and cost is not
             known.
     """
@@ -94,6 +97,7 @@ class Row:
     rank_worst: int | None = None
     tier: int | None = None
     front: bool = False
+    found_by: tuple[str, ...] | None = None
     brought: bool = False
 
     def mean(self, metric: str) -> float | None:
@@ -159,6 +163,7 @@ class Board:
             **fields("reference", "brought", dtype="bool"),
             **fields("rank", "rank_best", "rank_worst", "tier", dtype="Int64"),
             **fields("front", dtype="bool"),
+            "found_by": [found_text(row.found_by) for row in self.rows],
             **fields("cells", "expected", dtype="int64"),
             **{name: numbers(row.costs.get(name) for row in self.rows) for name in COSTS},
             "runtime": self.runtime,
@@ -262,7 +267,7 @@ def _board(
     count = requests_with(ranked_by, len(requests), left_out)
     standing = standings(values, _better(ranked_by)) if count >= LEAST_REQUESTS else Standings()
     runtime = runtime_of(key.device, [row.costs for row in ranked if not row.reference])
-    ranked = _with_fronts(_with_standings(ranked, standing), columns, runtime)
+    ranked = with_found(_with_fronts(_with_standings(ranked, standing), columns, runtime))
     of_time = {CLOCK_SECONDS, CPU_SECONDS} - {runtime}
     left = floors(records)
     notes = (
@@ -270,6 +275,7 @@ def _board(
         *ranking_notes(ranked, records, ranked_by, standing, count, left),
         *([f"{DASH} {unscored_note(left_out, records)}"] if left_out else []),
         *worst_case_notes(columns, records),
+        *found_note(ranked),
         *([FRONT_NOTE] if any(row.front for row in ranked) else []),
         *([BROUGHT_NOTE] if any(row.brought for row in ranked) else []),
         *(spread_note(records) if "score/retrain_gap" in columns else []),

@@ -12,6 +12,17 @@ from statistics import median
 from benchmark.evaluation.measures.quality import DAMAGE, QUALITY, RESIDUAL
 from benchmark.leaderboards.boards import Board, Row
 from benchmark.leaderboards.comparison import LEAST_REQUESTS
+from benchmark.leaderboards.found import (
+    BY_NAME,
+    HALF,
+    IN_OTHER_WORDS,
+    LAYER_BEFORE,
+    QUESTIONS,
+    RELEARNED,
+    asked,
+    found_words,
+    share,
+)
 from benchmark.leaderboards.grouping import PUBLISHED
 from benchmark.leaderboards.pareto import CLOCK_SECONDS, CPU_SECONDS
 from benchmark.leaderboards.scored import ORIGINAL
@@ -25,16 +36,10 @@ REGIMES = {
     "forget+retain": "With forget and retain data",
 }
 """The data regimes in which methods compete, in words."""
-BY_NAME, RELEARNED = "forget/acc1", "forget/relearn_acc1@0"
-IN_OTHER_WORDS = "forget/worst_prompt_acc1"
-LAYER_BEFORE = "forget/trunk_map"
 GONE = 0.10
 """A class is gone by name where at most this share of its images is recognised; our choice."""
 BACK = 0.50
 """It is back where fine-tuning on the other classes alone makes at least this share recognised; our choice."""
-DEEP = 0.10
-"""The layer before the last tells something where the original and the retrained models are so far apart in it at
-least, as a measure of E has to be; our choice."""
 STIRRED = 0.05
 """Fine-tuning does something to a class where at least so much more of it is recognised; our choice."""
 NEAR, LITTLE = 0.10, 0.05
@@ -50,6 +55,7 @@ def findings(board: Board) -> list[str]:
         as_published,
         beyond,
         beneath,
+        unfound,
         *(lambda board, regime=regime: leader(board, regime) for regime in REGIMES),
         certainty,
         hiders,
@@ -166,26 +172,37 @@ def hiders(board: Board) -> str:
 
 def beneath(board: Board) -> str:
     """Who makes the class unknown in the embeddings alone: one layer earlier its images lie as in the original."""
-    golden, original = _golden(board, LAYER_BEFORE), _row(board, ORIGINAL)
-    whole = None if original is None else original.mean(LAYER_BEFORE)
-    asked = [row for row in _gone(board) if row.mean(LAYER_BEFORE) is not None]
-    if not golden or whole is None or not asked:
+    ends = asked(board.rows).get(LAYER_BEFORE)
+    found = {row.method: share(row, LAYER_BEFORE, ends) for row in _gone(board)} if ends else {}
+    known = [row for row in _gone(board) if found.get(row.method) is not None]
+    if ends is None or not known:
         return ""
-    without = golden[0].mean(LAYER_BEFORE) or 0.0
-    if whole - without < DEEP:
-        return ""
-    half = without + BACK * (whole - without)
-    rows = _most([row for row in asked if (row.mean(LAYER_BEFORE) or 0.0) >= half], LAYER_BEFORE)
-    others = sorted((row for row in asked if row not in rows), key=lambda row: row.mean(LAYER_BEFORE) or 0.0)
+    without, whole = ends
+    rows = _most([row for row in known if (found[row.method] or 0.0) >= HALF], LAYER_BEFORE)
+    others = sorted((row for row in known if row not in rows), key=lambda row: row.mean(LAYER_BEFORE) or 0.0)
     kept, gone = (listed([f"`{row.method}` {row.mean(LAYER_BEFORE):.2f}" for row in some]) for some in (rows, others))
     return (
-        f"One layer before the last, {len(rows)} of {len(asked)} methods that leave at most {100 * GONE:.0f} % of a "
+        f"One layer before the last, {len(rows)} of {len(known)} methods that leave at most {100 * GONE:.0f} % of a "
         f"class by name leave more than half of it: there its images find each other by a mean average precision of "
         f"{whole:.2f} in the original and {without:.2f} in models trained without it"
         + (f"; {kept}" if rows else "")
         + (f"; less than half in {gone}" if others else "")
         + "."
     )
+
+
+def unfound(board: Board) -> str:
+    """In which methods' models none of the questions finds the forget set, and what finds it in those of the first."""
+    ranked = [row for row in competing(board) if row.found_by is not None]
+    if not ranked:
+        return ""
+    questions = listed([QUESTIONS[metric] for metric in asked(board.rows)], len(QUESTIONS))
+    rows = [row for row in ranked if not row.found_by]
+    said = f"None of the questions asked ({questions}) finds half of the forget set after "
+    named = f"{said}{len(rows)} of {len(ranked)} methods: {_named(rows)}" if rows else f"{said}no method"
+    first = ranked[0]
+    by = f"; after `{first.method}`, the first, it is found by {found_words(first.found_by)}" if first.found_by else ""
+    return f"{named}{by}."
 
 
 def removers(board: Board) -> str:

@@ -32,6 +32,8 @@ COST_UNITS = {
     "edited_bytes": ("edit kB", 1e3),
 }
 """By cost its head, and what it is divided by for people."""
+FOUND = "found by"
+"""The head of the column with the questions that still find the forget set."""
 
 
 def render(boards: Sequence[Board], format: Format) -> str:
@@ -55,13 +57,14 @@ def title(board: Board) -> str:
 def board_table(board: Board) -> Table:
     """A board as a table: rank, tier where there are any, method, what it reads, metrics with intervals, and costs."""
     frame = board.frame
-    rows = records(frame[["method", "regime", "rank", "tier", "front", "cells", "expected"]])
+    rows = records(frame[["method", "regime", "rank", "tier", "front", "found_by", "cells", "expected"]])
     columns = [
         TableColumn("#", [f"{MARK} " * row["front"] + str(row["rank"] or DASH) for row in rows], folds=False),
         *([TableColumn("tier", [str(row["tier"] or "") for row in rows])] if any(row["tier"] for row in rows) else []),
         TableColumn("method", [row["method"] for row in rows], words=True),
         TableColumn("reads", [row["regime"] for row in rows], words=True),
         TableColumn("cells", [_share(row["cells"], row["expected"]) for row in rows]),
+        *([TableColumn(FOUND, found, words=True)] if any(found := [row["found_by"] for row in rows]) else []),
     ]
     for name in board.columns:
         column = describe(name)

@@ -9,6 +9,7 @@ from typing import Any
 from benchmark.evaluation.measures.quality import DAMAGE, QUALITY, RESIDUAL
 from benchmark.leaderboards.boards import Board, Row
 from benchmark.leaderboards.findings import REGIMES, findings, too_few_requests
+from benchmark.leaderboards.found import found_text, found_words
 from benchmark.leaderboards.scored import ORIGINAL
 
 PLACES = 3
@@ -29,6 +30,7 @@ class Step:
         score: The mean that the board ranks by.
         left: E; None where the records lack it.
         lost: D; likewise.
+        found: By which questions the forget set is still found; empty where they were not asked.
     """
 
     label: str
@@ -37,6 +39,7 @@ class Step:
     score: float
     left: float | None
     lost: float | None
+    found: str
 
 
 def overview(board: Board, requests: Sequence[str]) -> dict[str, Any]:
@@ -93,11 +96,21 @@ def leads(board: Board) -> str:
         return "No method of this board has a score."
     leader = first[0]
     others = f", level with {', '.join(row.method for row in first[1:])}" if first[1:] else ""
-    line = f"{leader.method} leads{others}: {_said(board, leader)}, reading {leader.regime}."
+    line = f"{leader.method} leads{others}: {_said(board, leader)}, reading {leader.regime}{_still(leader)}."
     best_of_names = next((row for row in ranked if row.regime == "names"), None)
     if best_of_names is not None and best_of_names.rank != 1:
-        line += f" From names alone {best_of_names.method} does best: {_said(board, best_of_names)}."
+        line += (
+            f" From names alone {best_of_names.method} does best: {_said(board, best_of_names)}{_still(best_of_names)}."
+        )
+    unfound = next((row for row in ranked if row.found_by == ()), None)
+    if unfound is not None and leader.found_by:
+        line += f" Of the methods after which nothing finds it {unfound.method} does best: {_said(board, unfound)}."
     return f"{line} {_certainty(board, ranked)}"
+
+
+def _still(row: Row) -> str:
+    """What still finds the forget set in a row's models, to follow its score; empty where nothing does."""
+    return f", but the forget set is still found by {found_words(row.found_by)}" if row.found_by else ""
 
 
 def podiums(board: Board) -> Mapping[str, list[Step]]:
@@ -115,7 +128,7 @@ def _step(board: Board, row: Row) -> Step | None:
     score = row.mean(board.ranked_by)
     if score is None or row.rank is None:
         return None
-    return Step(row.method, row.rank, row.tier, score, row.mean(RESIDUAL), row.mean(DAMAGE))
+    return Step(row.method, row.rank, row.tier, score, row.mean(RESIDUAL), row.mean(DAMAGE), found_text(row.found_by))
 
 
 def _certainty(board: Board, ranked: Sequence[Row]) -> str:

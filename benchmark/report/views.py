@@ -14,7 +14,7 @@ from benchmark.leaderboards.against import board_against, leader_of, row_values
 from benchmark.leaderboards.boards import Board, Row, build_scored
 from benchmark.leaderboards.grouping import BoardKey, Pair, by_board, by_request, by_row, kind_of, pair
 from benchmark.leaderboards.pareto import axes_of, pareto_front
-from benchmark.leaderboards.tables import COST_UNITS, against_table, board_table, unit_of
+from benchmark.leaderboards.tables import COST_UNITS, FOUND, against_table, board_table, unit_of
 from benchmark.records.failures import Failure
 from benchmark.records.record import Record
 from benchmark.report.overview import overview
@@ -31,6 +31,7 @@ DEEP = (
 )
 RELEARNING = tuple(f"forget/relearn_acc1@{shots}" for shots in SHOTS)
 _FIXED = ("method", "reads", "cells")
+_FOUND = "found_by"
 
 
 @dataclass(frozen=True)
@@ -184,10 +185,11 @@ def plain(view: View, regimes: Mapping[str, str], own: Collection[str] = ()) -> 
     relearning = [name for name in RELEARNING if any(row.metrics.get(name) for row in board.rows)]
     scores = [name for name in (QUALITY, RESIDUAL, DAMAGE) if any(row.metrics.get(name) for row in board.rows)]
     wanted = list(dict.fromkeys((board.ranked_by, *board.columns, *scores, *(view.axes or ()), *deep, *relearning)))
+    found = [_FOUND] if FOUND in table.heads else []
     return {
         "title": table.title,
         "heads": table.heads,
-        "names": ["rank", *(["tier"] if "tier" in table.heads else []), *_FIXED, *board.columns, *board.costs],
+        "names": ["rank", *(["tier"] if "tier" in table.heads else []), *_FIXED, *found, *board.columns, *board.costs],
         "ranked_by": board.ranked_by,
         "metrics": {name: _described(name) for name in wanted},
         "costs": {name: {"head": COST_UNITS[name][0], "unit": COST_UNITS[name][1]} for name in board.costs},

@@ -38,7 +38,7 @@ def measure(bench: Bench) -> Iterator[SpeedFinding]:
         )
         write_copies(runner.run(cells[0]), copies, folder / "many")
         out = folder / "page.html"
-        taken, memory = _command("report", "--records", "own", "--results", str(folder / "many"), "--out", str(out))
+        taken, memory = _command("report", "--own", "--results", str(folder / "many"), "--out", str(out))
         size = out.stat().st_size / _MEGABYTE
     what = f"{len(methods) * REQUESTS * SEEDS:,} records of {len(methods)} methods"
     yield SpeedFinding(what, (Side("to write the page", taken, "s"),), taken, "s", most=MOST_SECONDS)

@@ -54,7 +54,7 @@ def test_commands_that_read_change_nothing(mine: World, tmp_path: Path) -> None:
         "plan": mine("plan"),
         "leaderboard": command("leaderboard", "--results", mine.results),
         "tables": command("tables", "lip", "--results", mine.results),
-        "report": command("report", "--results", mine.results, "--records", "own", "--out", tmp_path / "page.html"),
+        "report": command("report", "--results", mine.results, "--own", "--out", tmp_path / "page.html"),
         "export": command("export", key[:12], tmp_path / "model", "--results", mine.results, "--cache-dir", mine.cache),
         "list": command("list", "suites"),
     }

@@ -23,7 +23,9 @@ from benchmark.leaderboards.findings import (
     orders,
     portrait,
     removers,
+    unfound,
 )
+from benchmark.leaderboards.found import with_found
 from benchmark.leaderboards.grouping import BoardKey
 from benchmark.utils.statistics import Interval
 
@@ -141,6 +143,20 @@ def test_an_edit_of_the_last_layer_leaves_the_class_in_the_one_before() -> None:
     assert said.endswith("; less than half in `burnt` 0.10 and `clean` 0.30."), "those nearest to training again first"
     removed = beneath(with_the_layer_before(**known, clean=0.3))
     assert "0 of 1 methods" in removed and removed.endswith("without it; less than half in `clean` 0.30.")
+
+
+def test_what_nothing_finds_is_named_and_what_finds_the_first() -> None:
+    made = replace(board(), rows=tuple(with_found(board().rows)))
+    said = unfound(made)
+    assert said.startswith("None of the questions asked (name and fine-tuning) finds half of the forget set after")
+    assert said.endswith(" after 2 of 5 methods: `clean` and `burnt`."), "the first is one of them"
+    back = changed(board(), ("clean",), "forget/relearn_acc1@0", 0.8)
+    assert unfound(replace(back, rows=tuple(with_found(back.rows)))).endswith(
+        "1 of 5 methods: `burnt`; after `clean`, the first, it is found by its name after fine-tuning on the rest."
+    )
+    back = changed(back, ("burnt",), "forget/acc1", 0.9)
+    assert "finds half of the forget set after no method; " in unfound(replace(back, rows=tuple(with_found(back.rows))))
+    assert unfound(board()) == "", "its rows were not asked"
 
 
 def test_who_scores_above_the_gold_standard_is_judged_one_layer_earlier_where_that_tells() -> None:

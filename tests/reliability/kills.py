@@ -326,7 +326,7 @@ WORKS: dict[str, Work] = {
     "tune": Work(lambda f: _suite(f, TUNING) and None, _tune, _wrong_tuning),
     "report": Work(
         _ran,
-        lambda f: ["report", "--results", f / "results", "--records", "own", "--out", f / "page.html"],
+        lambda f: ["report", "--results", f / "results", "--own", "--out", f / "page.html"],
         _wrong_page,
     ),
     "export": Work(_prepare_export, _export, _wrong_export, _exported),

@@ -159,6 +159,6 @@ def test_your_rows_are_marked_among_those_of_the_project(tmp_path: Path) -> None
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     own = {row["label"]: row["own"] for shown in page.data["boards"] for row in shown["whole"]["rows"]}
     assert own["mine"] and not own["original"] and sum(own.values()) == 1
-    assert report("--results", tmp_path, "--records", "own").status == 0
+    assert report("--results", tmp_path, "--own").status == 0
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert not any(row["own"] for shown in page.data["boards"] for row in shown["whole"]["rows"]), "nothing to mark off"

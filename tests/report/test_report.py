@@ -264,7 +264,7 @@ def test_logs_and_lists_of_a_record_are_curves(tmp_path: Path) -> None:
         Curve("loss", "step", (0, 2), (3.5, 2.5)),
     )
     kept = tmp_path / "kept" / "extras.json"
-    answer = report("--results", tmp_path, "--records", "own", "--keep", kept)
+    answer = report("--results", tmp_path, "--own", "--keep", kept)
     assert answer.status == 0, answer.err
     assert read_extras(kept.parent)[0].curves == {own.key: found[1:]}, "what the record holds is not kept twice"
 
@@ -319,7 +319,7 @@ def test_the_images_are_those_of_the_data_set(cache_dir: Path) -> None:
 
 
 def test_no_records_make_a_page_that_says_so(tmp_path: Path) -> None:
-    answer = report("--results", tmp_path / "none", "--records", "own")
+    answer = report("--results", tmp_path / "none", "--own")
     assert answer.status == 0, answer.err
     page = Page((tmp_path / "none" / "report.html").read_text(encoding="utf-8"))
     assert "No records" in page.shown and page.data["boards"] == [] and "method-ccup" in str(page.elements)
@@ -331,7 +331,7 @@ def test_records_of_another_schema_are_named_and_left_where_they_are(tmp_path: P
     later.write_text(json.dumps(json.loads(later.read_text()) | {"schema": SCHEMA + 1}))
     (tmp_path / "own" / f"{3:064x}.json").write_text("{")
     for _ in range(2):
-        answer = report("--results", tmp_path, "--records", "own")
+        answer = report("--results", tmp_path, "--own")
         assert answer.status == 0 and "1 record of another version is left alone" in answer.err
         page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
         assert "1 record of another version is left alone" in page.shown and f"own/{3:064x}.json" in page.shown
@@ -372,7 +372,7 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     )
     written(tmp_path, evil)
     Ledger(tmp_path).append("k", {**evil.cell, "seed": 5}, ValueError(EVIL))
-    assert report("--results", tmp_path, "--records", "own").status == 0
+    assert report("--results", tmp_path, "--own").status == 0
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in text and "alert(1)" in text
     page = Page(text)
@@ -417,9 +417,9 @@ def test_your_record_counts_before_the_projects(tmp_path: Path) -> None:
 
 
 def test_where_the_page_cannot_be_written(tmp_path: Path) -> None:
-    assert "is a folder: name a file" in report("--records", "own", "--out", tmp_path).error
+    assert "is a folder: name a file" in report("--own", "--out", tmp_path).error
     (tmp_path / "file").write_text("")
-    assert "--out" in report("--records", "own", "--out", tmp_path / "file" / "page.html").error
+    assert "--out" in report("--own", "--out", tmp_path / "file" / "page.html").error
 
 
 # -- static figures and tables for papers -----------------------------------------------------------------------
@@ -434,7 +434,7 @@ def test_figures_are_svg_and_pdf_and_the_same_each_time(tmp_path: Path) -> None:
     rows.append(record("original", 99, metrics={"forget/acc1": Metric(0.9), "retain/acc1": Metric(0.9)}))
     written(tmp_path / "runs", *rows)
     for folder in ("one", "two"):
-        answer = report("--results", tmp_path / "runs", "--records", "own", "--figures", tmp_path / folder)
+        answer = report("--results", tmp_path / "runs", "--own", "--figures", tmp_path / folder)
         assert answer.status == 0, answer.err
     kinds = ("scores", "trade-off", "deep", "relearning", "curves")
     names = {f"own-clip-d-class-{kind}{end}" for kind in kinds for end in (".svg", ".pdf")}
@@ -448,7 +448,7 @@ def test_figures_are_svg_and_pdf_and_the_same_each_time(tmp_path: Path) -> None:
 
 def test_figures_without_matplotlib_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    answer = report("--records", "own", "--results", tmp_path / "none", "--figures", tmp_path / "figures")
+    answer = report("--own", "--results", tmp_path / "none", "--figures", tmp_path / "figures")
     assert "[figures]" in answer.error and not (tmp_path / "none").exists()
 
 

@@ -28,7 +28,7 @@ NAMES = "[...document.querySelectorAll('#board tbody th')].map(t => t.title)"
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "page.html"
-    answer = command("report", "--records", "reference", "--out", path)
+    answer = command("report", "--reference", "--out", path)
     assert answer.status == 0, answer.err
     return path
 
@@ -399,7 +399,7 @@ def test_hostile_names_stay_text_and_an_empty_page_works(chromium: Browser, tmp_
         )
     )
     for folder in ("runs", "none"):
-        assert command("report", "--results", tmp_path / folder, "--records", "own").status == 0
+        assert command("report", "--results", tmp_path / folder, "--own").status == 0
         chromium.console.clear()
         chromium.requests.clear()
         opened(chromium, tmp_path / folder / "report.html")

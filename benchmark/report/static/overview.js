@@ -15,7 +15,7 @@ function drawOverview() {
 function podiumStep(step, letter) {
   const parts = [["E", step.left], ["D", step.lost]].filter(([, value]) => value !== null);
   const place = step.tier === null ? `rank ${step.rank}` : `tier ${step.tier}`;
-  const rest = [...parts.map(([name, value]) => `${name} ${(100 * value).toFixed(1)} %`), place].join(" · ");
+  const rest = [...parts.map(([name, value]) => `${name} ${(100 * value).toFixed(1)} %`), place, ...(step.found ? [`found by ${step.found}`] : [])].join(" · ");
   return el("li", {}, el("span", { class: "step" }, methodName(step.label), el("b", {}, `${letter} ${step.score.toFixed(3)}`)),
     el("span", { class: "quiet" }, rest));
 }

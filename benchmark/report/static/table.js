@@ -6,6 +6,7 @@ function sortValue(row, name) {
   if (name === "reads") return row.regime;
   if (name === "rank") return row.rank;
   if (name === "tier") return row.tier;
+  if (name === "found_by") return row.texts[view().names.indexOf(name)] || null;
   if (name === "cells") return Number.parseInt(row.texts[view().names.indexOf(name)], 10);
   if (Object.hasOwn(row.costs, name)) return row.costs[name];
   const found = row.numbers[name];
@@ -37,7 +38,7 @@ function drawTable() {
   const heads = shown.names.map((name, place) => el(
     "th",
     {
-      scope: "col", "data-column": name, class: name === "method" ? "name" : name === "reads" ? "reads" : null,
+      scope: "col", "data-column": name, class: { method: "name", reads: "reads", found_by: "reads" }[name] || null,
       "aria-sort": state.sort === name ? (state.way > 0 ? "ascending" : "descending") : "none",
     },
     el("button", { type: "button", title: shown.metrics[name]?.title || null, onclick: () => sortBy(name) },
@@ -62,6 +63,7 @@ function cell(row, name, text) {
   if (name === "method") return nameCell(row);
   const sorted = state.sort === name ? "sorted" : null;
   if (name === "reads") return el("td", { class: sorted, style: "text-align:left" }, glyph(row.regime), " ", text);
+  if (name === "found_by") return el("td", { class: sorted, style: "text-align:left" }, text);
   const why = row.why[name];
   if (!text && why) {
     return el("td", { class: sorted }, el(

@@ -149,7 +149,7 @@ LINES: tuple[tuple[str, ...], ...] = (
     ("leaderboard", "--reference", "--suite", "quik"),
     ("leaderboard", "--reference", "--compare", "lip", "lipp"),
     ("report", "--out", "/dev"),
-    ("report", "--records", "mine"),
+    ("report", "--own", "--reference"),
     ("tune",),
     ("tune", "original"),
     ("tune", "ccup", "--all"),

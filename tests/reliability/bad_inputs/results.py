@@ -148,7 +148,7 @@ def _special(folder: Path, make: Callable[[Path], None]) -> Arguments:
 
 def _in(folder: Path, command: str, results: Path) -> Arguments:
     more: Arguments = ["linear_probe"] if command == "measure" else []
-    records: Arguments = ["--records", "own", "--out", folder / "page.html"] if command == "report" else []
+    records: Arguments = ["--own", "--out", folder / "page.html"] if command == "report" else []
     return [command, *more, "--results", results, *records]
 
 
