@@ -17,6 +17,7 @@ from benchmark.leaderboards.findings import (
     gold_standard,
     leader,
     portrait,
+    unfound,
 )
 from benchmark.leaderboards.gold_standard import joint_gaps
 from benchmark.leaderboards.meta_evaluation import meta_evaluation
@@ -137,6 +138,7 @@ def in_short(suite: str, beside: str) -> str:
         gold_standard(board),
         beyond(board),
         beneath(board),
+        unfound(board),
         *(leader(board, regime) for regime in REGIMES),
         certainty(board),
     ]
