@@ -115,14 +115,17 @@ def test_all_points_of_a_curve_have_its_q(value: float) -> None:
 
 def test_an_average_needs_all_boards_and_counts_none_twice() -> None:
     other = tuple((name, regime, left, lost) for name, regime, left, lost in ROWS if name != "burn")
-    again = KEY._replace(suite="larger")
-    boards = [board(), board(again, requests=9), board(KEY._replace(dataset="more"), other)]
-    (made,) = averages(boards)
-    assert made.boards == ("larger, m, photos, class", "s, m, more, class") and (made.score, made.higher) == ("Q", True)
-    means = {row.label: (row.boards, row.mean) for row in made.rows}
-    assert means["fair"] == (2, pytest.approx(quality(0.2, 0.1))) and means["burn"] == (1, None)
-    assert [row.label for row in made.rows] == ["fair", "hide", "poor", "original", "burn"]
+    again, third = KEY._replace(suite="larger"), KEY._replace(suite="third", model="other")
+    boards = [board(requests=10), board(again, requests=12), board(KEY._replace(dataset="more"), other, requests=10)]
+    (made,) = averages([*boards, board(third, requests=9)])
+    assert made.boards == ("larger, m, photos, class", "s, m, more, class"), "nine requests rank nothing"
+    assert (made.score, made.higher, made.tuned) == ("Q", True, False)
+    assert {row.label: row.mean for row in made.rows}["fair"] == pytest.approx(quality(0.2, 0.1))
+    assert [row.label for row in made.rows] == ["fair", "hide", "poor", "original"]
+    assert made.lacking == ("burn (1 of 2)",)
     assert averages(boards[:2]) == [] and "no interval" in CAVEAT
+    tuned = [replace(each, key=each.key._replace(tuned="16 trials")) for each in boards]
+    assert [each.tuned for each in averages([*boards, *tuned])] == [True, False], "what is open stands first"
 
 
 def on(chip: str, method: str, request: str, seconds: float | None) -> Record:

@@ -187,6 +187,9 @@ def test_two_methods_stand_side_by_side_with_the_verdict(page: Browser) -> None:
 def test_averages_and_devices_stand_beside_the_boards(page: Browser) -> None:
     assert "no interval" in text_of(page, "average")
     assert page.run("document.querySelectorAll('#average tbody tr').length") > 20
+    opened = page.run("document.querySelector('#average details[open] summary').textContent")
+    assert "tuned" in opened and page.run("document.querySelectorAll('#average details[open]').length") == 1
+    assert page.run("[...document.querySelectorAll('#average td')].every(cell => cell.textContent)")
     assert page.run("document.querySelectorAll('#devices-plot svg').length") == 1
     chips = page.run("[...document.querySelectorAll('#devices-legend span')].map(s => s.textContent)")
     assert chips and all(chip.endswith(" cells") for chip in chips)
