@@ -105,7 +105,7 @@ def leads(board: Board) -> str:
     unfound = next((row for row in ranked if row.found_by == ()), None)
     if unfound is not None and leader.found_by:
         line += f" Of the methods after which nothing finds it {unfound.method} does best: {_said(board, unfound)}."
-    return f"{line} {_certainty(board, ranked)}"
+    return f"{line} {_certainty(board, leader, ranked)}"
 
 
 def _still(row: Row) -> str:
@@ -131,13 +131,13 @@ def _step(board: Board, row: Row) -> Step | None:
     return Step(row.method, row.rank, row.tier, score, row.mean(RESIDUAL), row.mean(DAMAGE), found_text(row.found_by))
 
 
-def _certainty(board: Board, ranked: Sequence[Row]) -> str:
+def _certainty(board: Board, leader: Row, ranked: Sequence[Row]) -> str:
     if too_few := too_few_requests(board):
         return f"{too_few}: read it as a first look."
     level = sum(row.tier == 1 for row in ranked) - 1
     if level <= 0:
-        return f"It can be told from all {len(ranked) - 1} others."
-    return f"{level} of the {len(ranked) - 1} others cannot be told from it (tier 1)."
+        return f"{leader.method} can be told from all {len(ranked) - 1} others."
+    return f"{level} of the {len(ranked) - 1} others cannot be told from {leader.method} (tier 1)."
 
 
 def _said(board: Board, row: Row) -> str:

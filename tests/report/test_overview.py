@@ -66,9 +66,9 @@ def test_the_three_lines_say_what_is_asked_how_to_read_it_and_who_leads() -> Non
 
 def test_with_requests_enough_the_line_says_who_cannot_be_told_from_the_leader() -> None:
     alone = board(requests=LEAST_REQUESTS)
-    assert leads(alone).endswith("It can be told from all 3 others.")
+    assert leads(alone).endswith("fair can be told from all 3 others.")
     level = replace(alone, rows=tuple(replace(row, tier=1 if row.rank and row.rank < 3 else 2) for row in alone.rows))
-    assert leads(level).endswith("1 of the 3 others cannot be told from it (tier 1).")
+    assert leads(level).endswith("1 of the 3 others cannot be told from fair (tier 1).")
     assert leads(replace(alone, rows=alone.rows[:1])) == "No method of this board has a score."
 
 
