@@ -76,6 +76,7 @@ class Row:
         rank_worst: The worst, likewise.
         tier: From 1; the rows of a tier cannot be told from its first, and all of them can from the first rows of the
             tiers before it. None where `rank_best` is.
+        wide: Whether it is in its tier for varying much from request to request, not for its mean.
         front: Whether no other method forgets as much, retains as much and takes as little time
             (`benchmark.leaderboards.pareto`).
         found_by: The questions that still find the forget set, in a word or two each (`benchmark.leaderboards.found`);
@@ -96,6 +97,7 @@ class Row:
     rank_best: int | None = None
     rank_worst: int | None = None
     tier: int | None = None
+    wide: bool = False
     front: bool = False
     found_by: tuple[str, ...] | None = None
     brought: bool = False
@@ -162,7 +164,7 @@ class Board:
             **fields("method", "regime"),
             **fields("reference", "brought", dtype="bool"),
             **fields("rank", "rank_best", "rank_worst", "tier", dtype="Int64"),
-            **fields("front", dtype="bool"),
+            **fields("wide", "front", dtype="bool"),
             "found_by": [found_text(row.found_by) for row in self.rows],
             **fields("cells", "expected", dtype="int64"),
             **{name: numbers(row.costs.get(name) for row in self.rows) for name in COSTS},
@@ -357,7 +359,7 @@ def _ranked(rows: list[Row], ranked_by: str) -> list[Row]:
 def _with_standings(rows: list[Row], known: Standings) -> list[Row]:
     ranges = [known.ranges.get(row.method, (None, None)) for row in rows]
     return [
-        replace(row, rank_best=best, rank_worst=worst, tier=known.tiers.get(row.method))
+        replace(row, rank_best=best, rank_worst=worst, tier=known.tiers.get(row.method), wide=row.method in known.wide)
         for row, (best, worst) in zip(rows, ranges, strict=True)
     ]
 

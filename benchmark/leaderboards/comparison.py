@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import accumulate, combinations
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
@@ -162,12 +162,15 @@ class Standings:
         ranges: By label the best and the worst rank that a row may hold, from 1.
         tiers: By label the tier, from 1: a row cannot be told from the first row of its tier, and can be told from the
             first rows of all tiers before it.
+        wide: The labels whose tier says only that their scores vary much from request to request: rows of two tiers
+            below lie before them (our choice of what is much).
         apart: The pairs that are told apart, the better label first.
         skewed: How many of those have differences so skewed that Student's t may claim too much.
     """
 
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     tiers: Mapping[str, int] = field(default_factory=dict)
+    wide: frozenset[str] = frozenset()
     apart: frozenset[tuple[str, str]] = frozenset()
     skewed: int = 0
 
@@ -204,7 +207,9 @@ def standings(rows: Mapping[str, Values], better: Literal["lower", "higher"] = "
         label: (1 + sum(worse == label for _, worse in apart), len(rows) - sum(best == label for best, _ in apart))
         for label in rows
     }
-    return Standings(ranges, _tiers(sorted(rows, key=lambda label: means[label]), apart), frozenset(apart), skewed)
+    order = sorted(rows, key=lambda label: means[label])
+    tiers = _tiers(order, apart)
+    return Standings(ranges, tiers, _wide(order, tiers), frozenset(apart), skewed)
 
 
 def _tiers(order: Sequence[str], apart: Collection[tuple[str, str]]) -> dict[str, int]:
@@ -216,6 +221,12 @@ def _tiers(order: Sequence[str], apart: Collection[tuple[str, str]]) -> dict[str
         tiers |= {label: tier for label in rest if (first, label) not in apart}
         rest = [label for label in rest if label not in tiers]
     return tiers
+
+
+def _wide(order: Sequence[str], tiers: Mapping[str, int]) -> frozenset[str]:
+    """The labels after a row of two tiers below their own, the best first in `order`."""
+    before = accumulate((tiers[label] for label in order), max, initial=0)
+    return frozenset(label for label, lowest in zip(order, before, strict=False) if lowest >= tiers[label] + 2)
 
 
 def compare(records: Iterable[Record], a: str, b: str, columns: Mapping[BoardKey, Sequence[str]]) -> list[Comparison]:

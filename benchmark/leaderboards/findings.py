@@ -134,7 +134,7 @@ def certainty(board: Board) -> str:
         return ""
     apart = sum((row.rank_best or 1) - 1 for row in ranked)  # each has so many rows before it for certain
     pairs = len(ranked) * (len(ranked) - 1) // 2
-    first = [row for row in ranked if row.tier == 1]
+    first = [row for row in ranked if row.tier == 1 and not row.wide]
     share = f"{apart} of {pairs} pairs of methods apart ({100 * apart / pairs:.0f} %)"
     return (
         f"{board.ranking_requests} requests tell {share}; "

@@ -32,6 +32,12 @@ TIER_NOTE = (
     f"{DASH} tier: rows that cannot be told from the first row of their tier; all of them can be told from the first "
     "rows of the tiers before (paired t over requests, 95 % for the board as a whole: Holm's correction for all pairs)"
 )
+WIDE = "?"
+"""Marks a tier that a row holds for its spread alone."""
+WIDE_NOTE = (
+    f"{DASH} {WIDE}: in this tier because its score varies much from request to request: its mean is below that of a "
+    "row two tiers down"
+)
 BROUGHT_NOTE = (
     f"{DASH} brought: unlearned elsewhere and measured here from a checkpoint; what it read and cost is not known"
 )
@@ -75,6 +81,7 @@ def ranking_notes(
         )
         return notes
     notes.append(TIER_NOTE)
+    notes += [WIDE_NOTE] if standings.wide else []
     if not standings.apart:
         notes.append(f"{DASH} {requests} requests do not tell any two rows apart: the order may be chance")
     if standings.skewed:

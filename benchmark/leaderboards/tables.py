@@ -17,7 +17,7 @@ from benchmark.leaderboards.comparison import Comparison
 from benchmark.leaderboards.gold_standard import Gap, JointGap
 from benchmark.leaderboards.grouping import BoardKey
 from benchmark.leaderboards.meta_evaluation import Trust
-from benchmark.leaderboards.notes import BY_CHANCE, DASH
+from benchmark.leaderboards.notes import BY_CHANCE, DASH, WIDE
 from benchmark.leaderboards.pareto import MARK
 from benchmark.leaderboards.steps import Steps
 from benchmark.utils.statistics import LEAST_VALUES
@@ -57,10 +57,11 @@ def title(board: Board) -> str:
 def board_table(board: Board) -> Table:
     """A board as a table: rank, tier where there are any, method, what it reads, metrics with intervals, and costs."""
     frame = board.frame
-    rows = records(frame[["method", "regime", "rank", "tier", "front", "found_by", "cells", "expected"]])
+    rows = records(frame[["method", "regime", "rank", "tier", "wide", "front", "found_by", "cells", "expected"]])
+    tiers = [f"{row['tier'] or ''}{WIDE * row['wide']}" for row in rows]
     columns = [
         TableColumn("#", [f"{MARK} " * row["front"] + str(row["rank"] or DASH) for row in rows], folds=False),
-        *([TableColumn("tier", [str(row["tier"] or "") for row in rows])] if any(row["tier"] for row in rows) else []),
+        *([TableColumn("tier", tiers)] if any(tiers) else []),
         TableColumn("method", [row["method"] for row in rows], words=True),
         TableColumn("reads", [row["regime"] for row in rows], words=True),
         TableColumn("cells", [_share(row["cells"], row["expected"]) for row in rows]),

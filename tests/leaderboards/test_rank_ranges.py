@@ -63,6 +63,19 @@ def test_a_tier_is_what_cannot_be_told_from_its_first_row() -> None:
     assert found.ranges == {"a": (1, 2), "b": (2, 3), "c": (1, 3)}
 
 
+def test_a_row_that_is_in_a_tier_for_its_spread_alone_is_marked() -> None:
+    """Rows of three tiers lie before `loose`, which is told from no one: its place in the first says little."""
+    wobble = (*WOBBLE, 0.0)
+    rows = {
+        name: {q: {0: mean + sign * w} for q, w in zip(REQUESTS, wobble, strict=True)}
+        for name, mean, sign in (("a", 0.1, 1), ("b", 0.3, -1), ("c", 0.5, 1), ("loose", 0.6, 300))
+    }
+    found = standings(rows)
+    assert found.tiers == {"a": 1, "b": 2, "c": 3, "loose": 1} and found.wide == {"loose"}
+    early = standings({name: values for name, values in rows.items() if name != "c"})
+    assert early.tiers["loose"] == 1 and not early.wide, "a row of the next tier alone lies before it"
+
+
 def test_where_higher_is_better_the_order_is_turned() -> None:
     rows = {
         name: {q: {0: base + w} for q, w in zip(REQUESTS, (*WOBBLE, 0.0), strict=True)}

@@ -52,7 +52,7 @@ function drawTable() {
   byId("board-title").textContent = shown.title + (state.request ? ` · ${state.request}` : "");
   byId("board").querySelector("thead").replaceChildren(el("tr", {}, ...order.map((place) => heads[place])));
   byId("board").querySelector("tbody").replaceChildren(...rows.map((row) => el(
-    "tr", { class: [row.reference && "reference", row.tier === 1 && "best", row.own && "own", !state.sort && isFirst(row) && "tier"].filter(Boolean).join(" ") || null },
+    "tr", { class: [row.reference && "reference", row.tier === 1 && !row.wide && "best", row.own && "own", !state.sort && isFirst(row) && "tier"].filter(Boolean).join(" ") || null },
     ...order.map((place) => cell(row, shown.names[place], row.texts[place])),
   )));
   byId("nothing").hidden = rows.length > 0;
@@ -81,7 +81,7 @@ function nameCell(row) {
   const marks = [];
   if (row.own) marks.push(el("span", { class: "badge", title: "from your own records, among those of the project" }, "yours"));
   if (row.brought) marks.push(el("span", { class: "badge", title: "unlearned elsewhere and brought as a checkpoint: what it read and cost is not known" }, "brought"));
-  if (row.tier === 1) marks.push(el("span", { class: "mark", title: "not to be told from the best" }, " ≈"));
+  if (row.tier === 1 && !row.wide) marks.push(el("span", { class: "mark", title: "not to be told from the best" }, " ≈"));
   return el("th", { scope: "row", class: "name", title: row.label }, name, ...marks);
 }
 
