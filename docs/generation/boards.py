@@ -10,7 +10,6 @@ from benchmark.leaderboards.between import between
 from benchmark.leaderboards.boards import Board, Row, boards_of
 from benchmark.leaderboards.findings import (
     REGIMES,
-    beneath,
     beyond,
     certainty,
     findings,
@@ -137,12 +136,11 @@ def in_short(suite: str, beside: str) -> str:
     said = [
         gold_standard(board),
         beyond(board),
-        beneath(board),
         unfound(board),
         *(leader(board, regime) for regime in REGIMES),
         certainty(board),
     ]
-    said += between(deciding_board(beside), board)
+    said += between(deciding_board(beside), board)[:1]
     return "\n".join(f"- {sentence}" for sentence in said if sentence)
 
 
