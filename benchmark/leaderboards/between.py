@@ -13,9 +13,10 @@ from benchmark.evaluation.catalogue import better, describe
 from benchmark.evaluation.measures.quality import QUALITY
 from benchmark.leaderboards.boards import Board
 from benchmark.leaderboards.comparison import LEAST_REQUESTS
-from benchmark.leaderboards.findings import competing, listed
+from benchmark.leaderboards.findings import competing
 from benchmark.leaderboards.grouping import PUBLISHED
 from benchmark.utils.statistics import kendalls_tau
+from benchmark.utils.words import listed
 
 LEAST_METHODS = 5
 """Methods on both boards that a sentence needs: the order of fewer says nothing; our choice."""

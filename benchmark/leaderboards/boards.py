@@ -102,6 +102,11 @@ class Row:
     found_by: tuple[str, ...] | None = None
     brought: bool = False
 
+    @property
+    def in_first_tier(self) -> bool:
+        """Whether it cannot be told from the best, and not for its spread alone."""
+        return self.tier == 1 and not self.wide
+
     def mean(self, metric: str) -> float | None:
         """The mean of a metric; None where there is none."""
         interval = self.metrics.get(metric)

@@ -14,20 +14,20 @@ from benchmark.leaderboards.boards import Board, Row
 from benchmark.leaderboards.comparison import LEAST_REQUESTS
 from benchmark.leaderboards.found import (
     BY_NAME,
-    HALF,
     IN_OTHER_WORDS,
     LAYER_BEFORE,
     QUESTIONS,
     RELEARNED,
-    asked,
+    ends_of,
+    finds,
     found_words,
-    share,
 )
 from benchmark.leaderboards.grouping import PUBLISHED
 from benchmark.leaderboards.pareto import CLOCK_SECONDS, CPU_SECONDS
 from benchmark.leaderboards.scored import ORIGINAL
 from benchmark.models.registry import PRETRAINING
 from benchmark.utils.statistics import kendalls_tau
+from benchmark.utils.words import listed
 
 REGIMES = {
     "names": "From names alone",
@@ -44,8 +44,6 @@ STIRRED = 0.05
 """Fine-tuning does something to a class where at least so much more of it is recognised; our choice."""
 NEAR, LITTLE = 0.10, 0.05
 """A method removes at next to no loss where E and D are at most these; our choice."""
-NAMED = 4
-"""Rows that a sentence names; how many more there are it says."""
 
 
 def findings(board: Board) -> list[str]:
@@ -134,7 +132,7 @@ def certainty(board: Board) -> str:
         return ""
     apart = sum((row.rank_best or 1) - 1 for row in ranked)  # each has so many rows before it for certain
     pairs = len(ranked) * (len(ranked) - 1) // 2
-    first = [row for row in ranked if row.tier == 1 and not row.wide]
+    first = [row for row in ranked if row.in_first_tier]
     share = f"{apart} of {pairs} pairs of methods apart ({100 * apart / pairs:.0f} %)"
     return (
         f"{board.ranking_requests} requests tell {share}; "
@@ -172,13 +170,12 @@ def hiders(board: Board) -> str:
 
 def beneath(board: Board) -> str:
     """Who makes the class unknown in the embeddings alone: one layer earlier its images lie as in the original."""
-    ends = asked(board.rows).get(LAYER_BEFORE)
-    found = {row.method: share(row, LAYER_BEFORE, ends) for row in _gone(board)} if ends else {}
-    known = [row for row in _gone(board) if found.get(row.method) is not None]
+    ends = ends_of(board.rows).get(LAYER_BEFORE)
+    known = [row for row in _gone(board) if row.mean(LAYER_BEFORE) is not None]
     if ends is None or not known:
         return ""
     without, whole = ends
-    rows = _most([row for row in known if (found[row.method] or 0.0) >= HALF], LAYER_BEFORE)
+    rows = _most([row for row in known if finds(row, LAYER_BEFORE, ends)], LAYER_BEFORE)
     others = sorted((row for row in known if row not in rows), key=lambda row: row.mean(LAYER_BEFORE) or 0.0)
     kept, gone = (listed([f"`{row.method}` {row.mean(LAYER_BEFORE):.2f}" for row in some]) for some in (rows, others))
     return (
@@ -196,7 +193,7 @@ def unfound(board: Board) -> str:
     ranked = [row for row in competing(board) if row.found_by is not None]
     if not ranked:
         return ""
-    questions = listed([QUESTIONS[metric] for metric in asked(board.rows)], len(QUESTIONS))
+    questions = listed([QUESTIONS[metric] for metric in ends_of(board.rows)], len(QUESTIONS))
     rows = [row for row in ranked if not row.found_by]
     said = f"None of the questions asked ({questions}) finds half of the forget set after "
     named = f"{said}{len(rows)} of {len(ranked)} methods: {_named(rows)}" if rows else f"{said}no method"
@@ -329,11 +326,3 @@ def seconds_text(value: float) -> str:
 
 def _named(rows: Sequence[Row]) -> str:
     return listed([f"`{row.method}`" for row in rows])
-
-
-def listed(texts: Sequence[str], most: int = NAMED) -> str:
-    """Some texts as a list, and how many more there are."""
-    shown, more = [*texts[:most]], len(texts) - most
-    if more > 0:
-        return f"{', '.join(shown)} and {more} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

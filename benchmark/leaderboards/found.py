@@ -22,6 +22,7 @@ from benchmark.evaluation.measures.quality import least_reach
 from benchmark.leaderboards.notes import DASH
 from benchmark.leaderboards.scored import ORIGINAL
 from benchmark.models.registry import PRETRAINING
+from benchmark.utils.words import listed
 
 if TYPE_CHECKING:
     from benchmark.leaderboards.boards import Row
@@ -55,11 +56,11 @@ def with_found(rows: Sequence[Row]) -> list[Row]:
 
     A row that lacks one of the questions asked has none: what was not asked has found nothing.
     """
-    ends = asked(rows)
+    ends = ends_of(rows)
     return [replace(row, found_by=_found(row, ends)) for row in rows]
 
 
-def asked(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
+def ends_of(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
     """By metric of each question that tells something on a board: what retrained models show, and the original."""
     ends = {}
     for metric in QUESTIONS:
@@ -76,12 +77,18 @@ def share(row: Row, metric: str, ends: tuple[float, float]) -> float | None:
     return None if mean is None else round((mean - ends[0]) / (ends[1] - ends[0]), DIGITS)
 
 
+def finds(row: Row, metric: str, ends: tuple[float, float]) -> bool | None:
+    """Whether a question finds half of the forget set or more; None if unknown."""
+    found = share(row, metric, ends)
+    return None if found is None else found >= HALF
+
+
 def _found(row: Row, ends: dict[str, tuple[float, float]]) -> tuple[str, ...] | None:
-    shares = {metric: share(row, metric, of) for metric, of in ends.items()}
-    if not shares or any(value is None for value in shares.values()):
+    answers = {QUESTIONS[metric]: finds(row, metric, of) for metric, of in ends.items()}
+    if not answers or None in answers.values():
         return None
-    finding = tuple(QUESTIONS[metric] for metric, value in shares.items() if value is not None and value >= HALF)
-    return (EVERYTHING,) if len(finding) == len(shares) else finding
+    finding = tuple(question for question, found in answers.items() if found)
+    return (EVERYTHING,) if len(finding) == len(answers) else finding
 
 
 def found_text(found_by: Sequence[str] | None) -> str:
@@ -91,15 +98,14 @@ def found_text(found_by: Sequence[str] | None) -> str:
 
 def found_words(found_by: Sequence[str]) -> str:
     """The questions in a sentence, after "is still found by"."""
-    words = [_AT_LENGTH.get(question, question) for question in found_by]
-    return " and ".join([part for part in (", ".join(words[:-1]), words[-1]) if part]) if words else NOTHING
+    return listed([_AT_LENGTH.get(question, question) for question in found_by], len(QUESTIONS)) or NOTHING
 
 
 def found_note(rows: Sequence[Row]) -> list[str]:
     """What the column says, as a note of a board; none where no row has it."""
     if all(row.found_by is None for row in rows):
         return []
-    questions = "; ".join(f"{word}: {_AT_LENGTH[word]}" for word in (QUESTIONS[metric] for metric in asked(rows)))
+    questions = "; ".join(f"{word}: {_AT_LENGTH[word]}" for word in (QUESTIONS[metric] for metric in ends_of(rows)))
     return [
         f"{DASH} found by: what still finds half or more of the forget set ({questions}); half is the middle between "
         "models trained without it and the original"

@@ -134,7 +134,7 @@ def _step(board: Board, row: Row) -> Step | None:
 def _certainty(board: Board, leader: Row, ranked: Sequence[Row]) -> str:
     if too_few := too_few_requests(board):
         return f"{too_few}: read it as a first look."
-    level = sum(row.tier == 1 and not row.wide for row in ranked) - 1
+    level = sum(row.in_first_tier for row in ranked) - 1
     if level <= 0:
         return f"{leader.method} can be told from all {len(ranked) - 1} others."
     return f"{level} of the {len(ranked) - 1} others cannot be told from {leader.method} (tier 1)."

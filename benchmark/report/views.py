@@ -250,7 +250,7 @@ def _row(view: View, row: Row, texts: Sequence[str], wanted: Sequence[str]) -> d
         "best": row.rank_best,
         "worst": row.rank_worst,
         "tier": row.tier,
-        "wide": row.wide,
+        "first": row.in_first_tier,
         "front": row.front,
         "edge": row.method in view.edge,
         "brought": row.brought,

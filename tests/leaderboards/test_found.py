@@ -9,7 +9,7 @@ import pytest
 from world import command
 
 from benchmark.leaderboards.boards import Row
-from benchmark.leaderboards.found import asked, found_note, found_text, found_words, share, with_found
+from benchmark.leaderboards.found import ends_of, found_note, found_text, found_words, share, with_found
 from benchmark.utils.statistics import Interval
 
 NAME, WORDS, IMAGES, TUNED, EARLIER = (
@@ -57,8 +57,8 @@ def test_what_was_not_asked_has_found_nothing_so_it_clears_nobody() -> None:
 
 def test_a_question_that_hardly_parts_the_ends_is_not_asked() -> None:
     near = row("again", "pretraining", name=0.0, words=0.91, images=0.3, tuned=0.1, deep=0.4)
-    assert WORDS not in asked([ORIGINAL, near]) and WORDS in asked([ORIGINAL, AGAIN])
-    assert not asked([ORIGINAL]) and not asked([AGAIN]), "nothing to compare with"
+    assert WORDS not in ends_of([ORIGINAL, near]) and WORDS in ends_of([ORIGINAL, AGAIN])
+    assert not ends_of([ORIGINAL]) and not ends_of([AGAIN]), "nothing to compare with"
     assert found_note([ORIGINAL, row("a", name=0.0)]) == []
     (note,) = found_note(with_found([ORIGINAL, near]))
     assert "fine-tuning: its name after fine-tuning on the rest" in note and "other words" not in note

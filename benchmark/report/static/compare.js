@@ -55,7 +55,7 @@ function drawPair(one, other) {
   const rows = [
     ["reads", one.regime, other.regime],
     ["rank", one.rank ?? "baseline", other.rank ?? "baseline"],
-    ...(shown.names.includes("found_by") ? [["found by", ...[one, other].map((row) => row.texts[shown.names.indexOf("found_by")])]] : []),
+    ...(shown.names.includes("found_by") ? [["found by", textOf(one, "found_by"), textOf(other, "found_by")]] : []),
     ...metrics.map((name) => [axisLabel(name), ...metric(name)]),
     ...Object.keys(shown.costs).map((name) => [`${shown.costs[name].head} \u2193`, ...cost(name)]),
   ];

@@ -1,13 +1,15 @@
 // The leaderboard: sorted and filtered here, but every number and text of it is made by the leaderboard's own code.
 const headOf = (name) => view().heads[view().names.indexOf(name)];
 
+const textOf = (row, name) => row.texts[view().names.indexOf(name)];
+
 function sortValue(row, name) {
   if (name === "method") return row.label;
   if (name === "reads") return row.regime;
   if (name === "rank") return row.rank;
   if (name === "tier") return row.tier;
-  if (name === "found_by") return row.texts[view().names.indexOf(name)] || null;
-  if (name === "cells") return Number.parseInt(row.texts[view().names.indexOf(name)], 10);
+  if (name === "found_by") return textOf(row, name) || null;
+  if (name === "cells") return Number.parseInt(textOf(row, name), 10);
   if (Object.hasOwn(row.costs, name)) return row.costs[name];
   const found = row.numbers[name];
   return found ? found[0] : null;
@@ -52,7 +54,7 @@ function drawTable() {
   byId("board-title").textContent = shown.title + (state.request ? ` · ${state.request}` : "");
   byId("board").querySelector("thead").replaceChildren(el("tr", {}, ...order.map((place) => heads[place])));
   byId("board").querySelector("tbody").replaceChildren(...rows.map((row) => el(
-    "tr", { class: [row.reference && "reference", row.tier === 1 && !row.wide && "best", row.own && "own", !state.sort && isFirst(row) && "tier"].filter(Boolean).join(" ") || null },
+    "tr", { class: [row.reference && "reference", row.first && "best", row.own && "own", !state.sort && isFirst(row) && "tier"].filter(Boolean).join(" ") || null },
     ...order.map((place) => cell(row, shown.names[place], row.texts[place])),
   )));
   byId("nothing").hidden = rows.length > 0;
@@ -81,7 +83,7 @@ function nameCell(row) {
   const marks = [];
   if (row.own) marks.push(el("span", { class: "badge", title: "from your own records, among those of the project" }, "yours"));
   if (row.brought) marks.push(el("span", { class: "badge", title: "unlearned elsewhere and brought as a checkpoint: what it read and cost is not known" }, "brought"));
-  if (row.tier === 1 && !row.wide) marks.push(el("span", { class: "mark", title: "not to be told from the best" }, " ≈"));
+  if (row.first) marks.push(el("span", { class: "mark", title: "not to be told from the best" }, " ≈"));
   return el("th", { scope: "row", class: "name", title: row.label }, name, ...marks);
 }
 
